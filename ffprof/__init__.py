@@ -1,0 +1,37 @@
+"""ffprof: is this way of training really cheaper, on a card people own?
+
+The recorded audit is the interface between measuring and reporting::
+
+    import ffprof
+
+    record = ffprof.load("audit.json")     # no torch, no GPU
+    frame = ffprof.trials_frame(record)    # a pandas table, one row a trial
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ffprof.record import Record
+    from ffprof.audit.store import load
+    from ffprof.report.frame import trials_frame
+
+__version__ = "0.1.0"
+__all__ = ["Record", "__version__", "load", "trials_frame"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Record":
+        from ffprof.record import Record
+
+        return Record
+    if name == "load":
+        from ffprof.audit.store import load
+
+        return load
+    if name == "trials_frame":
+        from ffprof.report.frame import trials_frame
+
+        return trials_frame
+    raise AttributeError(f"module 'ffprof' has no attribute {name!r}")

@@ -1,0 +1,76 @@
+"""What runs inside child processes: the probe of the machine, a gradient proof, or a trial.
+
+A child answers with one message: what it found, or the outcome that kept it from finding it. An
+error that it did not expect is left to become a crash, whose last line the parent reads.
+
+The parent imports this module to name these functions, so torch is imported inside them only.
+"""
+
+from __future__ import annotations
+
+from multiprocessing.connection import Connection
+
+from ffprof.audit.messages import Failed, Finished, Ready
+from ffprof.errors import RefusedError
+from ffprof.recipe import Recipe
+
+_CPU_OOM = ("can't allocate memory", "not enough memory", "bad_alloc", "Cannot allocate memory")
+
+
+def probe_child(sender: Connection) -> None:
+    """Send what torch finds on this machine, a ``Probe``."""
+    from ffprof.hardware.machine import probe
+
+    sender.send(probe())
+
+
+def proof_child(sender: Connection, workload: str, reference: str, recipe: Recipe) -> None:
+    """Compare a workload's gradients with its reference's and send the ``GradientProof``."""
+    from ffprof.audit.proof import prove
+    from ffprof.hardware.flags import apply_flags
+    from ffprof.workload import find_workload
+
+    apply_flags(recipe)
+    sender.send(prove(find_workload(workload), find_workload(reference), recipe))
+
+
+def trial_child(
+    sender: Connection, workload: str, recipe: Recipe, device: str, budget_bytes: int | None
+) -> None:
+    """Measure one workload and send ``Ready``, then ``Finished`` or ``Failed``."""
+    import torch
+
+    try:
+        _measure(sender, workload, recipe, device, budget_bytes)
+    except RefusedError as error:
+        sender.send(Failed(outcome="refused", message=str(error)))
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        sender.send(Failed(outcome="oom", message=_line(error)))
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in _CPU_OOM):
+            raise
+        sender.send(Failed(outcome="oom", message=_line(error)))
+
+
+def _measure(
+    sender: Connection, workload: str, recipe: Recipe, device: str, budget_bytes: int | None
+) -> None:
+    import torch
+
+    from ffprof.audit.trial import measure
+    from ffprof.workload import find_workload
+
+    debit, uuid = None, None
+    if device == "cuda":
+        from ffprof.hardware.cap import apply_cap
+
+        uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
+        debit = apply_cap(budget_bytes).debit_bytes if budget_bytes else None
+    sender.send(Ready(gpu_uuid=uuid))
+    report = measure(find_workload(workload), recipe, torch.device(device))
+    sender.send(Finished(report=report, debit_bytes=debit))
+
+
+def _line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:1000] if lines else type(error).__name__

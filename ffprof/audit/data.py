@@ -1,0 +1,122 @@
+"""The batches that every workload of an audit is fed, drawn from the recipe's seed.
+
+``digits`` are scikit-learn's 1,797 real images of handwritten digits (8x8, UCI), resized to the
+recipe and held in memory. ``synthetic`` are normally distributed tensors on the host, pinned when
+they go to a GPU. Batch number k is the same for every workload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ffprof.recipe import Recipe
+
+DIGITS_TRAINING = 1500  # of 1,797; the other 297 are held out
+SYNTHETIC_POOL = 4  # distinct synthetic batches; they are transferred anew every step
+
+
+class Batches(Protocol):
+    """Effective batches by number."""
+
+    real: bool
+    epoch_images: int | None
+
+    def batch(self, number: int) -> tuple[Tensor, Tensor]:
+        """Images (B, channels, size, size) float32 and labels (B,) int64, on the host."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """Labelled single-channel images, (n, 1, size, size) and (n,)."""
+
+    images: Tensor
+    labels: Tensor
+
+
+def load_digits(size: int, seed: int) -> tuple[Images, Images]:
+    """The digits, standardised, resized (bilinear) and split into training and held-out sets."""
+    from sklearn.datasets import load_digits as embedded
+
+    bunch = embedded()
+    images = torch.from_numpy(bunch.images).float().unsqueeze(1)
+    images = (images - images.mean()) / images.std()
+    images = F.interpolate(images, (size, size), mode="bilinear", align_corners=False)
+    labels = torch.from_numpy(bunch.target).long()
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    train, held = order[:DIGITS_TRAINING], order[DIGITS_TRAINING:]
+    return (
+        Images(images=images[train], labels=labels[train]),
+        Images(images=images[held], labels=labels[held]),
+    )
+
+
+class Digits:
+    """Shuffled epochs over the training digits, without end."""
+
+    real = True
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._train, self.held_out = load_digits(recipe.image_size, recipe.seed)
+        self._recipe = recipe
+        self._orders: dict[int, Tensor] = {}
+        self.epoch_images: int | None = len(self._train.labels)
+
+    def batch(self, number: int) -> tuple[Tensor, Tensor]:
+        """See ``Batches``; the last images of an epoch are followed by the first of the next."""
+        size, total = self._recipe.batch, len(self._train.labels)
+        positions = torch.arange(number * size, (number + 1) * size)
+        chosen = torch.empty(size, dtype=torch.long)
+        for epoch in range(int(positions[0]) // total, int(positions[-1]) // total + 1):
+            inside = positions // total == epoch
+            chosen[inside] = self._order(epoch)[positions[inside] % total]
+        images = self._train.images[chosen].expand(-1, self._recipe.channels, -1, -1)
+        return images.contiguous(), self._train.labels[chosen]
+
+    def _order(self, epoch: int) -> Tensor:
+        if epoch not in self._orders:
+            generator = torch.Generator().manual_seed(self._recipe.seed * 1_000_003 + epoch)
+            self._orders = {
+                **{k: v for k, v in self._orders.items() if k >= epoch - 1},
+                epoch: torch.randperm(len(self._train.labels), generator=generator),
+            }
+        return self._orders[epoch]
+
+
+class Synthetic:
+    """A small pool of seeded random batches, used in turn."""
+
+    real = False
+    epoch_images: int | None = None
+
+    def __init__(self, recipe: Recipe, pin: bool) -> None:
+        generator = torch.Generator().manual_seed(recipe.seed)
+        shape = (recipe.batch, recipe.channels, recipe.image_size, recipe.image_size)
+        self._pool = []
+        for _ in range(SYNTHETIC_POOL):
+            images = torch.randn(shape, generator=generator)
+            labels = torch.randint(recipe.classes, (recipe.batch,), generator=generator)
+            self._pool.append((images.pin_memory(), labels.pin_memory()) if pin else (images, labels))
+
+    def batch(self, number: int) -> tuple[Tensor, Tensor]:
+        """See ``Batches``."""
+        return self._pool[number % SYNTHETIC_POOL]
+
+
+def make_batches(recipe: Recipe, device_type: str) -> Batches:
+    """The recipe's data for a device type."""
+    sources: dict[str, Callable[[], Batches]] = {
+        "digits": lambda: Digits(recipe),
+        "synthetic": lambda: Synthetic(recipe, pin=device_type == "cuda"),
+    }
+    return sources[recipe.data]()
+
+
+def cut(images: Tensor, labels: Tensor, micro_batch: int) -> list[tuple[Tensor, Tensor]]:
+    """The batch as host views of at most ``micro_batch`` images each."""
+    return list(zip(images.split(micro_batch), labels.split(micro_batch), strict=True))

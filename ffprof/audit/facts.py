@@ -1,0 +1,61 @@
+"""What the harness finds a workload to be: the raw material of the fairness ledger."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ffprof.audit.data import Batches
+from ffprof.audit.matching import Matched
+from ffprof.record import Fact
+from ffprof.recipe import Recipe
+from ffprof.workload import Description, Trainable
+
+
+def gather_facts(
+    description: Description,
+    recipe: Recipe,
+    module: Trainable,
+    batches: Batches,
+    matched: Matched,
+    flags: dict[str, str | int | bool],
+) -> dict[str, Fact]:
+    """Facts by name; two rows differ where their values do."""
+    micro = description.micro_batch(recipe)
+    trained = {name: p.numel() for name, p in module.named_parameters() if p.requires_grad}
+    inside = sum(count for name, count in trained.items() if name in matched.parameter_names)
+    optimizer = recipe.optimizer
+    epoch = batches.epoch_images
+    return {
+        "method": description.method,
+        "schedule": description.schedule,
+        "effective_batch": recipe.batch,
+        "micro_batch": micro,
+        "optimizer_steps_per_epoch": None if epoch is None else epoch // recipe.batch,
+        "norm": recipe.norm,
+        "norm_statistics_over": _statistics(module, micro),
+        "norm_momentum": _momentum(module),
+        "backbone": "shared" if matched.shared else "own: unmatched",
+        "backbone_digest": matched.digest[:16],
+        "backbone_parameters": inside,
+        "head_parameters": sum(trained.values()) - inside,
+        "fixed_buffer_elements": sum(b.numel() for b in module.buffers()),
+        "precision": recipe.precision,
+        "memory_format": recipe.memory_format,
+        "optimizer": f"{optimizer.name} lr {optimizer.lr:g} wd {optimizer.weight_decay:g} "
+        + ("foreach" if optimizer.foreach else "single"),
+        "not_decayed_parameters": len(module.no_weight_decay()),
+        **flags,
+    }
+
+
+def _batch_norms(module: Trainable) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+
+
+def _statistics(module: Trainable, micro: int) -> str:
+    return f"{micro} images" if _batch_norms(module) else "one image"
+
+
+def _momentum(module: Trainable) -> float | None:
+    momenta = {norm.momentum for norm in _batch_norms(module)}
+    return round(momenta.pop() or 0.0, 6) if len(momenta) == 1 else None

@@ -1,0 +1,41 @@
+"""What a trial's child tells its parent, torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ffprof.record import Conditions, Fact, Loss, Memory, Outcome, Throughput
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a trial that ran to its end has to say."""
+
+    memory: Memory
+    throughput: Throughput
+    loss: Loss
+    conditions: Conditions
+    facts: dict[str, Fact]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """The trial is about to begin; on a GPU, which one it uses."""
+
+    gpu_uuid: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """The trial ran to its end."""
+
+    report: Report
+    debit_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """The trial did not, in a way that is an outcome."""
+
+    outcome: Outcome
+    message: str

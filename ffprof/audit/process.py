@@ -1,0 +1,185 @@
+"""One child process under a deadline, with nothing left behind.
+
+The child leads a process group of its own, so that whatever it starts (data-loading workers) ends
+with it: the parent kills the group when the child has ended for whatever reason, and a thread in
+the child, which sleeps until the parent is gone, kills it if the parent dies first. Its output
+goes to a file, whose last line tells why it crashed when nothing else does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import connection, get_context, parent_process
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Literal
+
+# What the forkserver imports once, torch with it; children forked from it start in a tenth of a second.
+PRELOAD = ["sklearn.datasets", "ffprof.audit.proof", "ffprof.audit.trial", "ffprof.audit.child"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a child ended: with messages, at the deadline, or by crashing."""
+
+    kind: Literal["ended", "timeout", "crashed"]
+    messages: tuple[Any, ...]
+    reason: str = ""
+    seconds: float = 0.0
+
+
+def start_context(method: str) -> BaseContext:
+    """A multiprocessing context, with the preload list set for ``forkserver``."""
+    context = get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(PRELOAD)
+    return context
+
+
+def run_child(
+    context: BaseContext,
+    target: Callable[..., None],
+    args: tuple[Any, ...],
+    limit_seconds: float,
+    on_message: Callable[[int, Any], None] | None = None,
+    tick: Callable[[], None] | None = None,
+    tick_seconds: float = 0.1,
+) -> Ending:
+    """Run ``target(connection, *args)`` in a child and wait for it.
+
+    Args:
+        context: how the child is started.
+        target: a module-level function; what it sends over the connection becomes ``messages``.
+        args: picklable arguments.
+        limit_seconds: the child is killed when they are over.
+        on_message: called with the child's pid and each message as it comes.
+        tick: called about every ``tick_seconds``; without it the parent does not wake up until
+            something happens.
+        tick_seconds: the period of ``tick``.
+
+    Returns:
+        how it ended; ``ended`` means that it exited with status 0.
+    """
+    receiver, sender = context.Pipe(duplex=False)
+    with tempfile.NamedTemporaryFile(prefix="ffprof-trial-", suffix=".log") as log:
+        child = context.Process(  # type: ignore[attr-defined]
+            target=_enter, args=(sender, log.name, target, args), daemon=False
+        )
+        started = time.monotonic()
+        try:
+            child.start()
+            sender.close()
+            watch = _Watch(receiver, child, started + limit_seconds, on_message)
+            in_time = watch.until_end(tick, tick_seconds)
+            took = time.monotonic() - started
+            if not in_time:
+                reason = f"stopped after its limit of {limit_seconds:g} s"
+                return Ending(
+                    kind="timeout", messages=tuple(watch.messages), reason=reason, seconds=took
+                )
+            if child.exitcode == 0:
+                return Ending(kind="ended", messages=tuple(watch.messages), seconds=took)
+            return Ending(
+                kind="crashed",
+                messages=tuple(watch.messages),
+                reason=_why(child.exitcode, Path(log.name)),
+                seconds=took,
+            )
+        finally:
+            _sweep(child)
+            receiver.close()
+
+
+class _Watch:
+    """Collects messages until the child is gone or the deadline has passed."""
+
+    def __init__(
+        self,
+        receiver: Connection,
+        child: BaseProcess,
+        deadline: float,
+        on_message: Callable[[int, Any], None] | None,
+    ) -> None:
+        self._receiver, self._child, self._deadline = receiver, child, deadline
+        self._on_message = on_message
+        self.messages: list[Any] = []
+
+    def until_end(self, tick: Callable[[], None] | None, tick_seconds: float) -> bool:
+        """True if the child ended by itself."""
+        open_ends: list[Any] = [self._receiver, self._child.sentinel]
+        while True:
+            left = self._deadline - time.monotonic()
+            if left <= 0:
+                return False
+            pause = min(left, tick_seconds) if tick else left
+            ready = connection.wait(open_ends, timeout=pause)
+            if self._receiver in ready and not self._take():
+                open_ends.remove(self._receiver)
+            if self._child.sentinel in ready:
+                while self._receiver in open_ends and self._receiver.poll():
+                    if not self._take():
+                        break
+                self._child.join()
+                return True
+            if not ready and tick:
+                tick()
+
+    def _take(self) -> bool:
+        try:
+            message = self._receiver.recv()
+        except (EOFError, OSError):
+            return False
+        self.messages.append(message)
+        if self._on_message and self._child.pid:
+            self._on_message(self._child.pid, message)
+        return True
+
+
+def _sweep(child: BaseProcess) -> None:
+    """Kill the child and its group, and wait until the child is gone."""
+    if child.pid is None:
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    if child.is_alive():
+        child.kill()
+    child.join()
+    child.close()
+
+
+def _why(exitcode: int | None, log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    last = next((line for line in reversed(lines) if line), "")
+    if exitcode is not None and exitcode < 0:
+        name = signal.Signals(-exitcode).name
+        hint = "; the kernel does this when memory runs out" if name == "SIGKILL" else ""
+        return f"killed by {name}{hint}" + (f": {last}" if last and name != "SIGKILL" else "")
+    return f"exit status {exitcode}" + (f": {last}" if last else "")
+
+
+def _enter(
+    sender: Connection, log: str, target: Callable[..., None], args: tuple[Any, ...]
+) -> None:
+    os.setpgrp()
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+    target(sender, *args)
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os.killpg(0, signal.SIGKILL)

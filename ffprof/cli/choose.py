@@ -1,0 +1,105 @@
+"""From the words of the command line to workloads and a recipe; every bad word is one clear line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from ffprof.errors import FfprofError, UsageError
+from ffprof.record import Device
+from ffprof.recipe import Recipe
+from ffprof.workload import (
+    Description,
+    Preset,
+    find_preset,
+    find_workload,
+    preset_names,
+    workload_names,
+)
+
+
+def all_workloads() -> tuple[list[Description], list[FfprofError]]:
+    """All registered workloads in the order of rows, and what is registered but broken."""
+    found, broken = [], []
+    for name in workload_names():
+        try:
+            found.append(find_workload(name))
+        except UsageError as error:
+            broken.append(error)
+    return sorted(found, key=lambda d: (d.rank, d.id)), broken
+
+
+def choose_workloads(words: str) -> tuple[Description, ...]:
+    """``core``, ``all``, or ids separated by commas, in the order of rows.
+
+    Raises:
+        UsageError: an unknown or broken id, or none at all.
+    """
+    names = [word.strip() for word in words.split(",") if word.strip()]
+    if not names:
+        raise UsageError("--workloads names no workload", "write core, all, or ids like bp,bp-accum")
+    chosen: dict[str, Description] = {}
+    for name in names:
+        if name in ("core", "all"):
+            members, broken = all_workloads()
+            if name == "all" and broken:
+                raise broken[0]
+            chosen |= {d.id: d for d in members if name == "all" or d.core}
+        else:
+            chosen[name] = find_workload(name)
+    return tuple(sorted(chosen.values(), key=lambda d: (d.rank, d.id)))
+
+
+def choose_preset(name: str | None, device: Device) -> Preset:
+    """The preset of that name, or the default one on a device.
+
+    Raises:
+        UsageError: unknown, or no default is registered.
+    """
+    if name is not None:
+        return find_preset(name)
+    for candidate in (find_preset(known) for known in preset_names()):
+        if candidate.default_for == device:
+            return candidate
+    raise UsageError(f"no preset is the default on {device}", "name one with --preset")
+
+
+def change_recipe(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+    """The recipe with the options that were given (those that are not None).
+
+    Raises:
+        UsageError: the result is not a recipe.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    merged = {**recipe.model_dump(), **given}
+    batch, micro = merged["batch"], merged["micro_batch"]
+    if batch > 0 and micro > 0 and batch % micro:
+        divisors = [str(n) for n in range(1, min(batch, 10_000) + 1) if batch % n == 0]
+        raise UsageError(
+            f"--micro-batch {micro} does not divide --batch {batch}",
+            f"use one of {', '.join(divisors[-12:])}",
+        )
+    try:
+        return Recipe.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        option = "--" + ".".join(map(str, first["loc"])).replace("_", "-")
+        told = first["msg"].removeprefix("Value error, ")
+        if first["loc"]:
+            problem = f"{option} {first['input']!r} is not possible ({told})"
+        else:
+            problem = f"the recipe is not possible: {told}"
+        raise UsageError(problem, "see ffprof run --help") from error
+
+
+def check_recipe(recipe: Recipe, workloads: tuple[Description, ...]) -> None:
+    """Fail if no workload can run under the recipe; a part that cannot is refused in the table.
+
+    Raises:
+        UsageError: all of them object.
+    """
+    objections = {d.id: d.objection(recipe) for d in workloads}
+    if all(objections.values()):
+        first = next(iter(objections.values()))
+        raise UsageError(f"nothing can run: {first}", "change the recipe")

@@ -1,0 +1,149 @@
+"""From options to a request: probe the machine, choose device, preset and budget, name the file."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Any
+
+from ffprof import __version__
+from ffprof.audit.child import probe_child
+from ffprof.audit.process import run_child, start_context
+from ffprof.audit.runner import Request
+from ffprof.audit.store import prepare_folder
+from ffprof.cli.choose import change_recipe, check_recipe, choose_preset
+from ffprof.compare.verdicts import judge
+from ffprof.errors import DeviceError
+from ffprof.hardware.cards import budget_for
+from ffprof.hardware.environment import child_environment, environment
+from ffprof.hardware.machine import Probe, describe_machine, resolve_threads
+from ffprof.recipe import Recipe
+from ffprof.record import Budget, Device, Evidence, Plan, Record
+from ffprof.workload import Description
+
+DEFAULT_GPU_MEM = "8GB"
+PROBE_LIMIT_SECONDS = 180.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the user asked for."""
+
+    preset: str | None
+    workloads: tuple[Description, ...]
+    device: str
+    gpu_mem: str | None
+    rounds: int
+    changes: dict[str, Any]
+    time_limit: float
+    run_limit: float | None
+    out: Path
+
+
+@contextmanager
+def prepare(options: Options) -> Iterator[Request]:
+    """A request that is ready to run, inside the environment that its children need.
+
+    Raises:
+        FfprofError: anything that makes the audit impossible, before anything is written.
+    """
+    asked = budget_for(options.gpu_mem or DEFAULT_GPU_MEM)
+    # What is wrong with the recipe is said before a process is started for the probe. Which
+    # preset is the default depends on the device, but what options do wrong does not.
+    first = _recipe(options, "cuda" if options.device == "cuda" else "cpu")
+    prepare_folder(options.out)
+    # The server keeps the environment that it is started in, so it starts in the trials'.
+    wanted = child_environment(first)
+    with environment(wanted):
+        server = start_context("forkserver")
+        found = _probe(server)
+        device = _device(options.device, found)
+        recipe = resolve_threads(_recipe(options, device))
+        budget, evidence, notes = _budget(asked, options, device, found)
+        created = datetime.now(UTC)
+        record = Record(
+            created=created,
+            ffprof=__version__,
+            command=shlex.join(["ffprof", *sys.argv[1:]]),
+            recipe=recipe,
+            recipe_hash=recipe.digest(),
+            plan=Plan(
+                workloads=tuple(d.id for d in options.workloads),
+                rounds=options.rounds,
+                trial_limit_seconds=options.time_limit,
+                run_limit_seconds=options.run_limit,
+            ),
+            budget=budget,
+            machine=describe_machine(found, wanted),
+            evidence=evidence,
+            notes=notes,
+        )
+        yield Request(
+            record=record,
+            workloads=options.workloads,
+            device=device,
+            path=_path(options.out, recipe.preset, device, created),
+            # Forking a server that has imported torch is unproved with CUDA: spawn there.
+            context=server if device == "cpu" else start_context("spawn"),
+            judge=judge,
+        )
+
+
+def _recipe(options: Options, device: Device) -> Recipe:
+    recipe = change_recipe(choose_preset(options.preset, device).recipe, options.changes)
+    check_recipe(recipe, options.workloads)
+    return recipe
+
+
+def _probe(context: BaseContext) -> Probe:
+    ending = run_child(context, probe_child, (), PROBE_LIMIT_SECONDS)
+    found = next((m for m in ending.messages if isinstance(m, Probe)), None)
+    if found is None:
+        raise DeviceError(
+            f"torch cannot be started ({ending.reason or 'no answer'})", "reinstall ffprof"
+        )
+    return found
+
+
+def _device(asked: str, found: Probe) -> Device:
+    if asked == "cuda" and not found.cuda:
+        raise DeviceError(
+            f"--device cuda: {found.reason}", "use --device cpu, or check the NVIDIA driver"
+        )
+    return "cuda" if found.cuda and asked != "cpu" else "cpu"
+
+
+def _budget(
+    asked: Budget, options: Options, device: Device, found: Probe
+) -> tuple[Budget, Evidence, tuple[str, ...]]:
+    if device == "cpu":
+        notes = [
+            "measured on a CPU: the peak of live tensors is what the method holds; it is not what "
+            "CUDA's allocator would reserve, and says nothing about speed on a GPU",
+        ]
+        if options.gpu_mem:
+            notes.append(f"--gpu-mem {options.gpu_mem} binds CUDA memory only, and there is none")
+        return Budget(requested=options.gpu_mem or ""), "measured (cpu)", tuple(notes)
+    total, limit = found.gpu_total_bytes or 0, asked.limit_bytes or 0
+    if total > limit:
+        note = (
+            f"a larger GPU held to {asked.requested}: the limit binds PyTorch's allocator only, "
+            "not the other card's speed, its kernels or their workspaces"
+        )
+        return asked, "emulated", (note,)
+    return asked.model_copy(update={"limit_bytes": total}), "measured", ()
+
+
+def _path(folder: Path, preset: str, device: Device, created: datetime) -> Path:
+    stem = f"audit-{preset}-{device}-{created:%Y%m%d-%H%M%S}"
+    path, number = folder / f"{stem}.json", 1
+    while path.exists():
+        number += 1
+        path = folder / f"{stem}-{number}.json"
+    return path

@@ -1,0 +1,83 @@
+"""Progress on a terminal: drawn between trials only, so that nothing runs beside what is timed."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from ffprof.audit.plan import Slot
+from ffprof.record import Trial
+from ffprof.units import format_rate, format_seconds
+
+
+class QuietProgress:
+    """Says nothing: for pipes and logs."""
+
+    def proof_starts(self, workload: str, number: int, total: int) -> None:
+        """Nothing."""
+
+    def trial_starts(self, slot: Slot, number: int, total: int) -> None:
+        """Nothing."""
+
+    def trial_ends(self, trial: Trial, left_seconds: float | None) -> None:
+        """Nothing."""
+
+    def ends(self) -> None:
+        """Nothing."""
+
+
+class TerminalProgress:
+    """One line that is redrawn when a trial starts and when it ends, never in between."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}", markup=False),
+            console=console,
+            auto_refresh=False,
+            transient=True,
+        )
+        self._task = self._progress.add_task("", total=None)
+        self._began = time.monotonic()
+        self._left = ""
+        self._progress.start()
+
+    def proof_starts(self, workload: str, number: int, total: int) -> None:
+        """See ``Progress``."""
+        self._draw(f"checking gradients of {workload}", number, total)
+
+    def trial_starts(self, slot: Slot, number: int, total: int) -> None:
+        """See ``Progress``."""
+        self._draw(f"round {slot.round + 1} {slot.workload}", number, total)
+
+    def trial_ends(self, trial: Trial, left_seconds: float | None) -> None:
+        """See ``Progress``."""
+        if left_seconds is not None:
+            self._left = f", about {format_seconds(left_seconds)} left"
+        speed = trial.throughput.images_per_second if trial.throughput else None
+        told = f"{format_rate(speed)} img/s" if speed else trial.message
+        self._progress.console.print(
+            f"  round {trial.round + 1}  {trial.workload:<24}{trial.outcome:<9}{told}",
+            markup=False,
+            highlight=False,
+            overflow="ellipsis",
+            no_wrap=True,
+        )
+
+    def ends(self) -> None:
+        """See ``Progress``."""
+        self._progress.stop()
+
+    def _draw(self, text: str, number: int, total: int) -> None:
+        gone = format_seconds(time.monotonic() - self._began)
+        description = f"{text}, {gone}{self._left}"
+        self._progress.update(self._task, description=description, completed=number, total=total)
+        self._progress.refresh()
+
+
+def progress_for(console: Console) -> QuietProgress | TerminalProgress:
+    """The terminal's progress if there is a terminal."""
+    return TerminalProgress(console) if console.is_terminal else QuietProgress()

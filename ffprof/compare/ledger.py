@@ -1,0 +1,43 @@
+"""The fairness ledger: what matches between rows, and what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ffprof.record import Fact, LedgerRow
+
+# What differs by design or says nothing to a reader of the table.
+_NOT_LISTED = ("method", "schedule", "backbone_digest")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One fact in which rows differ: its value by workload."""
+
+    fact: str
+    values: dict[str, Fact]
+
+
+def differences(ledger: Mapping[str, LedgerRow]) -> list[Difference]:
+    """Facts in which rows differ, in the order in which they were gathered."""
+    rows = {name: row.facts for name, row in ledger.items() if row.facts}
+    names = dict.fromkeys(name for facts in rows.values() for name in facts)
+    found = []
+    for name in names:
+        values = {workload: facts.get(name) for workload, facts in rows.items()}
+        if name not in _NOT_LISTED and len(set(values.values())) > 1:
+            found.append(Difference(fact=name, values=values))
+    return found
+
+
+def agreements(ledger: Mapping[str, LedgerRow]) -> dict[str, Fact]:
+    """Facts that are the same in all rows."""
+    rows = [row.facts for row in ledger.values() if row.facts]
+    if not rows:
+        return {}
+    return {
+        name: value
+        for name, value in rows[0].items()
+        if name not in _NOT_LISTED and all(facts.get(name) == value for facts in rows)
+    }

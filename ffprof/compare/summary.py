@@ -1,0 +1,137 @@
+"""One row a workload: its trials drawn together, without judging them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from ffprof.record import Outcome, Record, Trial
+
+# The figure that memory verdicts are about, by device. Both repeat to the byte.
+MEMORY_FIELD = {"cpu": "live_tensor_peak_bytes", "cuda": "allocated_peak_bytes"}
+MEMORY_MEANING = {
+    "cpu": "peak of live tensors",
+    "cuda": "allocated peak, steady",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Middle and range of one figure over trials."""
+
+    median: float
+    low: float
+    high: float
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What the trials of one workload say together.
+
+    ``memory`` is the figure of ``MEMORY_FIELD``. ``marks`` are reasons for which the row must not
+    win a claim, in words.
+    """
+
+    workload: str
+    method: str
+    schedule: str
+    family: str
+    micro_batch: int | None
+    device: str
+    outcome: Outcome | None
+    outcomes: dict[Outcome, int]
+    memory: Spread | None
+    reserved: Spread | None
+    device_peak: Spread | None
+    host_peak: Spread | None
+    throughput: Spread | None
+    loss_first: float | None
+    loss_last: float | None
+    marks: tuple[str, ...]
+    messages: tuple[str, ...]
+
+    @property
+    def usable(self) -> bool:
+        """Measured and learning: the row may be compared."""
+        return self.outcome == "ok" and not self.marks
+
+
+def summarise(record: Record) -> list[Row]:
+    """Rows in the order of the plan; a workload without trials has outcome None."""
+    return [
+        _row(record, name, [t for t in record.trials if t.workload == name])
+        for name in record.plan.workloads
+    ]
+
+
+def rate(trial: Trial) -> float:
+    """Images per second of a trial with outcome ok."""
+    if trial.throughput is None:
+        raise ValueError(f"trial {trial.id} has no throughput")
+    return trial.throughput.images_per_second
+
+
+def memory_of(trial: Trial) -> int | None:
+    """The bytes that memory verdicts are about."""
+    value: int | None = getattr(trial.memory, MEMORY_FIELD[trial.device])
+    return value
+
+
+def _row(record: Record, name: str, trials: Sequence[Trial]) -> Row:
+    good = [t for t in trials if t.outcome == "ok"]
+    outcomes: dict[Outcome, int] = {}
+    for trial in trials:
+        outcomes[trial.outcome] = outcomes.get(trial.outcome, 0) + 1
+    any_trial = trials[0] if trials else None
+    losses = [t.loss for t in good if t.loss is not None]
+    return Row(
+        workload=name,
+        method=any_trial.method if any_trial else "",
+        schedule=any_trial.schedule if any_trial else "",
+        family=any_trial.family if any_trial else "",
+        micro_batch=any_trial.micro_batch if any_trial else None,
+        device=any_trial.device if any_trial else "cpu",
+        outcome=_outcome(outcomes),
+        outcomes=outcomes,
+        memory=_spread([memory_of(t) for t in good]),
+        reserved=_spread([t.memory.reserved_peak_bytes for t in good]),
+        device_peak=_spread([t.memory.device_peak_bytes for t in good]),
+        host_peak=_spread([t.memory.host_peak_bytes for t in good]),
+        throughput=_spread([rate(t) for t in good]),
+        loss_first=_middle([loss.first for loss in losses]),
+        loss_last=_middle([loss.last for loss in losses]),
+        marks=_marks(good, real=record.recipe.data != "synthetic"),
+        messages=tuple(dict.fromkeys(t.message for t in trials if t.message)),
+    )
+
+
+def _outcome(outcomes: dict[Outcome, int]) -> Outcome | None:
+    """The worst that happened in any round: a row that sometimes fails is not ok."""
+    for bad in ("refused", "crashed", "timeout", "oom"):
+        if bad in outcomes:
+            return bad
+    return "ok" if outcomes else None
+
+
+def _marks(trials: Sequence[Trial], *, real: bool) -> tuple[str, ...]:
+    marks = []
+    losses = [t.loss for t in trials if t.loss is not None]
+    if any(not loss.finite for loss in losses):
+        marks.append("its loss is not finite")
+    elif real and any(not loss.fell for loss in losses):
+        marks.append("its loss did not fall")
+    return tuple(marks)
+
+
+def _spread(values: Sequence[float | None]) -> Spread | None:
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return None
+    return Spread(median=median(known), low=min(known), high=max(known), count=len(known))
+
+
+def _middle(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known and len(known) == len(values) else None

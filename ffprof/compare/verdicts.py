@@ -1,0 +1,202 @@
+"""Claims judged on the trials of one record, in numbers and in words.
+
+Memory: exact where the peaks of all rounds agree to the byte, with a zone of max(2 MiB, 1 %)
+inside which two rows count as the same. Throughput: ratios of trials paired by round; below five
+rounds only the ratio is given. A row that failed, or that does not learn, wins nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ffprof.record import Record, Verdict
+from ffprof.compare.statistics import MIN_ROUNDS, ZONE, RatioInterval, paired_ratio
+from ffprof.compare.summary import Row, rate, summarise
+from ffprof.recipe import Claim
+from ffprof.units import MIB, format_ratio
+
+MEMORY_ZONE_BYTES = 2 * MIB
+MEMORY_ZONE = 0.01
+
+
+def judge(record: Record) -> tuple[Verdict, ...]:
+    """Verdicts on the recipe's claims whose challenger is part of the audit, in order."""
+    rows = {row.workload: row for row in summarise(record)}
+    return tuple(
+        _judge(record, rows, claim) for claim in record.recipe.claims if claim.challenger in rows
+    )
+
+
+def _judge(record: Record, rows: dict[str, Row], claim: Claim) -> Verdict:
+    challenger = rows[claim.challenger]
+    baseline, objection = _baseline(rows, claim)
+    if baseline is None:
+        return _no_verdict(claim, claim.baseline, objection)
+    if challenger.outcome == "ok" and baseline.outcome == "oom":
+        return _fits(claim, baseline, f"{challenger.workload} fits where {baseline.workload}", True)
+    if challenger.outcome == "oom" and baseline.outcome == "ok":
+        return _fits(claim, baseline, f"{baseline.workload} fits where {challenger.workload}", False)
+    for row in (challenger, baseline):
+        if not row.usable:
+            reason = row.marks[0] if row.marks else f"its outcome is {row.outcome or 'missing'}"
+            return _no_verdict(claim, baseline.workload, f"{row.workload} cannot win: {reason}"
+                               if row is challenger else f"{row.workload}: {reason}")
+    ratio = _throughput(record, challenger, baseline)
+    if claim.metric == "memory":
+        return _memory_verdict(claim, challenger, baseline, ratio)
+    return _throughput_verdict(claim, challenger, baseline, ratio)
+
+
+def _baseline(rows: dict[str, Row], claim: Claim) -> tuple[Row | None, str]:
+    if not claim.baseline.startswith("family:"):
+        row = rows.get(claim.baseline)
+        return row, "" if row else f"{claim.baseline} is not part of this audit"
+    family = claim.baseline.removeprefix("family:")
+    members = [row for row in rows.values() if row.family == family]
+    fitting = [row for row in members if row.usable and row.memory and row.throughput]
+    if not fitting:
+        best_failed = next((row for row in members if row.outcome == "oom"), None)
+        return best_failed, f"no row of family {family} was measured"
+    if claim.metric == "memory":
+        return min(fitting, key=lambda row: row.memory.median if row.memory else 0), ""
+    return max(fitting, key=lambda row: row.throughput.median if row.throughput else 0), ""
+
+
+def _throughput(record: Record, challenger: Row, baseline: Row) -> RatioInterval | None:
+    rates = {
+        name: {t.round: rate(t) for t in record.trials if t.workload == name and t.outcome == "ok"}
+        for name in (challenger.workload, baseline.workload)
+    }
+    theirs, ours = rates[baseline.workload], rates[challenger.workload]
+    common = sorted(theirs.keys() & ours.keys())
+    if not common:
+        return None
+    return paired_ratio([ours[r] for r in common], [theirs[r] for r in common])
+
+
+def _memory_verdict(
+    claim: Claim, challenger: Row, baseline: Row, speed: RatioInterval | None
+) -> Verdict:
+    if challenger.memory is None or baseline.memory is None:
+        return _no_verdict(claim, baseline.workload, "a peak could not be read")
+    zone = max(MEMORY_ZONE_BYTES, MEMORY_ZONE * baseline.memory.high)
+    ratio = challenger.memory.median / baseline.memory.median
+    finding = _memory_finding(challenger, baseline, zone)
+    supported = {"lower": True, "higher": False, "same": False}.get(finding)
+    text = (
+        f"{challenger.workload} takes {format_ratio(ratio)} the memory of {baseline.workload}"
+        f"{_against(claim)}"
+    )
+    if speed is not None:
+        text += f" at {format_ratio(speed.ratio)} its throughput"
+    reason = ""
+    if finding == "same":
+        reason = f" (the difference is inside {zone / MIB:.1f} MiB)"
+    if finding == "inconclusive":
+        reason = " (peaks do not repeat, and their ranges touch)"
+    return Verdict(
+        claim=claim.id,
+        challenger=claim.challenger,
+        baseline=baseline.workload,
+        metric="memory",
+        ratio=ratio,
+        finding=finding,  # type: ignore[arg-type]
+        supported=supported,
+        sentence=f"{text}: the memory claim is {_word(supported)}{reason}",
+    )
+
+
+def _memory_finding(challenger: Row, baseline: Row, zone: float) -> str:
+    """On ranges over rounds, which are points where the peaks repeat."""
+    ours, theirs = challenger.memory, baseline.memory
+    assert ours is not None and theirs is not None
+    if ours.high < theirs.low - zone:
+        return "lower"
+    if ours.low > theirs.high + zone:
+        return "higher"
+    if ours.high <= theirs.low + zone and ours.low >= theirs.high - zone:
+        return "same"
+    return "inconclusive"
+
+
+def _throughput_verdict(
+    claim: Claim, challenger: Row, baseline: Row, speed: RatioInterval | None
+) -> Verdict:
+    if speed is None:
+        return _no_verdict(claim, baseline.workload, "no round holds both rows")
+    head = (
+        f"{challenger.workload} runs at {format_ratio(speed.ratio)} the throughput of "
+        f"{baseline.workload}{_against(claim)}"
+    )
+    finding, supported, tail = _speed_finding(speed)
+    return Verdict(
+        claim=claim.id,
+        challenger=claim.challenger,
+        baseline=baseline.workload,
+        metric="throughput",
+        ratio=speed.ratio,
+        interval=None if speed.low is None or speed.high is None else (speed.low, speed.high),
+        finding=finding,  # type: ignore[arg-type]
+        supported=supported,
+        sentence=f"{head}{tail}",
+    )
+
+
+def _speed_finding(speed: RatioInterval) -> tuple[str, bool | None, str]:
+    if speed.low is None or speed.high is None:
+        tail = f": no verdict below {MIN_ROUNDS} rounds (here {speed.pairs})"
+        return "ratio only", None, tail
+    low, high = 1 - ZONE, 1 / (1 - ZONE)
+    interval = f" (95 % interval {speed.low:.3f} to {speed.high:.3f})"
+    if speed.low > high:
+        finding, supported = "faster", True
+    elif speed.high < low:
+        finding, supported = "slower", False
+    elif speed.low >= low and speed.high <= high:
+        finding, supported = "same", True
+    else:
+        # Not told apart from the zone on one side; the claim needs only the lower one.
+        finding = "inconclusive"
+        supported = True if speed.low >= low else None
+    return finding, supported, f"{interval}: the throughput claim is {_word(supported)}"
+
+
+def _fits(claim: Claim, baseline: Row, start: str, challenger_fits: bool) -> Verdict:
+    return Verdict(
+        claim=claim.id,
+        challenger=claim.challenger,
+        baseline=baseline.workload,
+        metric=claim.metric,
+        finding="fits" if challenger_fits else "does not fit",
+        supported=challenger_fits,
+        sentence=f"{start} does not: the {claim.metric} claim is {_word(challenger_fits)}",
+    )
+
+
+def _no_verdict(claim: Claim, baseline: str, reason: str) -> Verdict:
+    return Verdict(
+        claim=claim.id,
+        challenger=claim.challenger,
+        baseline=baseline,
+        metric=claim.metric,
+        finding="not comparable",
+        supported=None,
+        sentence=f"{claim.challenger} against {baseline}: no verdict on {claim.metric}, {reason}",
+    )
+
+
+def _against(claim: Claim) -> str:
+    if not claim.baseline.startswith("family:"):
+        return ""
+    best = "smallest" if claim.metric == "memory" else "fastest"
+    return f" (the {best} row of family {claim.baseline.removeprefix('family:')})"
+
+
+def _word(supported: bool | None) -> str:
+    return {True: "supported", False: "not supported", None: "undecided"}[supported]
+
+
+def count_supported(verdicts: Sequence[Verdict]) -> tuple[int, int, int]:
+    """How many claims are supported, not supported, and undecided."""
+    values = [verdict.supported for verdict in verdicts]
+    return values.count(True), values.count(False), values.count(None)

@@ -1,0 +1,54 @@
+"""Every error that ffprof raises on purpose, with the exit code it leads to.
+
+An error is one line: what is wrong, and what to do about it. Only ``ffprof.cli`` prints errors
+or exits.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FfprofError(Exception):
+    """Base of all deliberate errors; ``problem`` says what is wrong, ``fix`` what to do."""
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, problem: str, fix: str) -> None:
+        self.problem = " ".join(problem.split())
+        self.fix = " ".join(fix.split())
+        super().__init__(self.problem, self.fix)
+
+    def __str__(self) -> str:
+        return f"{self.problem}; {self.fix}" if self.fix else self.problem
+
+
+class UsageError(FfprofError):
+    """The command or the recipe asks for something that cannot be meant."""
+
+
+class RecordError(FfprofError):
+    """A result file is absent, damaged, hostile or written by a newer ffprof."""
+
+
+class StoreError(FfprofError):
+    """A result file cannot be written where it was asked for."""
+
+
+class DeviceError(FfprofError):
+    """The device that was asked for is not on this machine."""
+
+    exit_code = 3
+
+
+class NothingMeasuredError(FfprofError):
+    """No trial gave a number."""
+
+    exit_code = 3
+
+
+class RefusedError(FfprofError):
+    """A workload does not keep to what the recipe fixes, so it may not stand in the table.
+
+    Raised inside a trial; it becomes the outcome ``refused`` of that trial.
+    """

@@ -1,0 +1,44 @@
+"""The environment that trial processes start under: what torch reads before Python can set it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ffprof.recipe import Recipe
+
+# Both spellings: the second has replaced the first, which torch still honours.
+ALLOCATOR_VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+
+
+def child_environment(recipe: Recipe) -> dict[str, str | None]:
+    """Environment variables that trial processes start under; None means removed."""
+    wanted: dict[str, str | None] = dict.fromkeys(ALLOCATOR_VARIABLES)
+    if recipe.flags.allocator_conf:
+        wanted["PYTORCH_ALLOC_CONF"] = recipe.flags.allocator_conf
+    if recipe.flags.deterministic:
+        wanted["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    # NumPy's BLAS starts threads when it is imported, and a server that forks must have none.
+    # PyTorch's own thread count is the recipe's.
+    wanted["OPENBLAS_NUM_THREADS"] = "1"
+    return wanted
+
+
+@contextmanager
+def environment(wanted: dict[str, str | None]) -> Iterator[None]:
+    """Set or remove variables, and put back what was there."""
+    before = {name: os.environ.get(name) for name in wanted}
+    _set(wanted)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(values: dict[str, str | None]) -> None:
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

@@ -1,0 +1,133 @@
+"""The machine that an audit ran on.
+
+The parent never imports torch and never touches CUDA; what only torch knows is asked of a child
+(``probe``), which is also how ``--device auto`` finds out whether there is a GPU.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+from ffprof.record import Machine
+from ffprof.recipe import Recipe
+
+_DISTRIBUTIONS = ("ffprof", "torch", "torchvision", "numpy", "nvidia-ml-py")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What torch says about the devices, from inside a child."""
+
+    cuda: bool
+    reason: str = ""
+    gpu: str | None = None
+    gpu_uuid: str | None = None
+    gpu_total_bytes: int | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def probe() -> Probe:
+    """Ask torch; call it in a child only, because it may create a CUDA context."""
+    import torch
+
+    versions = {"torch build": torch.__version__, "cuda build": str(torch.version.cuda)}
+    if not torch.cuda.is_available():
+        reason = "torch finds no CUDA device"
+        return Probe(cuda=False, reason=reason, versions=versions)
+    properties = torch.cuda.get_device_properties(0)
+    versions["cudnn"] = str(torch.backends.cudnn.version())
+    return Probe(
+        cuda=True,
+        gpu=properties.name,
+        gpu_uuid=f"GPU-{properties.uuid}",
+        gpu_total_bytes=torch.cuda.mem_get_info(0)[1],
+        versions=versions,
+    )
+
+
+def usable_cpus() -> int:
+    """Physical cores that this process may run on, at least 1."""
+    logical = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    physical = psutil.cpu_count(logical=False)
+    known = [count for count in (logical, physical) if count]
+    return min(known) if known else 1
+
+
+def describe_machine(found: Probe, wanted: dict[str, str | None]) -> Machine:
+    """The fingerprint for the record; ``wanted`` is the environment set for children."""
+    versions = {"python": platform.python_version(), **found.versions}
+    for name in _DISTRIBUTIONS:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return Machine(
+        platform=platform.platform(),
+        cpu=_cpu_name(),
+        cpu_count=psutil.cpu_count() or 1,
+        ram_bytes=psutil.virtual_memory().total,
+        gpu=found.gpu,
+        gpu_uuid=found.gpu_uuid,
+        gpu_total_bytes=found.gpu_total_bytes,
+        driver=_driver(),
+        versions=versions,
+        environment={name: "(removed)" if v is None else v for name, v in wanted.items()},
+        commit=_commit(),
+    )
+
+
+def resolve_threads(recipe: Recipe) -> Recipe:
+    """The recipe with its thread count made explicit."""
+    if recipe.threads is not None:
+        return recipe
+    return recipe.model_copy(update={"threads": usable_cpus()})
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _driver() -> str | None:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError:
+        return None
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _commit() -> str | None:
+    """The commit of ffprof's source, with ``+`` if it was changed; None outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return f"{commit[:12]}+" if _git(root, "status", "--porcelain") else commit[:12]
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(root: Path, *words: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=10
+    ).stdout.strip()

@@ -1,0 +1,1 @@
+"""What reads a clock or a memory counter, each with a null or replayed twin for tests."""

@@ -1,0 +1,112 @@
+"""Step times: wall clock on a CPU, CUDA events on a GPU.
+
+A clock is started once, told of every step's end, and read after the device is idle. ``elapsed``
+may be asked during the run to keep a time box; it never waits for the device.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Clock(Protocol):
+    """What the measuring loop asks of a clock."""
+
+    def start(self) -> None:
+        """Begin: the device is idle and the first step is about to be issued."""
+
+    def lap(self) -> None:
+        """The last kernel of a step has been issued."""
+
+    def elapsed(self) -> float:
+        """Host seconds since ``start``."""
+
+    def laps(self) -> list[float]:
+        """Seconds of every step; waits for the device. Their sum is the whole timed phase."""
+
+
+class WallClock:
+    """``time.perf_counter``: for devices whose work is done when the call returns."""
+
+    def __init__(self) -> None:
+        self._marks: list[float] = []
+
+    def start(self) -> None:
+        """See ``Clock``."""
+        self._marks = [time.perf_counter()]
+
+    def lap(self) -> None:
+        """See ``Clock``."""
+        self._marks.append(time.perf_counter())
+
+    def elapsed(self) -> float:
+        """See ``Clock``."""
+        return time.perf_counter() - self._marks[0]
+
+    def laps(self) -> list[float]:
+        """See ``Clock``."""
+        return [b - a for a, b in zip(self._marks, self._marks[1:], strict=False)]
+
+
+class CudaClock:
+    """CUDA events on the current stream: they do not stall the queue between steps."""
+
+    def __init__(self) -> None:
+        self._events: list[torch.cuda.Event] = []
+        self._started = 0.0
+
+    def start(self) -> None:
+        """See ``Clock``."""
+        import torch
+
+        torch.cuda.synchronize()
+        self._events = []
+        self._started = time.perf_counter()
+        self.lap()
+
+    def lap(self) -> None:
+        """See ``Clock``."""
+        import torch
+
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        self._events.append(event)
+
+    def elapsed(self) -> float:
+        """See ``Clock``."""
+        return time.perf_counter() - self._started
+
+    def laps(self) -> list[float]:
+        """See ``Clock``; events tick at about half a microsecond."""
+        self._events[-1].synchronize()
+        pairs = zip(self._events, self._events[1:], strict=False)
+        return [a.elapsed_time(b) / 1000 for a, b in pairs]
+
+
+class FakeClock:
+    """Replays given step times; for tests of whatever is timed."""
+
+    def __init__(self, step_seconds: Iterable[float]) -> None:
+        self._script = iter(step_seconds)
+        self._laps: list[float] = []
+
+    def start(self) -> None:
+        """See ``Clock``."""
+        self._laps = []
+
+    def lap(self) -> None:
+        """See ``Clock``."""
+        self._laps.append(next(self._script))
+
+    def elapsed(self) -> float:
+        """See ``Clock``."""
+        return sum(self._laps)
+
+    def laps(self) -> list[float]:
+        """See ``Clock``."""
+        return list(self._laps)

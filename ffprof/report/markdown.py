@@ -1,0 +1,35 @@
+"""The report as Markdown, for papers' appendices and pull requests."""
+
+from __future__ import annotations
+
+from ffprof.record import Record
+from ffprof.report.document import Document, make_document
+
+_SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#"})
+
+
+def to_markdown(record: Record) -> str:
+    """The whole report; ends in a newline."""
+    return render(make_document(record))
+
+
+def render(document: Document) -> str:
+    """The document as Markdown."""
+    lines = [f"# {_escape(document.title)}", ""]
+    lines += [f"- {_escape(line)}" for line in document.setting]
+    lines += ["", *_table(document), "", _escape(document.caption)]
+    for section in document.sections:
+        lines += ["", f"## {_escape(section.heading)}", ""]
+        lines += [f"- {_escape(line)}" for line in section.lines]
+    return "\n".join(lines) + "\n"
+
+
+def _table(document: Document) -> list[str]:
+    header = [column.name for column in document.columns]
+    rule = ["---:" if column.numeric else ":---" for column in document.columns]
+    rows = [[_escape(cell) for cell in row] for row in document.rows]
+    return [f"| {' | '.join(line)} |" for line in (header, rule, *rows)]
+
+
+def _escape(text: str) -> str:
+    return " ".join(text.translate(_SPECIAL).split())

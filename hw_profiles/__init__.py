@@ -1,0 +1,1 @@
+"""Cards as data: one TOML file a card, with sources."""

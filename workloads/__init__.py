@@ -1,0 +1,1 @@
+"""The training methods that ffprof ships, registered exactly as a third party's would be."""

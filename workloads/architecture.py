@@ -1,0 +1,105 @@
+"""Backbones by name, torch-free: which blocks, how wide, where they pool.
+
+All choices here are reconstructions (R): the paper's backbone and depth are not public.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from ffprof.workload import Recipe
+
+# P marks a 2x2 max-pool at the end of the block before it (R).
+_STACKS = {
+    "vgg8": "64 P 128 P 256 256 P 512 512 P",
+    "vgg11": "64 P 128 P 256 256 P 512 512 P 512 512 P",
+    "vgg16": "64 64 P 128 128 P 256 256 256 P 512 512 512 P 512 512 512 P",
+}
+_FLAT = re.compile(r"flat-([1-9]\d{0,2})-([1-9]\d{0,3})", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockShape:
+    """One block: its channels, its side length before pooling, and whether it pools."""
+
+    in_channels: int
+    channels: int
+    size: int
+    pool: bool
+
+
+def known_backbones() -> str:
+    """The names that ``block_shapes`` understands, for messages."""
+    return ", ".join([*_STACKS, "flat-D-W (D blocks of W channels)"])
+
+
+def block_shapes(recipe: Recipe) -> list[BlockShape]:
+    """The blocks of the recipe's backbone, scaled by its width.
+
+    Raises:
+        ValueError: unknown backbone, or an image too small for its pools; the message says
+            what to do.
+    """
+    layout = _layout(recipe.backbone)
+    pools = sum(pool for _, pool in layout)
+    if recipe.image_size % 2**pools:
+        raise ValueError(
+            f"{recipe.backbone} halves the image {pools} times, so its size must be a multiple "
+            f"of {2**pools}, not {recipe.image_size}"
+        )
+    shapes: list[BlockShape] = []
+    channels, size = recipe.channels, recipe.image_size
+    for base, pool in layout:
+        wide = max(1, round(base * recipe.width))
+        shapes.append(BlockShape(in_channels=channels, channels=wide, size=size, pool=pool))
+        channels, size = wide, size // 2 if pool else size
+    return shapes
+
+
+def patch_counts(shapes: list[BlockShape]) -> list[int]:
+    """Patches along each side, P_l = 2^floor(log2 sqrt(C_L / C_l)), at least 1 (R)."""
+    last = shapes[-1].channels
+    return [max(1, 2 ** math.floor(math.log2(math.sqrt(last / s.channels)))) for s in shapes]
+
+
+def _layout(name: str) -> list[tuple[int, bool]]:
+    flat = _FLAT.fullmatch(name)
+    if flat:
+        return [(int(flat[2]), False)] * int(flat[1])
+    if name not in _STACKS:
+        raise ValueError(f"unknown backbone {name!r}: known are {known_backbones()}")
+    layout: list[tuple[int, bool]] = []
+    for word in _STACKS[name].split():
+        if word == "P":
+            layout[-1] = (layout[-1][0], True)
+        else:
+            layout.append((int(word), False))
+    return layout
+
+
+def check_backbone(recipe: Recipe) -> str | None:
+    """Why the recipe's backbone cannot be built, or None."""
+    try:
+        block_shapes(recipe)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def check_local(recipe: Recipe) -> str | None:
+    """``check_backbone``, and what goodness patches and batch statistics need besides."""
+    objection = check_backbone(recipe)
+    if objection:
+        return objection
+    shapes = block_shapes(recipe)
+    for index, (shape, patches) in enumerate(zip(shapes, patch_counts(shapes), strict=True)):
+        if shape.size % patches:
+            return (
+                f"block {index} of {recipe.backbone} has {shape.size}x{shape.size} positions, "
+                f"which {patches}x{patches} patches do not divide: change the image size"
+            )
+    if recipe.norm == "batch" and recipe.micro_batch < 2:
+        return "batch statistics need micro-batches of at least 2 images: use --norm group"
+    return None
