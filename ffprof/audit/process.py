@@ -23,8 +23,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
 
-# What the forkserver imports once, torch with it; children forked from it start in a tenth of a second.
-PRELOAD = ["sklearn.datasets", "ffprof.audit.proof", "ffprof.audit.trial", "ffprof.audit.child"]
+# What the forkserver imports once, torch with it; children forked from it start in a tenth of a
+# second. Optimizers import torch._dynamo, which takes longer than a short trial.
+PRELOAD = ["sklearn.datasets", "torch._dynamo", "ffprof.audit.proof", "ffprof.audit.trial"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,41 @@
+# Everything runs in .venv, which is built when pyproject.toml or constraints.txt has changed.
+PYTHON ?= python3
+RUN := .venv/bin
+STAMP := .venv/ready-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
+
+.PHONY: audit test lint format docs bench clean
+
+# Set up, then measure: on a CPU in minutes, on a GPU with its default recipe.
+audit: $(STAMP)
+	@$(RUN)/ffprof run --out audits
+
+# Set up, then test. Without a GPU the tests that need one are skipped.
+test: $(STAMP)
+	@$(RUN)/pytest
+
+lint: $(STAMP)
+	@$(RUN)/ruff format --check .
+	@$(RUN)/ruff check .
+	@$(RUN)/mypy
+
+format: $(STAMP)
+	@$(RUN)/ruff format .
+	@$(RUN)/ruff check --fix .
+
+docs: $(STAMP)
+	@$(RUN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@$(RUN)/sphinx-build -q -W -b html docs docs/_build
+
+bench: $(STAMP)
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(RUN)/python $$script || exit 1; done
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis docs/_build
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "ffprof needs Python 3.11 or newer: make PYTHON=python3.11")'
+	@echo "setting up .venv: a few gigabytes are downloaded once"
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv
+	@$(RUN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[tests]'
+	@touch $@
