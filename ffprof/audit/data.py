@@ -28,7 +28,10 @@ class Batches(Protocol):
     epoch_images: int | None
 
     def batch(self, number: int) -> tuple[Tensor, Tensor]:
-        """Images (B, channels, size, size) float32 and labels (B,) int64, on the host."""
+        """Images (B, channels, size, size) float32 and labels (B,) int64, on the host.
+
+        Images may be a view that is not contiguous; the harness copies what it moves.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,15 +71,19 @@ class Digits:
         self.epoch_images: int | None = len(self._train.labels)
 
     def batch(self, number: int) -> tuple[Tensor, Tensor]:
-        """See ``Batches``; the last images of an epoch are followed by the first of the next."""
+        """See ``Batches``; the last images of an epoch are followed by the first of the next.
+
+        The channels are one channel seen several times: they become real in the transfer.
+        """
         size, total = self._recipe.batch, len(self._train.labels)
-        positions = torch.arange(number * size, (number + 1) * size)
-        chosen = torch.empty(size, dtype=torch.long)
-        for epoch in range(int(positions[0]) // total, int(positions[-1]) // total + 1):
-            inside = positions // total == epoch
-            chosen[inside] = self._order(epoch)[positions[inside] % total]
-        images = self._train.images[chosen].expand(-1, self._recipe.channels, -1, -1)
-        return images.contiguous(), self._train.labels[chosen]
+        position, end, chosen = number * size, (number + 1) * size, []
+        while position < end:
+            epoch, offset = divmod(position, total)
+            chosen.append(self._order(epoch)[offset : offset + end - position])
+            position += len(chosen[-1])
+        index = chosen[0] if len(chosen) == 1 else torch.cat(chosen)
+        images = self._train.images[index].expand(-1, self._recipe.channels, -1, -1)
+        return images, self._train.labels[index]
 
     def _order(self, epoch: int) -> Tensor:
         if epoch not in self._orders:

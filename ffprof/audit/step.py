@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ffprof.recipe import Optimizer, Recipe
-from ffprof.workload import Trainable
+from ffprof.workload import Backward, Trainable
 
 Part = tuple[Tensor, Tensor]
 
@@ -66,6 +66,7 @@ class TrainingStep:
         self._batch = recipe.batch
         self._device = device
         self._autocast = recipe.precision == "bf16"
+        self._backwards: dict[float, Backward] = {}
         self._format = (
             torch.channels_last
             if recipe.memory_format == "channels_last"
@@ -91,15 +92,27 @@ class TrainingStep:
         # and not a view that keeps the whole batch.
         x = images.to(self._device, non_blocking=True, copy=True, memory_format=self._format)
         y = labels.to(self._device, non_blocking=True, copy=True)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast):
-            loss = self._module.accumulate(x, y, weight, self._backward(weight))
-        return loss * weight if weight != 1 else loss
+        backward = self._backward(weight)
+        if self._autocast:
+            with torch.autocast(self._device.type, torch.bfloat16):
+                loss = self._module.accumulate(x, y, weight, backward)
+        else:
+            loss = self._module.accumulate(x, y, weight, backward)
+        return loss if weight == 1 else loss * weight
 
-    def _backward(self, weight: float):  # type: ignore[no-untyped-def]
-        def backward(loss: Tensor) -> None:
+    def _backward(self, weight: float) -> Backward:
+        if weight not in self._backwards:
+            self._backwards[weight] = self._make_backward(weight)
+        return self._backwards[weight]
+
+    def _make_backward(self, weight: float) -> Backward:
+        def plain(loss: Tensor) -> None:
+            (loss if weight == 1 else loss * weight).backward()  # type: ignore[no-untyped-call]
+
+        def outside_autocast(loss: Tensor) -> None:
             # Backward operators run in the type that autocast chose in forward; left on, it
             # would cast once more what backward formulas compute.
             with torch.autocast(self._device.type, enabled=False):
-                (loss * weight if weight != 1 else loss).backward()
+                plain(loss)
 
-        return backward
+        return outside_autocast if self._autocast else plain
