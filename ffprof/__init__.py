@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ffprof.record import Record
     from ffprof.audit.store import load
+    from ffprof.record import Record
     from ffprof.report.frame import trials_frame
 
 __version__ = "0.1.0"

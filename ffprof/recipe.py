@@ -100,9 +100,7 @@ class Recipe(_Frozen):
     @model_validator(mode="after")
     def _micro_batches_fill_the_batch(self) -> Self:
         if self.batch % self.micro_batch:
-            raise ValueError(
-                f"micro_batch {self.micro_batch} does not divide batch {self.batch}"
-            )
+            raise ValueError(f"micro_batch {self.micro_batch} does not divide batch {self.batch}")
         if self.data == "digits" and self.classes != 10:
             raise ValueError(f"the digits have 10 classes, not {self.classes}")
         return self

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ffprof.recipe import Metric, Recipe
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 1  # of Record; a change that older readers cannot read raises it
 
 Outcome = Literal["ok", "oom", "timeout", "crashed", "refused"]
 Evidence = Literal["measured", "measured (cpu)", "emulated", "estimated"]
@@ -180,6 +180,21 @@ class Plan(_Part):
     run_limit_seconds: float | None = None
 
 
+Finding = Literal[
+    "lower",
+    "higher",
+    "same",
+    "faster",
+    "not slower",
+    "slower",
+    "inconclusive",
+    "fits",
+    "does not fit",
+    "ratio only",
+    "not comparable",
+]
+
+
 class Verdict(_Part):
     """One claim, judged on the trials of this record."""
 
@@ -189,8 +204,7 @@ class Verdict(_Part):
     metric: Metric
     ratio: float | None = None
     interval: tuple[float, float] | None = None
-    finding: Literal["lower", "higher", "same", "faster", "slower", "inconclusive", "fits",
-                     "does not fit", "ratio only", "not comparable"]
+    finding: Finding
     supported: bool | None
     sentence: Text
 
@@ -198,7 +212,7 @@ class Verdict(_Part):
 class Record(_Part):
     """All trials of one recipe, one budget and one kind of evidence."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     created: datetime
     ffprof: str
     command: Text

@@ -84,7 +84,8 @@ class DtgFF(nn.Module):
             logits: Tensor = self.readout(parts)
             return logits
         if rule == "last":
-            return local[-1]
+            last_logits: Tensor = local[-1]
+            return last_logits
         if rule == "mean":
             return torch.stack([z.log_softmax(1) for z in local]).mean(0)
         raise ValueError(f"unknown prediction rule {rule!r}: read, last or mean")
@@ -137,7 +138,7 @@ class Streamed(DtgFF):
             parts.append(g.detach())
             losses.append(loss.detach())
             backward(loss)
-            del x, g, loss
+            del g, loss
             if index < last:
                 with torch.no_grad():
                     x = block.propagate(a.detach())

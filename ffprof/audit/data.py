@@ -108,7 +108,9 @@ class Synthetic:
         for _ in range(SYNTHETIC_POOL):
             images = torch.randn(shape, generator=generator)
             labels = torch.randint(recipe.classes, (recipe.batch,), generator=generator)
-            self._pool.append((images.pin_memory(), labels.pin_memory()) if pin else (images, labels))
+            self._pool.append(
+                (images.pin_memory(), labels.pin_memory()) if pin else (images, labels)
+            )
 
     def batch(self, number: int) -> tuple[Tensor, Tensor]:
         """See ``Batches``."""

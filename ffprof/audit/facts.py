@@ -6,8 +6,8 @@ from torch import nn
 
 from ffprof.audit.data import Batches
 from ffprof.audit.matching import Matched
-from ffprof.record import Fact
 from ffprof.recipe import Recipe
+from ffprof.record import Fact
 from ffprof.workload import Description, Trainable
 
 

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ffprof.audit.data import make_batches
 from ffprof.audit.matching import build_matched
-from ffprof.record import GradientProof
 from ffprof.audit.step import TrainingStep, make_optimizer
 from ffprof.recipe import Recipe
+from ffprof.record import GradientProof
 from ffprof.workload import Description
 
 TOLERANCE = 1e-12  # relative, float64

@@ -17,17 +17,16 @@ from typing import Protocol
 from ffprof.audit.child import proof_child, trial_child
 from ffprof.audit.plan import Slot, plan_rounds
 from ffprof.audit.process import Ending, run_child
+from ffprof.audit.store import save
+from ffprof.audit.trials import Sampling, trial_from
 from ffprof.record import (
     Device,
-    Evidence,
     GradientProof,
     LedgerRow,
     Record,
     Trial,
     Verdict,
 )
-from ffprof.audit.store import save
-from ffprof.audit.trials import Sampling, trial_from
 from ffprof.workload import Description
 
 
@@ -85,9 +84,7 @@ def run_audit(
 
 
 class _Run:
-    def __init__(
-        self, request: Request, progress: Progress, now: Callable[[], float]
-    ) -> None:
+    def __init__(self, request: Request, progress: Progress, now: Callable[[], float]) -> None:
         self._request, self._progress, self._now = request, progress, now
         self._record = request.record
         self._descriptions = {d.id: d for d in request.workloads}

@@ -7,6 +7,7 @@ optimizer, zeroing, normalisation momentum.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,11 @@ def make_optimizer(module: Trainable, chosen: Optimizer) -> torch.optim.Optimize
     """The recipe's optimizer over all trainable parameters, decayed unless declared otherwise."""
     free = module.no_weight_decay()
     named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for name, p in named if name not in free]},
-        {"params": [p for name, p in named if name in free], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    decayed = [p for name, p in named if name not in free]
+    undecayed = [p for name, p in named if name in free]
+    groups: list[dict[str, Any]] = [{"params": decayed}] if decayed else []
+    if undecayed:
+        groups.append({"params": undecayed, "weight_decay": 0.0})
     kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[chosen.name]
     optimizer: torch.optim.Optimizer = kind(
         groups, lr=chosen.lr, weight_decay=chosen.weight_decay, foreach=chosen.foreach
@@ -107,7 +108,7 @@ class TrainingStep:
 
     def _make_backward(self, weight: float) -> Backward:
         def plain(loss: Tensor) -> None:
-            (loss if weight == 1 else loss * weight).backward()  # type: ignore[no-untyped-call]
+            (loss if weight == 1 else loss * weight).backward()
 
         def outside_autocast(loss: Tensor) -> None:
             # Backward operators run in the type that autocast chose in forward; left on, it

@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from ffprof.record import SCHEMA_VERSION, Record
 from ffprof.errors import RecordError, StoreError
+from ffprof.record import SCHEMA_VERSION, Record
 
 MAX_BYTES = 256 * 1024 * 1024
 

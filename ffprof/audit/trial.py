@@ -2,20 +2,20 @@
 
 The timeline, left to right; the parent sleeps through it, but for NVML at 10 Hz on a GPU::
 
-    process  flags  build   warm-up           timed                untimed passes        report
-    |--------|------|-------|-----------------|--------------------|---------------------|----->
-                            |                 |                    |                     |
-                            first loss        |                    last losses           exit
-                            step 0 .. w-1     step w .. w+n-1      live tensors (1 step)
-                            autotuning,       one optimizer step   saved tensors (1 step)
-                            optimizer state   each, B images,
-                                              transfer included
-    allocator peaks:        |<--- cold ------>|<----- steady ----->|
-    host peak (VmHWM):                        |<----- steady ----->|   (reset where allowed)
-    clock:                                    start  lap lap .. lap  device idle
+    process  flags  build   warm-up          settle  timed               untimed passes   report
+    |--------|------|-------|----------------|-------|-------------------|----------------|---->
+                            |                |       |                   |                |
+                            first loss       1 step  n steps             last losses      exit
+                            w steps:                 one optimizer step  live tensors,
+                            autotuning,              each, B images,     1 step; saved
+                            optimizer state          transfer included   tensors, 1 step
+    allocator peaks:        |<--- cold ----->|<--------- steady -------->|
+    host peak (VmHWM):                       |<--------- steady -------->| (reset if allowed)
+    clock:                                           start  lap .. lap   device idle
 
 - w: at least ``warmup_steps`` and two optimizer steps, then until two steps in a row differ by
   less than a tenth, at most ``MAX_WARMUP``.
+- settle: the first step after the marks are lowered is a tenth slower than the rest.
 - n: ``steps``, or fewer if the time box is full, but never fewer than ``min_steps``.
 - The device is idle at every bar around the timed phase. Losses are written to a buffer that
   exists beforehand, so that reading them costs nothing there and no memory moves.
@@ -23,10 +23,9 @@ The timeline, left to right; the parent sleeps through it, but for NVML at 10 Hz
 
 from __future__ import annotations
 
-import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -34,23 +33,23 @@ from torch import Tensor
 
 from ffprof.audit.data import Batches, cut, make_batches
 from ffprof.audit.facts import gather_facts
+from ffprof.audit.figures import held_tensors, loss_figures, memory_figures
 from ffprof.audit.matching import build_matched
 from ffprof.audit.messages import Report
-from ffprof.record import Conditions, Loss, Memory, Throughput
 from ffprof.audit.step import Part, TrainingStep, make_optimizer, set_norm_momentum
 from ffprof.errors import RefusedError
 from ffprof.hardware.flags import apply_flags, read_flags
-from ffprof.instruments.allocator import Allocator, AllocatorPeaks, CudaAllocator, NullAllocator
+from ffprof.instruments.allocator import Allocator, CudaAllocator, NullAllocator
 from ffprof.instruments.clock import Clock, CudaClock, WallClock
 from ffprof.instruments.host_memory import HostMemory, ProcessHostMemory
 from ffprof.instruments.live_tensors import LiveTensors
 from ffprof.instruments.saved_tensors import SavedTensors
 from ffprof.recipe import Recipe
-from ffprof.workload import Description, Trainable
+from ffprof.record import Conditions, Throughput
+from ffprof.workload import Description
 
 MAX_WARMUP = 12
 STEADY = 0.1  # two warm-up steps within a tenth of each other
-LAST_LOSSES = 5  # the last loss is the mean over so many steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +64,7 @@ class Instruments:
 def instruments_for(device_type: str) -> Instruments:
     """The real instruments of a device type."""
     if device_type == "cuda":
-        return Instruments(
-            clock=CudaClock(), allocator=CudaAllocator(), host=ProcessHostMemory()
-        )
+        return Instruments(clock=CudaClock(), allocator=CudaAllocator(), host=ProcessHostMemory())
     return Instruments(
         clock=WallClock(),
         allocator=NullAllocator("the CPU allocator keeps no statistics"),
@@ -99,7 +96,7 @@ def measure(
     set_norm_momentum(module, recipe.batch // micro)
     optimizer = make_optimizer(module, recipe.optimizer)
     step = TrainingStep(module, optimizer, recipe, device)
-    losses = torch.zeros(MAX_WARMUP + recipe.warmup_steps + recipe.steps, device=device)
+    losses = torch.zeros(MAX_WARMUP + recipe.warmup_steps + 1 + recipe.steps, device=device)
     feed = _Feed(batches, micro)
 
     warm = _warm_up(step, feed, losses, recipe, device)
@@ -112,7 +109,7 @@ def measure(
     steady, host_peak = tools.allocator.read(), tools.host.peak_bytes()
     wait = feed.wait_seconds
 
-    held = [*_held(module, optimizer), losses]
+    held = [*held_tensors(module, optimizer), losses]
     parts = feed.next()  # on the host, so outside of what is counted
     with LiveTensors(device.type, held) as live:
         step(parts)
@@ -124,14 +121,16 @@ def measure(
             "leave them to the recipe",
         )
     return Report(
-        memory=_memory(cold, steady, host_peak, live.peak_bytes, saved.peak_bytes, module, optimizer),
+        memory=memory_figures(
+            cold, steady, host_peak, live.peak_bytes, saved.peak_bytes, module, optimizer
+        ),
         throughput=Throughput(
             images_per_second=recipe.batch * taken / sum(laps),
             step_seconds=tuple(laps),
             data_wait_seconds=wait,
             warmup_step_seconds=tuple(warm),
         ),
-        loss=_loss(losses[: len(warm) + taken]),
+        loss=loss_figures(losses[: len(warm) + 1 + taken]),
         conditions=Conditions(
             threads=torch.get_num_threads(),
             load_average_start=load_before,
@@ -189,75 +188,17 @@ def _timed(
     clock: Clock,
     offset: int,
 ) -> int:
-    feed.wait_seconds = 0.0
+    losses[offset] = step(feed.next())  # the first step after the reset of peaks is slow
     taken = 0
+    feed.wait_seconds = 0.0
     clock.start()
     while taken < recipe.steps and (
         taken < recipe.min_steps or clock.elapsed() < recipe.step_box_seconds
     ):
-        losses[offset + taken] = step(feed.next())
+        losses[offset + 1 + taken] = step(feed.next())
         clock.lap()
         taken += 1
     return taken
-
-
-def _held(module: Trainable, optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
-    yield from module.parameters()
-    yield from module.buffers()
-    yield from _state(optimizer)
-
-
-def _state(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
-    for state in optimizer.state.values():
-        yield from (value for value in state.values() if isinstance(value, Tensor))
-
-
-def _memory(
-    cold: AllocatorPeaks,
-    steady: AllocatorPeaks,
-    host_peak: int | None,
-    live_peak: int,
-    saved_peak: int,
-    module: Trainable,
-    optimizer: torch.optim.Optimizer,
-) -> Memory:
-    unread = {}
-    if steady.reason:
-        for name in ("allocated", "reserved", "cold_allocated", "cold_reserved"):
-            unread[f"{name}_peak_bytes"] = steady.reason
-    if host_peak is None:
-        unread["host_peak_bytes"] = "the system gives no high-water mark"
-    return Memory(
-        allocated_peak_bytes=steady.allocated_peak_bytes,
-        reserved_peak_bytes=steady.reserved_peak_bytes,
-        cold_allocated_peak_bytes=cold.allocated_peak_bytes,
-        cold_reserved_peak_bytes=cold.reserved_peak_bytes,
-        host_peak_bytes=host_peak,
-        live_tensor_peak_bytes=live_peak,
-        alloc_retries=steady.alloc_retries,
-        oom_events=steady.oom_events,
-        capped=None if steady.alloc_retries is None else steady.alloc_retries > 0,
-        breakdown={
-            "parameters_bytes": sum(p.nbytes for p in module.parameters()),
-            "buffers_bytes": sum(b.nbytes for b in module.buffers()),
-            "optimizer_state_bytes": sum(t.nbytes for t in _state(optimizer)),
-            "saved_for_backward_peak_bytes": saved_peak,
-        },
-        unread=unread,
-    )
-
-
-def _loss(losses: Tensor) -> Loss:
-    values: list[float] = losses.double().tolist()
-    first = values[0]
-    tail = values[-min(LAST_LOSSES, max(1, len(values) // 2)) :]
-    last = sum(tail) / len(tail)
-    return Loss(
-        first=first if math.isfinite(first) else None,
-        last=last if math.isfinite(last) else None,
-        finite=all(map(math.isfinite, values)),
-        steps=len(values),
-    )
 
 
 def _format(recipe: Recipe) -> torch.memory_format:

@@ -9,8 +9,8 @@ from ffprof.audit.accept import mismatch
 from ffprof.audit.messages import Failed, Finished, Ready
 from ffprof.audit.plan import Slot
 from ffprof.audit.process import Ending
-from ffprof.record import Conditions, Device, Evidence, Fact, Memory, Outcome, Record, Trial
 from ffprof.instruments.nvml import NvmlGpuMemory, NvmlUnavailableError, PeakSampler
+from ffprof.record import Conditions, Device, Evidence, Fact, Memory, Outcome, Record, Trial
 from ffprof.workload import Description
 
 
@@ -113,9 +113,7 @@ def trial_from(
                     }
                 ),
             )
-            return TrialResult(
-                trial=trial, facts=report.facts, debit_bytes=finished.debit_bytes
-            )
+            return TrialResult(trial=trial, facts=report.facts, debit_bytes=finished.debit_bytes)
         outcome: Outcome = "refused"
         message = objection
     else:

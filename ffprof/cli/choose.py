@@ -1,4 +1,4 @@
-"""From the words of the command line to workloads and a recipe; every bad word is one clear line."""
+"""From the words of the command line to workloads and a recipe; a bad word is one clear line."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ffprof.errors import FfprofError, UsageError
-from ffprof.record import Device
+from ffprof.errors import UsageError
 from ffprof.recipe import Recipe
+from ffprof.record import Device
 from ffprof.workload import (
     Description,
     Preset,
@@ -19,7 +19,7 @@ from ffprof.workload import (
 )
 
 
-def all_workloads() -> tuple[list[Description], list[FfprofError]]:
+def all_workloads() -> tuple[list[Description], list[UsageError]]:
     """All registered workloads in the order of rows, and what is registered but broken."""
     found, broken = [], []
     for name in workload_names():
@@ -38,7 +38,9 @@ def choose_workloads(words: str) -> tuple[Description, ...]:
     """
     names = [word.strip() for word in words.split(",") if word.strip()]
     if not names:
-        raise UsageError("--workloads names no workload", "write core, all, or ids like bp,bp-accum")
+        raise UsageError(
+            "--workloads names no workload", "write core, all, or ids like bp,bp-accum"
+        )
     chosen: dict[str, Description] = {}
     for name in names:
         if name in ("core", "all"):

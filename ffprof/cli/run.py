@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import signal
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
+if TYPE_CHECKING:
+    from ffprof.audit.runner import Request
 
-class _Device(str, Enum):
+
+class _Device(StrEnum):
     auto = "auto"
     cuda = "cuda"
     cpu = "cpu"
@@ -83,7 +86,7 @@ def run(
     raise typer.Exit(code)
 
 
-def _run_and_print(request):  # type: ignore[no-untyped-def]
+def _run_and_print(request: Request) -> int:
     from rich.console import Console
 
     from ffprof.audit.runner import run_audit

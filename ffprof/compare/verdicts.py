@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ffprof.record import Record, Verdict
 from ffprof.compare.statistics import MIN_ROUNDS, ZONE, RatioInterval, paired_ratio
-from ffprof.compare.summary import Row, rate, summarise
+from ffprof.compare.summary import Row, Spread, rate, summarise
 from ffprof.recipe import Claim
+from ffprof.record import Finding, Record, Verdict
 from ffprof.units import MIB, format_ratio
 
 MEMORY_ZONE_BYTES = 2 * MIB
@@ -35,12 +35,19 @@ def _judge(record: Record, rows: dict[str, Row], claim: Claim) -> Verdict:
     if challenger.outcome == "ok" and baseline.outcome == "oom":
         return _fits(claim, baseline, f"{challenger.workload} fits where {baseline.workload}", True)
     if challenger.outcome == "oom" and baseline.outcome == "ok":
-        return _fits(claim, baseline, f"{baseline.workload} fits where {challenger.workload}", False)
+        return _fits(
+            claim, baseline, f"{baseline.workload} fits where {challenger.workload}", False
+        )
     for row in (challenger, baseline):
         if not row.usable:
             reason = row.marks[0] if row.marks else f"its outcome is {row.outcome or 'missing'}"
-            return _no_verdict(claim, baseline.workload, f"{row.workload} cannot win: {reason}"
-                               if row is challenger else f"{row.workload}: {reason}")
+            return _no_verdict(
+                claim,
+                baseline.workload,
+                f"{row.workload} cannot win: {reason}"
+                if row is challenger
+                else f"{row.workload}: {reason}",
+            )
     ratio = _throughput(record, challenger, baseline)
     if claim.metric == "memory":
         return _memory_verdict(claim, challenger, baseline, ratio)
@@ -81,7 +88,7 @@ def _memory_verdict(
         return _no_verdict(claim, baseline.workload, "a peak could not be read")
     zone = max(MEMORY_ZONE_BYTES, MEMORY_ZONE * baseline.memory.high)
     ratio = challenger.memory.median / baseline.memory.median
-    finding = _memory_finding(challenger, baseline, zone)
+    finding = _memory_finding(challenger.memory, baseline.memory, zone)
     supported = {"lower": True, "higher": False, "same": False}.get(finding)
     text = (
         f"{challenger.workload} takes {format_ratio(ratio)} the memory of {baseline.workload}"
@@ -100,16 +107,14 @@ def _memory_verdict(
         baseline=baseline.workload,
         metric="memory",
         ratio=ratio,
-        finding=finding,  # type: ignore[arg-type]
+        finding=finding,
         supported=supported,
         sentence=f"{text}: the memory claim is {_word(supported)}{reason}",
     )
 
 
-def _memory_finding(challenger: Row, baseline: Row, zone: float) -> str:
+def _memory_finding(ours: Spread, theirs: Spread, zone: float) -> Finding:
     """On ranges over rounds, which are points where the peaks repeat."""
-    ours, theirs = challenger.memory, baseline.memory
-    assert ours is not None and theirs is not None
     if ours.high < theirs.low - zone:
         return "lower"
     if ours.low > theirs.high + zone:
@@ -136,28 +141,27 @@ def _throughput_verdict(
         metric="throughput",
         ratio=speed.ratio,
         interval=None if speed.low is None or speed.high is None else (speed.low, speed.high),
-        finding=finding,  # type: ignore[arg-type]
+        finding=finding,
         supported=supported,
         sentence=f"{head}{tail}",
     )
 
 
-def _speed_finding(speed: RatioInterval) -> tuple[str, bool | None, str]:
+def _speed_finding(speed: RatioInterval) -> tuple[Finding, bool | None, str]:
     if speed.low is None or speed.high is None:
         tail = f": no verdict below {MIN_ROUNDS} rounds (here {speed.pairs})"
         return "ratio only", None, tail
     low, high = 1 - ZONE, 1 / (1 - ZONE)
     interval = f" (95 % interval {speed.low:.3f} to {speed.high:.3f})"
+    finding: Finding = "inconclusive"
     if speed.low > high:
-        finding, supported = "faster", True
+        finding = "faster"
     elif speed.high < low:
-        finding, supported = "slower", False
-    elif speed.low >= low and speed.high <= high:
-        finding, supported = "same", True
-    else:
-        # Not told apart from the zone on one side; the claim needs only the lower one.
-        finding = "inconclusive"
-        supported = True if speed.low >= low else None
+        finding = "slower"
+    elif speed.low >= low:
+        # The claim is "at least as fast", so it needs only the lower end.
+        finding = "same" if speed.high <= high else "not slower"
+    supported = None if finding == "inconclusive" else finding != "slower"
     return finding, supported, f"{interval}: the throughput claim is {_word(supported)}"
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from ffprof.record import Machine
 from ffprof.recipe import Recipe
+from ffprof.record import Machine
 
 _DISTRIBUTIONS = ("ffprof", "torch", "torchvision", "numpy", "nvidia-ml-py")
 

@@ -31,7 +31,7 @@ class LiveTensors(TorchDispatchMode):
     """
 
     def __init__(self, device_type: str, held: Iterable[torch.Tensor] = ()) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._device_type = device_type
         self._sizes: dict[int, int] = {}
         self.live_bytes = 0

@@ -1,0 +1,77 @@
+"""From readings of instruments to the figures of the record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ffprof.instruments.allocator import AllocatorPeaks
+from ffprof.record import Loss, Memory
+from ffprof.workload import Trainable
+
+LAST_LOSSES = 5  # the last loss is the mean over so many steps
+
+
+def held_tensors(module: Trainable, optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
+    """What exists between steps: parameters, buffers and optimizer state."""
+    yield from module.parameters()
+    yield from module.buffers()
+    yield from _state(optimizer)
+
+
+def _state(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
+    for state in optimizer.state.values():
+        yield from (value for value in state.values() if isinstance(value, Tensor))
+
+
+def memory_figures(
+    cold: AllocatorPeaks,
+    steady: AllocatorPeaks,
+    host_peak: int | None,
+    live_peak: int,
+    saved_peak: int,
+    module: Trainable,
+    optimizer: torch.optim.Optimizer,
+) -> Memory:
+    """The memory part of a trial; what the allocator does not give is unread, with the reason."""
+    unread = {}
+    if steady.reason:
+        for name in ("allocated", "reserved", "cold_allocated", "cold_reserved"):
+            unread[f"{name}_peak_bytes"] = steady.reason
+    if host_peak is None:
+        unread["host_peak_bytes"] = "the system gives no high-water mark"
+    return Memory(
+        allocated_peak_bytes=steady.allocated_peak_bytes,
+        reserved_peak_bytes=steady.reserved_peak_bytes,
+        cold_allocated_peak_bytes=cold.allocated_peak_bytes,
+        cold_reserved_peak_bytes=cold.reserved_peak_bytes,
+        host_peak_bytes=host_peak,
+        live_tensor_peak_bytes=live_peak,
+        alloc_retries=steady.alloc_retries,
+        oom_events=steady.oom_events,
+        capped=None if steady.alloc_retries is None else steady.alloc_retries > 0,
+        breakdown={
+            "parameters_bytes": sum(p.nbytes for p in module.parameters()),
+            "buffers_bytes": sum(b.nbytes for b in module.buffers()),
+            "optimizer_state_bytes": sum(t.nbytes for t in _state(optimizer)),
+            "saved_for_backward_peak_bytes": saved_peak,
+        },
+        unread=unread,
+    )
+
+
+def loss_figures(losses: Tensor) -> Loss:
+    """First loss, and the mean of the last few; losses (steps,), one a step from the first on."""
+    values: list[float] = losses.double().tolist()
+    first = values[0]
+    tail = values[-min(LAST_LOSSES, max(1, len(values) // 2)) :]
+    last = sum(tail) / len(tail)
+    return Loss(
+        first=first if math.isfinite(first) else None,
+        last=last if math.isfinite(last) else None,
+        finite=all(map(math.isfinite, values)),
+        steps=len(values),
+    )
