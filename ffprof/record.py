@@ -10,111 +10,49 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ffprof.recipe import Metric, Recipe
+from ffprof.trial_record import (
+    Bytes,
+    Conditions,
+    Device,
+    Evidence,
+    Loss,
+    Memory,
+    Name,
+    Outcome,
+    Part,
+    Text,
+    Throughput,
+    Trial,
+)
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Budget",
+    "Conditions",
+    "Device",
+    "Evidence",
+    "Fact",
+    "Finding",
+    "GradientProof",
+    "LedgerRow",
+    "Loss",
+    "Machine",
+    "Memory",
+    "Outcome",
+    "Plan",
+    "Record",
+    "Throughput",
+    "Trial",
+    "Verdict",
+]
 
 SCHEMA_VERSION = 1  # of Record; a change that older readers cannot read raises it
 
-Outcome = Literal["ok", "oom", "timeout", "crashed", "refused"]
-Evidence = Literal["measured", "measured (cpu)", "emulated", "estimated"]
-Device = Literal["cpu", "cuda"]
-Bytes = Annotated[int, Field(ge=0, lt=2**63)]
-Seconds = Annotated[float, Field(ge=0)]
-Text = Annotated[str, Field(max_length=4000)]
-Name = Annotated[str, Field(min_length=1, max_length=100)]
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Memory(_Part):
-    """Peaks of one trial. Which of them a device can give is in docs/measuring.md."""
-
-    allocated_peak_bytes: Bytes | None = None
-    reserved_peak_bytes: Bytes | None = None
-    cold_allocated_peak_bytes: Bytes | None = None
-    cold_reserved_peak_bytes: Bytes | None = None
-    process_peak_bytes: Bytes | None = None
-    device_peak_bytes: Bytes | None = None
-    host_peak_bytes: Bytes | None = None
-    live_tensor_peak_bytes: Bytes | None = None
-    alloc_retries: Annotated[int, Field(ge=0)] | None = None
-    oom_events: Annotated[int, Field(ge=0)] | None = None
-    capped: bool | None = None
-    breakdown: dict[Name, Bytes] = Field(default_factory=dict)
-    unread: dict[Name, Text] = Field(default_factory=dict)
-
-
-class Throughput(_Part):
-    """Speed of one trial: B images an optimizer step, transfer included."""
-
-    images_per_second: Annotated[float, Field(gt=0)]
-    step_seconds: Annotated[tuple[Seconds, ...], Field(min_length=1, max_length=1_000_000)]
-    data_wait_seconds: Seconds
-    warmup_step_seconds: tuple[Seconds, ...] = ()
-
-
-class Loss(_Part):
-    """Mean training loss at the first step and over the last steps of one trial.
-
-    A loss that is not finite is null and ``finite`` is false.
-    """
-
-    first: float | None
-    last: float | None
-    finite: bool
-    steps: Annotated[int, Field(ge=1)]
-
-    @property
-    def fell(self) -> bool:
-        """Whether training moved in the right direction."""
-        return self.first is not None and self.last is not None and self.last < self.first
-
-
-class Conditions(_Part):
-    """How the trial was run, beyond the recipe."""
-
-    start_method: str = ""
-    threads: int | None = None
-    load_average_start: float | None = None
-    load_average_end: float | None = None
-    host_peak_reset: bool | None = None
-    nvml_samples: int | None = None
-    wall_seconds: Seconds | None = None
-
-
-class Trial(_Part):
-    """One process that measured one workload once."""
-
-    id: Name
-    workload: Name
-    method: Name
-    schedule: Name
-    family: Name
-    micro_batch: Annotated[int, Field(ge=1)]
-    round: Annotated[int, Field(ge=0)]
-    position: Annotated[int, Field(ge=0)]
-    attempt: Annotated[int, Field(ge=0)] = 0
-    device: Device
-    outcome: Outcome
-    evidence: Evidence
-    memory: Memory = Memory()
-    throughput: Throughput | None = None
-    loss: Loss | None = None
-    energy: None = None
-    conditions: Conditions = Conditions()
-    message: Text = ""
-
-    @model_validator(mode="after")
-    def _ok_means_measured(self) -> Self:
-        if self.outcome == "ok" and (self.throughput is None or self.loss is None):
-            raise ValueError("a trial with outcome ok must hold throughput and loss")
-        return self
-
-
-class Budget(_Part):
+class Budget(Part):
     """The bytes that a process may take; all null on a CPU."""
 
     requested: str = ""
@@ -125,7 +63,7 @@ class Budget(_Part):
     sources: tuple[Text, ...] = ()
 
 
-class Machine(_Part):
+class Machine(Part):
     """What the audit ran on."""
 
     platform: Text
@@ -144,7 +82,7 @@ class Machine(_Part):
 Fact = str | int | float | bool | None
 
 
-class GradientProof(_Part):
+class GradientProof(Part):
     """How far a workload's gradients are from its method's full-batch ones.
 
     ``relative_difference`` is ||g - g_ref|| / ||g_ref|| over all parameters together,
@@ -164,14 +102,14 @@ class GradientProof(_Part):
     message: Text = ""
 
 
-class LedgerRow(_Part):
+class LedgerRow(Part):
     """What the harness found one workload to be."""
 
     facts: dict[Name, Fact] = Field(default_factory=dict)
     gradient: GradientProof | None = None
 
 
-class Plan(_Part):
+class Plan(Part):
     """Which trials make the audit complete."""
 
     workloads: Annotated[tuple[Name, ...], Field(min_length=1, max_length=10_000)]
@@ -195,7 +133,7 @@ Finding = Literal[
 ]
 
 
-class Verdict(_Part):
+class Verdict(Part):
     """One claim, judged on the trials of this record."""
 
     claim: Name
@@ -209,7 +147,7 @@ class Verdict(_Part):
     sentence: Text
 
 
-class Record(_Part):
+class Record(Part):
     """All trials of one recipe, one budget and one kind of evidence."""
 
     schema_version: Literal[1] = 1

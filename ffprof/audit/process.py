@@ -159,7 +159,7 @@ def _sweep(child: BaseProcess) -> None:
 
 def _why(exitcode: int | None, log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
-    last = next((line for line in reversed(lines) if line), "")
+    last = next((line for line in reversed(lines) if line), "")[:800]
     if exitcode is not None and exitcode < 0:
         name = signal.Signals(-exitcode).name
         hint = "; the kernel does this when memory runs out" if name == "SIGKILL" else ""

@@ -118,11 +118,11 @@ def trial_from(
         message = objection
     else:
         outcome, message = _why(ending)
-    unread = _unread(message or outcome)
+    unread = _unread(f"the outcome is {outcome}")
     trial = Trial(
         **base,
         outcome=outcome,
-        message=message,
+        message=message[:1000],
         conditions=conditions,
         memory=sampling.add_to(Memory(unread=unread)),
     )

@@ -39,7 +39,7 @@ def choose_workloads(words: str) -> tuple[Description, ...]:
     names = [word.strip() for word in words.split(",") if word.strip()]
     if not names:
         raise UsageError(
-            "--workloads names no workload", "write core, all, or ids like bp,bp-accum"
+            "--workloads names no workload", "write core, all, or ids from ffprof workloads"
         )
     chosen: dict[str, Description] = {}
     for name in names:

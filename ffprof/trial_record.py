@@ -1,0 +1,109 @@
+"""The record of one trial: what one process found out about one workload.
+
+Part of the record of an audit (``ffprof.record``), whose rules about units and nulls it keeps.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Outcome = Literal["ok", "oom", "timeout", "crashed", "refused"]
+Evidence = Literal["measured", "measured (cpu)", "emulated", "estimated"]
+Device = Literal["cpu", "cuda"]
+Bytes = Annotated[int, Field(ge=0, lt=2**63)]
+Seconds = Annotated[float, Field(ge=0)]
+Text = Annotated[str, Field(max_length=4000)]
+Name = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class Part(BaseModel):
+    """Base of all parts of a record: frozen, and strict about what it holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Memory(Part):
+    """Peaks of one trial. Which of them a device can give is in docs/measuring.md."""
+
+    allocated_peak_bytes: Bytes | None = None
+    reserved_peak_bytes: Bytes | None = None
+    cold_allocated_peak_bytes: Bytes | None = None
+    cold_reserved_peak_bytes: Bytes | None = None
+    process_peak_bytes: Bytes | None = None
+    device_peak_bytes: Bytes | None = None
+    host_peak_bytes: Bytes | None = None
+    live_tensor_peak_bytes: Bytes | None = None
+    alloc_retries: Annotated[int, Field(ge=0)] | None = None
+    oom_events: Annotated[int, Field(ge=0)] | None = None
+    capped: bool | None = None
+    breakdown: dict[Name, Bytes] = Field(default_factory=dict)
+    unread: dict[Name, Text] = Field(default_factory=dict)
+
+
+class Throughput(Part):
+    """Speed of one trial: B images an optimizer step, transfer included."""
+
+    images_per_second: Annotated[float, Field(gt=0)]
+    step_seconds: Annotated[tuple[Seconds, ...], Field(min_length=1, max_length=1_000_000)]
+    data_wait_seconds: Seconds
+    warmup_step_seconds: tuple[Seconds, ...] = ()
+
+
+class Loss(Part):
+    """Mean training loss at the first step and over the last steps of one trial.
+
+    A loss that is not finite is null and ``finite`` is false.
+    """
+
+    first: float | None
+    last: float | None
+    finite: bool
+    steps: Annotated[int, Field(ge=1)]
+
+    @property
+    def fell(self) -> bool:
+        """Whether training moved in the right direction."""
+        return self.first is not None and self.last is not None and self.last < self.first
+
+
+class Conditions(Part):
+    """How the trial was run, beyond the recipe."""
+
+    start_method: str = ""
+    threads: int | None = None
+    load_average_start: float | None = None
+    load_average_end: float | None = None
+    host_peak_reset: bool | None = None
+    nvml_samples: int | None = None
+    wall_seconds: Seconds | None = None
+
+
+class Trial(Part):
+    """One process that measured one workload once."""
+
+    id: Name
+    workload: Name
+    method: Name
+    schedule: Name
+    family: Name
+    micro_batch: Annotated[int, Field(ge=1)]
+    round: Annotated[int, Field(ge=0)]
+    position: Annotated[int, Field(ge=0)]
+    attempt: Annotated[int, Field(ge=0)] = 0
+    device: Device
+    outcome: Outcome
+    evidence: Evidence
+    memory: Memory = Memory()
+    throughput: Throughput | None = None
+    loss: Loss | None = None
+    energy: None = None
+    conditions: Conditions = Conditions()
+    message: Text = ""
+
+    @model_validator(mode="after")
+    def _ok_means_measured(self) -> Self:
+        if self.outcome == "ok" and (self.throughput is None or self.loss is None):
+            raise ValueError("a trial with outcome ok must hold throughput and loss")
+        return self

@@ -1,0 +1,25 @@
+import pytest
+import torch
+from plugins import install_hostile
+
+
+@pytest.fixture
+def hostile_env(tmp_path):
+    return install_hostile(tmp_path / "site")
+
+
+@pytest.fixture(autouse=True)
+def _same_torch_state():
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_default_dtype(dtype)
+
+
+def pytest_collection_modifyitems(items):
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="no CUDA device")
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(skip)

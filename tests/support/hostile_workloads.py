@@ -1,0 +1,138 @@
+"""Workloads that misbehave, registered as a third party's would be."""
+
+import dataclasses
+import os
+import time
+from pathlib import Path
+
+from ffprof.workload import find_workload
+
+
+def _well_behaved(recipe, state):
+    return find_workload("bp").load()(recipe, state)
+
+
+def _crash(recipe, state):
+    raise RuntimeError("the method's own mistake\nwith a second line")
+
+
+def _segfault(recipe, state):
+    os.kill(os.getpid(), 11)
+
+
+def _hang(recipe, state):
+    time.sleep(600)
+
+
+def _out_of_memory(recipe, state):
+    import torch
+
+    return torch.empty(1 << 60)
+
+
+def _exit(recipe, state):
+    os._exit(7)
+
+
+def _silent(recipe, state):
+    raise SystemExit(0)
+
+
+def _with_worker(recipe, state):
+    """Starts a process that would outlive it, and writes down its number."""
+    import subprocess
+
+    child = subprocess.Popen(["sleep", "600"])
+    with Path(os.environ["HOSTILE_PIDS"]).open("a") as file:
+        file.write(f"{child.pid}\n{os.getpid()}\n")
+    time.sleep(float(os.environ.get("HOSTILE_SLEEP", "600")))
+    return _well_behaved(recipe, state)
+
+
+def _other_weights(recipe, state):
+    import torch
+
+    module = _well_behaved(recipe, state)
+    with torch.no_grad():
+        next(iter(module.backbone_state().values())).mul_(2)
+    return module
+
+
+def _changes_flags(recipe, state):
+    import torch
+
+    module = _well_behaved(recipe, state)
+    accumulate = module.accumulate
+
+    def sly(*args):
+        torch.backends.cudnn.benchmark = not recipe.flags.cudnn_benchmark
+        return accumulate(*args)
+
+    module.accumulate = sly
+    return module
+
+
+def _diverges(recipe, state):
+    module = _well_behaved(recipe, state)
+    accumulate = module.accumulate
+    module.accumulate = lambda *args: accumulate(*args) * float("nan")
+    return module
+
+
+def _learns_nothing(recipe, state):
+    """Hands over a loss without gradients' worth: it never falls."""
+    module = _well_behaved(recipe, state)
+
+    def still(images, labels, weight, backward):
+        loss = module(images).sum() * 0
+        backward(loss)
+        return loss.detach() + 2.3
+
+    module.accumulate = still
+    return module
+
+
+def _refuses(recipe):
+    return "it needs a full moon"
+
+
+def _make(name, build, **changes):
+    model = find_workload("bp")
+    return dataclasses.replace(
+        model,
+        id=name,
+        family="hostile",
+        reference="",
+        load=_Loader(build),
+        core=False,
+        rank=500,
+        summary="misbehaves",
+        **changes,
+    )
+
+
+class _Loader:
+    def __init__(self, build):
+        self.build = build
+
+    def __call__(self):
+        return self.build
+
+
+BUILDERS = {
+    "crash": _crash,
+    "segfault": _segfault,
+    "hang": _hang,
+    "out-of-memory": _out_of_memory,
+    "exit": _exit,
+    "silent": _silent,
+    "with-worker": _with_worker,
+    "other-weights": _other_weights,
+    "changes-flags": _changes_flags,
+    "diverges": _diverges,
+    "learns-nothing": _learns_nothing,
+}
+for _name, _build in BUILDERS.items():
+    globals()[_name.replace("-", "_").upper()] = _make(_name, _build)
+REFUSES = _make("refuses", _well_behaved, check=_refuses)
+OWN_BACKBONE = _make("own-backbone", _other_weights, load_backbone=None)

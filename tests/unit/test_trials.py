@@ -1,0 +1,95 @@
+import pytest
+from records import recipe, record
+
+from ffprof.audit.messages import Failed, Finished, Ready, Report
+from ffprof.audit.plan import Slot
+from ffprof.audit.process import Ending
+from ffprof.audit.trials import Sampling, trial_from
+from ffprof.instruments.nvml import GpuSample, PeakSampler, ReplayedGpuMemory
+from ffprof.record import Conditions, LedgerRow, Loss, Memory, Throughput
+from ffprof.workload import find_workload
+
+SLOT = Slot(round=1, position=2, workload="bp")
+FACTS = {"threads": 1}
+REPORT = Report(
+    memory=Memory(live_tensor_peak_bytes=5),
+    throughput=Throughput(images_per_second=1.0, step_seconds=(1.0,), data_wait_seconds=0.0),
+    loss=Loss(first=2.0, last=1.0, finite=True, steps=3),
+    conditions=Conditions(threads=1),
+    facts=FACTS,
+)
+
+
+def made(ending, facts=None, sampling=None):
+    base = record([], workloads=("bp",), rounds=2, **recipe().model_dump(exclude={"preset"}))
+    if facts:
+        base = base.model_copy(update={"ledger": {"other": LedgerRow(facts=facts)}})
+    return trial_from(
+        ending, SLOT, find_workload("bp"), base, "cpu", "measured (cpu)", sampling, "forkserver"
+    )
+
+
+def test_a_finished_child_is_ok_and_its_facts_are_kept():
+    done = Ending(kind="ended", messages=(Ready(gpu_uuid=None), Finished(report=REPORT)), seconds=3)
+    result = made(done)
+    assert result.trial.outcome == "ok"
+    assert result.facts == FACTS
+    assert (result.trial.id, result.trial.round, result.trial.position) == ("r01-p02-bp", 1, 2)
+    assert result.trial.conditions.wall_seconds == 3
+    assert result.trial.memory.unread["process_peak_bytes"] == "not a GPU"
+
+
+def test_a_child_that_answered_and_then_crashed_on_exit_still_measured():
+    done = Ending(kind="crashed", messages=(Finished(report=REPORT),), reason="killed by SIGABRT")
+    assert made(done).trial.outcome == "ok"
+
+
+@pytest.mark.parametrize(
+    ("ending", "outcome", "message"),
+    [
+        (Ending(kind="timeout", messages=(), reason="stopped"), "timeout", "stopped"),
+        (Ending(kind="crashed", messages=(), reason="killed by SIGKILL"), "crashed", "SIGKILL"),
+        (Ending(kind="ended", messages=(Failed(outcome="oom", message="m"),)), "oom", "m"),
+        (Ending(kind="ended", messages=(Failed(outcome="refused", message="m"),)), "refused", "m"),
+        (Ending(kind="ended", messages=(), reason="objection"), "refused", "objection"),
+        (Ending(kind="ended", messages=(Ready(gpu_uuid=None),)), "crashed", "without an answer"),
+    ],
+)
+def test_every_ending_is_an_outcome_with_a_reason(ending, outcome, message):
+    result = made(ending)
+    assert result.trial.outcome == outcome
+    assert message in result.trial.message
+    assert result.facts == {}
+    assert result.trial.memory.live_tensor_peak_bytes is None
+    assert result.trial.memory.unread["live_tensor_peak_bytes"]
+
+
+def test_a_row_that_does_not_match_the_others_is_refused():
+    done = Ending(kind="ended", messages=(Finished(report=REPORT),))
+    result = made(done, facts={"threads": 8})
+    assert result.trial.outcome == "refused"
+    assert "threads" in result.trial.message
+
+
+def test_endless_messages_are_cut():
+    ending = Ending(kind="crashed", messages=(), reason="x" * 100_000)
+    assert len(made(ending).trial.message) <= 1000
+
+
+def test_nvml_peaks_are_added():
+    source = ReplayedGpuMemory([GpuSample(device_used_bytes=9, process_used_bytes=4)])
+    sampling = Sampling(sampler=PeakSampler(source, 1))
+    sampling.sampler.take()
+    done = Ending(kind="ended", messages=(Finished(report=REPORT),))
+    memory = made(done, sampling=sampling).trial.memory
+    assert (memory.device_peak_bytes, memory.process_peak_bytes) == (9, 4)
+    assert "device_peak_bytes" not in memory.unread
+
+
+def test_a_gpu_without_nvml_is_a_reason():
+    sampling = Sampling()
+    sampling.on_message(1, Ready(gpu_uuid="GPU-00000000-0000-0000-0000-000000000000"))
+    sampling.take()
+    memory = sampling.add_to(Memory())
+    assert memory.device_peak_bytes is None
+    assert memory.unread["device_peak_bytes"].startswith("NVML: ")
