@@ -141,10 +141,10 @@ def test_the_temperatures_are_trained_and_not_decayed():
     names = module.no_weight_decay()
     assert len(names) == 6
     assert names <= {n for n, _ in module.named_parameters()}
-    module.accumulate(
-        torch.randn(8, 3, 16, 16), torch.arange(8), 1.0, lambda loss: loss.backward()
+    module.accumulate(torch.randn(8, 3, 16, 16), torch.arange(8), 1.0, lambda loss: loss.backward())
+    assert all(
+        p.grad is not None and p.grad != 0 for n, p in module.named_parameters() if n in names
     )
-    assert all(p.grad is not None and p.grad != 0 for n, p in module.named_parameters() if n in names)
 
 
 def test_every_parameter_gets_a_gradient():

@@ -1,0 +1,119 @@
+"""On a real GPU: what the fakes pretend is checked against the real thing."""
+
+import pytest
+import torch
+from command import ffprof, only_record, outcomes
+from records import recipe
+
+pytestmark = pytest.mark.gpu
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def audit(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gpu")
+    done = ffprof(
+        "run", "--preset", "small", "--device", "cuda", "--rounds", 2, "--out", folder, timeout=580
+    )
+    assert done.returncode == 0, done.stderr
+    return done, only_record(folder)
+
+
+def test_every_row_is_ok_and_every_figure_is_there(audit):
+    _, record = audit
+    assert set(outcomes(record).values()) == {"ok"}
+    for trial in record.trials:
+        memory = trial.memory
+        assert 0 < memory.allocated_peak_bytes <= memory.reserved_peak_bytes
+        assert memory.cold_allocated_peak_bytes > 0
+        assert memory.cold_reserved_peak_bytes >= memory.reserved_peak_bytes
+        assert memory.device_peak_bytes is not None or memory.unread["device_peak_bytes"]
+        assert trial.conditions.start_method == "spawn"
+        assert trial.loss.fell
+
+
+def test_allocator_and_live_tensor_peaks_repeat_to_the_byte(audit):
+    _, record = audit
+    for field in ("allocated_peak_bytes", "live_tensor_peak_bytes"):
+        peaks = {}
+        for trial in record.trials:
+            peaks.setdefault(trial.workload, set()).add(getattr(trial.memory, field))
+        assert all(len(found) == 1 for found in peaks.values()), (field, peaks)
+
+
+def test_live_tensors_stay_below_what_the_allocator_saw(audit):
+    """Live tensors leave out workspaces and rounding, so they are the smaller figure."""
+    _, record = audit
+    for trial in record.trials:
+        assert trial.memory.live_tensor_peak_bytes <= trial.memory.allocated_peak_bytes * 1.01
+
+
+def test_event_times_agree_with_the_host_clock():
+    import time
+
+    from ffprof.instruments.clock import CudaClock
+
+    a = torch.randn(2048, 2048, device="cuda")
+    clock = CudaClock()
+    for _ in range(3):
+        a @ a
+    clock.start()
+    started = time.perf_counter()
+    for _ in range(20):
+        a @ a
+        clock.lap()
+    laps = clock.laps()
+    host = time.perf_counter() - started
+    assert len(laps) == 20
+    assert sum(laps) == pytest.approx(host, rel=0.2)
+
+
+def test_nvml_sees_this_gpu_by_uuid_and_at_least_what_is_reserved():
+    import os
+
+    from ffprof.instruments.nvml import NvmlGpuMemory
+
+    hold = torch.zeros(256 * MIB // 4, device="cuda")
+    source = NvmlGpuMemory(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
+    seen = source.sample(os.getpid())
+    source.close()
+    assert seen.device_used_bytes >= hold.nbytes
+    assert seen.process_used_bytes is None or seen.process_used_bytes >= hold.nbytes
+
+
+def test_streamed_equals_monolithic_with_deterministic_algorithms():
+    from ffprof.audit.data import make_batches
+    from ffprof.audit.matching import build_matched
+    from ffprof.hardware.flags import apply_flags
+    from ffprof.workload import find_workload
+
+    made = recipe(flags={"deterministic": True, "cudnn_benchmark": False}, width=0.25)
+    try:
+        apply_flags(made)
+        images, labels = (t.cuda() for t in make_batches(made, "cpu").batch(0))
+        found = []
+        for name in ("dtg-ff", "dtg-ff-streamed"):
+            module, _ = build_matched(find_workload(name), made)
+            module.cuda()
+            module.accumulate(images.contiguous(), labels, 1.0, lambda loss: loss.backward())
+            found.append({n: p.grad for n, p in module.named_parameters()})
+        assert all(torch.equal(found[0][n], found[1][n]) for n in found[0])
+    finally:
+        apply_flags(recipe())
+
+
+def test_a_budget_holds_the_allocator_and_is_labelled(tmp_path):
+    done = ffprof(
+        "run", "--preset", "small", "--device", "cuda", "--rounds", 1, "--workloads", "bp,bp-accum",
+        "--width", 2, "--image-size", 64, "--batch", 512, "--micro-batch", 32, "--gpu-mem", "1500MB",
+        "--out", tmp_path, timeout=580,
+    )  # fmt: skip
+    record = only_record(tmp_path)
+    assert record.evidence == "emulated"
+    assert outcomes(record) == {"bp": "oom", "bp-accum": "ok"}, done.stdout
+    assert record.budget.debit_bytes > 0
+    for trial in record.trials:
+        if trial.outcome == "ok":
+            limit = record.budget.limit_bytes - record.budget.debit_bytes
+            assert trial.memory.cold_reserved_peak_bytes <= limit

@@ -1,0 +1,140 @@
+"""Whatever is wrong, it is one clear line, the right exit code, and nothing half-written."""
+
+import json
+import os
+
+import pytest
+from command import TINY, ffprof, only_record
+
+
+def refused(done, code, *said):
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("ffprof: error: ")
+    for words in said:
+        assert words in lines[0], lines[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--workloads", "nonsense"], ["unknown workload 'nonsense'", "bp-accum"]),
+        (["--workloads", "bp,,nope"], ["unknown workload 'nope'"]),
+        (["--workloads", ","], ["no workload", "core"]),
+        (["--preset", "huge"], ["unknown preset 'huge'", "imagenet100"]),
+        (["--gpu-mem", "8XB"], ["'8XB' is not a memory size", "8GB"]),
+        (["--gpu-mem", "-1GB"], ["'-1GB' is not a memory size", "8GB"]),
+        (["--gpu-mem", "0"], ["'0' is not a memory size", "8GB"]),
+        (["--gpu-mem", "0GB"], ["not a positive memory size", "8GB"]),
+        (["--micro-batch", "7"], ["--micro-batch 7 does not divide --batch", "use one of"]),
+        (["--micro-batch", "0"], ["--micro-batch 0"]),
+        (["--batch", "-4"], ["--batch -4"]),
+        (["--batch", "8"], ["--micro-batch 16 does not divide --batch 8"]),
+        (["--backbone", "alexnet"], ["unknown backbone 'alexnet'", "vgg8"]),
+        (["--image-size", "20"], ["multiple of 16"]),
+        (["--width", "0"], ["--width"]),
+        (["--width", "nan"], ["--width"]),
+        (["--norm", "layer"], ["--norm", "'layer'"]),
+        (["--precision", "fp8"], ["--precision"]),
+        (["--data", "cifar"], ["--data"]),
+        (["--seed", "-1"], ["--seed"]),
+        (["--threads", "0"], ["--threads"]),
+    ],
+)
+def test_a_bad_option_is_one_line_before_anything_is_written(words, said, tmp_path):
+    out = tmp_path / "out"
+    done = ffprof("run", "--device", "cpu", *words, "--out", out)
+    refused(done, 2, *said)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["--rounds", "0"], ["--rounds", "x"], ["--nonsense"], ["--device", "tpu"]]
+)
+def test_typers_own_refusals_have_the_same_code(words, tmp_path):
+    done = ffprof("run", *words, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert words[0] in done.stderr
+
+
+def test_cuda_where_there_is_none(tmp_path):
+    env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = ffprof("run", "--device", "cuda", "--out", tmp_path, env=env)
+    refused(done, 3, "--device cuda", "--device cpu")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = ffprof("run", *TINY, "--out", tmp_path / "file" / "below")
+    refused(done, 2, "cannot write", "--out")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written(tmp_path):
+    tmp_path.chmod(0o500)
+    refused(ffprof("run", *TINY, "--out", tmp_path), 2, "cannot write", "--out")
+
+
+def test_a_folder_on_a_file_system_that_is_read_only():
+    refused(ffprof("run", *TINY, "--out", "/proc/ffprof"), 2, "cannot write", "--out")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "no result file"),
+        (b"", "not JSON"),
+        (os.urandom(4096), "not JSON"),
+        (b"{}", "not a record"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"schema_version": 99}', "upgrade"),
+        (b'{"schema_version": 1}', "not a valid record"),
+    ],
+)
+def test_a_bad_record_is_one_line(content, said, tmp_path):
+    path = tmp_path / "audit.json"
+    if content is not None:
+        path.write_bytes(content)
+    for form in ("table", "markdown", "json"):
+        done = ffprof("report", path, "-f", form)
+        refused(done, 2, said)
+        assert done.stdout == ""
+
+
+def test_a_folder_without_a_record(tmp_path):
+    refused(ffprof("report", tmp_path), 2, "no result file", "ffprof run")
+
+
+def test_a_record_cut_short(tmp_path):
+    assert (
+        ffprof("run", *TINY, "--workloads", "bp", "--rounds", 1, "--out", tmp_path).returncode == 0
+    )
+    (path,) = tmp_path.glob("*.json")
+    text = path.read_text()
+    for part in (0.1, 0.5, 0.99):
+        path.write_text(text[: int(len(text) * part)])
+        refused(ffprof("report", path), 2, "not JSON")
+    document = json.loads(text)
+    document["trials"][0]["memory"]["live_tensor_peak_bytes"] = -1
+    path.write_text(json.dumps(document))
+    refused(ffprof("report", path), 2, "trials.0.memory.live_tensor_peak_bytes")
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = ffprof("--debug", "report", tmp_path / "none.json")
+    assert "Traceback" in done.stderr
+
+
+def test_gpu_mem_on_a_cpu_says_that_it_does_not_bind(tmp_path):
+    done = ffprof(
+        "run", *TINY, "--workloads", "bp", "--rounds", 1, "--gpu-mem", "8GB", "--out", tmp_path
+    )
+    assert done.returncode == 0
+    record = only_record(tmp_path)
+    assert record.budget.limit_bytes is None
+    assert any("--gpu-mem 8GB" in note for note in record.notes)
+    assert "binds CUDA memory only" in " ".join(done.stdout.split())

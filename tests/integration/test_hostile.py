@@ -1,0 +1,177 @@
+"""Workloads that misbehave spoil their own row and nothing else."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from command import TINY, ffprof, only_record, outcomes
+
+
+def audit(env, folder, *workloads, rounds=1, more=()):
+    done = ffprof(
+        "run", *TINY, "--rounds", rounds, "--workloads", ",".join(workloads), "--out", folder, *more,
+        env=env,
+    )  # fmt: skip
+    return done, only_record(folder)
+
+
+def test_every_ending_is_an_outcome_and_the_others_are_measured(hostile_env, tmp_path):
+    names = ["bp", "crash", "segfault", "out-of-memory", "exit", "silent", "refuses"]
+    names += ["other-weights", "changes-flags", "diverges", "learns-nothing", "own-backbone"]
+    done, record = audit(hostile_env, tmp_path / "out", *names)
+    assert done.returncode == 0, done.stderr
+    assert outcomes(record) == {
+        "bp": "ok",
+        "crash": "crashed",
+        "segfault": "crashed",
+        "out-of-memory": "oom",
+        "exit": "crashed",
+        "silent": "crashed",
+        "refuses": "refused",
+        "other-weights": "refused",
+        "changes-flags": "refused",
+        "diverges": "ok",
+        "learns-nothing": "ok",
+        "own-backbone": "ok",
+    }
+    said = {t.workload: t.message for t in record.trials}
+    assert "with a second line" in said["crash"]
+    assert "SIGSEGV" in said["segfault"]
+    assert "exit status 7" in said["exit"]
+    assert "memory" in said["out-of-memory"]
+    assert "full moon" in said["refuses"]
+    assert "shared weights" in said["other-weights"]
+    assert "cudnn_benchmark" in said["changes-flags"]
+    flowed = " ".join(done.stdout.split())
+    assert "diverges: its loss is not finite; it can win no claim" in flowed
+    assert "learns-nothing: its loss did not fall; it can win no claim" in flowed
+    assert "backbone: own: unmatched in own-backbone" in flowed
+    assert "Traceback" not in done.stderr
+
+
+def test_a_trial_over_its_limit_is_a_timeout(hostile_env, tmp_path):
+    _, record = audit(hostile_env, tmp_path / "out", "bp", "hang", more=["--time-limit", 8])
+    assert outcomes(record) == {"bp": "ok", "hang": "timeout"}
+
+
+def test_the_runs_limit_keeps_what_is_done_and_names_what_is_missing(hostile_env, tmp_path):
+    done, record = audit(
+        hostile_env, tmp_path / "out", "bp", "hang", rounds=2, more=["--run-limit", 15]
+    )
+    assert done.returncode == 0
+    assert "hang" not in outcomes(record)
+    assert (0, "hang") in record.missing()
+    assert "stopped early: the run's time limit is over" in done.stderr
+
+
+def test_nothing_measured_is_code_3_and_the_record_says_why(hostile_env, tmp_path):
+    done, record = audit(hostile_env, tmp_path / "out", "crash")
+    assert done.returncode == 3
+    assert "no trial gave a number" in done.stderr
+    assert outcomes(record) == {"crash": "crashed"}
+
+
+def test_a_recipe_that_all_refuse_is_a_usage_error(hostile_env, tmp_path):
+    done = ffprof("run", *TINY, "--workloads", "refuses", "--out", tmp_path / "o", env=hostile_env)
+    assert done.returncode == 2
+    assert "full moon" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["broken", "wrong-type"])
+def test_a_broken_registration_is_one_line(name, hostile_env, tmp_path):
+    done = ffprof("run", *TINY, "--workloads", name, "--out", tmp_path / "o", env=hostile_env)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert name in done.stderr
+    listed = ffprof("workloads", env=hostile_env)
+    assert listed.returncode == 0
+    assert "not usable" in listed.stdout
+    assert "learns-nothing" in listed.stdout
+
+
+class Running:
+    """An audit in the background whose hostile trial has written down its processes."""
+
+    def __init__(self, env, tmp_path, *workloads, rounds=1):
+        self.pids_file = tmp_path / "pids"
+        self.folder = tmp_path / "out"
+        env = {**env, "HOSTILE_PIDS": str(self.pids_file), "HOSTILE_SLEEP": "600"}
+        words = [*TINY, "--rounds", rounds, "--workloads", ",".join(workloads)]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ffprof", "run", *map(str, words), "--out", str(self.folder)],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def wait_for_trial(self):
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            if self.pids_file.exists():
+                found = [int(word) for word in self.pids_file.read_text().split()]
+                if len(found) >= 2:
+                    return found
+            time.sleep(0.05)
+        raise AssertionError(f"no trial began: {self.process.communicate(timeout=5)}")
+
+    def everything(self):
+        return [p.pid for p in psutil.Process(self.process.pid).children(recursive=True)]
+
+
+def all_gone(pids, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        alive = [pid for pid in pids if psutil.pid_exists(pid)]
+        alive = [p for p in alive if psutil.Process(p).status() != psutil.STATUS_ZOMBIE]
+        if not alive:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
+def test_an_interrupt_ends_everything_and_keeps_what_is_done(number, code, hostile_env, tmp_path):
+    running = Running(hostile_env, tmp_path, "bp", "with-worker", rounds=2)
+    worker, trial = running.wait_for_trial()
+    pids = {worker, trial, *running.everything()}
+    os.kill(running.process.pid, number)
+    out, err = running.process.communicate(timeout=30)
+    assert running.process.returncode == code, err
+    assert all_gone(pids)
+    assert "stopped early: interrupted" in err
+    assert "missing" in out or "no trial" in err
+    records = list(running.folder.glob("audit-*.json"))
+    if records:  # round 1 is shuffled: bp may have come first
+        record = only_record(running.folder)
+        assert outcomes(record) == {"bp": "ok"}
+        assert (0, "with-worker") in record.missing()
+    assert not [p for p in running.folder.iterdir() if p.name.startswith(".")]
+
+
+def test_a_killed_parent_takes_its_trials_and_their_workers_along(hostile_env, tmp_path):
+    running = Running(hostile_env, tmp_path, "with-worker")
+    pids = {*running.wait_for_trial(), *running.everything()}
+    running.process.kill()
+    running.process.communicate(timeout=30)
+    assert all_gone(pids)
+
+
+def test_a_trial_that_is_killed_is_a_crashed_row_and_the_others_remain(hostile_env, tmp_path):
+    running = Running(hostile_env, tmp_path, "bp", "with-worker", "dtg-ff")
+    worker, trial = running.wait_for_trial()
+    os.kill(trial, signal.SIGKILL)
+    _, err = running.process.communicate(timeout=120)
+    assert running.process.returncode == 0, err
+    record = only_record(running.folder)
+    assert outcomes(record) == {"bp": "ok", "with-worker": "crashed", "dtg-ff": "ok"}
+    (message,) = [t.message for t in record.trials if t.workload == "with-worker"]
+    assert "SIGKILL" in message
+    assert all_gone({worker, trial})

@@ -1,0 +1,146 @@
+"""Child processes: every ending, and nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from ffprof.audit.process import run_child, start_context
+from ffprof.errors import UsageError
+
+pytestmark = pytest.mark.parametrize("method", ["forkserver", "spawn"])
+
+
+def answers(sender, value):
+    sender.send(value)
+    sender.send(os.getpid())
+
+
+def raises(sender):
+    raise UsageError("the last line", "do this")
+
+
+def kills_itself(sender, number):
+    os.kill(os.getpid(), number)
+
+
+def sleeps(sender):
+    sender.send("asleep")
+    time.sleep(600)
+
+
+def leaves_a_worker(sender):
+    sender.send(subprocess.Popen(["sleep", "600"]).pid)
+
+
+def floods(sender):
+    for number in range(200):
+        sender.send(b"x" * 10_000 + bytes([number]))
+
+
+def gone(pid, seconds=5.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def run(method, target, *args, limit=60, **more):
+    return run_child(start_context(method), target, args, limit, **more)
+
+
+def test_messages_arrive_in_order_from_another_process(method):
+    ending = run(method, answers, {"a": 1})
+    assert ending.kind == "ended"
+    assert ending.messages[0] == {"a": 1}
+    assert ending.messages[1] != os.getpid()
+
+
+def test_messages_are_handed_on_as_they_come(method):
+    seen = []
+    run(method, answers, 1, on_message=lambda pid, message: seen.append((pid, message)))
+    (pid, first), (_, second) = seen
+    assert (first, second) == (1, pid)
+
+
+def test_many_large_messages_are_all_kept(method):
+    ending = run(method, floods)
+    assert len(ending.messages) == 200
+
+
+def test_an_error_is_a_crash_with_its_last_line(method):
+    ending = run(method, raises)
+    assert ending.kind == "crashed"
+    assert ending.reason == "exit status 1: ffprof.errors.UsageError: the last line; do this"
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGTERM"])
+def test_a_signal_is_a_crash_with_its_name(method, name):
+    ending = run(method, kills_itself, getattr(signal, name))
+    assert ending.kind == "crashed"
+    assert name in ending.reason
+
+
+def test_the_limit_ends_a_child(method):
+    started = time.monotonic()
+    ending = run(method, sleeps, limit=8 if method == "spawn" else 5)
+    assert time.monotonic() - started < 30
+    assert ending.kind == "timeout"
+    assert "limit" in ending.reason
+
+
+def test_workers_end_with_their_trial(method):
+    ending = run(method, leaves_a_worker)
+    assert ending.kind == "ended"
+    assert gone(ending.messages[0])
+
+
+def test_the_tick_is_called_while_waiting(method):
+    ticks = []
+    run(method, sleeps, limit=6, tick=lambda: ticks.append(1), tick_seconds=0.1)
+    assert len(ticks) >= 10
+
+
+PARENT = """
+import sys, time
+sys.path[:0] = {path!r}
+from ffprof.audit.process import run_child, start_context
+import test_processes as t
+if __name__ == "__main__":
+    run_child(start_context({method!r}), t.sleeps_with_worker, ({file!r},), 600)
+"""
+
+
+def sleeps_with_worker(sender, file):
+    worker = subprocess.Popen(["sleep", "600"])
+    with open(file + ".new", "w") as out:  # noqa: PTH123
+        out.write(f"{os.getpid()} {os.getppid()} {worker.pid}")
+    os.rename(file + ".new", file)  # noqa: PTH104
+    time.sleep(600)
+
+
+def test_a_parent_that_is_killed_takes_everything_along(method, tmp_path):
+    file = tmp_path / "pids"
+    script = tmp_path / "parent.py"
+    here = os.path.dirname(__file__)  # noqa: PTH120
+    script.write_text(PARENT.format(path=[here], method=method, file=str(file)))
+    parent = subprocess.Popen([sys.executable, str(script)])
+    deadline = time.monotonic() + 60
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    pids = [int(word) for word in file.read_text().split()]
+    assert all(psutil.pid_exists(pid) for pid in pids)
+    family = [p.pid for p in psutil.Process(parent.pid).children(recursive=True)]
+    parent.kill()
+    parent.wait()
+    pids = sorted({*pids, *family} - {parent.pid, os.getpid()})
+    assert all(gone(pid) for pid in pids)

@@ -1,0 +1,200 @@
+"""The audit as a user runs it: real command, real processes, real images."""
+
+import json
+import re
+
+import jsonschema
+import pytest
+from command import TINY, ffprof, only_record, outcomes
+
+from ffprof.compare.verdicts import judge
+from ffprof.units import format_bytes
+
+SIX = {
+    "bp",
+    "bp-accum",
+    "dtg-ff",
+    "dtg-ff-accum",
+    "dtg-ff-streamed",
+    "dtg-ff-streamed-accum",
+}
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("smoke")
+    done = ffprof("run", "--preset", "smoke", "--device", "cpu", "--out", folder)
+    assert done.returncode == 0, done.stderr
+    return done, only_record(folder), folder
+
+
+def test_smoke_writes_one_valid_record_with_every_workload_ok(smoke, pytestconfig):
+    done, record, folder = smoke
+    assert len(list(folder.iterdir())) == 1
+    assert set(record.plan.workloads) == SIX
+    assert len(record.trials) == 18
+    assert {t.outcome for t in record.trials} == {"ok"}
+    assert record.missing() == []
+    assert record.evidence == "measured (cpu)"
+    schema = json.loads((pytestconfig.rootpath / "docs" / "record.schema.json").read_text())
+    jsonschema.validate(json.loads(record.model_dump_json()), schema)
+    assert "Traceback" not in done.stderr
+
+
+def test_the_table_is_right_when_read_against_the_json(smoke):
+    done, record, _ = smoke
+    lines = {
+        line.split()[0]: line.split()
+        for line in done.stdout.splitlines()
+        if line and line.split()[0] in SIX
+    }
+    assert lines.keys() == SIX
+    for name, words in lines.items():
+        trials = [t for t in record.trials if t.workload == name]
+        (peak,) = {t.memory.live_tensor_peak_bytes for t in trials}
+        assert " ".join(words[3:5]) == format_bytes(peak)
+        rates = sorted(t.throughput.images_per_second for t in trials)
+        assert int(words[5].replace(",", "")) == pytest.approx(rates[1], rel=0.006)
+        assert words[1] == str(trials[0].micro_batch)
+        losses = sorted(t.loss.last for t in trials)
+        assert float(words[8]) == pytest.approx(losses[1], abs=0.006)
+
+
+def test_verdicts_follow_from_the_trials(smoke):
+    done, record, _ = smoke
+    assert record.verdicts == judge(record)
+    assert len(record.verdicts) == 6
+    flowed = " ".join(done.stdout.split())
+    for verdict in record.verdicts:
+        assert verdict.sentence in flowed
+
+
+def test_step_times_make_the_rate(smoke):
+    _, record, _ = smoke
+    for trial in record.trials:
+        steps = trial.throughput.step_seconds
+        assert trial.throughput.images_per_second == pytest.approx(
+            record.recipe.batch * len(steps) / sum(steps)
+        )
+        assert record.recipe.min_steps <= len(steps) <= record.recipe.steps
+        assert 0 <= trial.throughput.data_wait_seconds < sum(steps)
+
+
+def test_memory_repeats_to_the_byte_between_rounds_and_orders_as_it_must(smoke):
+    _, record, _ = smoke
+    peaks = {}
+    for trial in record.trials:
+        peaks.setdefault(trial.workload, set()).add(trial.memory.live_tensor_peak_bytes)
+    assert all(len(found) == 1 for found in peaks.values())
+    (bp,), (cut,) = peaks["bp"], peaks["bp-accum"]
+    (whole,), (streamed,) = peaks["dtg-ff"], peaks["dtg-ff-streamed"]
+    assert cut < bp
+    assert streamed < whole
+
+
+def test_equal_schedules_see_equal_losses(smoke):
+    """Streamed and monolithic are the same training, so their losses are the same numbers."""
+    _, record, _ = smoke
+    first = {}
+    for trial in record.trials:
+        first.setdefault(trial.workload, set()).add(trial.loss.first)
+    assert all(len(found) == 1 for found in first.values())
+    assert first["dtg-ff"] == first["dtg-ff-streamed"]
+    assert first["dtg-ff-accum"] == first["dtg-ff-streamed-accum"]
+    assert all(t.loss.fell for t in record.trials)
+
+
+def test_the_ledger_holds_facts_and_proofs(smoke):
+    _, record, _ = smoke
+    assert record.ledger.keys() == SIX
+    digests = {row.facts["backbone_digest"] for row in record.ledger.values()}
+    assert len(digests) == 1
+    proofs = {name: row.gradient for name, row in record.ledger.items()}
+    assert proofs["dtg-ff-streamed"].equal
+    assert proofs["dtg-ff-streamed"].max_relative_difference == 0.0
+    assert proofs["bp-accum"].equal is False  # batch statistics of micro-batches
+    assert proofs["bp-accum"].relative_difference > 1e-3
+
+
+def test_rounds_are_shuffled_and_interleaved(smoke):
+    _, record, _ = smoke
+    orders = [[t.workload for t in record.trials if t.round == r] for r in range(3)]
+    assert all(set(order) == SIX for order in orders)
+    assert len({tuple(order) for order in orders}) > 1
+    assert [t.round for t in record.trials] == sorted(t.round for t in record.trials)
+
+
+def test_quiet_when_not_a_terminal(smoke):
+    done, _, folder = smoke
+    assert re.fullmatch(r"written to \S+\.json\n", done.stderr)
+    assert str(folder) in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_the_report_can_be_made_again_from_the_file_alone(smoke):
+    done, record, folder = smoke
+    again = ffprof("report", folder)
+    assert again.returncode == 0
+    assert again.stdout.strip() == done.stdout.strip()
+    markdown = ffprof("report", folder, "--format", "markdown")
+    assert markdown.stdout.startswith("# Systems audit: preset smoke, measured (cpu)")
+    data = ffprof("report", folder, "-f", "json")
+    assert type(record).model_validate_json(data.stdout) == record
+
+
+def test_a_closed_pipe_is_no_error(smoke):
+    import subprocess
+    import sys
+
+    _, _, folder = smoke
+    done = subprocess.run(
+        f"{sys.executable} -m ffprof report {folder} | head -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.startswith("Systems audit")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--norm", "group", "--backbone", "flat-2-4", "--image-size", "8"],
+        ["--backbone", "vgg11", "--width", "0.05", "--image-size", "32", "--precision", "bf16"],
+        ["--backbone", "vgg16", "--width", "0.02", "--image-size", "32", "--data", "synthetic"],
+    ],
+)
+def test_other_recipes(words, tmp_path):
+    done = ffprof("run", *TINY, "--rounds", 1, *words, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = only_record(tmp_path)
+    assert set(outcomes(record).values()) == {"ok"}
+    if "group" in words:
+        assert all(row.gradient.equal for row in record.ledger.values())
+
+
+def test_two_runs_with_one_seed_do_the_same_training(tmp_path):
+    records = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        ffprof("run", *TINY, "--workloads", "bp,dtg-ff", "--rounds", 1, "--out", folder)
+        records.append(only_record(folder))
+    first, second = records
+    assert first.recipe_hash == second.recipe_hash
+    for a, b in zip(first.trials, second.trials, strict=True):
+        assert (a.id, a.loss.first) == (b.id, b.loss.first)
+        assert a.memory.live_tensor_peak_bytes == b.memory.live_tensor_peak_bytes
+
+
+def test_workloads_lists_what_can_be_run():
+    done = ffprof("workloads")
+    assert done.returncode == 0
+    for name in (*SIX, "smoke", "small", "cifar", "imagenet100", "CUDA"):
+        assert name in done.stdout
+
+
+def test_help_and_version():
+    assert "run" in ffprof("--help").stdout
+    assert "--gpu-mem" in ffprof("run", "--help").stdout
+    assert re.fullmatch(r"ffprof \d+\.\d+\.\d+\n", ffprof("--version").stdout)
