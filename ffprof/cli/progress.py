@@ -70,6 +70,7 @@ class TerminalProgress:
     def ends(self) -> None:
         """See ``Progress``."""
         self._progress.stop()
+        self._progress.console.print()
 
     def _draw(self, text: str, number: int, total: int) -> None:
         gone = format_seconds(time.monotonic() - self._began)

@@ -107,7 +107,7 @@ def _caption(record: Record, rows: Sequence[Row]) -> str:
     parts = [
         f"memory: {MEMORY_MEANING[device]}",
         "img/s: median over rounds",
-        "loss: first step, then the last",
+        "loss: the method's own, first step -> last steps",
         f"all figures {record.evidence}",
     ]
     return "; ".join(parts)
@@ -174,7 +174,8 @@ def _differences(record: Record) -> Section:
             groups.setdefault(value, []).append(workload)
         ordered = sorted(groups.items(), key=lambda item: len(item[1]))
         told = [f"{_fact(value)} in {', '.join(names)}" for value, names in ordered[:-1]]
-        told.append(f"{_fact(ordered[-1][0])} in the others")
+        value, names = ordered[-1]
+        told.append(f"{_fact(value)} in {names[0] if len(names) == 1 else 'the others'}")
         lines.append(f"{difference.fact.replace('_', ' ')}: {'; '.join(told)}")
     same = agreements(record.ledger)
     if same:

@@ -106,8 +106,8 @@ def test_streamed_equals_monolithic_with_deterministic_algorithms():
 def test_a_budget_holds_the_allocator_and_is_labelled(tmp_path):
     done = ffprof(
         "run", "--preset", "small", "--device", "cuda", "--rounds", 1, "--workloads", "bp,bp-accum",
-        "--width", 2, "--image-size", 64, "--batch", 512, "--micro-batch", 32, "--gpu-mem", "1500MB",
-        "--out", tmp_path, timeout=580,
+        "--width", 2, "--image-size", 64, "--batch", 512, "--micro-batch", 32,
+        "--gpu-mem", "1500MB", "--out", tmp_path, timeout=580,
     )  # fmt: skip
     record = only_record(tmp_path)
     assert record.evidence == "emulated"

@@ -13,7 +13,8 @@ from command import TINY, ffprof, only_record, outcomes
 
 def audit(env, folder, *workloads, rounds=1, more=()):
     done = ffprof(
-        "run", *TINY, "--rounds", rounds, "--workloads", ",".join(workloads), "--out", folder, *more,
+        "run", *TINY, "--rounds", rounds, "--workloads", ",".join(workloads),
+        "--out", folder, *more,
         env=env,
     )  # fmt: skip
     return done, only_record(folder)
