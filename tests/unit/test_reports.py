@@ -62,7 +62,7 @@ def test_80_columns_are_enough_and_nothing_is_cut():
     assert "broken: 1 crashed; killed by SIGSEGV" in flowed
     assert "flat: its loss did not fall; it can win no claim" in flowed
     assert "missing 2 trials: round 2 broken, round 3 broken" in flowed
-    assert "micro batch: 4 in bp-accum; 8 in the others" in flowed
+    assert "micro batch: 4 in bp-accum; 8 in flat" in flowed
     assert "Published elsewhere, not measured here" in flowed
     assert "Theirs: 4.18 GB, 157 img/s (a paper)" in flowed
 
