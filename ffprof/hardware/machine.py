@@ -37,7 +37,7 @@ def probe() -> Probe:
     """Ask torch; call it in a child only, because it may create a CUDA context."""
     import torch
 
-    versions = {"torch build": torch.__version__, "cuda build": str(torch.version.cuda)}
+    versions = {"torch build": str(torch.__version__), "cuda build": str(torch.version.cuda)}
     if not torch.cuda.is_available():
         reason = "torch finds no CUDA device"
         return Probe(cuda=False, reason=reason, versions=versions)

@@ -1,0 +1,92 @@
+import os
+import tomllib
+from importlib import resources
+
+import psutil
+import pytest
+import torch
+from records import recipe
+
+from ffprof.errors import UsageError
+from ffprof.hardware.cards import budget_for, known_cards
+from ffprof.hardware.environment import child_environment, environment
+from ffprof.hardware.flags import apply_flags, read_flags
+from ffprof.hardware.machine import Probe, describe_machine, resolve_threads, usable_cpus
+from ffprof.units import GIB, MIB
+
+
+def test_eight_gigabytes_mean_the_smallest_card_sold_as_such():
+    cards = [c for c in known_cards() if c.sold_as_bytes == 8 * GIB]
+    budget = budget_for("8GB")
+    assert budget.card == cards[0].name
+    assert budget.limit_bytes == min(c.cuda_total_bytes for c in cards)
+    assert 7 * GIB < budget.limit_bytes < 8 * GIB
+    assert budget.sources
+
+
+def test_a_size_without_a_card_is_itself():
+    budget = budget_for("1500MB")
+    assert (budget.card, budget.limit_bytes) == (None, 1500 * MIB)
+    with pytest.raises(UsageError):
+        budget_for("lots")
+
+
+def test_every_profile_names_the_source_of_every_figure():
+    files = [f for f in resources.files("hw_profiles").iterdir() if f.name.endswith(".toml")]
+    assert len(files) >= 2
+    for file in files:
+        document = tomllib.loads(file.read_text())
+        figures = {k for k, v in document.items() if isinstance(v, int)}
+        assert figures == document["sources"].keys()
+        assert document["cuda_total_mib"] < document["driver_total_mib"]
+
+
+def test_children_start_under_the_recipes_allocator_settings_and_only_those(monkeypatch):
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:1")
+    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "max_split_size_mb:2")
+    with environment(child_environment(recipe())):
+        assert "PYTORCH_CUDA_ALLOC_CONF" not in os.environ
+        assert "PYTORCH_ALLOC_CONF" not in os.environ
+    assert os.environ["PYTORCH_ALLOC_CONF"] == "max_split_size_mb:2"
+    chosen = recipe(flags={"allocator_conf": "expandable_segments:True", "deterministic": True})
+    with environment(child_environment(chosen)):
+        assert os.environ["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
+        assert "PYTORCH_CUDA_ALLOC_CONF" not in os.environ
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"]
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+
+
+def test_the_environment_is_put_back_after_an_error(monkeypatch):
+    monkeypatch.delenv("FFPROF_TEST", raising=False)
+    with pytest.raises(ZeroDivisionError), environment({"FFPROF_TEST": "1"}):
+        assert os.environ["FFPROF_TEST"] == "1"
+        raise ZeroDivisionError
+    assert "FFPROF_TEST" not in os.environ
+
+
+def test_flags_are_set_and_read_back():
+    before = read_flags()
+    try:
+        apply_flags(recipe(threads=1, flags={"tf32": True, "cudnn_benchmark": False}))
+        found = read_flags()
+        assert (found["threads"], found["tf32_matmul"], found["tf32_cudnn"]) == (1, True, True)
+        assert found["cudnn_benchmark"] is False
+        apply_flags(recipe(flags={"deterministic": True}))
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        apply_flags(recipe(threads=before["threads"]))
+    assert read_flags()["deterministic"] is False
+
+
+def test_threads_are_made_explicit():
+    made = recipe(threads=None)
+    assert resolve_threads(made).threads == usable_cpus() >= 1
+    assert resolve_threads(recipe(threads=3)).threads == 3
+
+
+def test_the_fingerprint_names_the_machine_and_its_versions():
+    machine = describe_machine(Probe(cuda=False), {"A": None, "B": "1"})
+    assert machine.ram_bytes == psutil.virtual_memory().total
+    assert machine.versions["torch"].startswith(torch.__version__.split("+")[0])
+    assert machine.environment == {"A": "(removed)", "B": "1"}
+    assert machine.gpu is None
