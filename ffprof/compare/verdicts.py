@@ -17,14 +17,24 @@ from ffprof.units import MIB, format_ratio
 
 MEMORY_ZONE_BYTES = 2 * MIB
 MEMORY_ZONE = 0.01
+FAMILY = "family:"  # a claim's baseline may be the best row of a family
 
 
 def judge(record: Record) -> tuple[Verdict, ...]:
-    """Verdicts on the recipe's claims whose challenger is part of the audit, in order."""
+    """Verdicts, in order, on the recipe's claims both sides of which are part of the audit."""
     rows = {row.workload: row for row in summarise(record)}
     return tuple(
-        _judge(record, rows, claim) for claim in record.recipe.claims if claim.challenger in rows
+        _judge(record, rows, claim)
+        for claim in record.recipe.claims
+        if claim.challenger in rows and _has_baseline(rows, claim)
     )
+
+
+def _has_baseline(rows: dict[str, Row], claim: Claim) -> bool:
+    if not claim.baseline.startswith(FAMILY):
+        return claim.baseline in rows
+    # A row without trials does not say its family, so an unfinished audit keeps the claim.
+    return any(row.family in ("", claim.baseline.removeprefix(FAMILY)) for row in rows.values())
 
 
 def _judge(record: Record, rows: dict[str, Row], claim: Claim) -> Verdict:
@@ -55,10 +65,9 @@ def _judge(record: Record, rows: dict[str, Row], claim: Claim) -> Verdict:
 
 
 def _baseline(rows: dict[str, Row], claim: Claim) -> tuple[Row | None, str]:
-    if not claim.baseline.startswith("family:"):
-        row = rows.get(claim.baseline)
-        return row, "" if row else f"{claim.baseline} is not part of this audit"
-    family = claim.baseline.removeprefix("family:")
+    if not claim.baseline.startswith(FAMILY):
+        return rows[claim.baseline], ""
+    family = claim.baseline.removeprefix(FAMILY)
     members = [row for row in rows.values() if row.family == family]
     fitting = [row for row in members if row.usable and row.memory and row.throughput]
     if not fitting:
@@ -190,10 +199,10 @@ def _no_verdict(claim: Claim, baseline: str, reason: str) -> Verdict:
 
 
 def _against(claim: Claim) -> str:
-    if not claim.baseline.startswith("family:"):
+    if not claim.baseline.startswith(FAMILY):
         return ""
     best = "smallest" if claim.metric == "memory" else "fastest"
-    return f" (the {best} row of family {claim.baseline.removeprefix('family:')})"
+    return f" (the {best} row of family {claim.baseline.removeprefix(FAMILY)})"
 
 
 def _word(supported: bool | None) -> str:

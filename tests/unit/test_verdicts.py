@@ -139,12 +139,17 @@ def test_a_family_means_its_best_fitting_row_by_metric():
     assert "fastest row of family f" in speed.sentence
 
 
-def test_claims_without_their_challenger_are_left_out():
-    trials = [trial("b", r) for r in range(3)]
-    assert judge(record(trials, claims=[MEMORY], judged=False)) == ()
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_claims_are_judged_where_both_sides_are_part_of_the_audit(name):
+    trials = [trial(name, r) for r in range(3)]
+    claims = [MEMORY, claim("a", "family:b", "memory")]
+    assert judge(record(trials, claims=claims, judged=False)) == ()
 
 
-def test_claims_without_their_baseline_say_so():
+def test_a_planned_side_without_trials_is_named():
     trials = [trial("a", r) for r in range(3)]
-    (got,) = judge(record(trials, claims=[MEMORY], judged=False))
-    assert "b is not part of this audit" in got.sentence
+    claims = [MEMORY, claim("a", "family:b", "memory")]
+    made = record(trials, claims=claims, judged=False, workloads=("a", "b"))
+    plain, family = judge(made)
+    assert "b: its outcome is missing" in plain.sentence
+    assert "no row of family b was measured" in family.sentence
