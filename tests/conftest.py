@@ -1,6 +1,11 @@
+import hypothesis
 import pytest
 import torch
 from plugins import install_hostile
+
+# Machines are noisy, so no example is timed; what hangs is stopped by pytest-timeout.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture

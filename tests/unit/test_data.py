@@ -56,7 +56,7 @@ def test_an_epoch_sees_every_training_image_once():
     assert torch.equal(seen.unique(dim=0), train.images.flatten(1).unique(dim=0))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 2000), st.integers(0, 50))
 def test_batches_cross_epochs_without_loss(size, number):
     batches = make_batches(recipe(batch=size, micro_batch=size, image_size=8), "cpu")

@@ -58,7 +58,7 @@ def test_batch_statistics_need_two_images():
     assert check_backbone(recipe(**alone)) is None
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(1, 3), st.integers(1, 4), st.sampled_from([1, 2, 4]), st.sampled_from([4, 8]),
 )  # fmt: skip
