@@ -113,6 +113,7 @@ class Plan(Part):
     """Which trials make the audit complete."""
 
     workloads: Annotated[tuple[Name, ...], Field(min_length=1, max_length=10_000)]
+    families: dict[Name, Name] = Field(default_factory=dict)
     rounds: Annotated[int, Field(ge=1, le=10_000)]
     trial_limit_seconds: float
     run_limit_seconds: float | None = None

@@ -45,14 +45,16 @@ class Memory(Part):
 class Throughput(Part):
     """Speed of one trial: B images an optimizer step, transfer included."""
 
-    images_per_second: Annotated[float, Field(gt=0)]
+    images_per_second: Annotated[float, Field(ge=1e-9, le=1e15)]
     step_seconds: Annotated[tuple[Seconds, ...], Field(min_length=1, max_length=1_000_000)]
     data_wait_seconds: Seconds
     warmup_step_seconds: tuple[Seconds, ...] = ()
 
 
 class Loss(Part):
-    """Mean training loss at the first step and over the last steps of one trial.
+    """Mean training loss at the first step and over the last of ``steps`` steps.
+
+    ``steps`` is the same in all trials of a recipe.
 
     A loss that is not finite is null and ``finite`` is false.
     """

@@ -129,13 +129,27 @@ class Description:
     core: bool = False
     rank: int = 1000
 
+    def __post_init__(self) -> None:
+        for name in ("id", "method", "schedule", "family"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not 1 <= len(value) <= 100:
+                raise ValueError(f"{name} of a workload needs 1 to 100 characters, not {value!r}")
+
     def micro_batch(self, recipe: Recipe) -> int:
         """Images handed over at a time under this workload's schedule."""
         return recipe.micro_batch if self.accumulates else recipe.batch
 
     def objection(self, recipe: Recipe) -> str | None:
         """Why this workload cannot run under the recipe, or None."""
-        return self.check(recipe) if self.check else None
+        if self.check is None:
+            return None
+        try:
+            return self.check(recipe)
+        except Exception as error:
+            raise UsageError(
+                f"the check of workload {self.id!r} failed ({type(error).__name__}: {error})",
+                "mend it, or leave the workload out",
+            ) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +178,13 @@ def find_workload(name: str) -> Description:
     Raises:
         UsageError: no such workload, or its description cannot be imported.
     """
-    return _load(WORKLOAD_GROUP, "workload", name, Description)
+    found = _load(WORKLOAD_GROUP, "workload", name, Description)
+    if found.id != name:
+        raise UsageError(
+            f"workload {name!r} is registered, but its description has the id {found.id!r}",
+            "give its entry point the same name",
+        )
+    return found
 
 
 def find_preset(name: str) -> Preset:
@@ -176,8 +196,11 @@ def find_preset(name: str) -> Preset:
     return _load(PRESET_GROUP, "preset", name, Preset)
 
 
-def _registered(group: str) -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=group)}
+def _registered(group: str) -> dict[str, set[EntryPoint]]:
+    found: dict[str, set[EntryPoint]] = {}
+    for point in entry_points(group=group):
+        found.setdefault(point.name, set()).add(point)
+    return found
 
 
 def _load(group: str, kind: str, name: str, wanted: type[_Found]) -> _Found:
@@ -185,11 +208,18 @@ def _load(group: str, kind: str, name: str, wanted: type[_Found]) -> _Found:
     if name not in points:
         known = ", ".join(points) or "none is registered: install ffprof with pip"
         raise UsageError(f"unknown {kind} {name!r}", f"known are: {known}")
-    try:
-        found = points[name].load()
-    except (ImportError, AttributeError) as error:
+    if len({point.value for point in points[name]}) > 1:
+        owners = sorted({point.dist.name for point in points[name] if point.dist})
         raise UsageError(
-            f"{kind} {name!r} is registered but cannot be imported ({error})",
+            f"{kind} {name!r} is registered more than once, by {', '.join(owners)}",
+            "remove one of these packages",
+        )
+    try:
+        found = next(iter(points[name])).load()
+    except Exception as error:  # a plug-in's import may fail in any way
+        raise UsageError(
+            f"{kind} {name!r} is registered but cannot be imported "
+            f"({type(error).__name__}: {error})",
             "reinstall or remove the package that registers it",
         ) from error
     if not isinstance(found, wanted):

@@ -11,6 +11,7 @@ FIXED = (
     "effective_batch",
     "norm",
     "precision",
+    "parameter_dtypes",
     "memory_format",
     "optimizer",
     "threads",

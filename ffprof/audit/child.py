@@ -14,7 +14,16 @@ from ffprof.audit.messages import Failed, Finished, Ready
 from ffprof.errors import RefusedError
 from ffprof.recipe import Recipe
 
-_CPU_OOM = ("can't allocate memory", "not enough memory", "bad_alloc", "Cannot allocate memory")
+# What running out of memory looks like when it is not an OutOfMemoryError.
+_OOM_SIGNS = (
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "Cannot allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 
 
 def probe_child(sender: Connection) -> None:
@@ -47,7 +56,7 @@ def trial_child(
     except (torch.OutOfMemoryError, MemoryError) as error:
         sender.send(Failed(outcome="oom", message=_line(error)))
     except RuntimeError as error:
-        if not any(sign in str(error) for sign in _CPU_OOM):
+        if not any(sign in str(error) for sign in _OOM_SIGNS):
             raise
         sender.send(Failed(outcome="oom", message=_line(error)))
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from ffprof.recipe import Recipe
 
 DIGITS_TRAINING = 1500  # of 1,797; the other 297 are held out
+_DATA_STREAM = 0x9E3779B97F4A7C15 % 2**63
 SYNTHETIC_POOL = 4  # distinct synthetic batches; they are transferred anew every step
 
 
@@ -32,6 +33,9 @@ class Batches(Protocol):
 
         Images may be a view that is not contiguous; the harness copies what it moves.
         """
+
+    def held(self) -> list[Tensor]:
+        """The host tensors that the source keeps; they are no workload's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +89,15 @@ class Digits:
         images = self._train.images[index].expand(-1, self._recipe.channels, -1, -1)
         return images, self._train.labels[index]
 
+    def held(self) -> list[Tensor]:
+        """See ``Batches``."""
+        return [self._train.images, self._train.labels, *self._orders.values()]
+
     def _order(self, epoch: int) -> Tensor:
         if epoch not in self._orders:
-            generator = torch.Generator().manual_seed(self._recipe.seed * 1_000_003 + epoch)
+            generator = torch.Generator().manual_seed(
+                (self._recipe.seed * 1_000_003 + epoch) % 2**63
+            )
             self._orders = {
                 **{k: v for k, v in self._orders.items() if k >= epoch - 1},
                 epoch: torch.randperm(len(self._train.labels), generator=generator),
@@ -102,7 +112,8 @@ class Synthetic:
     epoch_images: int | None = None
 
     def __init__(self, recipe: Recipe, pin: bool) -> None:
-        generator = torch.Generator().manual_seed(recipe.seed)
+        # Not the seed itself: the weights are drawn from that one.
+        generator = torch.Generator().manual_seed((recipe.seed + _DATA_STREAM) % 2**63)
         shape = (recipe.batch, recipe.channels, recipe.image_size, recipe.image_size)
         self._pool = []
         for _ in range(SYNTHETIC_POOL):
@@ -115,6 +126,10 @@ class Synthetic:
     def batch(self, number: int) -> tuple[Tensor, Tensor]:
         """See ``Batches``."""
         return self._pool[number % SYNTHETIC_POOL]
+
+    def held(self) -> list[Tensor]:
+        """See ``Batches``."""
+        return [tensor for pair in self._pool for tensor in pair]
 
 
 def make_batches(recipe: Recipe, device_type: str) -> Batches:

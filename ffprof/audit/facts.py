@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from ffprof.audit.data import Batches
+from ffprof.audit.honesty import Observed
 from ffprof.audit.matching import Matched
 from ffprof.recipe import Recipe
 from ffprof.record import Fact
@@ -17,6 +18,7 @@ def gather_facts(
     module: Trainable,
     batches: Batches,
     matched: Matched,
+    observed: Observed,
     flags: dict[str, str | int | bool],
 ) -> dict[str, Fact]:
     """Facts by name; two rows differ where their values do."""
@@ -38,9 +40,12 @@ def gather_facts(
         "backbone_digest": matched.digest[:16],
         "backbone_parameters": inside,
         "head_parameters": sum(trained.values()) - inside,
+        "parameters_with_gradient": observed.trained_parameters,
         "fixed_buffer_elements": sum(b.numel() for b in module.buffers()),
         "precision": recipe.precision,
+        "parameter_dtypes": observed.parameter_dtypes,
         "memory_format": recipe.memory_format,
+        "convolutions_fed_channels_last": observed.convolutions_channels_last,
         "optimizer": f"{optimizer.name} lr {optimizer.lr:g} wd {optimizer.weight_decay:g} "
         + ("foreach" if optimizer.foreach else "single"),
         "not_decayed_parameters": len(module.no_weight_decay()),

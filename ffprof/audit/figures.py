@@ -8,18 +8,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from ffprof.audit.passes import Untimed
 from ffprof.instruments.allocator import AllocatorPeaks
 from ffprof.record import Loss, Memory
 from ffprof.workload import Trainable
 
 LAST_LOSSES = 5  # the last loss is the mean over so many steps
-
-
-def held_tensors(module: Trainable, optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
-    """What exists between steps: parameters, buffers and optimizer state."""
-    yield from module.parameters()
-    yield from module.buffers()
-    yield from _state(optimizer)
 
 
 def _state(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
@@ -31,8 +25,7 @@ def memory_figures(
     cold: AllocatorPeaks,
     steady: AllocatorPeaks,
     host_peak: int | None,
-    live_peak: int,
-    saved_peak: int,
+    untimed: Untimed,
     module: Trainable,
     optimizer: torch.optim.Optimizer,
 ) -> Memory:
@@ -41,6 +34,12 @@ def memory_figures(
     if steady.reason:
         for name in ("allocated", "reserved", "cold_allocated", "cold_reserved"):
             unread[f"{name}_peak_bytes"] = steady.reason
+    if untimed.live_peak_bytes is None:
+        unread["live_tensor_peak_bytes"] = untimed.reason
+    saved = {"saved_for_backward_peak_bytes": untimed.saved_peak_bytes or 0}
+    if untimed.saved_peak_bytes is None:
+        saved = {}
+        unread["saved_for_backward_peak_bytes"] = untimed.reason
     if host_peak is None:
         unread["host_peak_bytes"] = "the system gives no high-water mark"
     return Memory(
@@ -49,7 +48,7 @@ def memory_figures(
         cold_allocated_peak_bytes=cold.allocated_peak_bytes,
         cold_reserved_peak_bytes=cold.reserved_peak_bytes,
         host_peak_bytes=host_peak,
-        live_tensor_peak_bytes=live_peak,
+        live_tensor_peak_bytes=untimed.live_peak_bytes,
         alloc_retries=steady.alloc_retries,
         oom_events=steady.oom_events,
         capped=None if steady.alloc_retries is None else steady.alloc_retries > 0,
@@ -57,14 +56,18 @@ def memory_figures(
             "parameters_bytes": sum(p.nbytes for p in module.parameters()),
             "buffers_bytes": sum(b.nbytes for b in module.buffers()),
             "optimizer_state_bytes": sum(t.nbytes for t in _state(optimizer)),
-            "saved_for_backward_peak_bytes": saved_peak,
+            **saved,
         },
         unread=unread,
     )
 
 
 def loss_figures(losses: Tensor) -> Loss:
-    """First loss, and the mean of the last few; losses (steps,), one a step from the first on."""
+    """First loss, and the mean of the last few; losses (steps,), one a step from the first on.
+
+    The harness hands over as many steps as every trial of the recipe takes, so that rows and
+    rounds are at the same point of training.
+    """
     values: list[float] = losses.double().tolist()
     first = values[0]
     tail = values[-min(LAST_LOSSES, max(1, len(values) // 2)) :]

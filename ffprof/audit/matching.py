@@ -37,6 +37,10 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def _copy(state: Mapping[str, Tensor] | None) -> dict[str, Tensor] | None:
+    return None if state is None else {name: value.clone() for name, value in state.items()}
+
+
 def build_matched(description: Description, recipe: Recipe) -> tuple[Trainable, Matched]:
     """Build a workload on the shared backbone state, on the host, and check that it took it.
 
@@ -48,13 +52,20 @@ def build_matched(description: Description, recipe: Recipe) -> tuple[Trainable, 
     expected = state_digest(state) if state is not None else ""
     build = description.load()
     torch.manual_seed(recipe.seed)
-    module = build(recipe, state)
+    # Copies: what is handed over can be kept or changed, the harness's own cannot.
+    module = build(recipe.model_copy(deep=True), _copy(state))
     own = module.backbone_state()
     digest = state_digest(own)
     if state is not None and digest != expected:
         raise RefusedError(
             "its backbone does not start from the shared weights",
             "load backbone_state in build, or declare load_backbone=None",
+        )
+    held = {t.untyped_storage()._cdata for t in (*module.parameters(), *module.buffers())}
+    if any(value.untyped_storage()._cdata not in held for value in own.values()):
+        raise RefusedError(
+            "what it shows as its backbone is not part of the module",
+            "return the module's own parameters and buffers from backbone_state",
         )
     named = {id(p): name for name, p in module.named_parameters()}
     storages = {value.untyped_storage()._cdata for value in own.values()}

@@ -10,18 +10,29 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import (
+    connection,
+    forkserver,
+    get_context,
+    parent_process,
+    resource_tracker,
+)
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
+
+import psutil
+
+LOG_TAIL_BYTES = 64 * 1024  # of a child's output, to find its last line
 
 # What the forkserver imports once, torch with it; children forked from it start in a tenth of a
 # second. Optimizers import torch._dynamo, which takes longer than a short trial.
@@ -43,7 +54,22 @@ def start_context(method: str) -> BaseContext:
     context = get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload(PRELOAD)
+        # Started now, deaf to Ctrl-C: it would die of one in the middle of its imports. The
+        # tracker comes first, because starting it changes the signal mask.
+        resource_tracker.ensure_running()
+        with _interrupts_held_back():
+            forkserver.ensure_running()
     return context
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C is delivered afterwards; processes started meanwhile never get it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def run_child(
@@ -77,7 +103,8 @@ def run_child(
         )
         started = time.monotonic()
         try:
-            child.start()
+            with _interrupts_held_back():
+                child.start()
             sender.close()
             watch = _Watch(receiver, child, started + limit_seconds, on_message)
             in_time = watch.until_end(tick, tick_seconds)
@@ -86,6 +113,13 @@ def run_child(
                 reason = f"stopped after its limit of {limit_seconds:g} s"
                 return Ending(
                     kind="timeout", messages=tuple(watch.messages), reason=reason, seconds=took
+                )
+            if watch.unreadable:
+                return Ending(
+                    kind="crashed",
+                    messages=tuple(watch.messages),
+                    reason=watch.unreadable,
+                    seconds=took,
                 )
             if child.exitcode == 0:
                 return Ending(kind="ended", messages=tuple(watch.messages), seconds=took)
@@ -113,6 +147,7 @@ class _Watch:
         self._receiver, self._child, self._deadline = receiver, child, deadline
         self._on_message = on_message
         self.messages: list[Any] = []
+        self.unreadable = ""
 
     def until_end(self, tick: Callable[[], None] | None, tick_seconds: float) -> bool:
         """True if the child ended by itself."""
@@ -139,6 +174,10 @@ class _Watch:
             message = self._receiver.recv()
         except (EOFError, OSError):
             return False
+        except (pickle.UnpicklingError, ImportError, AttributeError, ValueError) as error:
+            # What the child sent cannot be read here; it must not take the audit with it.
+            self.unreadable = f"its answer cannot be read: {error}"[:800]
+            return True
         self.messages.append(message)
         if self._on_message and self._child.pid:
             self._on_message(self._child.pid, message)
@@ -149,6 +188,7 @@ def _sweep(child: BaseProcess) -> None:
     """Kill the child and its group, and wait until the child is gone."""
     if child.pid is None:
         return
+    _kill_descendants(child.pid)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     if child.is_alive():
@@ -157,8 +197,22 @@ def _sweep(child: BaseProcess) -> None:
     child.close()
 
 
+def _kill_descendants(pid: int) -> None:
+    """Also what has left the group (a session of its own), as far as it can still be found."""
+    try:
+        descendants = psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return
+    for one in descendants:
+        with contextlib.suppress(psutil.Error):
+            one.kill()
+
+
 def _why(exitcode: int | None, log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
+        text = file.read().decode(errors="replace")
+    lines = [line.strip() for line in text.splitlines()]
     last = next((line for line in reversed(lines) if line), "")[:800]
     if exitcode is not None and exitcode < 0:
         name = signal.Signals(-exitcode).name
@@ -176,7 +230,12 @@ def _enter(
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     target(sender, *args)
+    # Nothing is left to do: neither a thread that the workload forgot nor the libraries' own
+    # farewells may turn a finished trial into a late one.
+    sender.close()
+    os._exit(0)
 
 
 def _die_with_parent() -> None:

@@ -22,7 +22,7 @@ from ffprof.record import GradientProof
 from ffprof.workload import Description
 
 TOLERANCE = 1e-12  # relative, float64
-MAX_SIZE = 64
+MAX_SIZE = 32
 
 
 def prove(workload: Description, reference: Description, recipe: Recipe) -> GradientProof:

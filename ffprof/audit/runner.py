@@ -105,8 +105,8 @@ class _Run:
         names = [n for n in self._record.plan.workloads if not self._refused(n)]
         for number, name in enumerate(names):
             reference = self._descriptions[name].reference
-            if not reference:
-                continue
+            if reference in ("", name) and not self._descriptions[name].accumulates:
+                continue  # it is its own reference
             if self._left() <= 0:
                 return _OUT_OF_TIME
             self._progress.proof_starts(name, number, len(names))
@@ -146,14 +146,17 @@ class _Run:
             return trial_from(ending, slot, description, record, device, evidence).trial
         sampling = Sampling()
         limit = self._limit()
-        ending = run_child(
-            self._request.context,
-            trial_child,
-            (slot.workload, record.recipe, device, record.budget.limit_bytes),
-            limit,
-            on_message=sampling.on_message,
-            tick=sampling.take if device == "cuda" else None,
-        )
+        try:
+            ending = run_child(
+                self._request.context,
+                trial_child,
+                (slot.workload, record.recipe, device, record.budget.limit_bytes),
+                limit,
+                on_message=sampling.on_message,
+                tick=sampling.take if device == "cuda" else None,
+            )
+        finally:
+            sampling.close()
         if ending.kind == "timeout" and limit < record.plan.trial_limit_seconds:
             return None  # the run's limit, not the trial's: it stays missing
         result = trial_from(

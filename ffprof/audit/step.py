@@ -6,12 +6,13 @@ optimizer, zeroing, normalisation momentum.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ffprof.errors import RefusedError
 from ffprof.recipe import Optimizer, Recipe
 from ffprof.workload import Backward, Trainable
 
@@ -19,8 +20,18 @@ Part = tuple[Tensor, Tensor]
 
 
 def make_optimizer(module: Trainable, chosen: Optimizer) -> torch.optim.Optimizer:
-    """The recipe's optimizer over all trainable parameters, decayed unless declared otherwise."""
+    """The recipe's optimizer over all trainable parameters, decayed unless declared otherwise.
+
+    Raises:
+        RefusedError: the declaration names no parameter.
+    """
     free = module.no_weight_decay()
+    unknown = set(free) - {name for name, _ in module.named_parameters()}
+    if unknown:
+        raise RefusedError(
+            f"no_weight_decay names what is no parameter: {', '.join(sorted(unknown))}",
+            "return names from named_parameters",
+        )
     named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
     decayed = [p for name, p in named if name not in free]
     undecayed = [p for name, p in named if name in free]
@@ -68,6 +79,8 @@ class TrainingStep:
         self._device = device
         self._autocast = recipe.precision == "bf16"
         self._backwards: dict[float, Backward] = {}
+        # For a checked step: called with a loss and the function that runs its backward pass.
+        self.observer: Callable[[Tensor, Backward], None] | None = None
         self._format = (
             torch.channels_last
             if recipe.memory_format == "channels_last"
@@ -107,6 +120,12 @@ class TrainingStep:
         return self._backwards[weight]
 
     def _make_backward(self, weight: float) -> Backward:
+        def observed(loss: Tensor) -> None:
+            if self.observer is None:
+                chosen(loss)
+            else:
+                self.observer(loss, chosen)
+
         def plain(loss: Tensor) -> None:
             (loss if weight == 1 else loss * weight).backward()
 
@@ -116,4 +135,5 @@ class TrainingStep:
             with torch.autocast(self._device.type, enabled=False):
                 plain(loss)
 
-        return outside_autocast if self._autocast else plain
+        chosen = outside_autocast if self._autocast else plain
+        return observed

@@ -28,8 +28,10 @@ def load(path: str | Path) -> Record:
         RecordError: absent, not a file, too large, not JSON, of a newer schema, or not a record.
     """
     path = Path(path)
-    again = "write it again with `ffprof run --out DIR`"
+    again = "make one with `ffprof run --out DIR`"
     try:
+        if path.exists() and not path.is_file():
+            raise RecordError(f"{path} is not a file", "name a result file of ffprof run")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
@@ -47,20 +49,22 @@ def load(path: str | Path) -> Record:
 
 
 def find_record(path: Path) -> Path:
-    """The file itself, or the only result file in a folder.
+    """The file itself, or the newest result file in a folder.
 
     Raises:
-        RecordError: a folder with none or several.
+        RecordError: a folder with none, or that cannot be read.
     """
-    if not path.is_dir():
-        return path
-    files = sorted(path.glob("audit-*.json"))
+    try:
+        if not path.is_dir():
+            return path
+        files = sorted(path.glob("audit-*.json"), key=lambda file: file.stat().st_mtime)
+    except OSError as error:
+        raise RecordError(
+            f"cannot read {str(path)[:200]}: {error.strerror or error}", "name a result file"
+        ) from error
     if not files:
         raise RecordError(f"there is no result file in {path}", "run ffprof run --out DIR first")
-    if len(files) > 1:
-        names = ", ".join(file.name for file in files[:6])
-        raise RecordError(f"{path} holds several result files", f"name one of {names}")
-    return files[0]
+    return files[-1]
 
 
 def _check_version(path: Path, data: bytes, again: str) -> None:

@@ -6,9 +6,9 @@ The timeline, left to right; the parent sleeps through it, but for NVML at 10 Hz
     |--------|------|-------|----------------|-------|-------------------|----------------|---->
                             |                |       |                   |                |
                             first loss       1 step  n steps             last losses      exit
-                            w steps:                 one optimizer step  live tensors,
-                            autotuning,              each, B images,     1 step; saved
-                            optimizer state          transfer included   tensors, 1 step
+                            w steps:                 one optimizer step  live tensors; saved
+                            autotuning,              each, B images,     tensors; checks of
+                            optimizer state          transfer included   ffprof.audit.honesty
     allocator peaks:        |<--- cold ----->|<--------- steady -------->|
     host peak (VmHWM):                       |<--------- steady -------->| (reset if allowed)
     clock:                                           start  lap .. lap   device idle
@@ -33,17 +33,17 @@ from torch import Tensor
 
 from ffprof.audit.data import Batches, cut, make_batches
 from ffprof.audit.facts import gather_facts
-from ffprof.audit.figures import held_tensors, loss_figures, memory_figures
+from ffprof.audit.figures import loss_figures, memory_figures
+from ffprof.audit.honesty import check_every_image_counts, check_step
 from ffprof.audit.matching import build_matched
 from ffprof.audit.messages import Report
+from ffprof.audit.passes import present_tensors, tensor_passes, tensors_beside
 from ffprof.audit.step import Part, TrainingStep, make_optimizer, set_norm_momentum
 from ffprof.errors import RefusedError
 from ffprof.hardware.flags import apply_flags, read_flags
 from ffprof.instruments.allocator import Allocator, CudaAllocator, NullAllocator
 from ffprof.instruments.clock import Clock, CudaClock, WallClock
 from ffprof.instruments.host_memory import HostMemory, ProcessHostMemory
-from ffprof.instruments.live_tensors import LiveTensors
-from ffprof.instruments.saved_tensors import SavedTensors
 from ffprof.recipe import Recipe
 from ffprof.record import Conditions, Throughput
 from ffprof.workload import Description
@@ -89,6 +89,7 @@ def measure(
     flags = read_flags()
     load_before = os.getloadavg()[0]
     batches = make_batches(recipe, device.type)
+    known = present_tensors(device.type)
     module, matched = build_matched(description, recipe)
     module.to(device=device, memory_format=_format(recipe))
     module.train()
@@ -109,35 +110,32 @@ def measure(
     steady, host_peak = tools.allocator.read(), tools.host.peak_bytes()
     wait = feed.wait_seconds
 
-    held = [*held_tensors(module, optimizer), losses]
+    held = tensors_beside(device.type, [*known, *batches.held()])
     parts = feed.next()  # on the host, so outside of what is counted
-    with LiveTensors(device.type, held) as live:
-        step(parts)
-    with SavedTensors(module.parameters()) as saved:
-        step(parts)
+    untimed = tensor_passes(step, parts, device.type, held, list(module.parameters()))
+    observed = check_step(module, step, parts, recipe)
+    check_every_image_counts(module, step, parts[0])
     if read_flags() != flags:
         raise RefusedError(
             f"it changes process-wide switches ({_changed(flags, read_flags())})",
             "leave them to the recipe",
         )
     return Report(
-        memory=memory_figures(
-            cold, steady, host_peak, live.peak_bytes, saved.peak_bytes, module, optimizer
-        ),
+        memory=memory_figures(cold, steady, host_peak, untimed, module, optimizer),
         throughput=Throughput(
             images_per_second=recipe.batch * taken / sum(laps),
             step_seconds=tuple(laps),
             data_wait_seconds=wait,
             warmup_step_seconds=tuple(warm),
         ),
-        loss=loss_figures(losses[: len(warm) + 1 + taken]),
+        loss=loss_figures(losses[: recipe.warmup_steps + 1 + min(recipe.min_steps, taken)]),
         conditions=Conditions(
             threads=torch.get_num_threads(),
             load_average_start=load_before,
             load_average_end=os.getloadavg()[0],
             host_peak_reset=host_reset,
         ),
-        facts=gather_facts(description, recipe, module, batches, matched, flags),
+        facts=gather_facts(description, recipe, module, batches, matched, observed, flags),
     )
 
 

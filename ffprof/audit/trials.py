@@ -31,7 +31,12 @@ class Sampling:
                 self.reason = str(error)
                 return
             self.sampler = PeakSampler(self._source, pid)
-        elif self._source is not None:
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """Stop sampling; may be called again."""
+        if self._source is not None:
             self._source.close()
             self._source = None
 

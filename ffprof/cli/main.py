@@ -2,61 +2,94 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import typer
 
 from ffprof import __version__
 from ffprof.cli.report import report
-from ffprof.cli.run import run
+from ffprof.cli.run import Terminated, run
 from ffprof.cli.workloads import workloads
 from ffprof.errors import FfprofError
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Is this way of training really cheaper, on a card people own? Measures training "
-    "methods under matched conditions and prints a fair table.",
-)
-app.command()(run)
-app.command()(report)
-app.command()(workloads)
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    make_app(debug)([word for word in words if word != "--debug"], prog_name="ffprof")
 
 
-@app.callback(invoke_without_command=True)
+def make_app(debug: bool) -> typer.Typer:
+    """The commands, each guarded; with ``debug``, errors keep their tracebacks."""
+    app = typer.Typer(
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="Is this way of training really cheaper, on a card people own? Measures training "
+        "methods under matched conditions and prints a fair table.",
+    )
+    for command in (run, report, workloads):
+        app.command()(_guarded(command, debug))
+    app.callback(invoke_without_command=True)(_options)
+    return app
+
+
 def _options(
     version: bool = typer.Option(False, "--version", help="Print the version."),
-    debug: bool = typer.Option(False, "--debug", help="Show tracebacks of errors."),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks of errors; works anywhere."),
 ) -> None:
     if version:
         print(f"ffprof {__version__}")
         raise typer.Exit
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its code."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in words[:1]
-    try:
-        app(words, prog_name="ffprof")
-    except FfprofError as error:
-        if debug:
-            raise
-        _say(f"error: {error}")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        if debug:
-            raise
-        _say("interrupted")
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone; nothing is wrong
-        sys.exit(0)
+def _guarded(command: Callable[..., None], debug: bool) -> Callable[..., None]:
+    @functools.wraps(command)
+    def guarded(*args: object, **kwargs: object) -> None:
+        try:
+            command(*args, **kwargs)
+            sys.stdout.flush()
+        except FfprofError as error:
+            _say(f"error: {error}")
+            _end(error.exit_code, debug, error)
+        except KeyboardInterrupt as error:
+            _say("interrupted")
+            _end(143 if isinstance(error, Terminated) else 130, debug, error)
+        except BrokenPipeError:
+            _drop_output()  # the reader of our output has gone; nothing is wrong
+            raise typer.Exit(0) from None
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            _drop_output()
+            _say(f"error: the output cannot be written: {error.strerror or error}")
+            _end(2, debug, error)
+
+    return guarded
+
+
+def _end(code: int, debug: bool, error: BaseException) -> None:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    raise typer.Exit(code) from None
 
 
 def _say(text: str) -> None:
-    print(f"ffprof: {text}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(f"ffprof: {text}", file=sys.stderr)
+
+
+def _drop_output() -> None:
+    """What is still buffered goes nowhere, so that the interpreter's own flush cannot fail."""
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, sys.stdout.fileno())
+    os.close(sink)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -20,9 +21,14 @@ from ffprof.audit.store import prepare_folder
 from ffprof.cli.choose import change_recipe, check_recipe, choose_preset
 from ffprof.compare.verdicts import judge
 from ffprof.errors import DeviceError
-from ffprof.hardware.cards import budget_for
+from ffprof.hardware.cards import budget_for, cuda_budget
 from ffprof.hardware.environment import child_environment, environment
-from ffprof.hardware.machine import Probe, describe_machine, resolve_threads
+from ffprof.hardware.machine import (
+    Probe,
+    check_threads,
+    describe_machine,
+    resolve_threads,
+)
 from ffprof.recipe import Recipe
 from ffprof.record import Budget, Device, Evidence, Plan, Record
 from ffprof.workload import Description
@@ -53,11 +59,10 @@ def prepare(options: Options) -> Iterator[Request]:
     Raises:
         FfprofError: anything that makes the audit impossible, before anything is written.
     """
-    asked = budget_for(options.gpu_mem or DEFAULT_GPU_MEM)
+    asked = budget_for(DEFAULT_GPU_MEM if options.gpu_mem is None else options.gpu_mem)
     # What is wrong with the recipe is said before a process is started for the probe. Which
     # preset is the default depends on the device, but what options do wrong does not.
     first = _recipe(options, "cuda" if options.device == "cuda" else "cpu")
-    prepare_folder(options.out)
     # The server keeps the environment that it is started in, so it starts in the trials'.
     wanted = child_environment(first)
     with environment(wanted):
@@ -65,7 +70,9 @@ def prepare(options: Options) -> Iterator[Request]:
         found = _probe(server)
         device = _device(options.device, found)
         recipe = resolve_threads(_recipe(options, device))
+        check_threads(recipe)
         budget, evidence, notes = _budget(asked, options, device, found)
+        prepare_folder(options.out)
         created = datetime.now(UTC)
         record = Record(
             created=created,
@@ -75,24 +82,27 @@ def prepare(options: Options) -> Iterator[Request]:
             recipe_hash=recipe.digest(),
             plan=Plan(
                 workloads=tuple(d.id for d in options.workloads),
+                families={d.id: d.family for d in options.workloads},
                 rounds=options.rounds,
                 trial_limit_seconds=options.time_limit,
                 run_limit_seconds=options.run_limit,
             ),
             budget=budget,
-            machine=describe_machine(found, wanted),
+            machine=describe_machine(found, child_environment(recipe)),
             evidence=evidence,
             notes=notes,
         )
-        yield Request(
-            record=record,
-            workloads=options.workloads,
-            device=device,
-            path=_path(options.out, recipe.preset, device, created),
-            # Forking a server that has imported torch is unproved with CUDA: spawn there.
-            context=server if device == "cpu" else start_context("spawn"),
-            judge=judge,
-        )
+        # On a GPU the preset may be another one than the probe was started for.
+        with environment(child_environment(recipe)):
+            yield Request(
+                record=record,
+                workloads=options.workloads,
+                device=device,
+                path=_path(options.out, recipe.preset, device, created),
+                # Forking a server that has imported torch is unproved with CUDA: spawn there.
+                context=server if device == "cpu" else start_context("spawn"),
+                judge=judge,
+            )
 
 
 def _recipe(options: Options, device: Device) -> Recipe:
@@ -128,22 +138,13 @@ def _budget(
             "CUDA's allocator would reserve, and says nothing about speed on a GPU",
         ]
         if options.gpu_mem:
-            notes.append(f"--gpu-mem {options.gpu_mem} binds CUDA memory only, and there is none")
+            notes.append(
+                f"--gpu-mem {options.gpu_mem} has no effect here: it limits CUDA memory only"
+            )
         return Budget(requested=options.gpu_mem or ""), "measured (cpu)", tuple(notes)
-    total, limit = found.gpu_total_bytes or 0, asked.limit_bytes or 0
-    if total > limit:
-        note = (
-            f"a larger GPU held to {asked.requested}: the limit binds PyTorch's allocator only, "
-            "not the other card's speed, its kernels or their workspaces"
-        )
-        return asked, "emulated", (note,)
-    return asked.model_copy(update={"limit_bytes": total}), "measured", ()
+    return cuda_budget(asked, found.gpu_total_bytes or 0, explicit=options.gpu_mem is not None)
 
 
 def _path(folder: Path, preset: str, device: Device, created: datetime) -> Path:
-    stem = f"audit-{preset}-{device}-{created:%Y%m%d-%H%M%S}"
-    path, number = folder / f"{stem}.json", 1
-    while path.exists():
-        number += 1
-        path = folder / f"{stem}-{number}.json"
-    return path
+    # The process number keeps two audits apart that start in the same second.
+    return folder / f"audit-{preset}-{device}-{created:%Y%m%d-%H%M%S}-{os.getpid()}.json"

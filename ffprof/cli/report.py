@@ -32,8 +32,6 @@ def report(
     elif format is Format.json:
         print(record.model_dump_json(indent=1))
     else:
-        from rich.console import Console
+        from ffprof.report.terminal import OutputConsole, print_report
 
-        from ffprof.report.terminal import print_report
-
-        print_report(record, Console(highlight=False))
+        print_report(record, OutputConsole())

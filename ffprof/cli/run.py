@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
+import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -20,18 +21,30 @@ class _Device(StrEnum):
 
 
 class Terminated(KeyboardInterrupt):
-    """Somebody asked the process to end; handled like Ctrl-C."""
+    """Somebody asked the process to end; handled like Ctrl-C.
+
+    ``hung_up`` is true if the terminal has gone with it.
+    """
+
+    def __init__(self, hung_up: bool = False) -> None:
+        super().__init__()
+        self.hung_up = hung_up
 
 
 def run(
-    preset: str = typer.Option(None, help="Recipe to start from; see ffprof workloads."),
+    preset: str = typer.Option(None, help="Recipe to start from; ffprof workloads lists them."),
     workloads: str = typer.Option("core", help="core, all, or ids separated by commas."),
     device: _Device = typer.Option(_Device.auto, help="Where to measure."),
     gpu_mem: str = typer.Option(
-        None, help="Hold CUDA memory to a card sold with this size, such as 8GB (the default)."
+        None,
+        help="Hold CUDA memory to a card sold with this size; 8GB by default. No effect on a CPU.",
     ),
-    rounds: int = typer.Option(3, min=1, max=1000, help="Trials of each workload."),
-    backbone: str = typer.Option(None, help="vgg8, vgg11, vgg16, flat-D-W."),
+    rounds: int = typer.Option(
+        3, min=1, max=1000, help="Trials of each workload; throughput gets verdicts from 5 on."
+    ),
+    backbone: str = typer.Option(
+        None, help="vgg8, vgg11, vgg16, or flat-D-W: D blocks of W channels."
+    ),
     width: float = typer.Option(None, help="Scales all channels."),
     norm: str = typer.Option(None, help="batch or group."),
     image_size: int = typer.Option(None, help="Pixels along each side."),
@@ -41,15 +54,17 @@ def run(
     memory_format: str = typer.Option(None, help="contiguous or channels_last."),
     data: str = typer.Option(None, help="digits (real, embedded) or synthetic."),
     seed: int = typer.Option(None, help="Weights, batches and order of trials."),
-    threads: int = typer.Option(None, help="CPU threads of a trial."),
+    threads: int = typer.Option(None, help="CPU threads of a trial; all cores by default."),
     steps: int = typer.Option(None, help="Timed optimizer steps of a trial."),
     time_limit: float = typer.Option(600.0, min=0.1, help="Seconds a trial may take."),
-    run_limit: float = typer.Option(None, min=0.1, help="Seconds the whole run may take."),
+    run_limit: float = typer.Option(
+        None, min=0.1, help="Seconds the whole run may take; what is done by then is kept."
+    ),
     out: Path = typer.Option(Path("audits"), help="Folder for the result file."),
 ) -> None:
     """Measure workloads under one recipe and print the table.
 
-    Writes one result file, complete after every trial.
+    Writes one result file, complete after every trial. What is not given comes from the preset.
     """
     from ffprof.cli.choose import choose_workloads
     from ffprof.cli.prepare import Options, prepare
@@ -81,6 +96,8 @@ def run(
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)
+    if sys.stderr.isatty():
+        print("starting PyTorch ...", file=sys.stderr)
     with prepare(options) as request:
         code = _run_and_print(request)
     raise typer.Exit(code)
@@ -92,24 +109,30 @@ def _run_and_print(request: Request) -> int:
     from ffprof.audit.runner import run_audit
     from ffprof.cli.progress import progress_for
     from ffprof.errors import NothingMeasuredError
-    from ffprof.report.terminal import print_report
+    from ffprof.report.terminal import OutputConsole, print_report
 
     outcome = run_audit(request, progress_for(Console(stderr=True)))
-    console = Console(highlight=False)
-    print_report(outcome.record, console)
-    console.print()
+    record, interrupt = outcome.record, outcome.interrupt
+    code = 143 if isinstance(interrupt, Terminated) else 130
+    if isinstance(interrupt, Terminated) and interrupt.hung_up:
+        return code
     notices = Console(stderr=True, highlight=False, soft_wrap=True)
-    if outcome.record.trials:
+    if record.trials:
+        console = OutputConsole()
+        print_report(record, console)
+        console.print()
         notices.print(f"written to {request.path}", markup=False)
     if outcome.stopped:
-        count = len(outcome.record.missing())
-        notices.print(f"stopped early: {outcome.stopped}; {count} trials are missing")
-    if outcome.interrupt is not None:
-        return 143 if isinstance(outcome.interrupt, Terminated) else 130
-    if not any(trial.outcome == "ok" for trial in outcome.record.trials):
+        kept = "" if record.trials else "; nothing was measured or written"
+        notices.print(
+            f"stopped early: {outcome.stopped}; missing trials: {len(record.missing())}{kept}"
+        )
+    if interrupt is not None:
+        return code
+    if not any(trial.outcome == "ok" for trial in record.trials):
         raise NothingMeasuredError("no trial gave a number", "read the problems listed above")
     return 0
 
 
-def _terminate(number: int, frame: object) -> Literal[None]:
-    raise Terminated
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated(hung_up=number == signal.SIGHUP)

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 def workloads() -> None:
     """List the registered workloads and presets."""
-    from rich.console import Console
     from rich.table import Table
 
     from ffprof.cli.choose import all_workloads
+    from ffprof.report.terminal import OutputConsole
     from ffprof.workload import find_preset, preset_names
 
-    console = Console(highlight=False)
+    console = OutputConsole()
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in ("workload", "family", "core", "what it is"):
         table.add_column(name, no_wrap=name != "what it is")

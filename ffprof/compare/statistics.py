@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 MIN_ROUNDS = 5  # below, only ratios are printed
 ZONE = 0.03  # rates within 3 % count as the same; noise never widens it
@@ -13,7 +14,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class RatioInterval:
-    """Geometric mean of paired ratios with a t interval on their logarithms."""
+    """Paired ratios drawn together: a median, or a mean with its interval where there is one."""
 
     ratio: float
     low: float | None
@@ -26,7 +27,9 @@ def paired_ratio(
 ) -> RatioInterval:
     """Ratio challenger / baseline over pairs; the interval is None below ``MIN_ROUNDS`` pairs.
 
-    Student's t interval on log(challenger_i / baseline_i), with n - 1 degrees of freedom.
+    Below, the ratio is the median of the pairs' ratios, which one disturbed trial does not move
+    far. From there on it is their geometric mean, with Student's t interval on
+    log(challenger_i / baseline_i) and n - 1 degrees of freedom.
 
     Raises:
         ValueError: no pairs, unequal lengths, or a rate that is not positive.
@@ -37,9 +40,9 @@ def paired_ratio(
         raise ValueError("rates must be positive")
     logs = [math.log(a / b) for a, b in zip(challenger, baseline, strict=True)]
     count = len(logs)
-    mean = math.fsum(logs) / count
     if count < MIN_ROUNDS:
-        return RatioInterval(ratio=math.exp(mean), low=None, high=None, pairs=count)
+        return RatioInterval(ratio=math.exp(median(logs)), low=None, high=None, pairs=count)
+    mean = math.fsum(logs) / count
     variance = math.fsum((value - mean) ** 2 for value in logs) / (count - 1)
     half = _t_quantile(0.5 + confidence / 2, count - 1) * math.sqrt(variance / count)
     return RatioInterval(

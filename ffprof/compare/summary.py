@@ -44,6 +44,8 @@ class Row:
     outcomes: dict[Outcome, int]
     memory: Spread | None
     reserved: Spread | None
+    cold_reserved: Spread | None
+    capped: bool
     device_peak: Spread | None
     host_peak: Spread | None
     throughput: Spread | None
@@ -52,10 +54,26 @@ class Row:
     marks: tuple[str, ...]
     messages: tuple[str, ...]
 
+    planned: int
+
+    @property
+    def settled(self) -> Outcome | None:
+        """The outcome if all rounds that were run agree on it, else None."""
+        return next(iter(self.outcomes)) if len(self.outcomes) == 1 else None
+
     @property
     def usable(self) -> bool:
-        """Measured and learning: the row may be compared."""
-        return self.outcome == "ok" and not self.marks
+        """Ok in every round that was run, with its figures, and learning: it may be compared."""
+        measured = self.memory is not None and self.throughput is not None
+        return self.settled == "ok" and measured and not self.marks
+
+    def told_outcomes(self) -> str:
+        """Outcomes with their counts, in words."""
+        if not self.outcomes:
+            return "not run"
+        return ", ".join(
+            f"{count} of {self.planned} {name}" for name, count in self.outcomes.items()
+        )
 
 
 def summarise(record: Record) -> list[Row]:
@@ -90,13 +108,15 @@ def _row(record: Record, name: str, trials: Sequence[Trial]) -> Row:
         workload=name,
         method=any_trial.method if any_trial else "",
         schedule=any_trial.schedule if any_trial else "",
-        family=any_trial.family if any_trial else "",
+        family=record.plan.families.get(name, any_trial.family if any_trial else ""),
         micro_batch=any_trial.micro_batch if any_trial else None,
         device=any_trial.device if any_trial else "cpu",
         outcome=_outcome(outcomes),
         outcomes=outcomes,
         memory=_spread([memory_of(t) for t in good]),
         reserved=_spread([t.memory.reserved_peak_bytes for t in good]),
+        cold_reserved=_spread([t.memory.cold_reserved_peak_bytes for t in good]),
+        capped=any(t.memory.capped for t in good),
         device_peak=_spread([t.memory.device_peak_bytes for t in good]),
         host_peak=_spread([t.memory.host_peak_bytes for t in good]),
         throughput=_spread([rate(t) for t in good]),
@@ -104,6 +124,7 @@ def _row(record: Record, name: str, trials: Sequence[Trial]) -> Row:
         loss_last=_middle([loss.last for loss in losses]),
         marks=_marks(good, real=record.recipe.data != "synthetic"),
         messages=tuple(dict.fromkeys(t.message for t in trials if t.message)),
+        planned=record.plan.rounds,
     )
 
 

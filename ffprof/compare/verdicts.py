@@ -30,49 +30,61 @@ def judge(record: Record) -> tuple[Verdict, ...]:
     )
 
 
-def _has_baseline(rows: dict[str, Row], claim: Claim) -> bool:
-    if not claim.baseline.startswith(FAMILY):
-        return claim.baseline in rows
-    # A row without trials does not say its family, so an unfinished audit keeps the claim.
-    return any(row.family in ("", claim.baseline.removeprefix(FAMILY)) for row in rows.values())
-
-
 def _judge(record: Record, rows: dict[str, Row], claim: Claim) -> Verdict:
     challenger = rows[claim.challenger]
     baseline, objection = _baseline(rows, claim)
     if baseline is None:
         return _no_verdict(claim, claim.baseline, objection)
-    if challenger.outcome == "ok" and baseline.outcome == "oom":
+    if challenger.marks:
+        reason = f"{challenger.workload} cannot win: {challenger.marks[0]}"
+        return _no_verdict(claim, baseline.workload, reason)
+    if baseline.marks:
+        reason = f"{baseline.workload} is no baseline: {baseline.marks[0]}"
+        return _no_verdict(claim, baseline.workload, reason)
+    outcomes = (challenger.settled, baseline.settled)
+    if outcomes == ("ok", "oom"):
         return _fits(claim, baseline, f"{challenger.workload} fits where {baseline.workload}", True)
-    if challenger.outcome == "oom" and baseline.outcome == "ok":
+    if outcomes == ("oom", "ok"):
         return _fits(
             claim, baseline, f"{baseline.workload} fits where {challenger.workload}", False
         )
     for row in (challenger, baseline):
-        if not row.usable:
-            reason = row.marks[0] if row.marks else f"its outcome is {row.outcome or 'missing'}"
-            return _no_verdict(
-                claim,
-                baseline.workload,
-                f"{row.workload} cannot win: {reason}"
-                if row is challenger
-                else f"{row.workload}: {reason}",
-            )
+        if row.settled != "ok":
+            reason = f"{row.workload} is not ok in every round: {row.told_outcomes()}"
+            return _no_verdict(claim, baseline.workload, reason)
     ratio = _throughput(record, challenger, baseline)
     if claim.metric == "memory":
         return _memory_verdict(claim, challenger, baseline, ratio)
     return _throughput_verdict(claim, challenger, baseline, ratio)
 
 
+def _members(rows: dict[str, Row], claim: Claim) -> list[Row]:
+    family = claim.baseline.removeprefix(FAMILY)
+    return [r for r in rows.values() if r.family == family and r.workload != claim.challenger]
+
+
+def _has_baseline(rows: dict[str, Row], claim: Claim) -> bool:
+    if claim.baseline.startswith(FAMILY):
+        return bool(_members(rows, claim))
+    return claim.baseline in rows
+
+
 def _baseline(rows: dict[str, Row], claim: Claim) -> tuple[Row | None, str]:
+    """The row to compare with, or why there is none.
+
+    The best row of a family is known only when every planned member was measured or does not
+    fit; members that do not learn are passed over. A family does not fit only if no member does.
+    """
     if not claim.baseline.startswith(FAMILY):
         return rows[claim.baseline], ""
-    family = claim.baseline.removeprefix(FAMILY)
-    members = [row for row in rows.values() if row.family == family]
-    fitting = [row for row in members if row.usable and row.memory and row.throughput]
-    if not fitting:
-        best_failed = next((row for row in members if row.outcome == "oom"), None)
-        return best_failed, f"no row of family {family} was measured"
+    members = _members(rows, claim)
+    if all(row.settled == "oom" for row in members):
+        return members[0], ""
+    unknown = [row for row in members if row.settled not in ("ok", "oom")]
+    fitting = [row for row in members if row.usable]
+    if unknown or not fitting:
+        told = ", ".join(f"{row.workload} {row.told_outcomes()}" for row in unknown or members)
+        return None, f"the best row of the family is not known ({told})"
     if claim.metric == "memory":
         return min(fitting, key=lambda row: row.memory.median if row.memory else 0), ""
     return max(fitting, key=lambda row: row.throughput.median if row.throughput else 0), ""
@@ -93,7 +105,7 @@ def _throughput(record: Record, challenger: Row, baseline: Row) -> RatioInterval
 def _memory_verdict(
     claim: Claim, challenger: Row, baseline: Row, speed: RatioInterval | None
 ) -> Verdict:
-    if challenger.memory is None or baseline.memory is None:
+    if challenger.memory is None or baseline.memory is None or not baseline.memory.low:
         return _no_verdict(claim, baseline.workload, "a peak could not be read")
     zone = max(MEMORY_ZONE_BYTES, MEMORY_ZONE * baseline.memory.high)
     ratio = challenger.memory.median / baseline.memory.median
@@ -158,7 +170,7 @@ def _throughput_verdict(
 
 def _speed_finding(speed: RatioInterval) -> tuple[Finding, bool | None, str]:
     if speed.low is None or speed.high is None:
-        tail = f": no verdict below {MIN_ROUNDS} rounds (here {speed.pairs})"
+        tail = f": no verdict below {MIN_ROUNDS} rounds (use --rounds {MIN_ROUNDS} or more)"
         return "ratio only", None, tail
     low, high = 1 - ZONE, 1 / (1 - ZONE)
     interval = f" (95 % interval {speed.low:.3f} to {speed.high:.3f})"
@@ -202,7 +214,7 @@ def _against(claim: Claim) -> str:
     if not claim.baseline.startswith(FAMILY):
         return ""
     best = "smallest" if claim.metric == "memory" else "fastest"
-    return f" (the {best} row of family {claim.baseline.removeprefix(FAMILY)})"
+    return f" (the {best} row of family {claim.baseline.removeprefix(FAMILY)} here)"
 
 
 def _word(supported: bool | None) -> str:

@@ -6,8 +6,9 @@ import tomllib
 from dataclasses import dataclass
 from importlib import resources
 
-from ffprof.record import Budget
-from ffprof.units import MIB, parse_size
+from ffprof.errors import UsageError
+from ffprof.record import Budget, Evidence
+from ffprof.units import MIB, format_bytes, parse_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,3 +63,45 @@ def budget_for(text: str) -> Budget:
         limit_bytes=card.cuda_total_bytes,
         sources=card.sources,
     )
+
+
+# A card offers a little less than it is sold with; a size below this share of it is another class.
+_SAME_CLASS = 0.9
+
+
+def cuda_budget(
+    asked: Budget, total_bytes: int, *, explicit: bool
+) -> tuple[Budget, Evidence, tuple[str, ...]]:
+    """What a budget means on a GPU that has ``total_bytes`` for CUDA: budget, label and notes.
+
+    A GPU of the size asked for is measured as it is. A larger one is held to the card, and what
+    it gives is emulated.
+
+    Raises:
+        UsageError: a larger size was asked for explicitly than this GPU has.
+    """
+    size = parse_size(asked.requested)
+    if total_bytes > size:
+        note = (
+            f"a larger GPU held to {asked.requested}: the limit binds PyTorch's allocator only, "
+            "not the other card's speed, its kernels or their workspaces"
+        )
+        return asked, "emulated", (note,)
+    own = asked.model_copy(
+        update={
+            "card": None,
+            "total_bytes": total_bytes,
+            "limit_bytes": total_bytes,
+            "sources": ("what CUDA reports on this GPU",),
+        }
+    )
+    if total_bytes > _SAME_CLASS * size:
+        return own, "measured", ()
+    has = format_bytes(total_bytes)
+    if explicit:
+        raise UsageError(
+            f"--gpu-mem {asked.requested} is more than this GPU has ({has})",
+            "ask for less, or leave the option out",
+        )
+    note = f"this GPU has {has}: it is measured as it is, not as an {asked.requested} card"
+    return own.model_copy(update={"requested": ""}), "measured", (note,)

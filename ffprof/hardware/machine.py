@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from ffprof.errors import UsageError
 from ffprof.recipe import Recipe
 from ffprof.record import Machine
 
@@ -88,6 +89,20 @@ def resolve_threads(recipe: Recipe) -> Recipe:
     if recipe.threads is not None:
         return recipe
     return recipe.model_copy(update={"threads": usable_cpus()})
+
+
+def check_threads(recipe: Recipe) -> None:
+    """More threads than processors spin against each other and measure nothing.
+
+    Raises:
+        UsageError: there are more.
+    """
+    present = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if recipe.threads and present and recipe.threads > present:
+        raise UsageError(
+            f"--threads {recipe.threads} is more than the {present} processors of this machine",
+            f"use at most {present}",
+        )
 
 
 def _cpu_name() -> str:

@@ -5,6 +5,9 @@ depends on what the C library gives back; the tensors alive at once depend on th
 the figure repeats to the byte. It is taken in a separate, untimed pass because watching every
 operator costs time.
 
+Sparse COO tensors count as their indices and values; a tensor of another layout without a plain
+storage (CSR, nested, MKL-DNN) is named in ``uncounted``, and the peak is then not whole.
+
 It counts each storage once, at its size, from the operator that returned it until its memory is
 released, in forward, backward and optimizer. It does not see scratch memory that an operator
 takes and gives back inside one call.
@@ -36,6 +39,7 @@ class LiveTensors(TorchDispatchMode):
         self._sizes: dict[int, int] = {}
         self.live_bytes = 0
         self.peak_bytes = 0
+        self.uncounted = ""
         for tensor in held:
             self._see(tensor)
 
@@ -54,6 +58,13 @@ class LiveTensors(TorchDispatchMode):
 
     def _see(self, tensor: torch.Tensor) -> None:
         if tensor.device.type != self._device_type:
+            return
+        if tensor.layout == torch.sparse_coo:
+            self._see(tensor._indices())
+            self._see(tensor._values())
+            return
+        if tensor.layout != torch.strided:
+            self.uncounted = str(tensor.layout)
             return
         storage = tensor.untyped_storage()
         key = storage._cdata

@@ -49,8 +49,12 @@ class NvmlGpuMemory:
         self._nvml: Any = pynvml
         try:
             pynvml.nvmlInit()
+        except pynvml.NVMLError as error:
+            raise NvmlUnavailableError(f"NVML: {error}") from error
+        try:
             self._handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
         except pynvml.NVMLError as error:
+            pynvml.nvmlShutdown()
             raise NvmlUnavailableError(f"NVML: {error}") from error
 
     def sample(self, pid: int) -> GpuSample:

@@ -45,6 +45,8 @@ class SavedTensors:
         self._hooks.__exit__(*exc_info)
 
     def _pack(self, tensor: torch.Tensor) -> Any:
+        if tensor.layout != torch.strided:
+            return tensor
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self._excluded:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ffprof.compare.ledger import agreements, differences
 from ffprof.compare.summary import MEMORY_MEANING, Row, Spread, summarise
-from ffprof.compare.verdicts import count_supported
-from ffprof.record import Fact, GradientProof, Record
+from ffprof.record import Record
+from ffprof.report import sections
+from ffprof.report.sections import Section
 from ffprof.units import format_bytes, format_rate
 
 
@@ -22,14 +22,6 @@ class Column:
     name: str
     numeric: bool = True
     wide: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A heading with lines under it."""
-
-    heading: str
-    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +42,7 @@ COLUMNS = (
     Column(name="outcome", numeric=False),
     Column(name="memory"),
     Column(name="reserved", wide=True),
+    Column(name="start-up", wide=True),
     Column(name="device peak", wide=True),
     Column(name="host peak", wide=True),
     Column(name="img/s"),
@@ -69,29 +62,58 @@ def make_document(record: Record) -> Document:
         for index, column in enumerate(COLUMNS)
         if not column.wide or any(line[index] != "-" for line in cells)
     ]
+    return _printable(
+        Document(
+            title=f"Systems audit: preset {record.recipe.preset}, {record.evidence}",
+            setting=_setting(record),
+            columns=tuple(COLUMNS[index] for index in keep),
+            rows=tuple(tuple(line[index] for index in keep) for line in cells),
+            caption=_caption(record, rows),
+            sections=tuple(
+                section
+                for section in (
+                    sections.problems(record, rows),
+                    sections.verdicts(record),
+                    sections.differences(record),
+                    sections.gradients(record),
+                    sections.references(record),
+                    Section(heading="Notes", lines=record.notes),
+                )
+                if section.lines
+            ),
+        )
+    )
+
+
+def _printable(document: Document) -> Document:
+    """Without what a terminal might obey: names and messages may come from anywhere."""
     return Document(
-        title=f"Systems audit: preset {record.recipe.preset}, {record.evidence}",
-        setting=_setting(record),
-        columns=tuple(COLUMNS[index] for index in keep),
-        rows=tuple(tuple(line[index] for index in keep) for line in cells),
-        caption=_caption(record, rows),
+        title=_clean(document.title),
+        setting=tuple(map(_clean, document.setting)),
+        columns=document.columns,
+        rows=tuple(tuple(map(_clean, row)) for row in document.rows),
+        caption=_clean(document.caption),
         sections=tuple(
-            section
-            for section in (
-                _problems(record, rows),
-                _verdicts(record),
-                _differences(record),
-                _gradients(record),
-                _references(record),
-                Section(heading="Notes", lines=record.notes),
-            )
-            if section.lines
+            Section(heading=_clean(s.heading), lines=tuple(map(_clean, s.lines)))
+            for s in document.sections
         ),
     )
 
 
+def _clean(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 def _setting(record: Record) -> tuple[str, ...]:
     recipe, machine = record.recipe, record.machine
+    budget = record.budget
+    held: tuple[str, ...] = ()
+    if budget.limit_bytes is not None:
+        held = (
+            f"CUDA memory held to {format_bytes(budget.limit_bytes)}"
+            f" ({budget.requested}{f', {budget.card}' if budget.card else ''}), less "
+            f"{format_bytes(budget.debit_bytes)} for context and other processes",
+        )
     return (
         f"{recipe.backbone} at width {recipe.width:g}, {recipe.norm} norm, {recipe.data} images "
         f"{recipe.channels}x{recipe.image_size}x{recipe.image_size}, {recipe.classes} classes",
@@ -99,6 +121,7 @@ def _setting(record: Record) -> tuple[str, ...]:
         f"{recipe.optimizer.name}, seed {recipe.seed}, {recipe.threads or 'default'} CPU threads",
         f"{machine.gpu or machine.cpu}, torch {machine.versions.get('torch', '?')}"
         + (f", commit {machine.commit}" if machine.commit else ""),
+        *held,
     )
 
 
@@ -125,7 +148,8 @@ def _cells(row: Row, record: Record) -> tuple[str, ...]:
         "-" if row.micro_batch is None else str(row.micro_batch),
         f"{outcome} (!)" if row.marks else outcome,
         _size(row.memory),
-        _size(row.reserved),
+        f"{_size(row.reserved)} capped" if row.capped else _size(row.reserved),
+        _size(row.cold_reserved),
         _size(row.device_peak),
         _size(row.host_peak),
         format_rate(speed.median if speed else None),
@@ -138,86 +162,3 @@ def _cells(row: Row, record: Record) -> tuple[str, ...]:
 
 def _size(spread: Spread | None) -> str:
     return format_bytes(round(spread.median) if spread else None)
-
-
-def _problems(record: Record, rows: Sequence[Row]) -> Section:
-    lines = []
-    for row in rows:
-        lines += [f"{row.workload}: {mark}; it can win no claim" for mark in row.marks]
-        counts = ", ".join(f"{number} {name}" for name, number in row.outcomes.items())
-        if row.outcome and row.outcome != "ok":
-            lines.append(f"{row.workload}: {counts}; {'; '.join(row.messages)}")
-        if row.memory and row.memory.low != row.memory.high:
-            lines.append(
-                f"{row.workload}: memory does not repeat to the byte between rounds, "
-                f"{row.memory.low:,.0f} to {row.memory.high:,.0f} B"
-            )
-    missing = record.missing()
-    if missing:
-        rounds = ", ".join(f"round {number + 1} {name}" for number, name in missing[:12])
-        more = f" and {len(missing) - 12} more" if len(missing) > 12 else ""
-        lines.append(f"missing {len(missing)} trials: {rounds}{more}")
-    return Section(heading="Problems", lines=tuple(lines))
-
-
-def _verdicts(record: Record) -> Section:
-    yes, no, open_ = count_supported(record.verdicts)
-    heading = f"Verdicts ({yes} supported, {no} not supported, {open_} undecided)"
-    return Section(heading=heading, lines=tuple(v.sentence for v in record.verdicts))
-
-
-def _differences(record: Record) -> Section:
-    lines = []
-    for difference in differences(record.ledger):
-        groups: dict[Fact, list[str]] = {}
-        for workload, value in difference.values.items():
-            groups.setdefault(value, []).append(workload)
-        ordered = sorted(groups.items(), key=lambda item: len(item[1]))
-        told = [f"{_fact(value)} in {', '.join(names)}" for value, names in ordered[:-1]]
-        value, names = ordered[-1]
-        told.append(f"{_fact(value)} in {names[0] if len(names) == 1 else 'the others'}")
-        lines.append(f"{difference.fact.replace('_', ' ')}: {'; '.join(told)}")
-    same = agreements(record.ledger)
-    if same:
-        lines.append("the same in all rows: " + ", ".join(n.replace("_", " ") for n in same))
-    return Section(heading="Differences between rows", lines=tuple(lines))
-
-
-def _fact(value: Fact) -> str:
-    if isinstance(value, bool) or not isinstance(value, int):
-        return "none" if value is None else str(value)
-    return f"{value:,}"
-
-
-def _gradients(record: Record) -> Section:
-    proofs = {name: row.gradient for name, row in record.ledger.items() if row.gradient}
-    lines = [
-        f"{name}: {_proof(proof)}" for name, proof in proofs.items() if name != proof.reference
-    ]
-    heading = "Gradients against the method's full batch (float64, on the host)"
-    return Section(heading=heading, lines=tuple(lines))
-
-
-def _proof(proof: GradientProof) -> str:
-    if proof.equal is None or proof.relative_difference is None:
-        return proof.message
-    where = f"{proof.batch} images of {proof.image_size}x{proof.image_size}"
-    if proof.equal:
-        worst = proof.max_relative_difference or 0.0
-        size = "exactly" if worst == 0 else f"to {worst:.0e}"
-        return f"equal to {proof.reference} {size} ({where})"
-    return (
-        f"differs from {proof.reference} by {proof.relative_difference:.1e} overall, up to "
-        f"{proof.max_relative_difference:.1e} in {proof.parameter} ({where} in micro-batches of "
-        f"{proof.micro_batch})"
-    )
-
-
-def _references(record: Record) -> Section:
-    lines = [
-        f"{r.label}: {r.memory_text}, {r.images_per_second:g} img/s ({r.source})"
-        for r in record.recipe.references
-    ]
-    return Section(
-        heading="Published elsewhere, not measured here and not comparable", lines=tuple(lines)
-    )

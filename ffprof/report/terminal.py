@@ -15,9 +15,21 @@ WIDE = 120
 _STYLES = {"ok": "green", "oom": "red", "timeout": "red", "crashed": "red", "refused": "magenta"}
 
 
+class OutputConsole(Console):
+    """A console for results: plain figures, and a closed pipe is left to the command line."""
+
+    def __init__(self) -> None:
+        super().__init__(highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        """Raised on instead of ending the process with code 1."""
+        raise BrokenPipeError
+
+
 def print_report(record: Record, console: Console) -> None:
     """Print a record's report."""
-    console.print(render(make_document(record), console.width))
+    # Never cropped: half a figure is worse than a line that the terminal wraps.
+    console.print(render(make_document(record), console.width), crop=False)
 
 
 def render(document: Document, width: int) -> RenderableType:
@@ -40,7 +52,7 @@ def _table(document: Document, *, wide: bool) -> Table:
             column.name,
             justify="right" if column.numeric else "left",
             no_wrap=True,
-            overflow="fold",
+            min_width=max(len(column.name), *(len(row[index]) for row in document.rows)),
         )
     for row in document.rows:
         table.add_row(*[_cell(document.columns[i].name, row[i]) for i in shown])

@@ -41,6 +41,8 @@ def refused(done, code, *said):
         (["--data", "cifar"], ["--data"]),
         (["--seed", "-1"], ["--seed"]),
         (["--threads", "0"], ["--threads"]),
+        (["--threads", "9999"], ["--threads 9999 is more than", "use at most"]),
+        (["--gpu-mem", ""], ["'' is not a memory size"]),
     ],
 )
 def test_a_bad_option_is_one_line_before_anything_is_written(words, said, tmp_path):
@@ -124,9 +126,29 @@ def test_a_record_cut_short(tmp_path):
     refused(ffprof("report", path), 2, "trials.0.memory.live_tensor_peak_bytes")
 
 
-def test_debug_shows_the_traceback(tmp_path):
-    done = ffprof("--debug", "report", tmp_path / "none.json")
+@pytest.mark.parametrize("first", [True, False])
+def test_debug_shows_the_traceback_and_keeps_the_code(first, tmp_path):
+    words = ["report", tmp_path / "none.json"]
+    done = ffprof(*(["--debug", *words] if first else [*words, "--debug"]))
     assert "Traceback" in done.stderr
+    assert done.returncode == 2
+
+
+def test_a_record_with_terminal_codes_is_harmless(tmp_path):
+    words = ["--workloads", "bp", "--rounds", 1, "--out", tmp_path]
+    assert ffprof("run", *TINY, *words).returncode == 0
+    (path,) = tmp_path.glob("*.json")
+    document = json.loads(path.read_text())
+    document["machine"]["cpu"] = "\x1b]0;owned\x07\x1b[2J"
+    document["notes"] = ["a\x1b[31mred"]
+    path.write_text(json.dumps(document))
+    for form in ("table", "markdown"):
+        assert "\x1b" not in ffprof("report", path, "-f", form).stdout
+    document["\x1b[31mred"] = 1
+    path.write_text(json.dumps(document))
+    done = ffprof("report", path)
+    assert done.returncode == 2
+    assert "\x1b" not in done.stderr
 
 
 def test_gpu_mem_on_a_cpu_says_that_it_does_not_bind(tmp_path):

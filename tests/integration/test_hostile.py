@@ -23,6 +23,7 @@ def audit(env, folder, *workloads, rounds=1, more=()):
 def test_every_ending_is_an_outcome_and_the_others_are_measured(hostile_env, tmp_path):
     names = ["bp", "crash", "segfault", "out-of-memory", "exit", "silent", "refuses"]
     names += ["other-weights", "changes-flags", "diverges", "learns-nothing", "own-backbone"]
+    names += ["no-backward", "part-of-the-batch", "own-precision", "unreadable"]
     done, record = audit(hostile_env, tmp_path / "out", *names)
     assert done.returncode == 0, done.stderr
     assert outcomes(record) == {
@@ -38,7 +39,12 @@ def test_every_ending_is_an_outcome_and_the_others_are_measured(hostile_env, tmp
         "diverges": "ok",
         "learns-nothing": "ok",
         "own-backbone": "ok",
+        "no-backward": "refused",
+        "part-of-the-batch": "refused",
+        "own-precision": "refused",
+        "unreadable": "crashed",
     }
+    assert "\x1b" not in done.stdout
     said = {t.workload: t.message for t in record.trials}
     assert "with a second line" in said["crash"]
     assert "SIGSEGV" in said["segfault"]
@@ -82,7 +88,7 @@ def test_a_recipe_that_all_refuse_is_a_usage_error(hostile_env, tmp_path):
     assert "full moon" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["broken", "wrong-type"])
+@pytest.mark.parametrize("name", ["broken", "wrong-type", "alias", "raises", "bad-check"])
 def test_a_broken_registration_is_one_line(name, hostile_env, tmp_path):
     done = ffprof("run", *TINY, "--workloads", name, "--out", tmp_path / "o", env=hostile_env)
     assert done.returncode == 2
@@ -90,8 +96,27 @@ def test_a_broken_registration_is_one_line(name, hostile_env, tmp_path):
     assert name in done.stderr
     listed = ffprof("workloads", env=hostile_env)
     assert listed.returncode == 0
-    assert "not usable" in listed.stdout
+    assert "not usable" in listed.stdout or name == "bad-check"
     assert "learns-nothing" in listed.stdout
+
+
+def test_a_name_that_two_packages_register_is_refused(hostile_env, tmp_path):
+    info = tmp_path / "site" / "impostor-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: impostor\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[ffprof.workloads]\nbp = hostile_workloads:CRASH\n")
+    done = ffprof("run", *TINY, "--workloads", "bp", "--out", tmp_path / "o", env=hostile_env)
+    assert done.returncode == 2
+    assert "registered more than once, by ffprof, impostor" in done.stderr
+
+
+def test_a_forgotten_thread_does_not_make_a_trial_late(hostile_env, tmp_path):
+    env = {**hostile_env, "HOSTILE_PIDS": str(tmp_path / "pids")}
+    _, record = audit(env, tmp_path / "out", "daemon", more=["--time-limit", 60])
+    assert outcomes(record) == {"daemon": "ok"}
+    assert record.trials[0].conditions.wall_seconds < 50
+    for pid in (tmp_path / "pids").read_text().split():
+        subprocess.run(["kill", "-9", pid], check=False)
 
 
 class Running:
@@ -111,12 +136,12 @@ class Running:
             start_new_session=True,
         )
 
-    def wait_for_trial(self):
+    def wait_for_trial(self, least=2):
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
             if self.pids_file.exists():
                 found = [int(word) for word in self.pids_file.read_text().split()]
-                if len(found) >= 2:
+                if len(found) >= least:
                     return found
             time.sleep(0.05)
         raise AssertionError(f"no trial began: {self.process.communicate(timeout=5)}")
@@ -136,6 +161,37 @@ def all_gone(pids, seconds=10.0):
     return False
 
 
+@pytest.mark.parametrize("wait", [0.8, 2.0, 3.5, 5.0])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_while_starting_is_quiet(wait, number, code, tmp_path):
+    """As a terminal does it: the whole group gets the signal, the server too."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ffprof", "run", *TINY, "--out", str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    time.sleep(wait)
+    family = [p.pid for p in psutil.Process(process.pid).children(recursive=True)]
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        os.kill(process.pid, number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode in (code, -number), err
+    assert "Traceback" not in err
+    assert all_gone([process.pid, *family])
+
+
+def test_a_process_that_leaves_the_group_ends_with_the_audit(hostile_env, tmp_path):
+    running = Running(hostile_env, tmp_path, "daemon")
+    (daemon, *_) = running.wait_for_trial(least=1)
+    os.kill(running.process.pid, signal.SIGINT)
+    running.process.communicate(timeout=30)
+    assert all_gone([daemon])
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
 )
@@ -147,8 +203,10 @@ def test_an_interrupt_ends_everything_and_keeps_what_is_done(number, code, hosti
     out, err = running.process.communicate(timeout=30)
     assert running.process.returncode == code, err
     assert all_gone(pids)
-    assert "stopped early: interrupted" in err
-    assert "missing" in out or "no trial" in err
+    if number != signal.SIGHUP:  # its terminal has gone
+        assert "stopped early: interrupted" in err
+        assert "missing trials" in err
+        assert "Traceback" not in out + err
     records = list(running.folder.glob("audit-*.json"))
     if records:  # round 1 is shuffled: bp may have come first
         record = only_record(running.folder)

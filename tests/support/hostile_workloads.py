@@ -92,6 +92,91 @@ def _learns_nothing(recipe, state):
     return module
 
 
+def _no_backward(recipe, state):
+    """Claims to learn and computes nothing."""
+    import torch
+
+    module = _well_behaved(recipe, state)
+    module.accumulate = lambda *args: torch.tensor(1.0)
+    return module
+
+
+def _part_of_the_batch(recipe, state):
+    module = _well_behaved(recipe, state)
+    accumulate = module.accumulate
+    module.accumulate = lambda x, y, *rest: accumulate(x[:2], y[:2], *rest)
+    return module
+
+
+def _own_precision(recipe, state):
+    import torch
+
+    module = _well_behaved(recipe, state)
+    accumulate = module.accumulate
+
+    def sly(*args):
+        with torch.autocast("cpu", torch.bfloat16):
+            return accumulate(*args)
+
+    module.accumulate = sly
+    return module
+
+
+def _own_optimizer(recipe, state):
+    import torch
+
+    module = _well_behaved(recipe, state)
+    accumulate, optimizer = module.accumulate, torch.optim.SGD(module.parameters(), lr=0.01)
+
+    def sly(*args):
+        loss = accumulate(*args)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    module.accumulate = sly
+    return module
+
+
+def _foreign_backbone(recipe, state):
+    module = _well_behaved(recipe, state)
+    module.backbone_state = lambda: state
+    return module
+
+
+def _hoards(recipe, state):
+    """Keeps a megabyte where neither parameters nor buffers show it."""
+    import torch
+
+    module = _well_behaved(recipe, state)
+    module.hoard = [torch.zeros(1 << 18)]
+    return module
+
+
+def _changes_recipe(recipe, state):
+    recipe.__dict__["batch"] = 10 * recipe.batch
+    recipe.__dict__["steps"] = 1
+    return _well_behaved(recipe, state)
+
+
+def _unreadable(recipe, state):
+    raise RuntimeError("caf\u00e9 \x1b[31mred\x1b[0m")
+
+
+def _daemon(recipe, state):
+    """Starts a process that leaves the trial's group, and a thread that never ends."""
+    import subprocess
+    import threading
+
+    child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    with Path(os.environ["HOSTILE_PIDS"]).open("a") as file:
+        file.write(f"{child.pid}\n")
+    threading.Thread(target=time.sleep, args=(600,), daemon=False).start()
+    if "HOSTILE_SLEEP" in os.environ:
+        time.sleep(float(os.environ["HOSTILE_SLEEP"]))
+    return _well_behaved(recipe, state)
+
+
 def _refuses(recipe):
     return "it needs a full moon"
 
@@ -131,8 +216,18 @@ BUILDERS = {
     "changes-flags": _changes_flags,
     "diverges": _diverges,
     "learns-nothing": _learns_nothing,
+    "no-backward": _no_backward,
+    "part-of-the-batch": _part_of_the_batch,
+    "own-precision": _own_precision,
+    "own-optimizer": _own_optimizer,
+    "foreign-backbone": _foreign_backbone,
+    "hoards": _hoards,
+    "changes-recipe": _changes_recipe,
+    "unreadable": _unreadable,
+    "daemon": _daemon,
 }
 for _name, _build in BUILDERS.items():
     globals()[_name.replace("-", "_").upper()] = _make(_name, _build)
 REFUSES = _make("refuses", _well_behaved, check=_refuses)
+BAD_CHECK = _make("bad-check", _well_behaved, check=lambda recipe: recipe.no_such_field)
 OWN_BACKBONE = _make("own-backbone", _other_weights, load_backbone=None)

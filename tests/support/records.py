@@ -72,7 +72,17 @@ def trial(
     return Trial(**(fields | more))
 
 
-def record(trials, *, claims=(), workloads=None, rounds=None, judged=True, ledger=None, **changes):
+def record(
+    trials,
+    *,
+    claims=(),
+    workloads=None,
+    rounds=None,
+    judged=True,
+    ledger=None,
+    families=None,
+    **changes,
+):
     chosen = recipe(claims=tuple(claims), **changes)
     names = workloads or tuple(dict.fromkeys(t.workload for t in trials))
     made = Record(
@@ -83,6 +93,7 @@ def record(trials, *, claims=(), workloads=None, rounds=None, judged=True, ledge
         recipe_hash=chosen.digest(),
         plan=Plan(
             workloads=tuple(names),
+            families=families or {},
             rounds=rounds or max((t.round for t in trials), default=0) + 1,
             trial_limit_seconds=60.0,
         ),

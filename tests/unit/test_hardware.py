@@ -8,7 +8,7 @@ import torch
 from records import recipe
 
 from ffprof.errors import UsageError
-from ffprof.hardware.cards import budget_for, known_cards
+from ffprof.hardware.cards import budget_for, cuda_budget, known_cards
 from ffprof.hardware.environment import child_environment, environment
 from ffprof.hardware.flags import apply_flags, read_flags
 from ffprof.hardware.machine import Probe, describe_machine, resolve_threads, usable_cpus
@@ -90,3 +90,30 @@ def test_the_fingerprint_names_the_machine_and_its_versions():
     assert machine.versions["torch"].startswith(torch.__version__.split("+")[0])
     assert machine.environment == {"A": "(removed)", "B": "1"}
     assert machine.gpu is None
+
+
+@pytest.mark.parametrize(
+    ("total", "evidence", "limit"),
+    [
+        (7813 * MIB, "measured", 7813 * MIB),
+        (int(7.79 * GIB), "measured", int(7.79 * GIB)),
+        (8 * GIB, "measured", 8 * GIB),
+        (8 * GIB + 1, "emulated", None),
+        (139 * GIB, "emulated", None),
+    ],
+)
+def test_a_card_of_the_size_is_measured_and_a_larger_one_emulates_it(total, evidence, limit):
+    asked = budget_for("8GB")
+    budget, label, notes = cuda_budget(asked, total, explicit=False)
+    assert label == evidence
+    assert budget.limit_bytes == (limit or asked.limit_bytes)
+    assert bool(notes) is (evidence == "emulated")
+
+
+def test_a_smaller_card_is_told_or_refused():
+    asked = budget_for("24GB")
+    with pytest.raises(UsageError, match="more than this GPU has"):
+        cuda_budget(asked, 8 * GIB, explicit=True)
+    budget, label, (note,) = cuda_budget(budget_for("8GB"), 4 * GIB, explicit=False)
+    assert (label, budget.limit_bytes, budget.card) == ("measured", 4 * GIB, None)
+    assert "4.00 GiB" in note

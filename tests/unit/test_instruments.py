@@ -245,3 +245,19 @@ def test_a_failing_driver_is_remembered_and_sampling_goes_on():
     sampler.take()
     assert (sampler.samples, sampler.device_peak_bytes) == (1, 3)
     assert sampler.process_reason() == "NVML: GPU is lost"
+
+
+def test_sparse_gradients_are_counted_and_strange_layouts_named():
+    table = nn.Embedding(100, 8, sparse=True)
+    index = torch.tensor([1, 2, 3])
+    with LiveTensors("cpu", table.parameters()) as live:
+        before = live.live_bytes
+        table(index).sum().backward()
+        assert live.live_bytes >= before + 3 * 8 * 4
+    assert live.uncounted == ""
+    with SavedTensors() as saved:
+        table(index).sum().backward()
+    assert saved.held_bytes == 0
+    with LiveTensors("cpu") as live:
+        torch.eye(3).to_sparse_csr()
+    assert "csr" in live.uncounted

@@ -59,9 +59,9 @@ def test_80_columns_are_enough_and_nothing_is_cut():
     assert "…" not in text
     flowed = " ".join(text.split())
     assert "takes 3.90x the memory of bp-accum at 0.97x its throughput" in flowed
-    assert "broken: 1 crashed; killed by SIGSEGV" in flowed
+    assert "broken: 1 of 3 crashed; killed by SIGSEGV" in flowed
     assert "flat: its loss did not fall; it can win no claim" in flowed
-    assert "missing 2 trials: round 2 broken, round 3 broken" in flowed
+    assert "missing trials, 2: round 2 broken, round 3 broken" in flowed
     assert "micro batch: 4 in bp-accum; 8 in flat" in flowed
     assert "Published elsewhere, not measured here" in flowed
     assert "Theirs: 4.18 GB, 157 img/s (a paper)" in flowed
@@ -132,14 +132,14 @@ def test_gradient_proofs_are_told():
     text = to_markdown(made)
     assert "exact: equal to bp exactly" in text
     assert "near: equal to bp to 3e-16" in text
-    assert "far: differs from bp by 3.0e-02 overall, up to 4.0e-01 in w" in text
+    assert "far: differs from bp by 3.00% of its norm, up to 40.00% in w" in text
     assert "none: not proved: it crashed" in text
     assert "- bp:" not in text
 
 
 def test_an_empty_audit_can_be_reported():
     made = record([], workloads=("a",), rounds=1)
-    assert "missing 1 trials" in printed(made, 80)
+    assert "missing trials, 1" in printed(made, 80)
 
 
 def test_the_frame_has_one_row_a_trial_with_units():

@@ -53,7 +53,8 @@ def _problem(path):
 
 def test_absent_folder_and_unreadable(tmp_path):
     assert "no result file" in _problem(tmp_path / "none.json")
-    assert "cannot read" in _problem(tmp_path)
+    assert "not a file" in _problem(tmp_path)
+    assert "cannot read" in _problem(tmp_path / ("x" * 300))
 
 
 @pytest.mark.parametrize(
@@ -164,14 +165,21 @@ def test_folders_that_cannot_be_written_to(tmp_path):
         store.prepare_folder(blocker / "below")
 
 
-def test_a_folder_stands_for_its_only_record(tmp_path, made):
+def test_a_folder_stands_for_its_newest_record(tmp_path, made):
     with pytest.raises(RecordError, match="no result file"):
         store.find_record(tmp_path)
     store.save(made, tmp_path / "audit-a.json")
     assert store.find_record(tmp_path) == tmp_path / "audit-a.json"
-    store.save(made, tmp_path / "audit-b.json")
-    with pytest.raises(RecordError, match="several"):
-        store.find_record(tmp_path)
+    store.save(made, tmp_path / "audit-0.json")
+    os.utime(tmp_path / "audit-a.json", (1, 1))
+    assert store.find_record(tmp_path) == tmp_path / "audit-0.json"  # the newest
+    with pytest.raises(RecordError, match="cannot read"):
+        store.find_record(tmp_path / ("x" * 5000))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert "not a file" in _problem(tmp_path / "pipe")
 
 
 def test_missing_trials_are_known(made):

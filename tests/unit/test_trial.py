@@ -109,6 +109,11 @@ def test_facts_say_what_the_harness_found():
     assert local["backbone_parameters"] == full["backbone_parameters"]
     assert local["head_parameters"] != full["head_parameters"]
     assert local["not_decayed_parameters"] == 6
+    assert local["parameters_with_gradient"] == (
+        local["backbone_parameters"] + local["head_parameters"]
+    )
+    assert full["convolutions_fed_channels_last"].endswith(" of 6")
+    assert full["parameter_dtypes"] == "float32"
     assert full["optimizer_steps_per_epoch"] == 1500 // 8
 
 
@@ -120,6 +125,38 @@ def test_a_backbone_that_is_not_the_shared_one_is_refused():
 def test_a_workload_that_turns_switches_is_refused():
     with pytest.raises(RefusedError, match="cudnn_benchmark"):
         run(hostile_workloads.CHANGES_FLAGS)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("NO_BACKWARD", "no parameter receives a gradient"),
+        ("PART_OF_THE_BATCH", "every image"),
+        ("OWN_PRECISION", "autocast on"),
+        ("OWN_OPTIMIZER", "changes its parameters"),
+        ("FOREIGN_BACKBONE", "not part of the module"),
+    ],
+)
+def test_a_workload_that_leaves_work_out_is_refused(name, said):
+    with pytest.raises(RefusedError, match=said):
+        run(getattr(hostile_workloads, name))
+
+
+def test_what_a_workload_keeps_is_counted_wherever_it_keeps_it():
+    plain = run().memory.live_tensor_peak_bytes
+    assert run(hostile_workloads.HOARDS).memory.live_tensor_peak_bytes == plain + (1 << 20)
+
+
+def test_a_workload_cannot_change_the_recipe():
+    report = run(hostile_workloads.CHANGES_RECIPE)
+    assert len(report.throughput.step_seconds) == 6
+    assert report.throughput.images_per_second == 8 / 0.5
+
+
+def test_losses_are_of_the_same_steps_however_long_the_trial():
+    short, long = run(steps=3), run(steps=9)
+    assert short.loss == long.loss
+    assert short.loss.steps == 3 + 1 + 3
 
 
 @pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"memory_format": "channels_last"}])

@@ -1,0 +1,119 @@
+"""Does a workload do what its row says? Checked in untimed passes, after the figures are taken.
+
+A fast row is worth nothing if it left out part of the work. One checked step asks that
+
+- parameters change through the harness's optimizer only, and all that should be trained receive
+  gradients (how many do is a fact of the ledger);
+- forward and backward run under the recipe's precision and switches;
+- every image of a micro-batch counts: with its last image replaced by NaN, the loss must not be
+  finite.
+
+It does not prove honesty: a workload that is out to deceive can tell these passes from others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ffprof.audit.step import Part, TrainingStep
+from ffprof.errors import RefusedError
+from ffprof.hardware.flags import read_flags
+from ffprof.recipe import Recipe
+from ffprof.workload import Backward, Trainable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """What a checked step saw, for the ledger."""
+
+    trained_parameters: int
+    convolutions_channels_last: str
+    parameter_dtypes: str
+
+
+def check_step(
+    module: Trainable, step: TrainingStep, parts: Sequence[Part], recipe: Recipe
+) -> Observed:
+    """Feed one effective batch without an optimizer step and look at everything on the way.
+
+    Raises:
+        RefusedError: the workload leaves work out, or changes what the harness owns.
+    """
+    layouts: list[bool] = []
+    handles = [
+        part.register_forward_pre_hook(
+            lambda _, inputs: layouts.append(
+                inputs[0].is_contiguous(memory_format=torch.channels_last)
+            )
+        )
+        for part in module.modules()
+        if isinstance(part, nn.Conv2d)
+    ]
+    versions = [p._version for p in module.parameters()]
+    watch = _Watch(recipe, read_flags())
+    step.observer = watch
+    try:
+        for images, labels in parts:
+            layouts.clear()
+            step.feed(images, labels)
+    finally:
+        step.observer = None
+        for handle in handles:
+            handle.remove()
+    if watch.objection:
+        raise RefusedError(watch.objection, "leave precision and switches to the recipe")
+    if versions != [p._version for p in module.parameters()]:
+        raise RefusedError(
+            "it changes its parameters while gradients are accumulated",
+            "leave the step to the harness's optimizer",
+        )
+    trained = [p for p in module.parameters() if p.grad is not None]
+    if not trained:
+        raise RefusedError("no parameter receives a gradient", "call backward in accumulate")
+    observed = Observed(
+        trained_parameters=sum(p.numel() for p in trained),
+        convolutions_channels_last=f"{sum(layouts)} of {len(layouts)}",
+        parameter_dtypes=", ".join(sorted({str(p.dtype)[6:] for p in module.parameters()})),
+    )
+    for parameter in module.parameters():
+        parameter.grad = None
+    return observed
+
+
+def check_every_image_counts(module: Trainable, step: TrainingStep, part: Part) -> None:
+    """Spoil the last image of a micro-batch; spoils running statistics too, so it comes last.
+
+    Raises:
+        RefusedError: the loss does not notice.
+    """
+    images, labels = part[0].clone(), part[1]
+    images[-1] = float("nan")
+    loss = step.feed(images, labels)
+    for parameter in module.parameters():
+        parameter.grad = None
+    if torch.isfinite(loss).all():
+        raise RefusedError(
+            "its loss does not depend on every image of the batch", "use the whole micro-batch"
+        )
+
+
+class _Watch:
+    """Stands between a workload and its backward passes and compares conditions."""
+
+    def __init__(self, recipe: Recipe, flags: dict[str, str | int | bool]) -> None:
+        self._recipe, self._flags = recipe, flags
+        self.objection = ""
+
+    def __call__(self, loss: Tensor, backward: Backward) -> None:
+        wanted = self._recipe.precision == "bf16"
+        if torch.is_autocast_enabled(loss.device.type) != wanted:
+            self.objection = f"it turns autocast {'off' if wanted else 'on'} for itself"
+        now = read_flags()
+        for name, value in self._flags.items():
+            if now[name] != value:
+                self.objection = f"it changes {name}: {value} -> {now[name]}"
+        backward(loss)

@@ -1,0 +1,64 @@
+"""Untimed passes over one effective batch: the peaks of live and of saved tensors."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ffprof.audit.step import Part, TrainingStep
+from ffprof.instruments.live_tensors import LiveTensors
+from ffprof.instruments.saved_tensors import SavedTensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Untimed:
+    """Peaks in bytes, or None with the reason."""
+
+    live_peak_bytes: int | None
+    saved_peak_bytes: int | None
+    reason: str = ""
+
+
+def present_tensors(device_type: str) -> list[Tensor]:
+    """All plain tensors on a device type that Python knows of."""
+    gc.collect()
+    # Asking the type, not the object: proxies would be woken by isinstance.
+    found = [thing for thing in gc.get_objects() if type(thing) in (Tensor, torch.nn.Parameter)]
+    return [t for t in found if t.layout == torch.strided and t.device.type == device_type]
+
+
+def tensors_beside(device_type: str, known: Sequence[Tensor]) -> list[Tensor]:
+    """All present tensors that share no storage with ``known``: what is held between steps.
+
+    Parameters, buffers, optimizer state, and whatever else a workload keeps. ``known`` must be
+    kept alive until here, or its addresses may have been used again.
+    """
+    addresses = {t.untyped_storage()._cdata for t in known}
+    return [t for t in present_tensors(device_type) if t.untyped_storage()._cdata not in addresses]
+
+
+def tensor_passes(
+    step: TrainingStep,
+    parts: Sequence[Part],
+    device_type: str,
+    held: list[Tensor],
+    parameters: list[Tensor],
+) -> Untimed:
+    """Two optimizer steps under watch; what does not fit then is unread, not a failed trial."""
+    try:
+        with LiveTensors(device_type, held) as live:
+            step(parts)
+        held.clear()
+        with SavedTensors(parameters) as saved:
+            step(parts)
+    except torch.OutOfMemoryError:
+        reason = "the watched step ran out of memory, the timed ones did not"
+        return Untimed(live_peak_bytes=None, saved_peak_bytes=None, reason=reason)
+    if live.uncounted:
+        reason = f"tensors without a plain storage: {live.uncounted}"
+        return Untimed(live_peak_bytes=None, saved_peak_bytes=saved.peak_bytes, reason=reason)
+    return Untimed(live_peak_bytes=live.peak_bytes, saved_peak_bytes=saved.peak_bytes)

@@ -1,0 +1,115 @@
+"""What must be said with the table, section by section."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ffprof.compare import ledger
+from ffprof.compare.summary import Row
+from ffprof.compare.verdicts import count_supported
+from ffprof.record import Fact, GradientProof, Record
+from ffprof.units import format_rate
+
+NOISY = 0.2  # rounds of one row that differ by more than this are told
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A heading with lines under it."""
+
+    heading: str
+    lines: tuple[str, ...]
+
+
+def problems(record: Record, rows: Sequence[Row]) -> Section:
+    """What went wrong, or must be known before a figure is quoted."""
+    lines = []
+    for row in rows:
+        lines += [f"{row.workload}: {mark}; it can win no claim" for mark in row.marks]
+        if row.outcome and row.outcome != "ok":
+            lines.append(f"{row.workload}: {row.told_outcomes()}; {'; '.join(row.messages)}")
+        if row.throughput and row.throughput.high > (1 + NOISY) * row.throughput.low:
+            low, high = format_rate(row.throughput.low), format_rate(row.throughput.high)
+            lines.append(
+                f"{row.workload}: rounds differ, {low} to {high} img/s; close other programs and "
+                "run again"
+            )
+        if row.memory and row.memory.low != row.memory.high:
+            lines.append(
+                f"{row.workload}: memory does not repeat to the byte between rounds, "
+                f"{row.memory.low:,.0f} to {row.memory.high:,.0f} B"
+            )
+    missing = record.missing()
+    if missing:
+        rounds = ", ".join(f"round {number + 1} {name}" for number, name in missing[:12])
+        more = f" and {len(missing) - 12} more" if len(missing) > 12 else ""
+        lines.append(f"missing trials, {len(missing)}: {rounds}{more}")
+    return Section(heading="Problems", lines=tuple(lines))
+
+
+def verdicts(record: Record) -> Section:
+    """The sentences on the recipe's claims, counted."""
+    yes, no, open_ = count_supported(record.verdicts)
+    heading = f"Verdicts ({yes} supported, {no} not supported, {open_} undecided)"
+    return Section(heading=heading, lines=tuple(v.sentence for v in record.verdicts))
+
+
+def differences(record: Record) -> Section:
+    """Facts in which rows differ, and those in which all agree."""
+    lines = []
+    for difference in ledger.differences(record.ledger):
+        groups: dict[Fact, list[str]] = {}
+        for workload, value in difference.values.items():
+            groups.setdefault(value, []).append(workload)
+        ordered = sorted(groups.items(), key=lambda item: len(item[1]))
+        told = [f"{_fact(value)} in {', '.join(names)}" for value, names in ordered[:-1]]
+        value, names = ordered[-1]
+        told.append(f"{_fact(value)} in {names[0] if len(names) == 1 else 'the others'}")
+        lines.append(f"{difference.fact.replace('_', ' ')}: {'; '.join(told)}")
+    same = ledger.agreements(record.ledger)
+    if same:
+        lines.append("the same in all rows: " + ", ".join(n.replace("_", " ") for n in same))
+    return Section(heading="Differences between rows", lines=tuple(lines))
+
+
+def _fact(value: Fact) -> str:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return "none" if value is None else str(value)
+    return f"{value:,}"
+
+
+def gradients(record: Record) -> Section:
+    """How far each schedule is from its method's full batch."""
+    proofs = {name: row.gradient for name, row in record.ledger.items() if row.gradient}
+    lines = [
+        f"{name}: {_proof(proof)}" for name, proof in proofs.items() if name != proof.reference
+    ]
+    heading = "Gradients against the method's full batch (float64, on the host)"
+    return Section(heading=heading, lines=tuple(lines))
+
+
+def _proof(proof: GradientProof) -> str:
+    if proof.equal is None or proof.relative_difference is None:
+        return proof.message
+    where = f"{proof.batch} images of {proof.image_size}x{proof.image_size}"
+    if proof.equal:
+        worst = proof.max_relative_difference or 0.0
+        size = "exactly" if worst == 0 else f"to {worst:.0e}"
+        return f"equal to {proof.reference} {size} ({where})"
+    return (
+        f"differs from {proof.reference} by {proof.relative_difference:.2%} of its norm, up to "
+        f"{proof.max_relative_difference:.2%} in {proof.parameter} ({where} in micro-batches of "
+        f"{proof.micro_batch})"
+    )
+
+
+def references(record: Record) -> Section:
+    """Published figures, as somebody else's."""
+    lines = [
+        f"{r.label}: {r.memory_text}, {r.images_per_second:g} img/s ({r.source})"
+        for r in record.recipe.references
+    ]
+    return Section(
+        heading="Published elsewhere, not measured here and not comparable", lines=tuple(lines)
+    )
