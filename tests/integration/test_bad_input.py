@@ -159,4 +159,4 @@ def test_gpu_mem_on_a_cpu_says_that_it_does_not_bind(tmp_path):
     record = only_record(tmp_path)
     assert record.budget.limit_bytes is None
     assert any("--gpu-mem 8GB" in note for note in record.notes)
-    assert "binds CUDA memory only" in " ".join(done.stdout.split())
+    assert "limits CUDA memory only" in " ".join(done.stdout.split())
