@@ -19,6 +19,7 @@ from ffprof.errors import UsageError
 from ffprof.recipe import Recipe
 from ffprof.record import Machine
 
+_MEASURING = ("ffprof", "workloads", "hw_profiles", "pyproject.toml")
 _DISTRIBUTIONS = ("ffprof", "torch", "torchvision", "numpy", "nvidia-ml-py")
 
 
@@ -131,13 +132,20 @@ def _driver() -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of ffprof's source, with ``+`` if it was changed; None outside a checkout."""
+    """The commit of ffprof's source; None outside a checkout.
+
+    A ``+`` says that code which takes part in measuring has been changed since.
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     try:
         commit = _git(root, "rev-parse", "HEAD")
-        return f"{commit[:12]}+" if _git(root, "status", "--porcelain") else commit[:12]
+        return (
+            f"{commit[:12]}+"
+            if _git(root, "status", "--porcelain", "--", *_MEASURING)
+            else commit[:12]
+        )
     except (OSError, subprocess.SubprocessError):
         return None
 

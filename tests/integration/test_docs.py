@@ -1,0 +1,80 @@
+"""What the documentation says is true."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from command import ffprof, only_record, outcomes
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += [ROOT / "results" / "README.md", ROOT / "benchmarks" / "README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere_and_nothing_is_left_to_fill_in(page):
+    text = page.read_text()
+    assert not re.findall(r"@[A-Z]+@|TODO|FIXME", text)
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_the_readme_opens_with_the_two_commands():
+    blocks = re.findall(r"```\w*\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert blocks[0].split("\n")[:2] == ["make audit", "make test"]
+
+
+def test_presets_and_backbones_named_in_the_readme_exist():
+    listed = ffprof("workloads").stdout
+    for name in re.findall(r"--preset (\w+)", (ROOT / "README.md").read_text()):
+        assert name in listed
+
+
+def plug_in(folder):
+    """Writes the files of docs/workloads.md, and registers them as pip would."""
+    text = (ROOT / "docs" / "workloads.md").read_text()
+    files = dict(re.findall(r"`([\w/]+\.\w+)`[^\n]*:\n\n```\w+\n(.*?)```", text, re.S))
+    files |= dict(
+        re.findall(
+            r"`([\w/]+\.py)` must not import torch at the top:\n\n```\w+\n(.*?)```", text, re.S
+        )
+    )
+    assert files.keys() == {
+        "pyproject.toml",
+        "mymethod/description.py",
+        "mymethod/network.py",
+    }
+    (folder / "mymethod").mkdir(parents=True)
+    (folder / "mymethod" / "__init__.py").write_text("")
+    for name, content in files.items():
+        (folder / name).write_text(content)
+    import tomllib
+
+    points = tomllib.loads(files["pyproject.toml"])["project"]["entry-points"]
+    info = folder / "mymethod-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mymethod\nVersion: 0.1\n")
+    lines = []
+    for group, entries in points.items():
+        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+def test_the_plug_in_of_the_documentation_works(tmp_path):
+    env = plug_in(tmp_path / "plug-in")
+    assert "bp-half" in ffprof("workloads", env=env).stdout
+    done = ffprof(
+        "run", "--preset", "half", "--workloads", "core,bp-half", "--rounds", 1, "--steps", 2,
+        "--device", "cpu", "--out", tmp_path / "out", env=env,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    record = only_record(tmp_path / "out")
+    assert outcomes(record)["bp-half"] == "ok"
+    assert {v.claim for v in record.verdicts} == {"half-memory", "half-throughput"}
+    facts = {name: row.facts for name, row in record.ledger.items()}
+    assert facts["bp-half"]["backbone"] == "shared"
+    assert facts["bp-half"]["parameters_with_gradient"] < facts["bp"]["parameters_with_gradient"]
+    assert "parameters with gradient" in done.stdout
