@@ -31,7 +31,7 @@ GROUPS = {
     "norms": ("batch_norm", "layer_norm"),
     "relu": ("threshold", "relu", "clamp"),
     "pool": ("max_pool",),
-    "energies": ("pow", "square", "sum", "mean", "sqrt", "mul", "div"),
+    "elementwise": ("pow", "square", "sum", "mean", "sqrt", "mul", "div"),
     "optimizer": ("Optimizer", "lerp", "addcdiv", "addcmul", "foreach"),
 }
 

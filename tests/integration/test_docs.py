@@ -35,12 +35,7 @@ def test_presets_and_backbones_named_in_the_readme_exist():
 def plug_in(folder):
     """Writes the files of docs/workloads.md, and registers them as pip would."""
     text = (ROOT / "docs" / "workloads.md").read_text()
-    files = dict(re.findall(r"`([\w/]+\.\w+)`[^\n]*:\n\n```\w+\n(.*?)```", text, re.S))
-    files |= dict(
-        re.findall(
-            r"`([\w/]+\.py)` must not import torch at the top:\n\n```\w+\n(.*?)```", text, re.S
-        )
-    )
+    files = dict(re.findall(r"`([\w/]+\.\w+)`[^`\n]*:\n\n```\w+\n(.*?)```", text, re.S))
     assert files.keys() == {
         "pyproject.toml",
         "mymethod/description.py",
@@ -78,3 +73,19 @@ def test_the_plug_in_of_the_documentation_works(tmp_path):
     assert facts["bp-half"]["backbone"] == "shared"
     assert facts["bp-half"]["parameters_with_gradient"] < facts["bp"]["parameters_with_gradient"]
     assert "parameters with gradient" in done.stdout
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*.json")), ids=lambda p: p.name)
+def test_recorded_results_are_valid_whole_and_listed(path):
+    from ffprof import load
+    from ffprof.compare.verdicts import judge
+
+    record = load(path)
+    assert record.missing() == []
+    assert record.verdicts == judge(record)
+    assert path.name in (path.parent / "README.md").read_text()
+    if path.name == "audit-small-cpu.json":
+        shown = ffprof("report", path).stdout
+        table = re.findall(r"workload  .*?Differences", shown, re.S)[0]
+        readme = (ROOT / "README.md").read_text()
+        assert table.removesuffix("Differences").rstrip() in readme
