@@ -25,9 +25,9 @@ from ffprof.recipe import Recipe
 from ffprof.workload import find_preset, find_workload
 
 NAMES = ("bp", "dtg-ff", "dtg-ff-streamed")
-GROUPS = {
-    "conv forward": ("convolution", "conv2d"),
+GROUPS = {  # the first that matches counts
     "conv backward": ("convolution_backward",),
+    "conv forward": ("convolution", "conv2d"),
     "norms": ("batch_norm", "layer_norm"),
     "relu": ("threshold", "relu", "clamp"),
     "pool": ("max_pool",),
@@ -47,8 +47,6 @@ def prepare(name: str, recipe: Recipe):
 
 def group_of(operator: str) -> str:
     bare = operator.removeprefix("aten::")
-    if "convolution_backward" in bare:
-        return "conv backward"
     for group, words in GROUPS.items():
         if any(word in bare for word in words):
             return group

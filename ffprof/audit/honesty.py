@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ffprof.audit.step import Part, TrainingStep
 from ffprof.errors import RefusedError
-from ffprof.hardware.flags import read_flags
+from ffprof.hardware.flags import flag_changes, read_flags
 from ffprof.recipe import Recipe
 from ffprof.workload import Backward, Trainable
 
@@ -112,8 +112,7 @@ class _Watch:
         wanted = self._recipe.precision == "bf16"
         if torch.is_autocast_enabled(loss.device.type) != wanted:
             self.objection = f"it turns autocast {'off' if wanted else 'on'} for itself"
-        now = read_flags()
-        for name, value in self._flags.items():
-            if now[name] != value:
-                self.objection = f"it changes {name}: {value} -> {now[name]}"
+        changes = flag_changes(self._flags)
+        if changes:
+            self.objection = f"it changes {changes}"
         backward(loss)

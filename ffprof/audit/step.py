@@ -7,6 +7,7 @@ optimizer, zeroing, normalisation momentum.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from ffprof.recipe import Optimizer, Recipe
 from ffprof.workload import Backward, Trainable
 
 Part = tuple[Tensor, Tensor]
+_AS_IS = nullcontext()
 
 
 def make_optimizer(module: Trainable, chosen: Optimizer) -> torch.optim.Optimizer:
@@ -78,7 +80,6 @@ class TrainingStep:
         self._batch = recipe.batch
         self._device = device
         self._autocast = recipe.precision == "bf16"
-        self._backwards: dict[float, Backward] = {}
         # For a checked step: called with a loss and the function that runs its backward pass.
         self.observer: Callable[[Tensor, Backward], None] | None = None
         self._format = (
@@ -115,25 +116,11 @@ class TrainingStep:
         return loss if weight == 1 else loss * weight
 
     def _backward(self, weight: float) -> Backward:
-        if weight not in self._backwards:
-            self._backwards[weight] = self._make_backward(weight)
-        return self._backwards[weight]
-
-    def _make_backward(self, weight: float) -> Backward:
-        def observed(loss: Tensor) -> None:
-            if self.observer is None:
-                chosen(loss)
-            else:
-                self.observer(loss, chosen)
-
-        def plain(loss: Tensor) -> None:
-            (loss if weight == 1 else loss * weight).backward()
-
-        def outside_autocast(loss: Tensor) -> None:
+        def backward(loss: Tensor) -> None:
             # Backward operators run in the type that autocast chose in forward; left on, it
             # would cast once more what backward formulas compute.
-            with torch.autocast(self._device.type, enabled=False):
-                plain(loss)
+            with torch.autocast(self._device.type, enabled=False) if self._autocast else _AS_IS:
+                (loss if weight == 1 else loss * weight).backward()
 
-        chosen = outside_autocast if self._autocast else plain
-        return observed
+        observer = self.observer
+        return backward if observer is None else lambda loss: observer(loss, backward)

@@ -40,7 +40,7 @@ from ffprof.audit.messages import Report
 from ffprof.audit.passes import present_tensors, tensor_passes, tensors_beside
 from ffprof.audit.step import Part, TrainingStep, make_optimizer, set_norm_momentum
 from ffprof.errors import RefusedError
-from ffprof.hardware.flags import apply_flags, read_flags
+from ffprof.hardware.flags import apply_flags, flag_changes, read_flags
 from ffprof.instruments.allocator import Allocator, CudaAllocator, NullAllocator
 from ffprof.instruments.clock import Clock, CudaClock, WallClock
 from ffprof.instruments.host_memory import HostMemory, ProcessHostMemory
@@ -115,10 +115,10 @@ def measure(
     untimed = tensor_passes(step, parts, device.type, held, list(module.parameters()))
     observed = check_step(module, step, parts, recipe)
     check_every_image_counts(module, step, parts[0])
-    if read_flags() != flags:
+    changes = flag_changes(flags)
+    if changes:
         raise RefusedError(
-            f"it changes process-wide switches ({_changed(flags, read_flags())})",
-            "leave them to the recipe",
+            f"it changes process-wide switches ({changes})", "leave them to the recipe"
         )
     return Report(
         memory=memory_figures(cold, steady, host_peak, untimed, module, optimizer),
@@ -208,7 +208,3 @@ def _format(recipe: Recipe) -> torch.memory_format:
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _changed(before: dict[str, str | int | bool], after: dict[str, str | int | bool]) -> str:
-    return ", ".join(f"{k}: {before[k]} -> {after[k]}" for k in before if before[k] != after[k])

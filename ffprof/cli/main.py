@@ -12,7 +12,7 @@ import typer
 
 from ffprof import __version__
 from ffprof.cli.report import report
-from ffprof.cli.run import Terminated, run
+from ffprof.cli.run import interrupt_code, run
 from ffprof.cli.workloads import workloads
 from ffprof.errors import FfprofError
 
@@ -61,7 +61,7 @@ def _guarded(command: Callable[..., None], debug: bool) -> Callable[..., None]:
             _end(error.exit_code, debug, error)
         except KeyboardInterrupt as error:
             _say("interrupted")
-            _end(143 if isinstance(error, Terminated) else 130, debug, error)
+            _end(interrupt_code(error), debug, error)
         except BrokenPipeError:
             _drop_output()  # the reader of our output has gone; nothing is wrong
             raise typer.Exit(0) from None

@@ -64,13 +64,13 @@ def prepare(options: Options) -> Iterator[Request]:
     # preset is the default depends on the device, but what options do wrong does not.
     first = _recipe(options, "cuda" if options.device == "cuda" else "cpu")
     # The server keeps the environment that it is started in, so it starts in the trials'.
-    wanted = child_environment(first)
-    with environment(wanted):
+    with environment(child_environment(first)):
         server = start_context("forkserver")
         found = _probe(server)
         device = _device(options.device, found)
         recipe = resolve_threads(_recipe(options, device))
         check_threads(recipe)
+        wanted = child_environment(recipe)
         budget, evidence, notes = _budget(asked, options, device, found)
         prepare_folder(options.out)
         created = datetime.now(UTC)
@@ -88,12 +88,12 @@ def prepare(options: Options) -> Iterator[Request]:
                 run_limit_seconds=options.run_limit,
             ),
             budget=budget,
-            machine=describe_machine(found, child_environment(recipe)),
+            machine=describe_machine(found, wanted),
             evidence=evidence,
             notes=notes,
         )
         # On a GPU the preset may be another one than the probe was started for.
-        with environment(child_environment(recipe)):
+        with environment(wanted):
             yield Request(
                 record=record,
                 workloads=options.workloads,

@@ -31,6 +31,11 @@ class Terminated(KeyboardInterrupt):
         self.hung_up = hung_up
 
 
+def interrupt_code(interrupt: BaseException) -> int:
+    """The exit code that shells expect: 143 if asked to end, 130 after Ctrl-C."""
+    return 143 if isinstance(interrupt, Terminated) else 130
+
+
 def run(
     preset: str = typer.Option(None, help="Recipe to start from; ffprof workloads lists them."),
     workloads: str = typer.Option("core", help="core, all, or ids separated by commas."),
@@ -113,9 +118,8 @@ def _run_and_print(request: Request) -> int:
 
     outcome = run_audit(request, progress_for(Console(stderr=True)))
     record, interrupt = outcome.record, outcome.interrupt
-    code = 143 if isinstance(interrupt, Terminated) else 130
     if isinstance(interrupt, Terminated) and interrupt.hung_up:
-        return code
+        return interrupt_code(interrupt)
     notices = Console(stderr=True, highlight=False, soft_wrap=True)
     if record.trials:
         console = OutputConsole()
@@ -128,7 +132,7 @@ def _run_and_print(request: Request) -> int:
             f"stopped early: {outcome.stopped}; missing trials: {len(record.missing())}{kept}"
         )
     if interrupt is not None:
-        return code
+        return interrupt_code(interrupt)
     if not any(trial.outcome == "ok" for trial in record.trials):
         raise NothingMeasuredError("no trial gave a number", "read the problems listed above")
     return 0

@@ -28,6 +28,12 @@ def apply_flags(recipe: Recipe) -> None:
         torch.use_deterministic_algorithms(recipe.flags.deterministic)
 
 
+def flag_changes(before: dict[str, str | int | bool]) -> str:
+    """Which switches are no longer as they were, in words; empty if all are."""
+    now = read_flags()
+    return ", ".join(f"{k}: {before[k]} -> {now[k]}" for k in before if before[k] != now[k])
+
+
 def read_flags() -> dict[str, str | int | bool]:
     """The switches as they are now, for the ledger."""
     return {

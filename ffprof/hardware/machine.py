@@ -56,9 +56,8 @@ def probe() -> Probe:
 
 def usable_cpus() -> int:
     """Physical cores that this process may run on, at least 1."""
-    logical = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     physical = psutil.cpu_count(logical=False)
-    known = [count for count in (logical, physical) if count]
+    known = [count for count in (_processors(), physical) if count]
     return min(known) if known else 1
 
 
@@ -92,13 +91,18 @@ def resolve_threads(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"threads": usable_cpus()})
 
 
+def _processors() -> int | None:
+    """Logical processors that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def check_threads(recipe: Recipe) -> None:
     """More threads than processors spin against each other and measure nothing.
 
     Raises:
         UsageError: there are more.
     """
-    present = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    present = _processors()
     if recipe.threads and present and recipe.threads > present:
         raise UsageError(
             f"--threads {recipe.threads} is more than the {present} processors of this machine",

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from command import ffprof, only_record, outcomes
+from command import by_workload, ffprof, only_record, outcomes
 from records import recipe
 
 pytestmark = pytest.mark.gpu
@@ -36,9 +36,7 @@ def test_every_row_is_ok_and_every_figure_is_there(audit):
 def test_allocator_and_live_tensor_peaks_repeat_to_the_byte(audit):
     _, record = audit
     for field in ("allocated_peak_bytes", "live_tensor_peak_bytes"):
-        peaks = {}
-        for trial in record.trials:
-            peaks.setdefault(trial.workload, set()).add(getattr(trial.memory, field))
+        peaks = by_workload(record, lambda trial, field=field: getattr(trial.memory, field))
         assert all(len(found) == 1 for found in peaks.values()), (field, peaks)
 
 

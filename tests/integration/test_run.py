@@ -5,7 +5,7 @@ import re
 
 import jsonschema
 import pytest
-from command import TINY, ffprof, only_record, outcomes
+from command import TINY, by_workload, ffprof, only_record, outcomes
 
 from ffprof.compare.verdicts import judge
 from ffprof.units import format_bytes
@@ -82,9 +82,7 @@ def test_step_times_make_the_rate(smoke):
 
 def test_memory_repeats_to_the_byte_between_rounds_and_orders_as_it_must(smoke):
     _, record, _ = smoke
-    peaks = {}
-    for trial in record.trials:
-        peaks.setdefault(trial.workload, set()).add(trial.memory.live_tensor_peak_bytes)
+    peaks = by_workload(record, lambda trial: trial.memory.live_tensor_peak_bytes)
     assert all(len(found) == 1 for found in peaks.values())
     (bp,), (cut,) = peaks["bp"], peaks["bp-accum"]
     (whole,), (streamed,) = peaks["dtg-ff"], peaks["dtg-ff-streamed"]
@@ -95,9 +93,7 @@ def test_memory_repeats_to_the_byte_between_rounds_and_orders_as_it_must(smoke):
 def test_equal_schedules_see_equal_losses(smoke):
     """Streamed and monolithic are the same training, so their losses are the same numbers."""
     _, record, _ = smoke
-    first = {}
-    for trial in record.trials:
-        first.setdefault(trial.workload, set()).add(trial.loss.first)
+    first = by_workload(record, lambda trial: trial.loss.first)
     assert all(len(found) == 1 for found in first.values())
     assert first["dtg-ff"] == first["dtg-ff-streamed"]
     assert first["dtg-ff-accum"] == first["dtg-ff-streamed-accum"]

@@ -32,3 +32,11 @@ def only_record(folder: Path):
 
 def outcomes(record):
     return {t.workload: t.outcome for t in record.trials}
+
+
+def by_workload(record, figure):
+    """The set of a figure's values over the trials of each workload."""
+    found = {}
+    for trial in record.trials:
+        found.setdefault(trial.workload, set()).add(figure(trial))
+    return found
