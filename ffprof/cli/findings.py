@@ -73,7 +73,10 @@ def to_json(diagnosis: Diagnosis) -> str:
     document = {
         "ffprof": __version__,
         "summary": {state: diagnosis.count(state) for state in STATES},
-        "findings": [asdict(finding) for finding in diagnosis.findings],
+        "findings": [
+            {"topic": finding.topic, "group": finding.group, **asdict(finding)}
+            for finding in diagnosis.findings
+        ],
         "not_checked": {one.topic: one.reason for one in diagnosis.not_checked},
     }
     return json.dumps(document, indent=1, ensure_ascii=False)

@@ -58,7 +58,7 @@ def test_a_gpu_that_was_asked_for_and_is_missing_ends_with_3_and_json_says_all()
     assert found["trial-start"]["state"] == "ok"
     assert found.keys() | document["not_checked"].keys() == set(topics())
     for finding in found.values():
-        keys = ["state", "seen", "why", "do", "commands", "group", "topic"]
+        keys = ["topic", "group", "state", "seen", "why", "do", "commands"]
         assert list(finding) == keys
 
 

@@ -307,7 +307,8 @@ def test_a_folder_called_pynvml_is_not_nvidias(tmp_path):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pynvml\nVersion: 11.5.3\n")
     code = (
         "from ffprof.hardware.doctor.software import read_software as r; "
-        "print(r().pynvml_shadowed, r().pynvml_distribution)"
+        "from ffprof.hardware.doctor.nvml_facts import read_nvml; "
+        "print(r().pynvml_shadowed, r().pynvml_distribution, read_nvml().problem)"
     )
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
@@ -317,7 +318,7 @@ def test_a_folder_called_pynvml_is_not_nvidias(tmp_path):
         text=True,
         check=True,
     )
-    assert done.stdout.split() == ["True", "11.5.3"]
+    assert done.stdout.startswith("True 11.5.3 the module pynvml is not the one of nvidia-ml-py")
 
 
 def test_this_environment_is_what_ffprof_asks_for():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,8 @@ def read_nvml() -> NvmlFacts:
         import pynvml
     except ImportError as error:
         return NvmlFacts(problem=f"the module pynvml cannot be imported ({error})")
+    if not all(hasattr(pynvml, name) for name in ("NVMLError", "nvmlInit", "nvmlShutdown")):
+        return NvmlFacts(problem="the module pynvml is not the one of nvidia-ml-py")
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
@@ -24,7 +27,8 @@ def read_nvml() -> NvmlFacts:
     try:
         return _read(pynvml)
     finally:
-        pynvml.nvmlShutdown()
+        with contextlib.suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
 
 
 def _read(nvml: Any) -> NvmlFacts:
