@@ -17,6 +17,7 @@ the notes there; elsewhere they do nothing::
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -35,11 +36,13 @@ _Target = TypeVar("_Target", bound=Callable[..., Any])
 class Registration:
     """What a decorator was told; empty texts are filled in from the names of class and file.
 
-    ``kind`` is ``workload`` for something that the harness feeds, ``step`` for a step that does
-    everything by itself, of ``images`` images (None: not declared).
+    ``module`` is the name of the module that decorates. ``kind`` is ``workload`` for something
+    that the harness feeds, ``step`` for a step that does everything by itself, of ``images``
+    images (None: not declared).
     """
 
     target: Callable[..., Any]
+    module: str
     kind: Literal["workload", "step"]
     id: str = ""
     method: str = ""
@@ -110,6 +113,7 @@ def register_workload(
     if not isinstance(accumulates, bool):
         raise UsageError(f"accumulates is {accumulates!r}", "write True or False")
     values: dict[str, Any] = {
+        "module": _caller(),
         "kind": "workload",
         "id": _id("id", id),
         "method": _text("method", method),
@@ -153,6 +157,7 @@ def register_step(
         UsageError: a value cannot be meant.
     """
     values: dict[str, Any] = {
+        "module": _caller(),
         "kind": "step",
         "id": _id("id", id),
         "method": _text("method", method),
@@ -205,6 +210,11 @@ def _decorator(name: str, target: object, values: dict[str, Any]) -> Any:
         return found
 
     return decorate if target is None else decorate(target)  # type: ignore[type-var]
+
+
+def _caller() -> str:
+    """The module that calls the public function that asks."""
+    return str(sys._getframe(2).f_globals.get("__name__", ""))
 
 
 def _id(name: str, value: str | None) -> str:

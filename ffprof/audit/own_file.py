@@ -105,6 +105,7 @@ def telling(sender: Connection, source: Source | str | Description) -> Iterator[
     Workloads that are not from a file are left to the last line of their traceback.
     """
     found = source.source if isinstance(source, FileDescription) else source
+    advice = _advice if isinstance(source, Source) else _no_advice
     try:
         yield
     except KeyboardInterrupt:
@@ -112,7 +113,8 @@ def telling(sender: Connection, source: Source | str | Description) -> Iterator[
     except BaseException as error:
         if isinstance(found, Source):
             outcome: Any = "refused" if isinstance(error, RefusedError) else "crashed"
-            sender.send(Failed(outcome=outcome, message=located(error, found)))
+            message = located(error, found) + advice(error)
+            sender.send(Failed(outcome=outcome, message=message))
         raise
 
 
@@ -127,11 +129,24 @@ def located(error: BaseException, source: Source) -> str:
     if isinstance(error, SyntaxError) and error.filename in (source.path, None):
         line, text = error.lineno or None, error.msg
     elif isinstance(error, SystemExit):
-        kind, text = "it calls sys.exit", f"status {text}" if text else ""
+        kind, text = f"it calls sys.exit({text})", ""
     place = source.name if line is None else f"{source.name}:{line}"
     words = " ".join(text.split())
     told = words if isinstance(error, FfprofError) else f"{kind}: {words}" if words else kind
     return f"{place}: {told}"[:800]
+
+
+def _advice(error: BaseException) -> str:
+    """What to do about an error that keeps the file from being loaded."""
+    if isinstance(error, FfprofError):
+        return ""  # it says so itself
+    if isinstance(error, ModuleNotFoundError):
+        return "; install it where ffprof is installed, or correct the import"
+    return "; mend the file"
+
+
+def _no_advice(error: BaseException) -> str:
+    return ""
 
 
 def describe(source: Source) -> tuple[FileDescription, ...]:

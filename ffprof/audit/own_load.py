@@ -14,7 +14,13 @@ from types import ModuleType
 from typing import Any
 
 from ffprof.errors import RefusedError, UsageError
-from ffprof.registration import Registration, check_id, check_images, registrations
+from ffprof.registration import (
+    ID_LENGTH,
+    Registration,
+    check_id,
+    check_images,
+    registrations,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +46,9 @@ def load_file(source: Source) -> dict[str, Registration]:
     if source not in _loaded:
         before = len(registrations())
         module = _execute(source)
-        _loaded[source] = _by_id(source, module, list(registrations()[before:]))
+        # What it imports may be somebody's workload file too, and is not meant here.
+        noted = [one for one in registrations()[before:] if one.module == module.__name__]
+        _loaded[source] = _by_id(source, module, noted)
     return _loaded[source]
 
 
@@ -77,7 +85,15 @@ def _by_id(
     if plain is not None:
         images = check_images(getattr(plain, "images", None))
         stem = Path(source.path).stem
-        noted.append(Registration(target=plain, kind="step", id=_tidy(stem), images=images))
+        noted.append(
+            Registration(
+                target=plain,
+                module=module.__name__,
+                kind="step",
+                id=_tidy(stem),
+                images=images,
+            )
+        )
     if not noted:
         raise UsageError(
             "it has no workload",
@@ -167,4 +183,4 @@ def _default_id(target: Callable[..., Any], stem: str) -> str:
 
 
 def _tidy(stem: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "own"
+    return re.sub(r"[^\w.-]+", "-", stem).strip("-.")[:ID_LENGTH] or "own"

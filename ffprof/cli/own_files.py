@@ -130,7 +130,7 @@ def _described(
         if isinstance(message, tuple):
             return message
         if isinstance(message, Failed):
-            raise UsageError(message.message, "nothing was measured")
+            raise UsageError(message.message, "")
     if ending.kind == "timeout":
         raise UsageError(
             f"{source.name} is still being loaded after {limit_seconds:g} s",

@@ -74,11 +74,11 @@ def prepare(options: Options) -> Iterator[Request]:
     # The server keeps the environment that it is started in, so it starts in the trials'.
     with environment(child_environment(first)):
         server = start_context("forkserver")
+        found = _probe(server)
         chosen = Chosen(workloads=options.workloads, files=())
         if options.sources:
             chosen = choose_with_files(options.words, options.sources, server, options.time_limit)
             options = replace(options, workloads=chosen.workloads)
-        found = _probe(server)
         device = _device(options.device, found)
         recipe = resolve_threads(_recipe(options, device))
         check_threads(recipe)
