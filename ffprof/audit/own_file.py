@@ -119,21 +119,39 @@ def telling(sender: Connection, source: Source | str | Description) -> Iterator[
 
 
 def located(error: BaseException, source: Source) -> str:
-    """``mine.py:12: NameError: name 'x' is not defined``: the innermost line in the file."""
-    line = None
-    for frame, number in traceback.walk_tb(error.__traceback__):
-        if frame.f_code.co_filename == source.path:
-            line = number
+    """``mine.py:12: NameError: name 'x' is not defined``: the innermost line in the file.
+
+    If there is none, the innermost one in a file beside it.
+    """
+    named, line = source.name, None
+    for path, number in reversed(_frames(error)):
+        if path == source.path:
+            named, line = source.name, number
+            break
+        if line is None and _is_beside(path, source):
+            beside = Path(path).relative_to(Path(source.path).parent)
+            named, line = str(Path(source.name).parent / beside), number
     text = str(traceback.TracebackException(type(error), error, None))
     kind = type(error).__name__
     if isinstance(error, SyntaxError) and error.filename in (source.path, None):
-        line, text = error.lineno or None, error.msg
+        named, line, text = source.name, error.lineno or None, error.msg
     elif isinstance(error, SystemExit):
         kind, text = f"it calls sys.exit({text})", ""
-    place = source.name if line is None else f"{source.name}:{line}"
+    place = named if line is None else f"{named}:{line}"
     words = " ".join(text.split())
     told = words if isinstance(error, FfprofError) else f"{kind}: {words}" if words else kind
     return f"{place}: {told}"[:800]
+
+
+def _frames(error: BaseException) -> list[tuple[str, int]]:
+    """File and line of every frame, the outermost first."""
+    walked = traceback.walk_tb(error.__traceback__)
+    return [(frame.f_code.co_filename, number) for frame, number in walked]
+
+
+def _is_beside(path: str, source: Source) -> bool:
+    inside = Path(path).is_relative_to(Path(source.path).parent)
+    return inside and "site-packages" not in Path(path).parts
 
 
 def _advice(error: BaseException) -> str:

@@ -79,7 +79,7 @@ def differences(record: Record) -> Section:
 
 def _fact(value: Fact) -> str:
     if isinstance(value, bool) or not isinstance(value, int):
-        return "none" if value is None else str(value)
+        return "none" if value in (None, "") else str(value)
     return f"{value:,}"
 
 

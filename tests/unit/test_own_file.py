@@ -262,6 +262,15 @@ def test_an_error_is_told_with_the_innermost_line_of_the_file(write):
     assert located(StopIteration(), source) == f"{source.name}: StopIteration"
 
 
+def test_an_error_that_is_not_in_the_file_is_told_with_the_line_of_the_one_beside(write):
+    write("def make(device):\n    raise RuntimeError('no')\n", "beside_own.py")
+    (one,) = describe(write("from beside_own import make\nbuild = make\n"))
+    with pytest.raises(RuntimeError) as told:
+        one.load()(None)
+    folder = Path(one.source.name).parent
+    assert located(told.value, one.source) == f"{folder / 'beside_own.py'}:2: RuntimeError: no"
+
+
 CPU = torch.device("cpu")
 PEAKS = AllocatorPeaks(
     allocated_peak_bytes=9, reserved_peak_bytes=20, alloc_retries=0, oom_events=0
