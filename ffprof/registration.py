@@ -53,6 +53,8 @@ class Registration:
     reference: str = ""
     load_backbone: Callable[..., Any] | str | None = None
     rules: tuple[str, ...] = ("read",)
+    shares: Literal["whole", "part"] = "whole"
+    steps_in_backward: bool = False
     images: int | None = None
 
 
@@ -77,6 +79,8 @@ def register_workload(
     reference: str | None = None,
     load_backbone: Callable[..., Any] | str | None = None,
     rules: Sequence[str] = ("read",),
+    shares: str = "whole",
+    steps_in_backward: bool = False,
 ) -> Any:
     """Decorate an ``nn.Module`` class, or a function ``(recipe, backbone_state) -> nn.Module``.
 
@@ -99,6 +103,8 @@ def register_workload(
             module must show it again by its method ``backbone_state``. Without it the backbone
             is the module's own, and the ledger says that it is unmatched.
         rules: prediction rules that ``predict`` knows, the default first.
+        shares: ``part`` if its backbone has a part of the shared state only.
+        steps_in_backward: whether parameters are updated as soon as their gradients are ready.
 
     Raises:
         UsageError: a value cannot be meant.
@@ -110,8 +116,13 @@ def register_workload(
         )
     if isinstance(rules, str) or not all(isinstance(rule, str) for rule in rules) or not rules:
         raise UsageError(f"rules is {rules!r}", "give a tuple of names, such as ('read',)")
-    if not isinstance(accumulates, bool):
-        raise UsageError(f"accumulates is {accumulates!r}", "write True or False")
+    for name, value in (("accumulates", accumulates), ("steps_in_backward", steps_in_backward)):
+        if not isinstance(value, bool):
+            raise UsageError(f"{name} is {value!r}", "write True or False")
+    if accumulates and steps_in_backward:
+        raise UsageError("steps_in_backward and accumulates do not go together", "leave out one")
+    if shares not in ("whole", "part"):
+        raise UsageError(f"shares is {shares!r}", "write 'whole' or 'part'")
     values: dict[str, Any] = {
         "module": _caller(),
         "kind": "workload",
@@ -124,6 +135,8 @@ def register_workload(
         "reference": _id("reference", reference),
         "load_backbone": load_backbone,
         "rules": tuple(rules),
+        "shares": shares,
+        "steps_in_backward": steps_in_backward,
     }
     return _decorator("register_workload", target, values)
 

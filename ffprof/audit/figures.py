@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
 from ffprof.audit.passes import Untimed
 from ffprof.audit.timeline import Course
+from ffprof.audit.update import Update
 from ffprof.record import Loss, Memory
 from ffprof.workload import Trainable
 
 LAST_LOSSES = 5  # the last loss is the mean over so many steps
 
 
-def _state(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
-    for state in optimizer.state.values():
-        yield from (value for value in state.values() if isinstance(value, Tensor))
-
-
-def breakdown(module: Trainable, optimizer: torch.optim.Optimizer) -> dict[str, int]:
+def breakdown(module: Trainable, update: Update) -> dict[str, int]:
     """What a module and its optimizer hold between steps, in bytes by kind."""
     return {
         "parameters_bytes": sum(p.nbytes for p in module.parameters()),
         "buffers_bytes": sum(b.nbytes for b in module.buffers()),
-        "optimizer_state_bytes": sum(t.nbytes for t in _state(optimizer)),
+        "optimizer_state_bytes": sum(t.nbytes for t in update.state_tensors()),
     }
 
 
@@ -37,11 +31,11 @@ def memory_figures(course: Course, untimed: Untimed, held: dict[str, int]) -> Me
         for name in ("allocated", "reserved", "cold_allocated", "cold_reserved"):
             unread[f"{name}_peak_bytes"] = steady.reason
     if untimed.live_peak_bytes is None:
-        unread["live_tensor_peak_bytes"] = untimed.reason
+        unread["live_tensor_peak_bytes"] = untimed.live_reason
     saved = {"saved_for_backward_peak_bytes": untimed.saved_peak_bytes or 0}
     if untimed.saved_peak_bytes is None:
         saved = {}
-        unread["saved_for_backward_peak_bytes"] = untimed.reason
+        unread["saved_for_backward_peak_bytes"] = untimed.saved_reason
     if course.host_peak is None:
         unread["host_peak_bytes"] = "the system gives no high-water mark"
     return Memory(

@@ -202,6 +202,8 @@ def describe(source: Source) -> tuple[FileDescription, ...]:
                 accumulates=noted.accumulates,
                 reference=noted.reference or noted.id,
                 rules=noted.rules,
+                shares=noted.shares,
+                steps_in_backward=noted.steps_in_backward,
             )
     for one in made.values():
         if isinstance(made.get(one.reference), StepDescription):

@@ -86,13 +86,19 @@ class Course:
             warmup_step_seconds=self.warm,
         )
 
-    def conditions(self, load_before: float) -> Conditions:
-        """How the trial was run; ``load_before`` is the load average when it began."""
+    def conditions(self, load_before: float, skipped: int | None = None) -> Conditions:
+        """How the trial was run.
+
+        Args:
+            load_before: the load average when it began.
+            skipped: optimizer steps that loss scaling left out.
+        """
         return Conditions(
             threads=torch.get_num_threads(),
             load_average_start=load_before,
             load_average_end=os.getloadavg()[0],
             host_peak_reset=self.host_reset,
+            skipped_optimizer_steps=skipped,
         )
 
 

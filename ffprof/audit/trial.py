@@ -33,10 +33,9 @@ from ffprof.audit.data import Batches, cut, make_batches
 from ffprof.audit.facts import gather_facts
 from ffprof.audit.figures import breakdown, loss_figures, memory_figures
 from ffprof.audit.honesty import check_every_image_counts, check_step
-from ffprof.audit.matching import build_matched
 from ffprof.audit.messages import Report
 from ffprof.audit.passes import present_tensors, tensor_passes, tensors_beside
-from ffprof.audit.step import Part, TrainingStep, make_optimizer, set_norm_momentum
+from ffprof.audit.step import Part, TrainingStep, build_step
 from ffprof.audit.timeline import Instruments, instruments_for, run_timeline
 from ffprof.errors import RefusedError
 from ffprof.hardware.flags import apply_flags, flag_changes, read_flags
@@ -62,15 +61,12 @@ def measure(
     load_before = os.getloadavg()[0]
     batches = make_batches(recipe, device.type)
     known = present_tensors(device.type)
-    module, matched = build_matched(description, recipe)
-    module.to(device=device, memory_format=_format(recipe))
-    module.train()
+    built = build_step(description, recipe, device)
+    module, step, update = built.module, built.step, built.update
     micro = description.micro_batch(recipe)
-    set_norm_momentum(module, recipe.batch // micro)
-    optimizer = make_optimizer(module, recipe.optimizer)
-    step = TrainingStep(module, optimizer, recipe, device)
     feed = _Feed(step, batches, micro)
     course = run_timeline(feed, recipe, device, tools)
+    skipped = update.skipped_steps()
 
     held = tensors_beside(device.type, [*known, *batches.held()])
     parts = feed.next()  # on the host, so outside of what is counted
@@ -83,11 +79,11 @@ def measure(
             f"it changes process-wide switches ({changes})", "leave them to the recipe"
         )
     return Report(
-        memory=memory_figures(course, untimed, breakdown(module, optimizer)),
+        memory=memory_figures(course, untimed, breakdown(module, update)),
         throughput=course.throughput(recipe.batch),
         loss=loss_figures(course.losses),
-        conditions=course.conditions(load_before),
-        facts=gather_facts(description, recipe, module, batches, matched, observed, flags),
+        conditions=course.conditions(load_before, skipped),
+        facts=gather_facts(description, recipe, module, batches, built.matched, observed, flags),
     )
 
 
@@ -109,9 +105,3 @@ class _Feed:
         self._number += 1
         self.wait_seconds = (self.wait_seconds or 0.0) + time.perf_counter() - started
         return parts
-
-
-def _format(recipe: Recipe) -> torch.memory_format:
-    if recipe.memory_format == "channels_last":
-        return torch.channels_last
-    return torch.preserve_format

@@ -131,6 +131,9 @@ def test_decorators_return_what_they_decorate():
         {"family": "two\nlines"},
         {"summary": "x" * 81},
         {"accumulates": "yes"},
+        {"shares": "half"},
+        {"steps_in_backward": 1},
+        {"steps_in_backward": True, "accumulates": True},
         {"rules": "read"},
         {"rules": ()},
         {"load_backbone": "not an address"},
@@ -372,7 +375,7 @@ def test_the_shared_backbone_is_handed_over_by_function_or_by_name(write):
     found = [build_matched(one, small)[1] for one in describe(write(code))]
     wanted = build_matched(find_workload("bp"), small)[1]
     assert [m.digest for m in found] == [wanted.digest] * 2
-    assert all(m.shared for m in found)
+    assert all(m.backbone == "shared" for m in found)
 
 
 OWN = {"matched": "nothing: the step is the user's own", "optimizer": "own"}
