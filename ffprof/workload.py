@@ -1,35 +1,24 @@
-"""What a workload is: the protocol, its torch-free description, and the registry.
+"""What a workload is: its torch-free description, and the registry.
 
 A workload is one method under one schedule: one row of the table. It is *described* by a
 torch-free object, found through the entry-point group ``ffprof.workloads``, so that listing
-and checking workloads never imports torch; it is *built* only inside a trial.
-
-How a step is fed (matching by construction). The harness owns the batch: it draws the
-effective batch of B images from the recipe's seed, cuts it into the schedule's micro-batches,
-moves one at a time to the device and hands each over with its weight n_i / B::
-
-    module = build(recipe, backbone_state)
-    for images, labels in micro_batches:                 # the harness's loop
-        module.accumulate(images, labels, weight, backward)
-    optimizer.step(); optimizer.zero_grad()              # the harness's too
-
-``backward(loss)`` multiplies the loss by the weight, leaves autocast and runs the backward
-pass. A workload calls it once, or once a block. It makes no optimizer, takes no step, chooses
-no batch and no precision.
+and checking workloads never imports torch; it is *built* only inside a trial, and then does what
+``ffprof.protocol`` asks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ffprof.errors import UsageError
+from ffprof.protocol import BackboneState, Backward, Carried, Trainable
 from ffprof.recipe import Claim, Recipe, Reference
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
 __all__ = [
     "Backward",
@@ -51,58 +40,6 @@ WORKLOAD_GROUP = "ffprof.workloads"
 PRESET_GROUP = "ffprof.presets"
 
 _Found = TypeVar("_Found")
-BackboneState = Mapping[str, "Tensor"]
-
-
-Carried = tuple["Tensor", "Tensor"]  # a tensor of the graph, and the gradient that reaches it
-
-
-class Backward(Protocol):
-    """The function handed to ``accumulate``: one backward pass under the harness's conditions."""
-
-    def __call__(self, loss: Tensor, carried: Sequence[Carried] = (), /) -> None:
-        """Run backward from a scalar mean loss over the micro-batch.
-
-        Args:
-            loss: weighted, and scaled under fp16, before the pass.
-            carried: further starting points, for schedules that carry gradients over by hand:
-                tensors of the same graph, each with a gradient that an earlier call of this
-                function has left in some ``.grad``, so that weight and scale are in it already.
-        """
-
-
-class Trainable(Protocol):
-    """The module that a workload builds: an ``nn.Module`` with the methods below."""
-
-    def accumulate(
-        self, images: Tensor, labels: Tensor, weight: float, backward: Backward
-    ) -> Tensor:
-        """Add the gradients of one micro-batch; return its mean loss, detached, a scalar.
-
-        Args:
-            images: (n, channels, size, size), on the device.
-            labels: (n,), int64, on the device.
-            weight: n / B. ``backward`` applies it already; it is handed over for workloads
-                that write gradients themselves.
-            backward: see ``Backward``; may be called repeatedly.
-        """
-
-    def predict(self, images: Tensor, rule: str) -> Tensor:
-        """Logits (n, classes) under one of the description's prediction rules."""
-
-    def backbone_state(self) -> BackboneState:
-        """The parameters that must equal the state handed to ``build``, under its names."""
-
-    def no_weight_decay(self) -> Set[str]:
-        """Names of parameters that the optimizer must not decay."""
-
-    # What the harness uses of nn.Module.
-    def parameters(self) -> Iterator[nn.Parameter]: ...  # noqa: D102
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...  # noqa: D102
-    def buffers(self) -> Iterator[Tensor]: ...  # noqa: D102
-    def modules(self) -> Iterator[nn.Module]: ...  # noqa: D102
-    def train(self, mode: bool = True) -> Any: ...  # noqa: D102
-    def to(self, *args: Any, **kwargs: Any) -> Any: ...  # noqa: D102
 
 
 Builder = Callable[[Recipe, BackboneState | None], Trainable]

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ffprof.errors import RefusedError
+from ffprof.protocol import BackboneState, Backward, Trainable
 from ffprof.recipe import Recipe
-from ffprof.workload import BackboneState, Backward, Builder, Trainable
+from ffprof.workload import Builder
 
 
 def adapted_builder(target: Callable[..., object], *, shared: bool) -> Builder:
@@ -70,7 +71,7 @@ class Adapted:
     def accumulate(
         self, images: Tensor, labels: Tensor, weight: float, backward: Backward
     ) -> Tensor:
-        """See ``ffprof.workload.Trainable``; the loss comes back as a detached scalar."""
+        """See ``ffprof.protocol.Trainable``; the loss comes back as a detached scalar."""
         loss = self._module.accumulate(images, labels, weight, backward)
         if isinstance(loss, Tensor):
             if loss.numel() != 1:

@@ -16,7 +16,8 @@ from typing import Any
 from ffprof import __version__
 from ffprof.audit.child import probe_child
 from ffprof.audit.own_load import Source
-from ffprof.audit.process import run_child, start_context
+from ffprof.audit.probing import ask_child
+from ffprof.audit.process import start_context
 from ffprof.audit.runner import Request
 from ffprof.audit.store import prepare_folder
 from ffprof.cli.choose import change_recipe, check_recipe, choose_preset
@@ -36,7 +37,6 @@ from ffprof.record import Budget, Device, Evidence, Plan, Record
 from ffprof.workload import Description
 
 DEFAULT_GPU_MEM = "8GB"
-PROBE_LIMIT_SECONDS = 180.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,12 +125,9 @@ def _recipe(options: Options, device: Device) -> Recipe:
 
 
 def _probe(context: BaseContext) -> Probe:
-    ending = run_child(context, probe_child, (), PROBE_LIMIT_SECONDS)
-    found = next((m for m in ending.messages if isinstance(m, Probe)), None)
+    found, reason = ask_child(context, probe_child, Probe)
     if found is None:
-        raise DeviceError(
-            f"torch cannot be started ({ending.reason or 'no answer'})", "reinstall ffprof"
-        )
+        raise DeviceError(f"torch cannot be started ({reason})", "ffprof doctor says what to do")
     return found
 
 

@@ -40,3 +40,9 @@ def trained(name, made, steps=3, device="cpu", dtype=None):
 def same(one, other):
     """Equal names and equal bits."""
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def plain_backward(loss, carried=()):
+    """What the harness hands to ``accumulate``, without weight, scale or autocast."""
+    tensors, gradients = zip(*carried, strict=True) if carried else ((), ())
+    torch.autograd.backward((loss, *tensors), (None, *gradients))

@@ -156,6 +156,24 @@ def test_saved_tensors_count_what_autograd_holds():
     assert torch.equal(w.grad, torch.ones(FLOATS))
 
 
+def test_saved_tensors_say_when_a_workload_keeps_them_in_its_own_way():
+    from torch.autograd.graph import save_on_cpu, saved_tensors_hooks
+    from torch.utils.checkpoint import checkpoint
+
+    enter = saved_tensors_hooks.__enter__
+    x = torch.randn(FLOATS, requires_grad=True)
+    with SavedTensors() as saved:
+        x.exp().sum().backward()
+    assert not saved.hidden
+    with SavedTensors() as saved:
+        checkpoint(lambda v: v.exp().sin(), x, use_reentrant=False).sum().backward()
+    assert saved.hidden
+    with SavedTensors() as saved, save_on_cpu():
+        x.exp().sum().backward()
+    assert saved.hidden
+    assert saved_tensors_hooks.__enter__ is enter
+
+
 def test_saved_tensors_count_a_shared_storage_once():
     x = torch.ones(FLOATS, requires_grad=True)
     with SavedTensors() as saved:

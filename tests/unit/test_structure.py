@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted((ROOT / "ffprof").rglob("*.py"))
 
 # package -> what it may import from ffprof; the base modules may be imported by all.
-BASE = {"errors", "units", "recipe", "record", "registration", "trial_record", "workload"}
+BASE = {"errors", "units", "recipe", "record", "trial_record", "protocol", "registration"}
+BASE |= {"workload"}
 ALLOWED = {
     "cli": {"audit", "compare", "report", "hardware"},
     "audit": {"instruments", "hardware"},
@@ -90,6 +91,7 @@ def test_nothing_fits_all_exceptions():
         "import ffprof.cli.main",
         "import ffprof.report.terminal, ffprof.report.markdown, ffprof.compare.verdicts",
         "import ffprof.cli.prepare, ffprof.audit.runner",
+        "import ffprof.cli.doctor, ffprof.cli.findings, ffprof.hardware.doctor.diagnose",
         "from ffprof.cli.choose import all_workloads; assert len(all_workloads()[0]) >= 6",
         "from ffprof.workload import *; [find_preset(n) for n in preset_names()]",
     ],

@@ -9,7 +9,7 @@ from ffprof.errors import RefusedError
 from ffprof.instruments.allocator import AllocatorPeaks, FakeAllocator
 from ffprof.instruments.clock import FakeClock
 from ffprof.instruments.host_memory import FakeHostMemory
-from ffprof.workload import find_workload
+from ffprof.workload import find_workload, workload_names
 
 CPU = torch.device("cpu")
 COLD = AllocatorPeaks(allocated_peak_bytes=9, reserved_peak_bytes=20, alloc_retries=0, oom_events=0)
@@ -73,7 +73,7 @@ def test_warm_means_two_steps_alike_after_the_least_number(taken, least, warm):
 
 
 def test_memory_repeats_to_the_byte():
-    for name in ("bp", "dtg-ff", "dtg-ff-streamed-accum"):
+    for name in ("bp", "dtg-ff", "dtg-ff-streamed-accum", "bp-ckpt", "bp-offload", "bp-fused-step"):
         peaks = {run(find_workload(name)).memory.live_tensor_peak_bytes for _ in range(2)}
         assert len(peaks) == 1, name
 
@@ -160,10 +160,19 @@ def test_losses_are_of_the_same_steps_however_long_the_trial():
     assert short.loss.steps == 3 + 1 + 3
 
 
-@pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"memory_format": "channels_last"}])
-@pytest.mark.parametrize("name", ["bp-accum", "dtg-ff", "dtg-ff-streamed"])
+@pytest.mark.parametrize(
+    "changes",
+    [{"precision": "bf16"}, {"precision": "fp16"}, {"memory_format": "channels_last"}],
+)
+@pytest.mark.parametrize("name", workload_names())
 def test_every_recipe_runs(name, changes):
-    report = run(find_workload(name), steps=2, **changes)
+    workload = find_workload(name)
+    if workload.objection(recipe(**changes)):
+        assert name == "bp-fused-step"
+        assert changes == {"precision": "fp16"}
+        return
+    report = run(workload, steps=2, **changes)
+    assert (report.conditions.skipped_optimizer_steps is None) is ("fp16" not in changes.values())
     assert report.loss.finite
     (key,) = changes
     assert report.facts[key] == changes[key]

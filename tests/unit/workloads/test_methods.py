@@ -3,16 +3,33 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from proving import plain_backward
 from records import recipe
 
 from ffprof.audit.data import load_digits
 from ffprof.audit.matching import build_matched
-from ffprof.workload import find_workload
+from ffprof.instruments.live_tensors import LiveTensors
+from ffprof.workload import find_workload, workload_names
 from workloads.architecture import block_shapes, check_backbone, check_local, patch_counts
-from workloads.backbones import Backbone, Block, initial_state
-from workloads.goodness import EPSILON, T_MAX, T_MIN, LocalHead, goodness, patch_energies
+from workloads.backbones import Backbone, initial_state
+from workloads.goodness import (
+    EPSILON,
+    T_MAX,
+    T_MIN,
+    LocalHead,
+    patch_energies,
+    rectified_energies,
+    standardised,
+)
+from workloads.hinton import class_waves
+from workloads.units import Block
+
+
+def goodness(a, patches):
+    return standardised(patch_energies(a, patches))
 
 
 def channels(**changes):
@@ -44,6 +61,7 @@ def test_patches_follow_their_formula():
         ({"backbone": "flat-٣-8"}, "unknown backbone"),
         ({"backbone": "vgg11"}, "multiple of 32"),
         ({"image_size": 20}, "multiple of 16"),
+        ({"backbone": "resnet18", "image_size": 4}, "at least 8 pixels"),
     ],
 )
 def test_what_cannot_be_built_is_said(changes, said):
@@ -77,6 +95,39 @@ def test_energies_are_root_mean_squares_of_patches_and_so_are_their_gradients(n,
 def test_energy_gradients_pass_gradcheck():
     a = torch.rand(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: patch_energies(x, 2), (a,))
+
+
+@pytest.mark.parametrize("shape", [(4, 8, 8, 8), (16, 64, 32, 32)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_rectified_energies_are_those_of_the_relu_and_leave_it_behind(shape, layout):
+    """The large shape is made in pieces."""
+    b = torch.randn(shape).contiguous(memory_format=layout)
+    plain, fused = (b.clone().requires_grad_() for _ in range(2))
+    a, handed = plain * 1.0, fused * 1.0
+    a = a.relu()
+    wanted, got = patch_energies(a, 2), rectified_energies(handed, 2)
+    assert torch.equal(got, wanted)
+    assert torch.equal(handed.detach(), a.detach())
+    weight = torch.randn_like(got)
+    (wanted * weight).sum().backward()
+    (got * weight).sum().backward()
+    assert torch.equal(fused.grad, plain.grad)
+    exact = (a.detach().double().view(*shape[:2], 2, shape[2] // 2, 2, -1) ** 2).mean((3, 5))
+    assert torch.allclose(got.double(), (exact + EPSILON).sqrt(), rtol=1e-5)
+
+
+def test_rectifying_what_autograd_kept_is_an_error_and_not_a_wrong_number():
+    x = torch.randn(2, 3, 4, 4, requires_grad=True)
+    b = x.exp()  # keeps its result for backward
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        rectified_energies(b, 2).sum().backward()
+
+
+def test_energies_need_no_full_size_temporary():
+    b = torch.randn(64, 64, 32, 32)
+    with LiveTensors("cpu", [b]) as live:
+        rectified_energies(b, 2)
+    assert live.peak_bytes < 1.3 * b.nbytes
 
 
 def test_energies_of_low_precision_are_float32():
@@ -124,6 +175,63 @@ def test_initial_weights_are_kaiming_and_the_same_in_every_norm():
     assert len(list(Backbone(recipe(), batch))) == 6
 
 
+@pytest.mark.parametrize("name", ["resnet18", "resnet34"])
+@pytest.mark.parametrize("size", [16, 32, 64])
+def test_residual_backbones_are_torchvisions(name, size):
+    """The plain workload computes what torchvision's network does from the same weights."""
+    made = recipe(backbone=name, width=1.0, image_size=size)
+    module, _ = build_matched(find_workload("bp-plain"), made)
+    theirs = getattr(torchvision.models, name)(num_classes=10)
+    ours = list(module.backbone.state_dict().items()) + list(module.head.state_dict().items())
+    names = [n for n in theirs.state_dict() if not n.startswith("fc")] + ["fc.weight", "fc.bias"]
+    assert len(ours) == len(names)
+    theirs.load_state_dict({n: value for n, (_, value) in zip(names, ours, strict=True)})
+    images = torch.randn(4, 3, size, size)
+    assert torch.allclose(module(images), theirs(images), rtol=1e-4, atol=1e-5)
+    stages = [2, 2, 2, 2] if name == "resnet18" else [3, 4, 6, 3]
+    assert len(module.backbone) == 1 + sum(stages)
+    x = images
+    for unit, shape in zip(module.backbone, module.backbone.shapes, strict=True):
+        a = unit.activate(x)
+        assert a.shape[1:] == (shape.channels, shape.size, shape.size)
+        x = unit.shrink(a)
+
+
+def test_waves_tell_every_class_apart():
+    for classes in (2, 10, 100, 1000):
+        waves = class_waves(classes)
+        assert waves.shape == (classes, 3)
+        assert len({tuple(w) for w in waves.tolist()}) == classes
+    made = recipe(width=0.125)
+    module, _ = build_matched(find_workload("hinton-ff"), made)
+    flat = module.labelled(torch.zeros(10, 3, 16, 16), torch.arange(10)).flatten(1)
+    assert torch.allclose(flat.square().mean(1), torch.full((10,), 0.5), atol=1e-4)
+    overlap = flat @ flat.T / flat.square().sum(1)
+    assert torch.allclose(overlap, torch.eye(10), atol=1e-4)
+
+
+def test_hinton_negatives_carry_another_label():
+    made = recipe(width=0.125)
+    module, _ = build_matched(find_workload("hinton-ff"), made)
+    seen = []
+    labelled = module.labelled
+    module.labelled = lambda images, labels: seen.append(labels) or labelled(images, labels)
+    labels = torch.arange(8) % 10
+    module.accumulate(torch.randn(8, 3, 16, 16), labels, 1.0, lambda loss: loss.backward())
+    assert torch.equal(seen[0][:8], labels)
+    assert (seen[0][8:] != labels).all()
+    assert module.predict(torch.randn(4, 3, 16, 16), "read").shape == (4, 10)
+
+
+@pytest.mark.parametrize("name", ["asge", "hinton-ff"])
+def test_methods_without_n1_have_no_norms(name):
+    module, _ = build_matched(find_workload(name), recipe(width=0.125))
+    assert not [m for m in module.backbone.modules() if "Norm" in type(m).__name__]
+    if name == "asge":
+        assert not module.no_weight_decay()
+        assert all(head.temperature() == 1.0 for head in module.heads)
+
+
 def test_prediction_rules():
     made = recipe(width=0.125)
     module, _ = build_matched(find_workload("dtg-ff"), made)
@@ -148,10 +256,10 @@ def test_the_temperatures_are_trained_and_not_decayed():
 
 
 def test_every_parameter_gets_a_gradient():
-    for name in ("bp", "dtg-ff", "dtg-ff-streamed"):
+    for name in workload_names():
         module, _ = build_matched(find_workload(name), recipe(width=0.125))
         images, labels = torch.randn(8, 3, 16, 16), torch.arange(8)
-        module.accumulate(images, labels, 1.0, lambda loss: loss.backward())
+        module.accumulate(images, labels, 1.0, plain_backward)
         assert all(p.grad is not None for p in module.parameters()), name
 
 

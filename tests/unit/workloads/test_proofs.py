@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 import torch
-from proving import EXACT, same, trained
+from proving import EXACT, plain_backward, same, trained
 from records import recipe
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -180,11 +180,6 @@ def test_every_workload_starts_from_identical_backbone_weights():
             assert own.keys() == wanted.keys()
         assert all(torch.equal(value, wanted[k]) for k, value in own.items())
     assert state_digest(initial_state(recipe(width=0.125, seed=1))) != state_digest(wanted)
-
-
-def plain_backward(loss, carried=()):
-    tensors, gradients = zip(*carried, strict=True) if carried else ((), ())
-    torch.autograd.backward((loss, *tensors), (None, *gradients))
 
 
 def local_setup(norm):

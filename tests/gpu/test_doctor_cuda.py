@@ -1,0 +1,22 @@
+"""``ffprof doctor`` on a machine with a GPU; skipped elsewhere."""
+
+import json
+
+import pytest
+import torch
+from command import ffprof
+
+pytestmark = pytest.mark.gpu
+
+
+def test_the_gpu_is_found_by_cuda_and_by_nvml_and_our_own_child_is_not_on_it():
+    done = ffprof("doctor", "--device", "cuda", "--format", "json")
+    found = {f["topic"]: f for f in json.loads(done.stdout)["findings"]}
+    assert found["cuda"]["state"] == "ok", found["cuda"]
+    assert torch.cuda.get_device_properties(0).name in found["cuda"]["seen"]
+    assert found["driver"]["state"] in ("ok", "warn")
+    assert found["nvml"]["state"] == "ok"
+    assert "gpu-match" in found
+    assert "gpu-memory" in found
+    assert "ffprof" not in found.get("gpu-processes", {"seen": ""})["seen"]
+    assert done.returncode == (3 if any(f["state"] == "bad" for f in found.values()) else 0)
