@@ -6,6 +6,10 @@ The recorded audit is the interface between measuring and reporting::
 
     record = ffprof.load("audit.json")     # no torch, no GPU
     frame = ffprof.trials_frame(record)    # a pandas table, one row a trial
+
+Two decorators put a method of one's own into the table (``ffprof run --workload-file mine.py``)::
+
+    from ffprof import register_step, register_workload
 """
 
 from __future__ import annotations
@@ -15,10 +19,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ffprof.audit.store import load
     from ffprof.record import Record
+    from ffprof.registration import register_step, register_workload
     from ffprof.report.frame import trials_frame
 
 __version__ = "0.1.0"
-__all__ = ["Record", "__version__", "load", "trials_frame"]
+__all__ = [
+    "Record",
+    "__version__",
+    "load",
+    "register_step",
+    "register_workload",
+    "trials_frame",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -34,4 +46,8 @@ def __getattr__(name: str) -> Any:
         from ffprof.report.frame import trials_frame
 
         return trials_frame
+    if name in ("register_step", "register_workload"):
+        from ffprof import registration
+
+        return getattr(registration, name)
     raise AttributeError(f"module 'ffprof' has no attribute {name!r}")

@@ -7,6 +7,7 @@ is exported to docs/record.schema.json.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
@@ -47,6 +48,8 @@ __all__ = [
     "Throughput",
     "Trial",
     "Verdict",
+    "WorkloadFile",
+    "is_unmatched",
 ]
 
 SCHEMA_VERSION = 1  # of Record; a change that older readers cannot read raises it
@@ -82,6 +85,11 @@ class Machine(Part):
 Fact = str | int | float | bool | None
 
 
+def is_unmatched(facts: Mapping[str, Fact]) -> bool:
+    """Whether nothing of a row is matched: it was a step of the user's own, said by ``matched``."""
+    return "matched" in facts
+
+
 class GradientProof(Part):
     """How far a workload's gradients are from its method's full-batch ones.
 
@@ -109,6 +117,17 @@ class LedgerRow(Part):
     gradient: GradientProof | None = None
 
 
+class WorkloadFile(Part):
+    """A file of the user's own: its path as it was given, and the digest of what it held.
+
+    The digest covers this file alone, not what it imports.
+    """
+
+    path: Text
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    workloads: tuple[Name, ...]
+
+
 class Plan(Part):
     """Which trials make the audit complete."""
 
@@ -117,6 +136,7 @@ class Plan(Part):
     rounds: Annotated[int, Field(ge=1, le=10_000)]
     trial_limit_seconds: float
     run_limit_seconds: float | None = None
+    files: Annotated[tuple[WorkloadFile, ...], Field(max_length=1000)] = ()
 
 
 Finding = Literal[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ffprof.record import Fact
+from ffprof.record import Fact, is_unmatched
 
 # What the recipe fixes: a row that differs from the others here is refused.
 FIXED = (
@@ -25,7 +25,12 @@ FIXED = (
 
 
 def mismatch(facts: Mapping[str, Fact], others: Mapping[str, Fact]) -> str | None:
-    """The first fact fixed by the recipe in which a row differs from an accepted one."""
+    """The first fact fixed by the recipe in which a row differs from an accepted one.
+
+    A row of which nothing is matched has nothing that could differ; its facts say so.
+    """
+    if is_unmatched(facts) or is_unmatched(others):
+        return None
     for name in FIXED:
         if facts.get(name) != others.get(name):
             return f"{name} is {facts.get(name)!r}, other rows have {others.get(name)!r}"

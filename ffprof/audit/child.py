@@ -11,8 +11,10 @@ from __future__ import annotations
 from multiprocessing.connection import Connection
 
 from ffprof.audit.messages import Failed, Finished, Ready
+from ffprof.audit.own_file import FileDescription, StepDescription, telling
 from ffprof.errors import RefusedError
 from ffprof.recipe import Recipe
+from ffprof.workload import Description, find_workload
 
 # What running out of memory looks like when it is not an OutOfMemoryError.
 _OOM_SIGNS = (
@@ -33,20 +35,47 @@ def probe_child(sender: Connection) -> None:
     sender.send(probe())
 
 
-def proof_child(sender: Connection, workload: str, reference: str, recipe: Recipe) -> None:
+def proof_child(
+    sender: Connection,
+    workload: str | FileDescription,
+    reference: str | FileDescription,
+    recipe: Recipe,
+) -> None:
     """Compare a workload's gradients with its reference's and send the ``GradientProof``."""
     from ffprof.audit.proof import prove
     from ffprof.hardware.flags import apply_flags
-    from ffprof.workload import find_workload
 
     apply_flags(recipe)
-    sender.send(prove(find_workload(workload), find_workload(reference), recipe))
+    with telling(sender, workload):
+        sender.send(prove(_find(workload), _find(reference), recipe))
 
 
 def trial_child(
-    sender: Connection, workload: str, recipe: Recipe, device: str, budget_bytes: int | None
+    sender: Connection,
+    workload: str | FileDescription,
+    recipe: Recipe,
+    device: str,
+    budget_bytes: int | None,
 ) -> None:
-    """Measure one workload and send ``Ready``, then ``Finished`` or ``Failed``."""
+    """Measure one workload and send ``Ready``, then ``Finished`` or ``Failed``.
+
+    ``workload`` is the id under which it is registered, or what is known of one in a file.
+    """
+    with telling(sender, workload):
+        _try(sender, _find(workload), recipe, device, budget_bytes)
+
+
+def _find(workload: str | FileDescription) -> Description:
+    return find_workload(workload) if isinstance(workload, str) else workload
+
+
+def _try(
+    sender: Connection,
+    workload: Description,
+    recipe: Recipe,
+    device: str,
+    budget_bytes: int | None,
+) -> None:
     import torch
 
     try:
@@ -62,12 +91,15 @@ def trial_child(
 
 
 def _measure(
-    sender: Connection, workload: str, recipe: Recipe, device: str, budget_bytes: int | None
+    sender: Connection,
+    workload: Description,
+    recipe: Recipe,
+    device: str,
+    budget_bytes: int | None,
 ) -> None:
     import torch
 
     from ffprof.audit.trial import measure
-    from ffprof.workload import find_workload
 
     debit, uuid = None, None
     if device == "cuda":
@@ -76,7 +108,12 @@ def _measure(
         uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
         debit = apply_cap(budget_bytes).debit_bytes if budget_bytes else None
     sender.send(Ready(gpu_uuid=uuid))
-    report = measure(find_workload(workload), recipe, torch.device(device))
+    if isinstance(workload, StepDescription):
+        from ffprof.audit.plain import measure_step
+
+        report = measure_step(workload, recipe, torch.device(device))
+    else:
+        report = measure(workload, recipe, torch.device(device))
     sender.send(Finished(report=report, debit_bytes=debit))
 
 

@@ -7,24 +7,26 @@ import math
 from torch import Tensor
 
 from ffprof.audit.passes import Untimed
+from ffprof.audit.timeline import Course
 from ffprof.audit.update import Update
-from ffprof.instruments.allocator import AllocatorPeaks
 from ffprof.record import Loss, Memory
 from ffprof.workload import Trainable
 
 LAST_LOSSES = 5  # the last loss is the mean over so many steps
 
 
-def memory_figures(
-    cold: AllocatorPeaks,
-    steady: AllocatorPeaks,
-    host_peak: int | None,
-    untimed: Untimed,
-    module: Trainable,
-    update: Update,
-) -> Memory:
+def breakdown(module: Trainable, update: Update) -> dict[str, int]:
+    """What a module and its optimizer hold between steps, in bytes by kind."""
+    return {
+        "parameters_bytes": sum(p.nbytes for p in module.parameters()),
+        "buffers_bytes": sum(b.nbytes for b in module.buffers()),
+        "optimizer_state_bytes": sum(t.nbytes for t in update.state_tensors()),
+    }
+
+
+def memory_figures(course: Course, untimed: Untimed, held: dict[str, int]) -> Memory:
     """The memory part of a trial; what the allocator does not give is unread, with the reason."""
-    unread = {}
+    cold, steady, unread = course.cold, course.steady, {}
     if steady.reason:
         for name in ("allocated", "reserved", "cold_allocated", "cold_reserved"):
             unread[f"{name}_peak_bytes"] = steady.reason
@@ -34,24 +36,19 @@ def memory_figures(
     if untimed.saved_peak_bytes is None:
         saved = {}
         unread["saved_for_backward_peak_bytes"] = untimed.saved_reason
-    if host_peak is None:
+    if course.host_peak is None:
         unread["host_peak_bytes"] = "the system gives no high-water mark"
     return Memory(
         allocated_peak_bytes=steady.allocated_peak_bytes,
         reserved_peak_bytes=steady.reserved_peak_bytes,
         cold_allocated_peak_bytes=cold.allocated_peak_bytes,
         cold_reserved_peak_bytes=cold.reserved_peak_bytes,
-        host_peak_bytes=host_peak,
+        host_peak_bytes=course.host_peak,
         live_tensor_peak_bytes=untimed.live_peak_bytes,
         alloc_retries=steady.alloc_retries,
         oom_events=steady.oom_events,
         capped=None if steady.alloc_retries is None else steady.alloc_retries > 0,
-        breakdown={
-            "parameters_bytes": sum(p.nbytes for p in module.parameters()),
-            "buffers_bytes": sum(b.nbytes for b in module.buffers()),
-            "optimizer_state_bytes": sum(t.nbytes for t in update.state_tensors()),
-            **saved,
-        },
+        breakdown={**held, **saved},
         unread=unread,
     )
 

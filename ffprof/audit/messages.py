@@ -9,11 +9,11 @@ from ffprof.record import Conditions, Fact, Loss, Memory, Outcome, Throughput
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a trial that ran to its end has to say."""
+    """What a trial that ran to its end has to say; ``loss`` is None if none was reported."""
 
     memory: Memory
     throughput: Throughput
-    loss: Loss
+    loss: Loss | None
     conditions: Conditions
     facts: dict[str, Fact]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ffprof.audit.step import Part, TrainingStep
+from ffprof.audit.step import Part
 from ffprof.instruments.live_tensors import LiveTensors
 from ffprof.instruments.saved_tensors import SavedTensors
 
@@ -43,7 +43,7 @@ def tensors_beside(device_type: str, known: Sequence[Tensor]) -> list[Tensor]:
 
 
 def tensor_passes(
-    step: TrainingStep,
+    step: Callable[[Sequence[Part]], object],
     parts: Sequence[Part],
     device_type: str,
     held: list[Tensor],

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Protocol
 
 from ffprof.audit.child import proof_child, trial_child
+from ffprof.audit.messages import Failed
+from ffprof.audit.own_file import address, reference_address
 from ffprof.audit.plan import Slot, plan_rounds
 from ffprof.audit.process import Ending, run_child
 from ffprof.audit.store import save
@@ -104,8 +106,9 @@ class _Run:
         """Fill the ledger's gradient column; returns why the audit must stop, or None."""
         names = [n for n in self._record.plan.workloads if not self._refused(n)]
         for number, name in enumerate(names):
-            reference = self._descriptions[name].reference
-            if reference in ("", name) and not self._descriptions[name].accumulates:
+            one = self._descriptions[name]
+            reference = one.reference
+            if reference in ("", name) and not one.accumulates:
                 continue  # it is its own reference
             if self._left() <= 0:
                 return _OUT_OF_TIME
@@ -113,7 +116,7 @@ class _Run:
             ending = run_child(
                 self._request.context,
                 proof_child,
-                (name, reference, self._record.recipe),
+                (address(one), reference_address(one), self._record.recipe),
                 self._limit(),
             )
             self._note_ledger(name, gradient=_proof_from(ending, reference, self._record))
@@ -150,7 +153,7 @@ class _Run:
             ending = run_child(
                 self._request.context,
                 trial_child,
-                (slot.workload, record.recipe, device, record.budget.limit_bytes),
+                (address(description), record.recipe, device, record.budget.limit_bytes),
                 limit,
                 on_message=sampling.on_message,
                 tick=sampling.take if device == "cuda" else None,
@@ -204,6 +207,7 @@ def _proof_from(ending: Ending, reference: str, record: Record) -> GradientProof
     for message in ending.messages:
         if isinstance(message, GradientProof):
             return message
+    failed = next((m.message for m in ending.messages if isinstance(m, Failed)), "")
     return GradientProof(
         reference=reference,
         relative_difference=None,
@@ -213,5 +217,5 @@ def _proof_from(ending: Ending, reference: str, record: Record) -> GradientProof
         image_size=record.recipe.image_size,
         tolerance=0.0,
         equal=None,
-        message=f"not proved: {ending.reason or 'the proof gave no answer'}",
+        message=f"not proved: {failed or ending.reason or 'the proof gave no answer'}",
     )

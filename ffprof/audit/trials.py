@@ -10,7 +10,17 @@ from ffprof.audit.messages import Failed, Finished, Ready
 from ffprof.audit.plan import Slot
 from ffprof.audit.process import Ending
 from ffprof.instruments.nvml import NvmlGpuMemory, NvmlUnavailableError, PeakSampler
-from ffprof.record import Conditions, Device, Evidence, Fact, Memory, Outcome, Record, Trial
+from ffprof.record import (
+    Conditions,
+    Device,
+    Evidence,
+    Fact,
+    Memory,
+    Outcome,
+    Record,
+    Trial,
+    is_unmatched,
+)
 from ffprof.workload import Description
 
 
@@ -101,7 +111,8 @@ def trial_from(
     finished = next((m for m in ending.messages if isinstance(m, Finished)), None)
     if finished is not None and ending.kind != "timeout":
         report = finished.report
-        accepted = next((row.facts for row in record.ledger.values() if row.facts), report.facts)
+        ledger = [row.facts for row in record.ledger.values() if row.facts]
+        accepted = next((f for f in ledger if not is_unmatched(f)), report.facts)
         objection = mismatch(report.facts, accepted)
         if objection is None:
             trial = Trial(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -30,8 +31,15 @@ def all_workloads() -> tuple[list[Description], list[UsageError]]:
     return sorted(found, key=lambda d: (d.rank, d.id)), broken
 
 
-def choose_workloads(words: str) -> tuple[Description, ...]:
+def choose_workloads(
+    words: str, own: Mapping[str, Description] | None = None, *, every: bool = False
+) -> tuple[Description, ...]:
     """``core``, ``all``, or ids separated by commas, in the order of rows.
+
+    Args:
+        words: as typed after ``--workloads``.
+        own: what can be chosen beside the registered ones, by id; ``all`` includes them.
+        every: choose all of ``own`` whatever the words are.
 
     Raises:
         UsageError: an unknown or broken id, or none at all.
@@ -41,13 +49,20 @@ def choose_workloads(words: str) -> tuple[Description, ...]:
         raise UsageError(
             "--workloads names no workload", "write core, all, or ids from ffprof workloads"
         )
-    chosen: dict[str, Description] = {}
+    own = own or {}
+    chosen: dict[str, Description] = dict(own) if every else {}
     for name in names:
         if name in ("core", "all"):
             members, broken = all_workloads()
             if name == "all" and broken:
                 raise broken[0]
             chosen |= {d.id: d for d in members if name == "all" or d.core}
+            chosen |= own if name == "all" else {}
+        elif name in own:
+            chosen[name] = own[name]
+        elif own and name not in workload_names():
+            known = ", ".join([*workload_names(), *own])
+            raise UsageError(f"unknown workload {name!r}", f"known are: {known}")
         else:
             chosen[name] = find_workload(name)
     return tuple(sorted(chosen.values(), key=lambda d: (d.rank, d.id)))
@@ -102,6 +117,6 @@ def check_recipe(recipe: Recipe, workloads: tuple[Description, ...]) -> None:
         UsageError: all of them object.
     """
     objections = {d.id: d.objection(recipe) for d in workloads}
-    if all(objections.values()):
+    if objections and all(objections.values()):
         first = next(iter(objections.values()))
         raise UsageError(f"nothing can run: {first}", "change the recipe")

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -15,11 +15,13 @@ from typing import Any
 
 from ffprof import __version__
 from ffprof.audit.child import probe_child
+from ffprof.audit.own_load import Source
 from ffprof.audit.probing import ask_child
 from ffprof.audit.process import start_context
 from ffprof.audit.runner import Request
 from ffprof.audit.store import prepare_folder
 from ffprof.cli.choose import change_recipe, check_recipe, choose_preset
+from ffprof.cli.own_files import Chosen, choose_with_files
 from ffprof.compare.verdicts import judge
 from ffprof.errors import DeviceError
 from ffprof.hardware.cards import budget_for, cuda_budget
@@ -39,7 +41,11 @@ DEFAULT_GPU_MEM = "8GB"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the user asked for."""
+    """What the user asked for.
+
+    With ``sources``, files of the user's own, ``workloads`` is empty until they were loaded and
+    ``words`` could be looked up.
+    """
 
     preset: str | None
     workloads: tuple[Description, ...]
@@ -50,6 +56,8 @@ class Options:
     time_limit: float
     run_limit: float | None
     out: Path
+    words: str | None = None
+    sources: tuple[Source, ...] = ()
 
 
 @contextmanager
@@ -67,6 +75,10 @@ def prepare(options: Options) -> Iterator[Request]:
     with environment(child_environment(first)):
         server = start_context("forkserver")
         found = _probe(server)
+        chosen = Chosen(workloads=options.workloads, files=())
+        if options.sources:
+            chosen = choose_with_files(options.words, options.sources, server, options.time_limit)
+            options = replace(options, workloads=chosen.workloads)
         device = _device(options.device, found)
         recipe = resolve_threads(_recipe(options, device))
         check_threads(recipe)
@@ -86,11 +98,12 @@ def prepare(options: Options) -> Iterator[Request]:
                 rounds=options.rounds,
                 trial_limit_seconds=options.time_limit,
                 run_limit_seconds=options.run_limit,
+                files=chosen.files,
             ),
             budget=budget,
             machine=describe_machine(found, wanted),
             evidence=evidence,
-            notes=notes,
+            notes=(*notes, *chosen.notes(recipe)),
         )
         # On a GPU the preset may be another one than the probe was started for.
         with environment(wanted):

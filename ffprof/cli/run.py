@@ -38,7 +38,13 @@ def interrupt_code(interrupt: BaseException) -> int:
 
 def run(
     preset: str = typer.Option(None, help="Recipe to start from; ffprof workloads lists them."),
-    workloads: str = typer.Option("core", help="core, all, or ids separated by commas."),
+    workloads: str = typer.Option(
+        None,
+        help="core, all, or ids separated by commas; by default core, and all of --workload-file.",
+    ),
+    workload_file: list[Path] = typer.Option(
+        [], help="A Python file with methods of your own; may be given more than once."
+    ),
     device: _Device = typer.Option(_Device.auto, help="Where to measure."),
     gpu_mem: str = typer.Option(
         None,
@@ -72,6 +78,7 @@ def run(
     Writes one result file, complete after every trial. What is not given comes from the preset.
     """
     from ffprof.cli.choose import choose_workloads
+    from ffprof.cli.own_files import read_sources
     from ffprof.cli.prepare import Options, prepare
 
     changes = {
@@ -88,9 +95,13 @@ def run(
         "threads": threads,
         "steps": steps,
     }
+    sources = read_sources(workload_file)
     options = Options(
         preset=preset,
-        workloads=choose_workloads(workloads),
+        # What is in a file is known only once it was loaded, and that needs a process.
+        workloads=() if sources else choose_workloads("core" if workloads is None else workloads),
+        words=workloads,
+        sources=sources,
         device=device.value,
         gpu_mem=gpu_mem,
         rounds=rounds,

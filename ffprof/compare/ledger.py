@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ffprof.record import Fact, LedgerRow
+from ffprof.record import Fact, LedgerRow, is_unmatched
 
 # What differs by design or says nothing to a reader of the table.
 _NOT_LISTED = ("method", "schedule", "backbone_digest")
@@ -20,8 +20,8 @@ class Difference:
 
 
 def differences(ledger: Mapping[str, LedgerRow]) -> list[Difference]:
-    """Facts in which rows differ, in the order in which they were gathered."""
-    rows = {name: row.facts for name, row in ledger.items() if row.facts}
+    """Facts in which matched rows differ, in the order in which they were gathered."""
+    rows = {name: row.facts for name, row in ledger.items() if _is_compared(row)}
     names = dict.fromkeys(name for facts in rows.values() for name in facts)
     found = []
     for name in names:
@@ -32,8 +32,8 @@ def differences(ledger: Mapping[str, LedgerRow]) -> list[Difference]:
 
 
 def agreements(ledger: Mapping[str, LedgerRow]) -> dict[str, Fact]:
-    """Facts that are the same in all rows."""
-    rows = [row.facts for row in ledger.values() if row.facts]
+    """Facts that are the same in all matched rows."""
+    rows = [row.facts for row in ledger.values() if _is_compared(row)]
     if not rows:
         return {}
     return {
@@ -41,3 +41,21 @@ def agreements(ledger: Mapping[str, LedgerRow]) -> dict[str, Fact]:
         for name, value in rows[0].items()
         if name not in _NOT_LISTED and all(facts.get(name) == value for facts in rows)
     }
+
+
+def unmatched(ledger: Mapping[str, LedgerRow]) -> dict[str, dict[str, Fact]]:
+    """What rows of which nothing is matched do not share with all others, by workload."""
+    same = agreements(ledger)
+    return {
+        name: {
+            fact: value
+            for fact, value in row.facts.items()
+            if fact not in _NOT_LISTED and (fact not in same or same[fact] != value)
+        }
+        for name, row in ledger.items()
+        if is_unmatched(row.facts)
+    }
+
+
+def _is_compared(row: LedgerRow) -> bool:
+    return bool(row.facts) and not is_unmatched(row.facts)

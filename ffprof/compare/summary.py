@@ -139,6 +139,8 @@ def _outcome(outcomes: dict[Outcome, int]) -> Outcome | None:
 def _marks(trials: Sequence[Trial], *, real: bool) -> tuple[str, ...]:
     marks = []
     losses = [t.loss for t in trials if t.loss is not None]
+    if len(losses) < len(trials):
+        marks.append("it reports no loss")
     if any(not loss.finite for loss in losses):
         marks.append("its loss is not finite")
     elif real and any(not loss.fell for loss in losses):

@@ -56,8 +56,11 @@ def verdicts(record: Record) -> Section:
 
 
 def differences(record: Record) -> Section:
-    """Facts in which rows differ, and those in which all agree."""
+    """Facts in which rows differ, those in which all agree, and rows that match nothing."""
     lines = []
+    for workload, facts in ledger.unmatched(record.ledger).items():
+        own = [f"{name.replace('_', ' ')}: {_fact(value)}" for name, value in facts.items()]
+        lines.append(f"{workload}: {'; '.join(own)}")
     for difference in ledger.differences(record.ledger):
         groups: dict[Fact, list[str]] = {}
         for workload, value in difference.values.items():
@@ -69,13 +72,14 @@ def differences(record: Record) -> Section:
         lines.append(f"{difference.fact.replace('_', ' ')}: {'; '.join(told)}")
     same = ledger.agreements(record.ledger)
     if same:
-        lines.append("the same in all rows: " + ", ".join(n.replace("_", " ") for n in same))
+        rows = "all other rows" if ledger.unmatched(record.ledger) else "all rows"
+        lines.append(f"the same in {rows}: " + ", ".join(n.replace("_", " ") for n in same))
     return Section(heading="Differences between rows", lines=tuple(lines))
 
 
 def _fact(value: Fact) -> str:
     if isinstance(value, bool) or not isinstance(value, int):
-        return "none" if value is None else str(value)
+        return "none" if value in (None, "") else str(value)
     return f"{value:,}"
 
 

@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted((ROOT / "ffprof").rglob("*.py"))
 
 # package -> what it may import from ffprof; the base modules may be imported by all.
-BASE = {"errors", "units", "recipe", "record", "trial_record", "protocol", "workload"}
+BASE = {"errors", "units", "recipe", "record", "trial_record", "protocol", "registration"}
+BASE |= {"workload"}
 ALLOWED = {
     "cli": {"audit", "compare", "report", "hardware"},
     "audit": {"instruments", "hardware"},

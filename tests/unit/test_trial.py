@@ -3,7 +3,8 @@ import pytest
 import torch
 from records import recipe
 
-from ffprof.audit.trial import MAX_WARMUP, Instruments, _is_warm, measure
+from ffprof.audit.timeline import MAX_WARMUP, Instruments, _is_warm
+from ffprof.audit.trial import measure
 from ffprof.errors import RefusedError
 from ffprof.instruments.allocator import AllocatorPeaks, FakeAllocator
 from ffprof.instruments.clock import FakeClock

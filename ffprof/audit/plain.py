@@ -1,0 +1,114 @@
+"""A step of the user's own: ``build(device) -> step``, measured as it is, with nothing matched.
+
+It runs through the timeline of ``ffprof.audit.trial``; what needs the protocol (the harness's
+batch, optimizer, precision and the checks of ``ffprof.audit.honesty``) does not apply, and the
+facts say so. Memory is everything that was made after the process was ready: the model, the
+optimizer's state, and the data too if the step keeps it on the device.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ffprof.audit.figures import loss_figures, memory_figures
+from ffprof.audit.messages import Report
+from ffprof.audit.own_file import StepDescription
+from ffprof.audit.passes import present_tensors, tensor_passes, tensors_beside
+from ffprof.audit.timeline import Instruments, instruments_for, run_timeline
+from ffprof.errors import RefusedError
+from ffprof.hardware.flags import apply_flags, read_flags
+from ffprof.recipe import Recipe
+from ffprof.record import Fact
+
+NOTHING = "nothing: the step is the user's own"
+
+
+def measure_step(
+    description: StepDescription,
+    recipe: Recipe,
+    device: torch.device,
+    instruments: Instruments | None = None,
+) -> Report:
+    """Build the step and run it through the timeline, in this process.
+
+    Raises:
+        RefusedError: it is no step, or what it returns is no loss.
+        torch.OutOfMemoryError: it does not fit.
+    """
+    tools = instruments or instruments_for(device.type)
+    apply_flags(recipe)
+    load_before = os.getloadavg()[0]
+    known = present_tensors(device.type)
+    build: Any = description.load()
+    torch.manual_seed(recipe.seed)
+    step = _OwnStep(build(device))
+    course = run_timeline(step, recipe, device, tools)
+
+    held = tensors_beside(device.type, known)
+    parameters: list[Tensor] = [t for t in held if isinstance(t, nn.Parameter)]
+    size = {"parameters_bytes": sum(p.nbytes for p in parameters)}
+    untimed = tensor_passes(lambda _: step(), (), device.type, held, parameters)
+    return Report(
+        memory=memory_figures(course, untimed, size),
+        throughput=course.throughput(description.micro_batch(recipe)),
+        loss=None if step.silent else loss_figures(course.losses),
+        conditions=course.conditions(load_before),
+        facts=own_facts(description, recipe, sum(p.numel() for p in parameters)),
+    )
+
+
+def own_facts(description: StepDescription, recipe: Recipe, parameters: int) -> dict[str, Fact]:
+    """What can be said of a step that the harness does not feed."""
+    images = description.micro_batch(recipe)
+    said = "assumed: the recipe's" if description.images is None else "declared"
+    return {
+        "method": description.method,
+        "schedule": description.schedule,
+        "matched": NOTHING,
+        "effective_batch": f"{images} ({said})",
+        "backbone": "own: unmatched",
+        "data": "own",
+        "optimizer": "own",
+        "precision": "own",
+        "parameters": parameters,
+        **read_flags(),
+    }
+
+
+class _OwnStep:
+    """Calls the user's step and makes its answer a loss, without waiting for the device."""
+
+    wait_seconds: float | None = None  # it fetches its data itself
+
+    def __init__(self, step: Callable[[], object]) -> None:
+        if not callable(step):
+            raise RefusedError(
+                f"build(device) returns a {type(step).__name__}, which cannot be called",
+                "return a function without arguments that does one optimizer step",
+            )
+        self._step = step
+        self.silent = False
+
+    def __call__(self) -> Tensor | float | None:
+        loss = self._step()
+        if isinstance(loss, Tensor):
+            if loss.numel() != 1:
+                raise RefusedError(
+                    f"its step returns a tensor of shape {tuple(loss.shape)}",
+                    "return the mean loss, a single number, or nothing",
+                )
+            return loss.detach().reshape(())
+        if loss is None:
+            self.silent = True
+            return None
+        # NumPy's scalars are floats or say how to become one.
+        if isinstance(loss, str | bytes | bool) or not hasattr(loss, "__float__"):
+            raise RefusedError(
+                f"its step returns a {type(loss).__name__}", "return the loss, or nothing"
+            )
+        return float(loss)

@@ -1,0 +1,172 @@
+"""The part of a trial's timeline that all kinds of workloads share: warm-up, settling, timing.
+
+It is drawn in ``ffprof.audit.trial``. All that it knows of a workload is a callable that takes one
+optimizer step.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ffprof.instruments.allocator import (
+    Allocator,
+    AllocatorPeaks,
+    CudaAllocator,
+    NullAllocator,
+)
+from ffprof.instruments.clock import Clock, CudaClock, WallClock
+from ffprof.instruments.host_memory import HostMemory, ProcessHostMemory
+from ffprof.recipe import Recipe
+from ffprof.record import Conditions, Throughput
+
+MAX_WARMUP = 12
+STEADY = 0.1  # two warm-up steps within a tenth of each other
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instruments:
+    """What a trial reads."""
+
+    clock: Clock
+    allocator: Allocator
+    host: HostMemory
+
+
+def instruments_for(device_type: str) -> Instruments:
+    """The real instruments of a device type."""
+    if device_type == "cuda":
+        return Instruments(clock=CudaClock(), allocator=CudaAllocator(), host=ProcessHostMemory())
+    return Instruments(
+        clock=WallClock(),
+        allocator=NullAllocator("the CPU allocator keeps no statistics"),
+        host=ProcessHostMemory(),
+    )
+
+
+class Advance(Protocol):
+    """Takes one optimizer step; returns its loss, a detached scalar, or None if it has none.
+
+    ``wait_seconds`` is the time spent waiting for data so far, None if nobody knows.
+    """
+
+    wait_seconds: float | None
+
+    def __call__(self) -> Tensor | float | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """What the instruments read on the way.
+
+    ``losses`` are those of the first so many steps, the same number in all trials of a recipe;
+    they are on the device. Steps without a loss leave a 0 there.
+    """
+
+    warm: tuple[float, ...]
+    laps: tuple[float, ...]
+    cold: AllocatorPeaks
+    steady: AllocatorPeaks
+    host_peak: int | None
+    host_reset: bool
+    wait_seconds: float | None
+    losses: Tensor
+
+    def throughput(self, images: int) -> Throughput:
+        """The speed at so many images a step."""
+        return Throughput(
+            images_per_second=images * len(self.laps) / sum(self.laps),
+            step_seconds=self.laps,
+            data_wait_seconds=self.wait_seconds,
+            warmup_step_seconds=self.warm,
+        )
+
+    def conditions(self, load_before: float, skipped: int | None = None) -> Conditions:
+        """How the trial was run.
+
+        Args:
+            load_before: the load average when it began.
+            skipped: optimizer steps that loss scaling left out.
+        """
+        return Conditions(
+            threads=torch.get_num_threads(),
+            load_average_start=load_before,
+            load_average_end=os.getloadavg()[0],
+            host_peak_reset=self.host_reset,
+            skipped_optimizer_steps=skipped,
+        )
+
+
+def run_timeline(
+    advance: Advance, recipe: Recipe, device: torch.device, tools: Instruments
+) -> Course:
+    """Warm up, lower the high-water marks, settle, and time the steps."""
+    losses = torch.zeros(MAX_WARMUP + recipe.warmup_steps + 1 + recipe.steps, device=device)
+
+    warm = _warm_up(advance, losses, recipe, device)
+    cold = tools.allocator.read()
+    tools.allocator.reset_peak()
+    host_reset = tools.host.reset_peak()
+
+    taken, wait = _timed(advance, losses, recipe, tools.clock, len(warm))
+    laps = tools.clock.laps()
+    steady, host_peak = tools.allocator.read(), tools.host.peak_bytes()
+    return Course(
+        warm=tuple(warm),
+        laps=tuple(laps),
+        cold=cold,
+        steady=steady,
+        host_peak=host_peak,
+        host_reset=host_reset,
+        wait_seconds=wait,
+        losses=losses[: recipe.warmup_steps + 1 + min(recipe.min_steps, taken)],
+    )
+
+
+def _warm_up(advance: Advance, losses: Tensor, recipe: Recipe, device: torch.device) -> list[float]:
+    taken: list[float] = []
+    while not _is_warm(taken, recipe.warmup_steps):
+        started = time.perf_counter()
+        _note(losses, len(taken), advance())
+        _wait(device)
+        taken.append(time.perf_counter() - started)
+    return taken
+
+
+def _is_warm(taken: list[float], least: int) -> bool:
+    if len(taken) < max(2, least):
+        return False
+    slow, fast = max(taken[-2:]), min(taken[-2:])
+    return len(taken) >= max(MAX_WARMUP, least) or slow - fast <= STEADY * fast
+
+
+def _timed(
+    advance: Advance, losses: Tensor, recipe: Recipe, clock: Clock, offset: int
+) -> tuple[int, float | None]:
+    """Steps taken, and the seconds that they waited for data."""
+    _note(losses, offset, advance())  # the first step after the reset of peaks is slow
+    taken, waited = 0, advance.wait_seconds
+    clock.start()
+    while taken < recipe.steps and (
+        taken < recipe.min_steps or clock.elapsed() < recipe.step_box_seconds
+    ):
+        _note(losses, offset + 1 + taken, advance())
+        clock.lap()
+        taken += 1
+    after = advance.wait_seconds
+    return taken, None if waited is None or after is None else after - waited
+
+
+def _note(losses: Tensor, index: int, loss: Tensor | float | None) -> None:
+    if loss is not None:
+        losses[index] = loss  # no value is read, so nothing waits for the device
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
