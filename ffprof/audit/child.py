@@ -11,7 +11,7 @@ from __future__ import annotations
 from multiprocessing.connection import Connection
 
 from ffprof.audit.messages import Failed, Finished, Ready
-from ffprof.errors import RefusedError
+from ffprof.errors import DataError, RefusedError
 from ffprof.recipe import Recipe
 
 # What running out of memory looks like when it is not an OutOfMemoryError.
@@ -24,6 +24,8 @@ _OOM_SIGNS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
+# How torch begins to say that a process that loads data has died, wherever the trial is then.
+_DEAD_WORKER = "DataLoader worker (pid"
 
 
 def probe_child(sender: Connection) -> None:
@@ -40,7 +42,10 @@ def proof_child(sender: Connection, workload: str, reference: str, recipe: Recip
     from ffprof.workload import find_workload
 
     apply_flags(recipe)
-    sender.send(prove(find_workload(workload), find_workload(reference), recipe))
+    try:
+        sender.send(prove(find_workload(workload), find_workload(reference), recipe))
+    except DataError as error:
+        sender.send(Failed(outcome="crashed", message=str(error)))
 
 
 def trial_child(
@@ -53,9 +58,15 @@ def trial_child(
         _measure(sender, workload, recipe, device, budget_bytes)
     except RefusedError as error:
         sender.send(Failed(outcome="refused", message=str(error)))
+    except DataError as error:
+        sender.send(Failed(outcome="crashed", message=str(error)))
     except (torch.OutOfMemoryError, MemoryError) as error:
         sender.send(Failed(outcome="oom", message=_line(error)))
     except RuntimeError as error:
+        if str(error).startswith(_DEAD_WORKER):
+            message = f"a data worker died: {_line(error)}; use fewer --data-workers"
+            sender.send(Failed(outcome="crashed", message=message))
+            return
         if not any(sign in str(error) for sign in _OOM_SIGNS):
             raise
         sender.send(Failed(outcome="oom", message=_line(error)))

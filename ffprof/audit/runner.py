@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ffprof.audit.child import proof_child, trial_child
+from ffprof.audit.messages import Failed
 from ffprof.audit.plan import Slot, plan_rounds
 from ffprof.audit.process import Ending, run_child
 from ffprof.audit.store import save
@@ -204,6 +205,7 @@ def _proof_from(ending: Ending, reference: str, record: Record) -> GradientProof
     for message in ending.messages:
         if isinstance(message, GradientProof):
             return message
+    failed = next((m.message for m in ending.messages if isinstance(m, Failed)), ending.reason)
     return GradientProof(
         reference=reference,
         relative_difference=None,
@@ -213,5 +215,5 @@ def _proof_from(ending: Ending, reference: str, record: Record) -> GradientProof
         image_size=record.recipe.image_size,
         tolerance=0.0,
         equal=None,
-        message=f"not proved: {ending.reason or 'the proof gave no answer'}",
+        message=f"not proved: {failed or 'the proof gave no answer'}",
     )

@@ -13,8 +13,9 @@ The timeline, left to right; the parent sleeps through it, but for NVML at 10 Hz
     host peak (VmHWM):                       |<--------- steady -------->| (reset if allowed)
     clock:                                           start  lap .. lap   device idle
 
-- w: at least ``warmup_steps`` and two optimizer steps, then until two steps in a row differ by
-  less than a tenth, at most ``MAX_WARMUP``.
+- w: at least ``warmup_steps``, two, and as many optimizer steps as batches may have been loaded
+  ahead, then until two steps in a row differ by less than a tenth, at most ``MAX_WARMUP``.
+- Loader workers begin before the build and end before the untimed passes.
 - settle: the first step after the marks are lowered is a tenth slower than the rest.
 - n: ``steps``, or fewer if the time box is full, but never fewer than ``min_steps``.
 - The device is idle at every bar around the timed phase. Losses are written to a buffer that
@@ -89,6 +90,7 @@ def measure(
     flags = read_flags()
     load_before = os.getloadavg()[0]
     batches = make_batches(recipe, device.type)
+    batches.start()
     known = present_tensors(device.type)
     module, matched = build_matched(description, recipe)
     module.to(device=device, memory_format=_format(recipe))
@@ -97,10 +99,12 @@ def measure(
     set_norm_momentum(module, recipe.batch // micro)
     optimizer = make_optimizer(module, recipe.optimizer)
     step = TrainingStep(module, optimizer, recipe, device)
-    losses = torch.zeros(MAX_WARMUP + recipe.warmup_steps + 1 + recipe.steps, device=device)
-    feed = _Feed(batches, micro)
+    # What was made ahead must be used up: the timed steps are fed at the loader's own pace.
+    least = max(recipe.warmup_steps, batches.ahead)
+    losses = torch.zeros(MAX_WARMUP + least + 1 + recipe.steps, device=device)
+    feed = _Feed(batches, micro, tools.clock)
 
-    warm = _warm_up(step, feed, losses, recipe, device)
+    warm = _warm_up(step, feed, losses, least, device)
     cold = tools.allocator.read()
     tools.allocator.reset_peak()
     host_reset = tools.host.reset_peak()
@@ -108,7 +112,8 @@ def measure(
     taken = _timed(step, feed, losses, recipe, tools.clock, len(warm))
     laps = tools.clock.laps()
     steady, host_peak = tools.allocator.read(), tools.host.peak_bytes()
-    wait = feed.wait_seconds
+    wait = tools.clock.waited()
+    batches.stop()
 
     held = tensors_beside(device.type, [*known, *batches.held()])
     parts = feed.next()  # on the host, so outside of what is counted
@@ -140,18 +145,16 @@ def measure(
 
 
 class _Feed:
-    """Hands out the parts of one effective batch after the other, and times the waiting."""
+    """Hands out the parts of one effective batch after the other, and tells the clock."""
 
-    def __init__(self, batches: Batches, micro_batch: int) -> None:
-        self._batches, self._micro_batch = batches, micro_batch
+    def __init__(self, batches: Batches, micro_batch: int, clock: Clock) -> None:
+        self._batches, self._micro_batch, self._clock = batches, micro_batch, clock
         self._number = 0
-        self.wait_seconds = 0.0
 
     def next(self) -> list[Part]:
-        started = time.perf_counter()
         parts = cut(*self._batches.batch(self._number), self._micro_batch)
         self._number += 1
-        self.wait_seconds += time.perf_counter() - started
+        self._clock.fed()
         return parts
 
 
@@ -159,11 +162,11 @@ def _warm_up(
     step: Callable[[list[Part]], Tensor],
     feed: _Feed,
     losses: Tensor,
-    recipe: Recipe,
+    least: int,
     device: torch.device,
 ) -> list[float]:
     taken: list[float] = []
-    while not _is_warm(taken, recipe.warmup_steps):
+    while not _is_warm(taken, least):
         started = time.perf_counter()
         losses[len(taken)] = step(feed.next())
         _wait(device)
@@ -188,7 +191,6 @@ def _timed(
 ) -> int:
     losses[offset] = step(feed.next())  # the first step after the reset of peaks is slow
     taken = 0
-    feed.wait_seconds = 0.0
     clock.start()
     while taken < recipe.steps and (
         taken < recipe.min_steps or clock.elapsed() < recipe.step_box_seconds
