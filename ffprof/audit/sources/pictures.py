@@ -1,9 +1,9 @@
 """Pictures on a disk, decoded one by one, through torchvision's data sets.
 
 PIL decodes, as in torchvision's own loader, and the transforms then work on tensors. Measured on
-one core of a virtual EPYC, JPEGs of 500x375 to crops of 224x224: 1.46 ms an image like this, 1.89
-ms with transforms on PIL images. torchvision.io.decode_jpeg gives the same pixels in 1.16 ms, but
-is deprecated since torchvision 0.29.
+one core of a virtual EPYC, JPEGs of 500x375 to byte crops of 224x224: 1.46 ms an image like this,
+1.89 ms with transforms on PIL images. torchvision.io.decode_jpeg gives the same pixels in 1.16 ms,
+but is deprecated since torchvision 0.29.
 """
 
 from __future__ import annotations
