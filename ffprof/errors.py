@@ -36,6 +36,13 @@ class RecordError(FfprofError):
     """A result file is absent, damaged, hostile or written by a newer ffprof."""
 
 
+class DataError(FfprofError):
+    """Images cannot be read from where they were asked for.
+
+    Raised inside a trial it becomes the outcome ``crashed`` of that trial.
+    """
+
+
 class StoreError(FfprofError):
     """A result file cannot be written where it was asked for."""
 

@@ -14,9 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Norm = Literal["batch", "group"]
-DataName = Literal["digits", "synthetic"]
+DataName = Literal["digits", "synthetic", "cifar10", "cifar100", "imagefolder"]
 Metric = Literal["memory", "throughput"]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+FILE_DATA = ("cifar10", "cifar100", "imagefolder")  # read from a folder, with loader workers
+DATA_CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100}  # the others have any number
+
+# Fields that came after the first digests were written. At their defaults they stay out of the
+# digest, so that the hashes of older records still belong to their recipes.
+_LATER_FIELDS = ("data_fingerprint", "data_workers")
 
 
 class _Frozen(BaseModel):
@@ -72,7 +79,11 @@ class Reference(_Frozen):
 
 
 class Recipe(_Frozen):
-    """Backbone, batch, precision, optimizer, data, seed, flags, steps and claims of an audit."""
+    """Backbone, batch, precision, optimizer, data, seed, flags, steps and claims of an audit.
+
+    ``data_root`` is the folder of data that is read from files, ``data_fingerprint`` identifies
+    what is in it, and ``data_workers`` processes load it; all three are unset for other data.
+    """
 
     preset: str = Field(max_length=100)
     backbone: str = Field(min_length=1, max_length=100)
@@ -87,6 +98,9 @@ class Recipe(_Frozen):
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
     optimizer: Optimizer = Optimizer()
     data: DataName
+    data_root: str = Field(default="", max_length=4096)
+    data_fingerprint: str = Field(default="", max_length=64)
+    data_workers: Annotated[int, Field(ge=0, le=256)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     threads: Count | None = None
     flags: Flags = Flags()
@@ -101,8 +115,11 @@ class Recipe(_Frozen):
     def _micro_batches_fill_the_batch(self) -> Self:
         if self.batch % self.micro_batch:
             raise ValueError(f"micro_batch {self.micro_batch} does not divide batch {self.batch}")
-        if self.data == "digits" and self.classes != 10:
-            raise ValueError(f"the digits have 10 classes, not {self.classes}")
+        known = DATA_CLASSES.get(self.data, self.classes)
+        if self.classes != known:
+            raise ValueError(f"{self.data} has {known} classes, not {self.classes}")
+        if self.data in FILE_DATA and self.channels != 3:
+            raise ValueError(f"{self.data} has 3 channels, not {self.channels}")
         return self
 
     @property
@@ -111,5 +128,12 @@ class Recipe(_Frozen):
         return self.batch // self.micro_batch
 
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON: equal recipes, and only they, have equal digests."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """SHA-256 of the canonical JSON: equal recipes, and only they, have equal digests.
+
+        Where the data lies on this machine (``data_root``) is left out; what it is
+        (``data_fingerprint``) is not.
+        """
+        fields = type(self).model_fields
+        same = {name for name in _LATER_FIELDS if getattr(self, name) == fields[name].default}
+        text = self.model_dump_json(exclude={"data_root", *same})
+        return hashlib.sha256(text.encode()).hexdigest()

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 
 from ffprof.audit.messages import Failed, Finished, Ready
 from ffprof.audit.own_file import FileDescription, StepDescription, telling
-from ffprof.errors import RefusedError
+from ffprof.errors import DataError, RefusedError
 from ffprof.recipe import Recipe
 from ffprof.workload import Description, find_workload
 
@@ -26,6 +26,8 @@ _OOM_SIGNS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
+# How torch begins to say that a process that loads data has died, wherever the trial is then.
+_DEAD_WORKER = "DataLoader worker (pid"
 
 
 def probe_child(sender: Connection) -> None:
@@ -47,7 +49,10 @@ def proof_child(
 
     apply_flags(recipe)
     with telling(sender, workload):
-        sender.send(prove(_find(workload), _find(reference), recipe))
+        try:
+            sender.send(prove(_find(workload), _find(reference), recipe))
+        except DataError as error:
+            sender.send(Failed(outcome="crashed", message=str(error)))
 
 
 def trial_child(
@@ -82,9 +87,15 @@ def _try(
         _measure(sender, workload, recipe, device, budget_bytes)
     except RefusedError as error:
         sender.send(Failed(outcome="refused", message=str(error)))
+    except DataError as error:
+        sender.send(Failed(outcome="crashed", message=str(error)))
     except (torch.OutOfMemoryError, MemoryError) as error:
         sender.send(Failed(outcome="oom", message=_line(error)))
     except RuntimeError as error:
+        if str(error).startswith(_DEAD_WORKER):
+            message = f"a data worker died: {_line(error)}; use fewer --data-workers"
+            sender.send(Failed(outcome="crashed", message=message))
+            return
         if not any(sign in str(error) for sign in _OOM_SIGNS):
             raise
         sender.send(Failed(outcome="oom", message=_line(error)))

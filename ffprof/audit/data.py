@@ -2,7 +2,8 @@
 
 ``digits`` are scikit-learn's 1,797 real images of handwritten digits (8x8, UCI), resized to the
 recipe and held in memory. ``synthetic`` are normally distributed tensors on the host, pinned when
-they go to a GPU. Batch number k is the same for every workload.
+they go to a GPU. Data from files is in ``ffprof.audit.sources``. Batch number k is the same for
+every workload.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ffprof.recipe import Recipe
+from ffprof.audit.sources.shuffles import Shuffles
+from ffprof.recipe import FILE_DATA, Recipe
 
 DIGITS_TRAINING = 1500  # of 1,797; the other 297 are held out
 _DATA_STREAM = 0x9E3779B97F4A7C15 % 2**63
@@ -23,10 +25,21 @@ SYNTHETIC_POOL = 4  # distinct synthetic batches; they are transferred anew ever
 
 
 class Batches(Protocol):
-    """Effective batches by number."""
+    """Effective batches by number.
+
+    ``ahead`` says how many batches may have been made before they are asked for; a trial takes at
+    least as many steps before it is timed.
+    """
 
     real: bool
     epoch_images: int | None
+    ahead: int
+
+    def start(self) -> None:
+        """Batches 0, 1, 2 ... are about to be asked for: what makes them ahead may begin."""
+
+    def stop(self) -> None:
+        """Nothing is made ahead any more, and nothing that was is kept; ``batch`` still works."""
 
     def batch(self, number: int) -> tuple[Tensor, Tensor]:
         """Images (B, channels, size, size) float32 and labels (B,) int64, on the host.
@@ -63,7 +76,19 @@ def load_digits(size: int, seed: int) -> tuple[Images, Images]:
     )
 
 
-class Digits:
+class _InMemory:
+    """Nothing to start or stop."""
+
+    ahead = 0
+
+    def start(self) -> None:
+        """See ``Batches``."""
+
+    def stop(self) -> None:
+        """See ``Batches``."""
+
+
+class Digits(_InMemory):
     """Shuffled epochs over the training digits, without end."""
 
     real = True
@@ -71,7 +96,7 @@ class Digits:
     def __init__(self, recipe: Recipe) -> None:
         self._train, self.held_out = load_digits(recipe.image_size, recipe.seed)
         self._recipe = recipe
-        self._orders: dict[int, Tensor] = {}
+        self._shuffles = Shuffles(len(self._train.labels), recipe.seed)
         self.epoch_images: int | None = len(self._train.labels)
 
     def batch(self, number: int) -> tuple[Tensor, Tensor]:
@@ -79,33 +104,16 @@ class Digits:
 
         The channels are one channel seen several times: they become real in the transfer.
         """
-        size, total = self._recipe.batch, len(self._train.labels)
-        position, end, chosen = number * size, (number + 1) * size, []
-        while position < end:
-            epoch, offset = divmod(position, total)
-            chosen.append(self._order(epoch)[offset : offset + end - position])
-            position += len(chosen[-1])
-        index = chosen[0] if len(chosen) == 1 else torch.cat(chosen)
+        index = self._shuffles.chosen(number * self._recipe.batch, self._recipe.batch)
         images = self._train.images[index].expand(-1, self._recipe.channels, -1, -1)
         return images, self._train.labels[index]
 
     def held(self) -> list[Tensor]:
         """See ``Batches``."""
-        return [self._train.images, self._train.labels, *self._orders.values()]
-
-    def _order(self, epoch: int) -> Tensor:
-        if epoch not in self._orders:
-            generator = torch.Generator().manual_seed(
-                (self._recipe.seed * 1_000_003 + epoch) % 2**63
-            )
-            self._orders = {
-                **{k: v for k, v in self._orders.items() if k >= epoch - 1},
-                epoch: torch.randperm(len(self._train.labels), generator=generator),
-            }
-        return self._orders[epoch]
+        return [self._train.images, self._train.labels, *self._shuffles.held()]
 
 
-class Synthetic:
+class Synthetic(_InMemory):
     """A small pool of seeded random batches, used in turn."""
 
     real = False
@@ -133,7 +141,15 @@ class Synthetic:
 
 
 def make_batches(recipe: Recipe, device_type: str) -> Batches:
-    """The recipe's data for a device type."""
+    """The recipe's data for a device type; nothing is made ahead until ``start``.
+
+    Raises:
+        DataError: the files are not there, or not those that the recipe was made for.
+    """
+    if recipe.data in FILE_DATA:
+        from ffprof.audit.sources.loader import FileBatches  # imports torchvision
+
+        return FileBatches(recipe, device_type)
     sources: dict[str, Callable[[], Batches]] = {
         "digits": lambda: Digits(recipe),
         "synthetic": lambda: Synthetic(recipe, pin=device_type == "cuda"),

@@ -83,7 +83,8 @@ def own_facts(description: StepDescription, recipe: Recipe, parameters: int) -> 
 class _OwnStep:
     """Calls the user's step and makes its answer a loss, without waiting for the device."""
 
-    wait_seconds: float | None = None  # it fetches its data itself
+    tells_waiting = False  # it fetches its data itself
+    ahead = 0
 
     def __init__(self, step: Callable[[], object]) -> None:
         if not callable(step):

@@ -207,7 +207,7 @@ def _proof_from(ending: Ending, reference: str, record: Record) -> GradientProof
     for message in ending.messages:
         if isinstance(message, GradientProof):
             return message
-    failed = next((m.message for m in ending.messages if isinstance(m, Failed)), "")
+    failed = next((m.message for m in ending.messages if isinstance(m, Failed)), ending.reason)
     return GradientProof(
         reference=reference,
         relative_difference=None,
@@ -217,5 +217,5 @@ def _proof_from(ending: Ending, reference: str, record: Record) -> GradientProof
         image_size=record.recipe.image_size,
         tolerance=0.0,
         equal=None,
-        message=f"not proved: {failed or ending.reason or 'the proof gave no answer'}",
+        message=f"not proved: {failed or 'the proof gave no answer'}",
     )

@@ -52,10 +52,12 @@ def instruments_for(device_type: str) -> Instruments:
 class Advance(Protocol):
     """Takes one optimizer step; returns its loss, a detached scalar, or None if it has none.
 
-    ``wait_seconds`` is the time spent waiting for data so far, None if nobody knows.
+    ``tells_waiting`` says whether the clock is told when a step has its data; ``ahead`` is how many
+    steps' data may have been made beforehand.
     """
 
-    wait_seconds: float | None
+    tells_waiting: bool
+    ahead: int
 
     def __call__(self) -> Tensor | float | None: ...  # noqa: D102
 
@@ -106,14 +108,16 @@ def run_timeline(
     advance: Advance, recipe: Recipe, device: torch.device, tools: Instruments
 ) -> Course:
     """Warm up, lower the high-water marks, settle, and time the steps."""
-    losses = torch.zeros(MAX_WARMUP + recipe.warmup_steps + 1 + recipe.steps, device=device)
+    # What was made ahead must be used up: the timed steps are fed at the loader's own pace.
+    least = max(recipe.warmup_steps, advance.ahead)
+    losses = torch.zeros(MAX_WARMUP + least + 1 + recipe.steps, device=device)
 
-    warm = _warm_up(advance, losses, recipe, device)
+    warm = _warm_up(advance, losses, least, device)
     cold = tools.allocator.read()
     tools.allocator.reset_peak()
     host_reset = tools.host.reset_peak()
 
-    taken, wait = _timed(advance, losses, recipe, tools.clock, len(warm))
+    taken = _timed(advance, losses, recipe, tools.clock, len(warm))
     laps = tools.clock.laps()
     steady, host_peak = tools.allocator.read(), tools.host.peak_bytes()
     return Course(
@@ -123,14 +127,14 @@ def run_timeline(
         steady=steady,
         host_peak=host_peak,
         host_reset=host_reset,
-        wait_seconds=wait,
+        wait_seconds=tools.clock.waited() if advance.tells_waiting else None,
         losses=losses[: recipe.warmup_steps + 1 + min(recipe.min_steps, taken)],
     )
 
 
-def _warm_up(advance: Advance, losses: Tensor, recipe: Recipe, device: torch.device) -> list[float]:
+def _warm_up(advance: Advance, losses: Tensor, least: int, device: torch.device) -> list[float]:
     taken: list[float] = []
-    while not _is_warm(taken, recipe.warmup_steps):
+    while not _is_warm(taken, least):
         started = time.perf_counter()
         _note(losses, len(taken), advance())
         _wait(device)
@@ -145,12 +149,9 @@ def _is_warm(taken: list[float], least: int) -> bool:
     return len(taken) >= max(MAX_WARMUP, least) or slow - fast <= STEADY * fast
 
 
-def _timed(
-    advance: Advance, losses: Tensor, recipe: Recipe, clock: Clock, offset: int
-) -> tuple[int, float | None]:
-    """Steps taken, and the seconds that they waited for data."""
+def _timed(advance: Advance, losses: Tensor, recipe: Recipe, clock: Clock, offset: int) -> int:
     _note(losses, offset, advance())  # the first step after the reset of peaks is slow
-    taken, waited = 0, advance.wait_seconds
+    taken = 0
     clock.start()
     while taken < recipe.steps and (
         taken < recipe.min_steps or clock.elapsed() < recipe.step_box_seconds
@@ -158,8 +159,7 @@ def _timed(
         _note(losses, offset + 1 + taken, advance())
         clock.lap()
         taken += 1
-    after = advance.wait_seconds
-    return taken, None if waited is None or after is None else after - waited
+    return taken
 
 
 def _note(losses: Tensor, index: int, loss: Tensor | float | None) -> None:

@@ -13,8 +13,9 @@ The timeline, left to right; the parent sleeps through it, but for NVML at 10 Hz
     host peak (VmHWM):                       |<--------- steady -------->| (reset if allowed)
     clock:                                           start  lap .. lap   device idle
 
-- w: at least ``warmup_steps`` and two optimizer steps, then until two steps in a row differ by
-  less than a tenth, at most ``MAX_WARMUP``.
+- w: at least ``warmup_steps``, two, and as many optimizer steps as batches may have been loaded
+  ahead, then until two steps in a row differ by less than a tenth, at most ``MAX_WARMUP``.
+- Loader workers begin before the build and end before the untimed passes.
 - settle: the first step after the marks are lowered is a tenth slower than the rest.
 - n: ``steps``, or fewer if the time box is full, but never fewer than ``min_steps``.
 - The device is idle at every bar around the timed phase. Losses are written to a buffer that
@@ -24,7 +25,6 @@ The timeline, left to right; the parent sleeps through it, but for NVML at 10 Hz
 from __future__ import annotations
 
 import os
-import time
 
 import torch
 from torch import Tensor
@@ -39,6 +39,7 @@ from ffprof.audit.step import Part, TrainingStep, build_step
 from ffprof.audit.timeline import Instruments, instruments_for, run_timeline
 from ffprof.errors import RefusedError
 from ffprof.hardware.flags import apply_flags, flag_changes, read_flags
+from ffprof.instruments.clock import Clock
 from ffprof.recipe import Recipe
 from ffprof.workload import Description
 
@@ -60,13 +61,15 @@ def measure(
     flags = read_flags()
     load_before = os.getloadavg()[0]
     batches = make_batches(recipe, device.type)
+    batches.start()
     known = present_tensors(device.type)
     built = build_step(description, recipe, device)
     module, step, update = built.module, built.step, built.update
     micro = description.micro_batch(recipe)
-    feed = _Feed(step, batches, micro)
+    feed = _Feed(step, batches, micro, tools.clock)
     course = run_timeline(feed, recipe, device, tools)
     skipped = update.skipped_steps()
+    batches.stop()
 
     held = tensors_beside(device.type, [*known, *batches.held()])
     parts = feed.next()  # on the host, so outside of what is counted
@@ -88,20 +91,23 @@ def measure(
 
 
 class _Feed:
-    """Takes one optimizer step after the other over the recipe's batches; times the waiting."""
+    """Takes one optimizer step after the other over the recipe's batches, and tells the clock."""
 
-    def __init__(self, step: TrainingStep, batches: Batches, micro_batch: int) -> None:
+    tells_waiting = True
+
+    def __init__(
+        self, step: TrainingStep, batches: Batches, micro_batch: int, clock: Clock
+    ) -> None:
         self._step, self._batches, self._micro_batch = step, batches, micro_batch
-        self._number = 0
-        self.wait_seconds: float | None = 0.0
+        self._clock, self._number = clock, 0
+        self.ahead = batches.ahead
 
     def __call__(self) -> Tensor:
         return self._step(self.next())
 
     def next(self) -> list[Part]:
         """The parts of the next effective batch, on the host."""
-        started = time.perf_counter()
         parts = cut(*self._batches.batch(self._number), self._micro_batch)
         self._number += 1
-        self.wait_seconds = (self.wait_seconds or 0.0) + time.perf_counter() - started
+        self._clock.fed()
         return parts

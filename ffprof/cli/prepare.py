@@ -19,6 +19,8 @@ from ffprof.audit.own_load import Source
 from ffprof.audit.probing import ask_child
 from ffprof.audit.process import start_context
 from ffprof.audit.runner import Request
+from ffprof.audit.sources.look import check_data, complete, crowding, look_at, resolve_workers
+from ffprof.audit.sources.words import DataWords, Found
 from ffprof.audit.store import prepare_folder
 from ffprof.cli.choose import change_recipe, check_recipe, choose_preset
 from ffprof.cli.own_files import Chosen, choose_with_files
@@ -53,6 +55,8 @@ class Options:
     gpu_mem: str | None
     rounds: int
     changes: dict[str, Any]
+    data: DataWords | None
+    download: bool
     time_limit: float
     run_limit: float | None
     out: Path
@@ -70,7 +74,8 @@ def prepare(options: Options) -> Iterator[Request]:
     asked = budget_for(DEFAULT_GPU_MEM if options.gpu_mem is None else options.gpu_mem)
     # What is wrong with the recipe is said before a process is started for the probe. Which
     # preset is the default depends on the device, but what options do wrong does not.
-    first = _recipe(options, "cuda" if options.device == "cuda" else "cpu")
+    seen = look_at(options.data, options.download)
+    first = _recipe(options, "cuda" if options.device == "cuda" else "cpu", seen)
     # The server keeps the environment that it is started in, so it starts in the trials'.
     with environment(child_environment(first)):
         server = start_context("forkserver")
@@ -80,8 +85,10 @@ def prepare(options: Options) -> Iterator[Request]:
             chosen = choose_with_files(options.words, options.sources, server, options.time_limit)
             options = replace(options, workloads=chosen.workloads)
         device = _device(options.device, found)
-        recipe = resolve_threads(_recipe(options, device))
+        data = complete(seen, server, options.download, _say) if seen else None
+        recipe = resolve_threads(resolve_workers(_recipe(options, device, data), device))
         check_threads(recipe)
+        check_data(recipe, data)
         wanted = child_environment(recipe)
         budget, evidence, notes = _budget(asked, options, device, found)
         prepare_folder(options.out)
@@ -103,7 +110,9 @@ def prepare(options: Options) -> Iterator[Request]:
             budget=budget,
             machine=describe_machine(found, wanted),
             evidence=evidence,
-            notes=(*notes, *chosen.notes(recipe)),
+            notes=tuple(
+                note for note in (*notes, *chosen.notes(recipe), crowding(recipe, device)) if note
+            ),
         )
         # On a GPU the preset may be another one than the probe was started for.
         with environment(wanted):
@@ -118,10 +127,16 @@ def prepare(options: Options) -> Iterator[Request]:
             )
 
 
-def _recipe(options: Options, device: Device) -> Recipe:
-    recipe = change_recipe(choose_preset(options.preset, device).recipe, options.changes)
+def _recipe(options: Options, device: Device, data: Found | None) -> Recipe:
+    changes = {**options.changes, **(data.changes() if data else {})}
+    recipe = change_recipe(choose_preset(options.preset, device).recipe, changes)
     check_recipe(recipe, options.workloads)
+    check_data(recipe, data)
     return recipe
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _probe(context: BaseContext) -> Probe:

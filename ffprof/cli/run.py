@@ -63,7 +63,14 @@ def run(
     micro_batch: int = typer.Option(None, help="Images at a time under accumulation."),
     precision: str = typer.Option(None, help="fp32, or autocast to bf16 or fp16."),
     memory_format: str = typer.Option(None, help="contiguous or channels_last."),
-    data: str = typer.Option(None, help="digits (real, embedded) or synthetic."),
+    data: str = typer.Option(
+        None,
+        help="digits (real, embedded), synthetic, cifar10:DIR, cifar100:DIR or imagefolder:DIR.",
+    ),
+    data_workers: int = typer.Option(
+        None, help="Processes that load images from files; up to 4 by default."
+    ),
+    download: bool = typer.Option(False, "--download", help="Download CIFAR if it is not in DIR."),
     seed: int = typer.Option(None, help="Weights, batches and order of trials."),
     threads: int = typer.Option(None, help="CPU threads of a trial; all cores by default."),
     steps: int = typer.Option(None, help="Timed optimizer steps of a trial."),
@@ -77,6 +84,7 @@ def run(
 
     Writes one result file, complete after every trial. What is not given comes from the preset.
     """
+    from ffprof.audit.sources.words import parse_data
     from ffprof.cli.choose import choose_workloads
     from ffprof.cli.own_files import read_sources
     from ffprof.cli.prepare import Options, prepare
@@ -90,7 +98,7 @@ def run(
         "micro_batch": micro_batch,
         "precision": precision,
         "memory_format": memory_format,
-        "data": data,
+        "data_workers": data_workers,
         "seed": seed,
         "threads": threads,
         "steps": steps,
@@ -106,6 +114,8 @@ def run(
         gpu_mem=gpu_mem,
         rounds=rounds,
         changes=changes,
+        data=None if data is None else parse_data(data),
+        download=download,
         time_limit=time_limit,
         run_limit=run_limit,
         out=out,

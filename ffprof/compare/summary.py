@@ -30,8 +30,9 @@ class Spread:
 class Row:
     """What the trials of one workload say together.
 
-    ``memory`` is the figure of ``MEMORY_FIELD``. ``marks`` are reasons for which the row must not
-    win a claim, in words.
+    ``memory`` is the figure of ``MEMORY_FIELD``. ``data_wait`` is the part of the timed phase, 0 to
+    1, that steps waited for their batches (median over trials). ``marks`` are reasons for which
+    the row must not win a claim, in words.
     """
 
     workload: str
@@ -49,6 +50,7 @@ class Row:
     device_peak: Spread | None
     host_peak: Spread | None
     throughput: Spread | None
+    data_wait: float | None
     loss_first: float | None
     loss_last: float | None
     marks: tuple[str, ...]
@@ -120,12 +122,20 @@ def _row(record: Record, name: str, trials: Sequence[Trial]) -> Row:
         device_peak=_spread([t.memory.device_peak_bytes for t in good]),
         host_peak=_spread([t.memory.host_peak_bytes for t in good]),
         throughput=_spread([rate(t) for t in good]),
+        data_wait=_middle([_wait(t) for t in good]),
         loss_first=_middle([loss.first for loss in losses]),
         loss_last=_middle([loss.last for loss in losses]),
         marks=_marks(good, real=record.recipe.data != "synthetic"),
         messages=tuple(dict.fromkeys(t.message for t in trials if t.message)),
         planned=record.plan.rounds,
     )
+
+
+def _wait(trial: Trial) -> float | None:
+    if trial.throughput is None or trial.throughput.data_wait_seconds is None:
+        return None
+    whole = sum(trial.throughput.step_seconds)
+    return trial.throughput.data_wait_seconds / whole if whole else None
 
 
 def _outcome(outcomes: dict[Outcome, int]) -> Outcome | None:

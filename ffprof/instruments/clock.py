@@ -23,6 +23,16 @@ class Clock(Protocol):
     def lap(self) -> None:
         """The last kernel of a step has been issued."""
 
+    def fed(self) -> None:
+        """The next step's batch has arrived on the host; may be told before ``start``."""
+
+    def waited(self) -> float:
+        """Seconds of the timed phase between the end of a step and the arrival of the next batch.
+
+        On a GPU only what the device was idle for: waiting behind queued work costs nothing. Read
+        it after ``laps``.
+        """
+
     def elapsed(self) -> float:
         """Host seconds since ``start``."""
 
@@ -35,10 +45,21 @@ class WallClock:
 
     def __init__(self) -> None:
         self._marks: list[float] = []
+        self._waited = 0.0
 
     def start(self) -> None:
         """See ``Clock``."""
+        self._waited = 0.0
         self._marks = [time.perf_counter()]
+
+    def fed(self) -> None:
+        """See ``Clock``."""
+        if self._marks:
+            self._waited += time.perf_counter() - self._marks[-1]
+
+    def waited(self) -> float:
+        """See ``Clock``."""
+        return self._waited
 
     def lap(self) -> None:
         """See ``Clock``."""
@@ -58,6 +79,7 @@ class CudaClock:
 
     def __init__(self) -> None:
         self._events: list[torch.cuda.Event] = []
+        self._waits: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self._started = 0.0
 
     def start(self) -> None:
@@ -65,17 +87,30 @@ class CudaClock:
         import torch
 
         torch.cuda.synchronize()
-        self._events = []
+        self._events, self._waits = [], []
         self._started = time.perf_counter()
         self.lap()
 
     def lap(self) -> None:
         """See ``Clock``."""
+        self._events.append(self._event())
+
+    def fed(self) -> None:
+        """See ``Clock``; behind queued work this event is stamped right after its end."""
+        if self._events:
+            self._waits.append((self._events[-1], self._event()))
+
+    def waited(self) -> float:
+        """See ``Clock``."""
+        waits: list[float] = [end.elapsed_time(arrival) for end, arrival in self._waits]
+        return sum(waits) / 1000
+
+    def _event(self) -> torch.cuda.Event:
         import torch
 
         event = torch.cuda.Event(enable_timing=True)
         event.record()
-        self._events.append(event)
+        return event
 
     def elapsed(self) -> float:
         """See ``Clock``."""
@@ -102,6 +137,13 @@ class FakeClock:
     def lap(self) -> None:
         """See ``Clock``."""
         self._laps.append(next(self._script))
+
+    def fed(self) -> None:
+        """Nothing."""
+
+    def waited(self) -> float:
+        """Nothing was waited for."""
+        return 0.0
 
     def elapsed(self) -> float:
         """See ``Clock``."""

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from ffprof.compare.summary import MEMORY_MEANING, Row, Spread, summarise
+from ffprof.recipe import FILE_DATA
 from ffprof.record import Record
 from ffprof.report import sections
 from ffprof.report.sections import Section
@@ -117,11 +119,26 @@ def _setting(record: Record) -> tuple[str, ...]:
     return (
         f"{recipe.backbone} at width {recipe.width:g}, {recipe.norm} norm, {recipe.data} images "
         f"{recipe.channels}x{recipe.image_size}x{recipe.image_size}, {recipe.classes} classes",
+        *_data(record),
         f"effective batch {recipe.batch}, micro-batch {recipe.micro_batch}, {recipe.precision}, "
         f"{recipe.optimizer.name}, seed {recipe.seed}, {recipe.threads or 'default'} CPU threads",
         f"{machine.gpu or machine.cpu}, torch {machine.versions.get('torch', '?')}"
         + (f", commit {machine.commit}" if machine.commit else ""),
         *held,
+    )
+
+
+def _data(record: Record) -> tuple[str, ...]:
+    """Which files were read, for data from files."""
+    recipe = record.recipe
+    if recipe.data not in FILE_DATA:
+        return ()
+    known = (row.facts.get("images_per_epoch") for row in record.ledger.values())
+    images = next((number for number in known if isinstance(number, int)), None)
+    return (
+        f"data {PurePath(recipe.data_root).name} ({recipe.data_fingerprint[:12]}), "
+        + (f"{images:,} images an epoch, " if images else "")
+        + f"loader workers {recipe.data_workers or 0}",
     )
 
 

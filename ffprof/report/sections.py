@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from ffprof.compare import ledger
 from ffprof.compare.summary import Row
 from ffprof.compare.verdicts import count_supported
+from ffprof.recipe import FILE_DATA
 from ffprof.record import Fact, GradientProof, Record
 from ffprof.units import format_rate
 
 NOISY = 0.2  # rounds of one row that differ by more than this are told
+WAITING = 0.1  # of the timed phase: a row that waits longer for its data is told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +42,28 @@ def problems(record: Record, rows: Sequence[Row]) -> Section:
                 f"{row.workload}: memory does not repeat to the byte between rounds, "
                 f"{row.memory.low:,.0f} to {row.memory.high:,.0f} B"
             )
+    lines += _waiting(record, rows)
     missing = record.missing()
     if missing:
         rounds = ", ".join(f"round {number + 1} {name}" for number, name in missing[:12])
         more = f" and {len(missing) - 12} more" if len(missing) > 12 else ""
         lines.append(f"missing trials, {len(missing)}: {rounds}{more}")
     return Section(heading="Problems", lines=tuple(lines))
+
+
+def _waiting(record: Record, rows: Sequence[Row]) -> list[str]:
+    """Rows whose speed is their loader's."""
+    waits = {r.workload: r.data_wait for r in rows if r.data_wait and r.data_wait > WAITING}
+    if not waits:
+        return []
+    told = ", ".join(f"{name} {share:.0%}" for name, share in waits.items())
+    fix = "close other programs and run again"
+    if record.recipe.data in FILE_DATA:
+        fix = "use other --data-workers, a faster disk or smaller image files"
+    return [
+        f"waiting for data took more than {WAITING:.0%} of the timed phase ({told}): there img/s "
+        f"is the loader's speed as much as the method's; {fix}"
+    ]
 
 
 def verdicts(record: Record) -> Section:

@@ -156,3 +156,18 @@ def test_a_budget_holds_the_allocator_and_is_labelled(tmp_path):
         if trial.outcome == "ok":
             limit = record.budget.limit_bytes - record.budget.debit_bytes
             assert trial.memory.cold_reserved_peak_bytes <= limit
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_from_files_reach_the_gpu_and_waiting_is_measured(workers, tmp_path):
+    import pictures
+
+    from ffprof.audit.trial import measure
+    from ffprof.workload import find_workload
+
+    root = pictures.image_folder(tmp_path)
+    made = recipe(data="imagefolder", data_root=str(root), classes=3, data_workers=workers, steps=6)
+    report = measure(find_workload("bp-accum"), made, torch.device("cuda"))
+    assert report.loss.finite
+    speed = report.throughput
+    assert 0 <= speed.data_wait_seconds < sum(speed.step_seconds)

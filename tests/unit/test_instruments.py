@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -279,3 +280,17 @@ def test_sparse_gradients_are_counted_and_strange_layouts_named():
     with LiveTensors("cpu") as live:
         torch.eye(3).to_sparse_csr()
     assert "csr" in live.uncounted
+
+
+def test_waiting_is_from_the_end_of_a_step_to_the_arrival_of_the_next_batch():
+    clock = WallClock()
+    clock.fed()  # before the start: nothing is timed yet
+    clock.start()
+    for pause in (0.02, 0.0, 0.02):
+        time.sleep(pause)
+        clock.fed()
+        time.sleep(0.01)
+        clock.lap()
+    assert 0.04 <= clock.waited() < sum(clock.laps()) - 0.025
+    clock.start()
+    assert clock.waited() == 0

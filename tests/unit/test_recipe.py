@@ -14,6 +14,19 @@ def test_equal_recipes_have_equal_digests_and_only_they():
     assert recipe(claims=(claim("a", "b", "memory"),)).digest() != recipe().digest()
 
 
+def test_digests_of_recipes_without_file_data_are_what_they_were():
+    # Computed before recipes had data_root, data_fingerprint and data_workers.
+    assert recipe().digest() == "ad189fd82590e847de3707d046defe7f8dc6f3e3009fc8e50455838251c4a392"
+
+
+def test_the_digest_knows_the_data_but_not_its_place():
+    there = {"data": "cifar10", "data_root": "/a", "data_fingerprint": "f", "data_workers": 2}
+    digest = recipe(**there).digest()
+    assert recipe(**there | {"data_root": "/b"}).digest() == digest
+    assert recipe(**there | {"data_fingerprint": "g"}).digest() != digest
+    assert recipe(**there | {"data_workers": 0}).digest() != digest
+
+
 @given(st.integers(1, 64), st.integers(1, 64), st.integers(0, 2**62), st.floats(0.01, 16))
 def test_a_recipe_survives_json(batch, micro, seed, width):
     if batch % micro:

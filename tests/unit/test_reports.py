@@ -5,7 +5,7 @@ from rich.console import Console
 
 from ffprof import trials_frame
 from ffprof.recipe import Reference
-from ffprof.record import GradientProof, LedgerRow
+from ffprof.record import GradientProof, LedgerRow, Throughput
 from ffprof.report.document import make_document
 from ffprof.report.markdown import to_markdown
 from ffprof.report.terminal import print_report
@@ -149,3 +149,21 @@ def test_the_frame_has_one_row_a_trial_with_units():
     assert frame["memory.live_tensor_peak_bytes"].max() == 390 * MIB
     assert set(frame["evidence"]) == {"measured (cpu)"}
     assert frame.groupby("workload")["throughput.images_per_second"].median()["bp-accum"] == 101
+
+
+def test_rows_that_wait_for_their_data_are_told_in_one_line():
+    def waiting(name, seconds):
+        speed = Throughput(
+            images_per_second=8.0, step_seconds=(0.5, 0.5), data_wait_seconds=seconds
+        )
+        return trial(name, 0, throughput=speed)
+
+    rows = [waiting("bp", 0.4), waiting("bp-accum", 0.09), waiting("dtg-ff", 0.11)]
+    for changes, fix in (
+        ({}, "close other programs"),
+        ({"data": "imagefolder", "data_root": "/x"}, "--data-workers"),
+    ):
+        text = to_markdown(record(rows, **changes))
+        (line,) = [line for line in text.splitlines() if "waiting for data" in line]
+        assert "bp 40%, dtg-ff 11%" in line.replace("\\", "")
+        assert fix in line

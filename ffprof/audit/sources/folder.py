@@ -1,0 +1,121 @@
+"""A folder of images, one sub-folder a class, as torchvision's ``ImageFolder`` sees it.
+
+Looked through without torch, before anything is started: what can be seen to be wrong from names,
+sizes and first bytes is said at once. Nothing is ever skipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from ffprof.errors import DataError
+
+# torchvision.datasets.folder.IMG_EXTENSIONS; any case.
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+HEADERS_UP_TO = 20_000  # images; beyond, opening every file would take too long
+
+# How files of these formats begin; Netpbm's are P1 to P6.
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*", b"RIFF", b"GIF8")
+_NETPBM = tuple(b"P%d" % number for number in range(1, 7))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFiles:
+    """Class names in the order of their labels, and (path relative to the root, bytes) by class."""
+
+    classes: tuple[str, ...]
+    files: tuple[tuple[str, int], ...]
+
+    def fingerprint(self) -> str:
+        """SHA-256 over class names, relative names and sizes."""
+        return fingerprint(self.classes, self.files)
+
+
+def fingerprint(classes: Sequence[str], files: Iterable[tuple[str, int]]) -> str:
+    """SHA-256 over class names, relative file names and sizes in bytes."""
+    digest = hashlib.sha256()
+    for name in classes:
+        digest.update(os.fsencode(name) + b"\0")
+    for name, size in files:
+        digest.update(b"%s\0%d\n" % (os.fsencode(name), size))
+    return digest.hexdigest()
+
+
+def look_through(root: str) -> ImageFiles:
+    """The images under a folder, in torchvision's order.
+
+    Raises:
+        DataError: no folder, fewer than two classes, a class without images, or a file that
+            cannot be an image.
+    """
+    classes = _classes(root)
+    files: list[tuple[str, int]] = []
+    for name in classes:
+        before = len(files)
+        files += ((path[len(root) :].lstrip("/"), _size(path)) for path in _images(root, name))
+        if len(files) == before:
+            raise DataError(
+                f"the class folder {os.path.join(root, name)} holds no images",  # noqa: PTH118
+                f"images end in {', '.join(EXTENSIONS)}; fill the folder or remove it",
+            )
+    if len(files) <= HEADERS_UP_TO:
+        for name, _ in files:
+            _check_header(os.path.join(root, name))  # noqa: PTH118
+    return ImageFiles(classes=tuple(classes), files=tuple(files))
+
+
+def _classes(root: str) -> list[str]:
+    try:
+        with os.scandir(root) as entries:
+            classes = sorted(entry.name for entry in entries if entry.is_dir())
+    except OSError as error:
+        _unreadable(error, "name a folder that can be read")
+    if len(classes) < 2:
+        found = "only one class folder" if classes else "no class folders"
+        raise DataError(
+            f"{root} holds {found}",
+            "imagefolder:DIR wants one sub-folder of images for each of at least two classes",
+        )
+    return classes
+
+
+def _images(root: str, name: str) -> Iterator[str]:
+    walk = os.walk(os.path.join(root, name), onerror=_stop, followlinks=True)  # noqa: PTH118
+    for folder, _, names in sorted(walk):
+        for one in sorted(names):
+            if one.lower().endswith(EXTENSIONS):
+                yield os.path.join(folder, one)  # noqa: PTH118
+
+
+def _stop(error: OSError) -> None:
+    _unreadable(error, "make it readable")
+
+
+def _size(path: str) -> int:
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except OSError as error:
+        _unreadable(error, "repair or remove the file")
+    if not stat.S_ISREG(found.st_mode) or found.st_size == 0:
+        what = "is empty" if stat.S_ISREG(found.st_mode) else "is not a file"
+        raise DataError(f"{path} {what}", "repair or remove it")
+    return found.st_size
+
+
+def _check_header(path: str) -> None:
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+            start = file.read(4)
+    except OSError as error:
+        _unreadable(error, "make the file readable")
+    if not start.startswith(_SIGNATURES) and not start.startswith(_NETPBM):
+        raise DataError(f"{path} is not an image", "repair or remove it")
+
+
+def _unreadable(error: OSError, fix: str) -> NoReturn:
+    raise DataError(f"cannot read {error.filename}: {error.strerror or error}", fix) from error

@@ -1,0 +1,152 @@
+"""Batches from files: torch's DataLoader, with workers, pinned memory and prefetching.
+
+What is at a position of the endless sequence of images depends on the recipe's seed and on the
+position alone, augmentation included. So batches are the same for every workload and any number
+of workers, and one can also be made here, without workers, as proofs and untimed passes do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from multiprocessing import get_context
+from multiprocessing.context import BaseContext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from ffprof.audit.sources.look import PREFETCH
+from ffprof.audit.sources.pictures import Pictures, open_pictures, training_transform
+from ffprof.audit.sources.shuffles import Shuffles
+from ffprof.errors import DataError
+from ffprof.recipe import Recipe
+
+_AUGMENTATION_STREAM = 0xD1B54A32D192ED03 % 2**63
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreadable:
+    """What stands in a batch's place if one of its images cannot be read.
+
+    An error that is raised in a worker would come back as its traceback.
+    """
+
+    problem: str
+    fix: str
+
+
+class Augmented(Dataset[Any]):
+    """Augmented images by their position in the endless, shuffled sequence."""
+
+    def __init__(self, recipe: Recipe, pictures: Pictures) -> None:
+        self._pictures, self._seed = pictures, recipe.seed
+        self._transform = training_transform(recipe)
+        self.shuffles = Shuffles(len(pictures), recipe.seed)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, int] | Unreadable:
+        index = int(self.shuffles.chosen(position, 1))
+        try:
+            picture, label = self._pictures.read(index)
+        except DataError as error:
+            return Unreadable(problem=error.problem, fix=error.fix)
+        # torchvision draws from torch's own generator, which is also the workload's: it is put
+        # back. Not torch.manual_seed, which would reach for CUDA.
+        with torch.random.fork_rng(devices=[]):
+            seed = (self._seed * 1_000_003 + position + _AUGMENTATION_STREAM) % 2**63
+            torch.default_generator.manual_seed(seed)
+            return self._transform(picture), label
+
+
+class _Endless:
+    """The positions of batch 0, 1, 2 and so on."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __iter__(self) -> Iterator[range]:
+        return (range(n * self._size, (n + 1) * self._size) for n in count())
+
+
+def _collate(samples: list[tuple[Tensor, int] | Unreadable]) -> Any:
+    unreadable = next((one for one in samples if isinstance(one, Unreadable)), None)
+    return unreadable or default_collate(samples)
+
+
+def worker_context(device_type: str) -> BaseContext:
+    """How workers are started: forked from a CPU trial, from a clean server beside CUDA.
+
+    Forking a process that has started CUDA is not done anywhere here.
+    """
+    if device_type != "cuda":
+        return get_context("fork")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
+class FileBatches:
+    """See ``ffprof.audit.data.Batches``; between ``start`` and ``stop``, workers make them."""
+
+    real = True
+
+    def __init__(self, recipe: Recipe, device_type: str) -> None:
+        self._size, self._workers = recipe.batch, recipe.data_workers or 0
+        self._device_type = device_type
+        self._dataset = Augmented(recipe, open_pictures(recipe))
+        self._iterator: Iterator[Any] | None = None
+        self._next = 0
+        self.epoch_images: int | None = self._dataset.shuffles.total
+        self.ahead = PREFETCH * self._workers
+
+    def start(self, context: BaseContext | None = None) -> None:
+        """Start the workers; batches are then made ahead, from number 0 on."""
+        self._next = 0
+        loader = DataLoader(
+            self._dataset,
+            batch_sampler=_Endless(self._size),  # type: ignore[arg-type]
+            collate_fn=_collate,
+            num_workers=self._workers,
+            pin_memory=self._device_type == "cuda",
+            prefetch_factor=PREFETCH if self._workers else None,
+            multiprocessing_context=(context or worker_context(self._device_type))
+            if self._workers
+            else None,
+            # Else a number is drawn from torch's own generator, which is the workload's.
+            generator=torch.Generator(),
+        )
+        self._iterator, self._next = iter(loader), 0
+
+    def stop(self) -> None:
+        """End the workers, and drop what they have made ahead."""
+        self._iterator = None  # the iterator's end waits for its workers'
+
+    def batch(self, number: int) -> tuple[Tensor, Tensor]:
+        """See ``Batches``.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        if self._iterator is not None and number == self._next:
+            self._next += 1
+            made = next(self._iterator)
+        else:
+            made = self._made_here(number)
+        if isinstance(made, Unreadable):
+            raise DataError(made.problem, made.fix)
+        images, labels = made
+        return images, labels
+
+    def _made_here(self, number: int) -> Any:
+        first, threads = number * self._size, torch.get_num_threads()
+        torch.set_num_threads(1)  # as in a worker: one image has no work for more
+        try:
+            return _collate([self._dataset[n] for n in range(first, first + self._size)])
+        finally:
+            torch.set_num_threads(threads)
+
+    def held(self) -> list[Tensor]:
+        """See ``Batches``."""
+        return self._dataset.shuffles.held()

@@ -1,0 +1,123 @@
+"""Image folders and CIFAR archives, made small."""
+
+import hashlib
+import io
+import os
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def noise(width=40, height=30, seed=0, shade=0):
+    """A smooth picture that JPEG can hold."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 128, (6, 8, 3), dtype=np.uint8) + np.uint8(shade)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def image_folder(root: Path, *, classes=3, each=8):
+    """JPEGs of various sizes, by class; class c is brighter than the one before."""
+    for c in range(classes):
+        folder = root / f"class {c}"
+        folder.mkdir(parents=True)
+        for i in range(each):
+            number = c * each + i
+            made = noise(32 + 3 * i, 48 - 2 * c, number, shade=40 * (c % 3))
+            made.save(folder / f"{i:03d}.jpg", quality=90)
+    return root
+
+
+def odd_images(folder: Path):
+    """What torchvision's loader reads too: modes, formats, cases, nesting, a wrong extension."""
+    made = noise(50, 40, 99)
+    (folder / "deep" / "deeper").mkdir(parents=True)
+    made.convert("L").save(folder / "gray.jpg")
+    made.convert("RGBA").save(folder / "alpha.png")
+    made.convert("P").save(folder / "palette.png")
+    made.convert("CMYK").save(folder / "cmyk.jpg")
+    made.save(folder / "UPPER.JPEG", "JPEG")
+    made.save(folder / "bitmap.bmp")
+    made.save(folder / "deep" / "deeper" / "nested.ppm")
+    made.save(folder / "really a png.jpg", "PNG")
+    made.resize((1, 1)).save(folder / "one pixel.png")
+    (folder / "notes.txt").write_text("not an image, and not named like one")
+
+
+def _batch(names, count, seed, coarse):
+    rng = np.random.default_rng(seed)
+    labels = [int(n) for n in rng.integers(0, 10, count)]
+    data = np.stack([rng.integers(20 * n, 20 * n + 60, 3072) for n in labels]).astype(np.uint8)
+    entry = {names: labels, "data": data}
+    return entry | ({"coarse_labels": [n // 5 for n in labels]} if coarse else {})
+
+
+def cifar_files(kind, each=12):
+    """The files of an extracted archive, by name, with few images in them."""
+    if kind == "cifar10":
+        names = [f"data_batch_{n}" for n in range(1, 6)] + ["test_batch"]
+        entries = {name: _batch("labels", each, n, False) for n, name in enumerate(names)}
+        entries["batches.meta"] = {"label_names": [f"thing {n}" for n in range(10)]}
+    else:
+        entries = {
+            "train": _batch("fine_labels", 5 * each, 0, True),
+            "test": _batch("fine_labels", each, 1, True),
+            "meta": {"fine_label_names": [f"thing {n}" for n in range(100)]},
+        }
+    return {name: pickle.dumps(entry) for name, entry in entries.items()}
+
+
+BASE = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
+ARCHIVE = {"cifar10": "cifar-10-python.tar.gz", "cifar100": "cifar-100-python.tar.gz"}
+
+
+def cifar_archive(kind, folder: Path, each=12):
+    """Write the archive; returns the checksums that torchvision must be told to expect."""
+    files = cifar_files(kind, each)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(folder / ARCHIVE[kind], "w:gz") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(f"{BASE[kind]}/{name}")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    sums = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
+    return sums | {"": hashlib.md5((folder / ARCHIVE[kind]).read_bytes()).hexdigest()}
+
+
+def expect(cifar, sums, set_):
+    """Tell one of torchvision's classes which checksums are right; ``set_`` is like setattr."""
+    set_(cifar, "tgz_md5", sums[""])
+    set_(cifar, "train_list", [[name, sums[name]] for name, _ in cifar.train_list])
+    set_(cifar, "test_list", [[name, sums[name]] for name, _ in cifar.test_list])
+    set_(cifar, "meta", {**cifar.meta, "md5": sums[cifar.meta["filename"]]})
+
+
+_SITE = """
+import importlib.abc, importlib.util, sys
+class Patch(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "torchvision.datasets.cifar":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        run = spec.loader.exec_module
+        def exec_module(module):
+            run(module)
+            from pictures import expect
+            cifar = {{"cifar10": module.CIFAR10, "cifar100": module.CIFAR100}}[{kind!r}]
+            expect(cifar, {sums!r}, setattr)
+            cifar.url = {url!r} or cifar.url
+        spec.loader.exec_module = exec_module
+        return spec
+sys.meta_path.insert(0, Patch())
+"""
+
+
+def patched_environment(folder: Path, kind, sums, url=""):
+    """An environment in which every process of ffprof expects these checksums and this address."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sitecustomize.py").write_text(_SITE.format(kind=kind, sums=sums, url=url))
+    paths = [str(folder), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
