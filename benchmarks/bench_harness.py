@@ -1,10 +1,11 @@
-"""ffprof's bp against a bare hand-written training loop of the same model and batch.
+"""ffprof's backprop against a bare hand-written training loop of the same model and batch.
 
-Both run in fresh processes forked from one server, alternating, on the same recipe: model,
+``bp-plain`` is held against a loop as torchvision's references write it, over its resnet18 if that
+is the backbone; ``bp`` against the same with the path-2 norm between blocks. Both run in fresh processes forked from one server, alternating, on the same recipe: model,
 batches, optimizer, threads. The bare loop is what a practitioner would write: index the data,
 forward, loss, backward, step, zero. Prints the ratio of throughputs, paired by round.
 
-    python benchmarks/bench_harness.py [rounds] [preset]
+    python benchmarks/bench_harness.py [rounds] [preset] [bp or bp-plain] [backbone]
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ffprof.recipe import Recipe
 from ffprof.workload import find_preset
 
 
-def bare_child(sender: Connection, recipe: Recipe) -> None:
+def bare_child(sender: Connection, recipe: Recipe, plain: bool) -> None:
     """A loop without ffprof's harness or instruments; sends images per second."""
     import torch
     import torch.nn.functional as F
@@ -54,13 +55,19 @@ def bare_child(sender: Connection, recipe: Recipe) -> None:
                 x = F.relu(norm(conv(x)), inplace=True)
                 if pool:
                     x = F.max_pool2d(x, 2)
-                x = x.permute(0, 2, 3, 1)
-                x = F.layer_norm(x, x.shape[-1:]).permute(0, 3, 1, 2)
+                if not plain:
+                    x = x.permute(0, 2, 3, 1)
+                    x = F.layer_norm(x, x.shape[-1:]).permute(0, 3, 1, 2)
             return self.head(x.mean((2, 3)))
 
     train, _ = load_digits(recipe.image_size, recipe.seed)
     images, labels = train.images.expand(-1, 3, -1, -1).contiguous(), train.labels
-    model = Net()
+    if recipe.backbone == "resnet18":
+        import torchvision
+
+        model = torchvision.models.resnet18(num_classes=recipe.classes)
+    else:
+        model = Net()
     chosen = recipe.optimizer
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=chosen.lr, weight_decay=chosen.weight_decay, foreach=True
@@ -85,7 +92,11 @@ def bare_child(sender: Connection, recipe: Recipe) -> None:
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 9
     preset = sys.argv[2] if len(sys.argv) > 2 else "small"
+    workload = sys.argv[3] if len(sys.argv) > 3 else "bp-plain"
     recipe = resolve_threads(find_preset(preset).recipe)
+    if len(sys.argv) > 4:
+        recipe = recipe.model_copy(update={"backbone": sys.argv[4], "width": 1.0})
+    plain = workload == "bp-plain"
     ratios = []
     with environment(child_environment(recipe)):
         context = start_context("forkserver")
@@ -93,9 +104,9 @@ def main() -> None:
             speeds = {}
             for name in ("bare", "ffprof") if number % 2 else ("ffprof", "bare"):
                 if name == "bare":
-                    speeds[name] = run_child(context, bare_child, (recipe,), 300).messages[0]
+                    speeds[name] = run_child(context, bare_child, (recipe, plain), 300).messages[0]
                 else:
-                    ending = run_child(context, trial_child, ("bp", recipe, "cpu", None), 300)
+                    ending = run_child(context, trial_child, (workload, recipe, "cpu", None), 300)
                     done = next(m for m in ending.messages if isinstance(m, Finished))
                     speeds[name] = done.report.throughput.images_per_second
             ratios.append(speeds["ffprof"] / speeds["bare"])
@@ -105,7 +116,7 @@ def main() -> None:
             )
     mean = math.exp(statistics.fmean(map(math.log, ratios)))
     print(
-        f"preset {preset}, bp: ffprof / bare loop = {mean:.3f} (geometric mean of {rounds} rounds, "
+        f"preset {preset}, {workload} on {recipe.backbone}: ffprof / bare loop = {mean:.3f} (geometric mean of {rounds} rounds, "
         f"median {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f})"
     )
 

@@ -9,15 +9,18 @@ from command import TINY, by_workload, ffprof, only_record, outcomes
 
 from ffprof.compare.verdicts import judge
 from ffprof.units import format_bytes
+from ffprof.workload import workload_names
 
-SIX = {
+CORE = {
     "bp",
     "bp-accum",
+    "bp-ckpt",
+    "bp-deepsup",
     "dtg-ff",
-    "dtg-ff-accum",
     "dtg-ff-streamed",
     "dtg-ff-streamed-accum",
 }
+REFERENCES = {"bp", "bp-deepsup", "dtg-ff"}  # rows that are their method's own full batch
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +34,8 @@ def smoke(tmp_path_factory):
 def test_smoke_writes_one_valid_record_with_every_workload_ok(smoke, pytestconfig):
     done, record, folder = smoke
     assert len(list(folder.iterdir())) == 1
-    assert set(record.plan.workloads) == SIX
-    assert len(record.trials) == 18
+    assert set(record.plan.workloads) == CORE
+    assert len(record.trials) == 21
     assert {t.outcome for t in record.trials} == {"ok"}
     assert record.missing() == []
     assert record.evidence == "measured (cpu)"
@@ -46,9 +49,9 @@ def test_the_table_is_right_when_read_against_the_json(smoke):
     lines = {
         line.split()[0]: line.split()
         for line in done.stdout.splitlines()
-        if line and line.split()[0] in SIX
+        if line and line.split()[0] in CORE
     }
-    assert lines.keys() == SIX
+    assert lines.keys() == CORE
     for name, words in lines.items():
         trials = [t for t in record.trials if t.workload == name]
         (peak,) = {t.memory.live_tensor_peak_bytes for t in trials}
@@ -86,7 +89,9 @@ def test_memory_repeats_to_the_byte_between_rounds_and_orders_as_it_must(smoke):
     assert all(len(found) == 1 for found in peaks.values())
     (bp,), (cut,) = peaks["bp"], peaks["bp-accum"]
     (whole,), (streamed,) = peaks["dtg-ff"], peaks["dtg-ff-streamed"]
+    (checkpointed,) = peaks["bp-ckpt"]
     assert cut < bp
+    assert checkpointed < bp
     assert streamed < whole
 
 
@@ -96,19 +101,20 @@ def test_equal_schedules_see_equal_losses(smoke):
     first = by_workload(record, lambda trial: trial.loss.first)
     assert all(len(found) == 1 for found in first.values())
     assert first["dtg-ff"] == first["dtg-ff-streamed"]
-    assert first["dtg-ff-accum"] == first["dtg-ff-streamed-accum"]
+    assert first["bp"] == first["bp-ckpt"]
     assert all(t.loss.fell for t in record.trials)
 
 
 def test_the_ledger_holds_facts_and_proofs(smoke):
     _, record, _ = smoke
-    assert record.ledger.keys() == SIX
+    assert record.ledger.keys() == CORE
     digests = {row.facts["backbone_digest"] for row in record.ledger.values()}
     assert len(digests) == 1
     proofs = {name: row.gradient for name, row in record.ledger.items() if row.gradient}
-    assert proofs.keys() == SIX - {"bp", "dtg-ff"}  # these are the references
+    assert proofs.keys() == CORE - REFERENCES
     assert proofs["dtg-ff-streamed"].equal
     assert proofs["dtg-ff-streamed"].max_relative_difference == 0.0
+    assert proofs["bp-ckpt"].max_relative_difference == 0.0
     assert proofs["bp-accum"].equal is False  # batch statistics of micro-batches
     assert proofs["bp-accum"].relative_difference > 1e-3
 
@@ -116,7 +122,7 @@ def test_the_ledger_holds_facts_and_proofs(smoke):
 def test_rounds_are_shuffled_and_interleaved(smoke):
     _, record, _ = smoke
     orders = [[t.workload for t in record.trials if t.round == r] for r in range(3)]
-    assert all(set(order) == SIX for order in orders)
+    assert all(set(order) == CORE for order in orders)
     assert len({tuple(order) for order in orders}) > 1
     assert [t.round for t in record.trials] == sorted(t.round for t in record.trials)
 
@@ -218,6 +224,7 @@ def test_a_closed_pipe_is_no_error(smoke):
         ["--norm", "group", "--backbone", "flat-2-4", "--image-size", "8"],
         ["--backbone", "vgg11", "--width", "0.05", "--image-size", "32", "--precision", "bf16"],
         ["--backbone", "vgg16", "--width", "0.02", "--image-size", "32", "--data", "synthetic"],
+        ["--backbone", "resnet18", "--width", "0.05", "--precision", "fp16"],
     ],
 )
 def test_other_recipes(words, tmp_path):
@@ -227,8 +234,24 @@ def test_other_recipes(words, tmp_path):
     assert set(outcomes(record).values()) == {"ok"}
     if "group" in words:
         proofs = {name: row.gradient for name, row in record.ledger.items() if row.gradient}
-        assert proofs.keys() == SIX - {"bp", "dtg-ff"}
+        assert proofs.keys() == CORE - REFERENCES
         assert all(proof.equal for proof in proofs.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_every_workload_is_ok_in_every_precision(precision, tmp_path):
+    words = ["--workloads", "all", "--precision", precision, "--rounds", 1]
+    done = ffprof("run", *TINY, *words, "--out", tmp_path, timeout=280)
+    record = only_record(tmp_path)
+    found = outcomes(record)
+    assert len(found) == len(workload_names())
+    refused = {n for n, outcome in found.items() if outcome != "ok"}
+    assert refused == ({"bp-fused-step"} if precision == "fp16" else set()), done.stdout
+    proofs = {name: row.gradient for name, row in record.ledger.items() if row.gradient}
+    assert {n for n, p in proofs.items() if p.equal is not True} == {
+        n for n in proofs if n.endswith("-accum")
+    }
 
 
 def test_two_runs_with_one_seed_do_the_same_training(tmp_path):
@@ -246,7 +269,7 @@ def test_two_runs_with_one_seed_do_the_same_training(tmp_path):
 def test_workloads_lists_what_can_be_run():
     done = ffprof("workloads")
     assert done.returncode == 0
-    for name in (*SIX, "smoke", "small", "cifar", "imagenet100", "CUDA"):
+    for name in (*CORE, "smoke", "small", "cifar", "imagenet100", "CUDA"):
         assert name in done.stdout
 
 

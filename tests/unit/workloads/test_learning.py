@@ -11,18 +11,18 @@ from ffprof.workload import find_workload
 EPOCHS = 20
 
 
-def accuracy(name, seed, norm="batch"):
+def accuracy(name, seed, norm="batch", backbone="vgg8", epochs=EPOCHS):
     """Held-out accuracy under every rule, through the harness's own step."""
     made = recipe(
-        backbone="vgg8", width=0.25, image_size=16, batch=64, micro_batch=32, seed=seed, norm=norm,
-        optimizer={"lr": 2e-3},
+        backbone=backbone, width=0.25, image_size=16, batch=64, micro_batch=32, seed=seed,
+        norm=norm, optimizer={"lr": 2e-3},
     )  # fmt: skip
     workload = find_workload(name)
     torch.set_num_threads(2)
     built = build_step(workload, made, torch.device("cpu"))
     module, step, micro = built.module, built.step, workload.micro_batch(made)
     batches = make_batches(made, "cpu")
-    for number in range(EPOCHS * 1500 // made.batch):
+    for number in range(epochs * 1500 // made.batch):
         step(cut(*batches.batch(number), micro))
     module.eval()
     held = batches.held_out
@@ -41,12 +41,29 @@ def accuracy(name, seed, norm="batch"):
     [
         ("bp", 0.98),
         ("bp-accum", 0.98),
+        ("bp-deepsup", 0.98),
         ("dtg-ff", 0.97),
         ("dtg-ff-streamed-accum", 0.97),
     ],
 )
 def test_held_out_digits_are_read(name, least, seed):
     assert accuracy(name, seed)["read"] > least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("bp-plain", 0.98), ("dtg-ff-twopass", 0.97), ("asge-streamed", 0.97), ("hinton-ff", 0.75)],
+)
+def test_the_rest_of_the_family_learns_too(name, least):
+    """Schedules that are the same training to the bit are not trained again."""
+    assert accuracy(name, 0)["read"] > least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bp", "dtg-ff-streamed"])
+def test_residual_backbones_learn(name):
+    assert accuracy(name, 0, backbone="resnet18", epochs=8)["read"] > 0.9
 
 
 @pytest.mark.slow
