@@ -1,9 +1,10 @@
 """ffprof's backprop against a bare hand-written training loop of the same model and batch.
 
 ``bp-plain`` is held against a loop as torchvision's references write it, over its resnet18 if that
-is the backbone; ``bp`` against the same with the path-2 norm between blocks. Both run in fresh processes forked from one server, alternating, on the same recipe: model,
-batches, optimizer, threads. The bare loop is what a practitioner would write: index the data,
-forward, loss, backward, step, zero. Prints the ratio of throughputs, paired by round.
+is the backbone; ``bp`` against the same with the path-2 norm between blocks. Both run in fresh
+processes forked from one server, alternating, on the same recipe: model, batches, optimizer,
+threads. The bare loop is what a practitioner would write: index the data, forward, loss, backward,
+step, zero. Prints the ratio of throughputs, paired by round.
 
     python benchmarks/bench_harness.py [rounds] [preset] [bp or bp-plain] [backbone]
 """
@@ -116,8 +117,9 @@ def main() -> None:
             )
     mean = math.exp(statistics.fmean(map(math.log, ratios)))
     print(
-        f"preset {preset}, {workload} on {recipe.backbone}: ffprof / bare loop = {mean:.3f} (geometric mean of {rounds} rounds, "
-        f"median {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f})"
+        f"preset {preset}, {workload} on {recipe.backbone}: ffprof / bare loop = {mean:.3f} "
+        f"(geometric mean of {rounds} rounds, median {statistics.median(ratios):.3f}, "
+        f"{min(ratios):.3f} to {max(ratios):.3f})"
     )
 
 
