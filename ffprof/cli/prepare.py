@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.context import BaseContext
@@ -15,6 +15,7 @@ from typing import Any
 
 from ffprof import __version__
 from ffprof.audit.child import probe_child
+from ffprof.audit.lock import writing
 from ffprof.audit.process import run_child, start_context
 from ffprof.audit.runner import Request
 from ffprof.audit.store import prepare_folder
@@ -50,6 +51,7 @@ class Options:
     time_limit: float
     run_limit: float | None
     out: Path
+    dry_run: bool = False
 
 
 @contextmanager
@@ -66,13 +68,14 @@ def prepare(options: Options) -> Iterator[Request]:
     # The server keeps the environment that it is started in, so it starts in the trials'.
     with environment(child_environment(first)):
         server = start_context("forkserver")
-        found = _probe(server)
+        found = probe_machine(server)
         device = _device(options.device, found)
         recipe = resolve_threads(_recipe(options, device))
         check_threads(recipe)
         wanted = child_environment(recipe)
         budget, evidence, notes = _budget(asked, options, device, found)
-        prepare_folder(options.out)
+        if not options.dry_run:
+            prepare_folder(options.out)
         created = datetime.now(UTC)
         record = Record(
             created=created,
@@ -92,13 +95,14 @@ def prepare(options: Options) -> Iterator[Request]:
             evidence=evidence,
             notes=notes,
         )
+        path = _path(options.out, recipe.preset, device, created)
         # On a GPU the preset may be another one than the probe was started for.
-        with environment(wanted):
+        with environment(wanted), nullcontext() if options.dry_run else writing(path):
             yield Request(
                 record=record,
                 workloads=options.workloads,
                 device=device,
-                path=_path(options.out, recipe.preset, device, created),
+                path=path,
                 # Forking a server that has imported torch is unproved with CUDA: spawn there.
                 context=server if device == "cpu" else start_context("spawn"),
                 judge=judge,
@@ -111,7 +115,12 @@ def _recipe(options: Options, device: Device) -> Recipe:
     return recipe
 
 
-def _probe(context: BaseContext) -> Probe:
+def probe_machine(context: BaseContext) -> Probe:
+    """What torch finds on this machine, asked of a child.
+
+    Raises:
+        DeviceError: torch cannot be started.
+    """
     ending = run_child(context, probe_child, (), PROBE_LIMIT_SECONDS)
     found = next((m for m in ending.messages if isinstance(m, Probe)), None)
     if found is None:

@@ -65,5 +65,11 @@ def _cell(column: str, text: str) -> Text:
 
 
 def _item(line: str, width: int) -> Text:
-    wrapped = textwrap.wrap(line, max(20, width - 1), initial_indent=" - ", subsequent_indent="   ")
+    wrapped = textwrap.wrap(
+        line,
+        max(20, width - 1),
+        initial_indent=" - ",
+        subsequent_indent="   ",
+        break_on_hyphens=False,  # names have them
+    )
     return Text("\n".join(wrapped))

@@ -1,0 +1,175 @@
+"""An optimizer step on fake tensors: what it would hold and do, without computing anything.
+
+Fake tensors have shapes, types and storages of a size, but no memory. The workload is built on
+the host as in a trial, its tensors are replaced by fake ones, and the harness's own step runs on
+them under the counter of live tensors that a trial uses. So the peak is that of a trial, to the
+byte, and takes the same time at every image size.
+
+What cannot be known in this way is not told: a step whose work depends on values, or a workload
+that keeps tensors where they cannot be replaced.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeCopyMode,
+    FakeTensor,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ffprof.audit.data import cut
+from ffprof.audit.forecast import Traced, Unforecast
+from ffprof.audit.matching import build_matched
+from ffprof.audit.passes import present_tensors, tensors_beside
+from ffprof.audit.step import Part, TrainingStep, make_optimizer, set_norm_momentum
+from ffprof.audit.step_counter import StepCounter
+from ffprof.audit.trial import MAX_WARMUP, _format
+from ffprof.recipe import Recipe
+from ffprof.workload import Description
+
+# More micro-batches than these repeat: gradients exist from the second on, and the sum of losses
+# from the third. Whether the last two were alike is checked; if not, all are run.
+MICRO_BATCHES = 4
+SETTLING_STEPS = 2  # the optimizer makes its state in the first
+
+
+def trace(description: Description, recipe: Recipe, device: torch.device) -> Traced | Unforecast:
+    """The live-tensor peak and the work of one optimizer step after the first.
+
+    Raises:
+        RefusedError: the workload does not keep to what the recipe fixes.
+    """
+    began = time.perf_counter()
+    known = present_tensors(device.type)
+    module, _ = build_matched(description, recipe)
+    module.to(device=device, memory_format=_format(recipe))
+    module.train()
+    set_norm_momentum(module, recipe.batch // description.micro_batch(recipe))
+    built = time.perf_counter() - began
+    mode = FakeTensorMode(allow_non_fake_inputs=False, allow_fallback_kernels=False)
+    real = _bytes(tensors_beside(device.type, known))
+    with FakeCopyMode(mode):
+        module = copy.deepcopy(module)
+    if _bytes(_fake_tensors(device.type)) != real:
+        return Unforecast(reason="it keeps tensors outside of its module")
+    try:
+        with mode:
+            return _steps(module, description, recipe, device, built)
+    except (DataDependentOutputException, DynamicOutputShapeException) as error:
+        return Unforecast(reason=f"its work depends on the values of tensors ({error})"[:300])
+    except UnsupportedOperatorException as error:
+        return Unforecast(reason=f"{error} has no fake form"[:300])
+
+
+def _steps(
+    module: Any, description: Description, recipe: Recipe, device: torch.device, built: float
+) -> Traced | Unforecast:
+    losses = torch.zeros(MAX_WARMUP + recipe.warmup_steps + 1 + recipe.steps, device=device)
+    optimizer = make_optimizer(module, recipe.optimizer)
+    step = TrainingStep(module, optimizer, recipe, device)
+    shape = (recipe.batch, recipe.channels, recipe.image_size, recipe.image_size)
+    images, labels = torch.empty(shape), torch.empty(recipe.batch, dtype=torch.int64)
+    parts = cut(images, labels, description.micro_batch(recipe))
+    scalars = _HarnessScalars(module, optimizer)
+    with scalars:
+        for _ in range(SETTLING_STEPS):
+            losses[0] = step(parts[:1])
+        batch = {images.untyped_storage()._cdata, labels.untyped_storage()._cdata}
+        seen = _watched(step, parts[:MICRO_BATCHES], scalars, batch, device.type)
+        work = seen.work
+        if len(parts) > MICRO_BATCHES:
+            if seen.parts[-1].repeats(seen.parts[-2]):
+                work = work.plus(
+                    seen.parts[-1].work_before.minus(seen.parts[-2].work_before),
+                    times=len(parts) - MICRO_BATCHES,
+                )
+            else:
+                seen = _watched(step, parts, scalars, batch, device.type)
+                work = seen.work
+    if seen.uncounted:
+        return Unforecast(reason=f"it makes tensors without a plain storage: {seen.uncounted}")
+    return Traced(
+        live_peak_bytes=seen.highest_bytes, work=work, heaviest=seen.heaviest, build_seconds=built
+    )
+
+
+def _watched(
+    step: TrainingStep,
+    parts: list[Part],
+    scalars: _HarnessScalars,
+    batch: set[int],
+    device_type: str,
+) -> StepCounter:
+    held = [t for t in _fake_tensors(device_type) if t.untyped_storage()._cdata not in batch]
+    counter = StepCounter(device_type, held)
+    scalars.counter = counter
+    with counter:
+        step(parts)
+    scalars.counter = None
+    held.clear()
+    counter.ends()
+    return counter
+
+
+def _fake_tensors(device_type: str) -> list[Tensor]:
+    gc.collect()
+    # Asking the type, not the object: see ``present_tensors``.
+    found: list[Tensor] = [thing for thing in gc.get_objects() if type(thing) is FakeTensor]
+    return [t for t in found if t.layout == torch.strided and t.device.type == device_type]
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum({s._cdata: s.nbytes() for s in (t.untyped_storage() for t in tensors)}.values())
+
+
+class _HarnessScalars(TorchDispatchMode):
+    """Answers what the harness itself asks of values; what a workload asks is left to fail.
+
+    An optimizer reads its step number, and a gradient scaler whether anything overflowed.
+    """
+
+    def __init__(self, module: Any, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._in_workload = self._in_optimizer = False
+        self.counter: StepCounter | None = None
+        accumulate = module.accumulate
+
+        def watched(*args: Any) -> Any:
+            self._in_workload = True
+            if self.counter is not None:
+                self.counter.part_begins()
+            loss = accumulate(*args)
+            if self.counter is not None:
+                self.counter.part_ends()
+            self._in_workload = False
+            return loss
+
+        module.accumulate = watched
+        optimizer.register_step_pre_hook(lambda *_: self._optimizing(True))
+        optimizer.register_step_post_hook(lambda *_: self._optimizing(False))
+
+    def _optimizing(self, now: bool) -> None:
+        self._in_optimizer = now
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default and not self._in_workload:
+            return 1.0 if self._in_optimizer else 0.0
+        return func(*args, **(kwargs or {}))
