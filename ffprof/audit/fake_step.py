@@ -60,13 +60,14 @@ def trace(description: Description, recipe: Recipe, device: torch.device) -> Tra
     built = time.perf_counter() - began
     mode = FakeTensorMode(allow_non_fake_inputs=False, allow_fallback_kernels=False)
     real = _bytes(tensors_beside(device.type, known))
+    others = _fake_tensors(device.type)
     with FakeCopyMode(mode):
         module = copy.deepcopy(module)
-    if _bytes(_fake_tensors(device.type)) != real:
+    if _bytes(_beside(others, device.type)) != real:
         return Unforecast(reason="it keeps tensors outside of its module")
     try:
         with mode:
-            return _steps(module, description, recipe, device, built)
+            return _steps(module, description, recipe, device, built, others)
     except (DataDependentOutputException, DynamicOutputShapeException) as error:
         return Unforecast(reason=f"its work depends on the values of tensors ({error})"[:300])
     except UnsupportedOperatorException as error:
@@ -74,7 +75,12 @@ def trace(description: Description, recipe: Recipe, device: torch.device) -> Tra
 
 
 def _steps(
-    module: Any, description: Description, recipe: Recipe, device: torch.device, built: float
+    module: Any,
+    description: Description,
+    recipe: Recipe,
+    device: torch.device,
+    built: float,
+    others: list[Tensor],
 ) -> Traced | Unforecast:
     losses = torch.zeros(MAX_WARMUP + recipe.warmup_steps + 1 + recipe.steps, device=device)
     optimizer = make_optimizer(module, recipe.optimizer)
@@ -82,12 +88,12 @@ def _steps(
     shape = (recipe.batch, recipe.channels, recipe.image_size, recipe.image_size)
     images, labels = torch.empty(shape), torch.empty(recipe.batch, dtype=torch.int64)
     parts = cut(images, labels, description.micro_batch(recipe))
-    scalars = _HarnessScalars(module, optimizer)
-    with scalars:
+    stage = _Stage(module, optimizer)
+    with stage:
         for _ in range(SETTLING_STEPS):
             losses[0] = step(parts[:1])
-        batch = {images.untyped_storage()._cdata, labels.untyped_storage()._cdata}
-        seen = _watched(step, parts[:MICRO_BATCHES], scalars, batch, device.type)
+        others = [*others, images, labels]
+        seen = _watched(step, parts[:MICRO_BATCHES], stage, others, device.type)
         work = seen.work
         if len(parts) > MICRO_BATCHES:
             if seen.parts[-1].repeats(seen.parts[-2]):
@@ -96,7 +102,7 @@ def _steps(
                     times=len(parts) - MICRO_BATCHES,
                 )
             else:
-                seen = _watched(step, parts, scalars, batch, device.type)
+                seen = _watched(step, parts, stage, others, device.type)
                 work = seen.work
     if seen.uncounted:
         return Unforecast(reason=f"it makes tensors without a plain storage: {seen.uncounted}")
@@ -108,16 +114,16 @@ def _steps(
 def _watched(
     step: TrainingStep,
     parts: list[Part],
-    scalars: _HarnessScalars,
-    batch: set[int],
+    stage: _Stage,
+    others: list[Tensor],
     device_type: str,
 ) -> StepCounter:
-    held = [t for t in _fake_tensors(device_type) if t.untyped_storage()._cdata not in batch]
+    held = _beside(others, device_type)
     counter = StepCounter(device_type, held)
-    scalars.counter = counter
+    stage.counter = counter
     with counter:
         step(parts)
-    scalars.counter = None
+    stage.counter = None
     held.clear()
     counter.ends()
     return counter
@@ -130,14 +136,22 @@ def _fake_tensors(device_type: str) -> list[Tensor]:
     return [t for t in found if t.layout == torch.strided and t.device.type == device_type]
 
 
+def _beside(others: list[Tensor], device_type: str) -> list[Tensor]:
+    """All present fake tensors that share no storage with ``others``."""
+    addresses = {t.untyped_storage()._cdata for t in others}
+    return [t for t in _fake_tensors(device_type) if t.untyped_storage()._cdata not in addresses]
+
+
 def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum({s._cdata: s.nbytes() for s in (t.untyped_storage() for t in tensors)}.values())
 
 
-class _HarnessScalars(TorchDispatchMode):
-    """Answers what the harness itself asks of values; what a workload asks is left to fail.
+class _Stage(TorchDispatchMode):
+    """What fake tensors lack.
 
-    An optimizer reads its step number, and a gradient scaler whether anything overflowed.
+    It answers what the harness itself asks of values: an optimizer reads its step number, and a
+    gradient scaler whether anything overflowed. What a workload asks is left to fail. And it
+    mends what a fake operator returns otherwise than the real one.
     """
 
     def __init__(self, module: Any, optimizer: torch.optim.Optimizer) -> None:
@@ -172,4 +186,15 @@ class _HarnessScalars(TorchDispatchMode):
     ) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default and not self._in_workload:
             return 1.0 if self._in_optimizer else 0.0
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.native_batch_norm.default:
+            return _as_on_a_cpu(args[0], args[1:5], result)
+        return result
+
+
+def _as_on_a_cpu(x: Tensor, beside: tuple[Any, ...], result: tuple[Tensor, ...]) -> Any:
+    """On a CPU, statistics of half-precision inputs are float32 if weights or buffers are."""
+    mixed = any(t is not None and t.dtype == torch.float32 for t in beside)
+    if x.device.type != "cpu" or x.dtype not in (torch.bfloat16, torch.float16) or not mixed:
+        return result
+    return (result[0], *(t.to(torch.float32) for t in result[1:]))

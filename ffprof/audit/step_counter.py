@@ -14,6 +14,9 @@ from torch.utils.flop_counter import flop_registry
 from ffprof.audit.forecast import Convolution, Work
 from ffprof.instruments.live_tensors import LiveTensors
 
+# Fake tensors ask this of themselves; real ones never do.
+_ASKS_DEVICE = torch.ops.prim.device.default
+
 
 @dataclass(kw_only=True)
 class PartSeen:
@@ -53,7 +56,7 @@ class StepCounter(LiveTensors):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         result = super().__torch_dispatch__(func, types, args, kwargs)
-        if not func.is_view:
+        if not func.is_view and func is not _ASKS_DEVICE:
             self._note(func, args, kwargs or {}, result)
         return result
 

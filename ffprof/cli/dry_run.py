@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from ffprof.audit.forecast import RowForecast, forecast
@@ -20,6 +21,8 @@ LOOKED_AT = 20  # result files, the newest first, for times of the same recipe
 
 def print_plan(request: Request, start_seconds: float) -> None:
     """Forecast and print; ``start_seconds`` is what it took to get this far."""
+    if sys.stderr.isatty():
+        print("forecasting ...", file=sys.stderr)
     before, where = _before(request)
     found = forecast(request, before)
     rows = [_row(d, request.record, found.get(d.id, RowForecast())) for d in request.workloads]

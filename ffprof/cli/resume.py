@@ -6,7 +6,7 @@ for ``--rounds``, which may be raised, and the two time limits, which may be cha
 
 from __future__ import annotations
 
-import shlex
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -18,26 +18,15 @@ from ffprof.audit.lock import writing
 from ffprof.audit.process import start_context
 from ffprof.audit.runner import Request
 from ffprof.audit.store import find_record, load
-from ffprof.cli.choose import choose_workloads
+from ffprof.cli.contradictions import MAY_CHANGE, check_budget, check_options
 from ffprof.cli.prepare import probe_machine
 from ffprof.compare.verdicts import judge
 from ffprof.errors import DeviceError, RecordError, UsageError
-from ffprof.hardware.cards import budget_for, cuda_budget
 from ffprof.hardware.environment import child_environment, environment
 from ffprof.hardware.machine import check_threads, describe_machine
 from ffprof.hardware.sameness import compare_machines
-from ffprof.recipe import Recipe
 from ffprof.record import Device, Machine, Plan, Record
-from ffprof.units import parse_size
-from ffprof.workload import Description, find_preset, find_workload
-
-_NEW = "leave it out, or start a new audit without --resume"
-# What no option of ``ffprof run`` changes comes from the preset alone.
-_OPTIONS = (
-    "backbone", "width", "norm", "image_size", "batch", "micro_batch", "precision",
-    "memory_format", "data", "seed", "threads", "steps",
-)  # fmt: skip
-_MAY_CHANGE = ("rounds", "time_limit", "run_limit")
+from ffprof.workload import Description, find_workload
 
 
 def find_unfinished(path: Path, rounds: int | None = None) -> Path:
@@ -88,12 +77,14 @@ def resumed(file: Path, given: Mapping[str, Any], *, dry_run: bool = False) -> I
         record = load(path)  # again: it may have been written until the lock was ours
         device = device_of(record, path)
         workloads = _recorded_workloads(record)
-        _check_options(record, path, device, given)
+        check_options(record, path, device, given)
         done = len(record.trials)
         before, record = record, record.model_copy(update={"plan": _plan(record, given)})
         if not record.missing():
             yield _request(record, workloads, device, path, None)
             return
+        if sys.stderr.isatty():
+            print("starting PyTorch ...", file=sys.stderr)
         wanted = child_environment(record.recipe)
         with environment(wanted):
             server = start_context("forkserver")
@@ -102,7 +93,7 @@ def resumed(file: Path, given: Mapping[str, Any], *, dry_run: bool = False) -> I
                 raise DeviceError(
                     f"{path} was begun on CUDA: {found.reason}", "go on where it was begun"
                 )
-            _check_budget(record, device, found.gpu_total_bytes or 0, given)
+            check_budget(record, device, found.gpu_total_bytes or 0, given)
             notes = _check_machine(record, describe_machine(found, wanted), device, path)
             check_threads(record.recipe)
             raised = before.plan.rounds < record.plan.rounds
@@ -163,84 +154,8 @@ def _plan(record: Record, given: Mapping[str, Any]) -> Plan:
         "time_limit": "trial_limit_seconds",
         "run_limit": "run_limit_seconds",
     }
-    changes = {names[name]: given[name] for name in _MAY_CHANGE if name in given}
+    changes = {names[name]: given[name] for name in MAY_CHANGE if name in given}
     return record.plan.model_copy(update=changes)
-
-
-def _check_options(record: Record, path: Path, device: Device, given: Mapping[str, Any]) -> None:
-    """Everything that was given must say what the record says.
-
-    Raises:
-        UsageError: the first that does not.
-    """
-    recipe = record.recipe
-    for name, value in given.items():
-        option = f"--{name.replace('_', '-')}"
-        if name in _OPTIONS:
-            if value != getattr(recipe, name):
-                _refuse(option, value, path, getattr(recipe, name))
-        elif name == "preset":
-            _check_preset(value, record, path)
-        elif name == "workloads":
-            if {d.id for d in choose_workloads(value)} != set(record.plan.workloads):
-                _refuse(option, value, path, ",".join(record.plan.workloads))
-        elif name == "device":
-            if value not in ("auto", device):
-                _refuse(option, value, path, device)
-        elif name == "out":
-            if Path(value).resolve() != path.parent.resolve():
-                _refuse(option, value, path, f"in {path.parent}")
-        elif name == "rounds":
-            if value < record.plan.rounds:
-                raise UsageError(
-                    f"--rounds {value} is fewer than {path} has ({record.plan.rounds})",
-                    "rounds can be added, not taken away",
-                )
-        elif name not in ("gpu_mem", *_MAY_CHANGE):
-            raise UsageError(f"{option} cannot be given with --resume", _NEW)
-
-
-def _refuse(option: str, value: object, path: Path, recorded: object) -> None:
-    raise UsageError(f"{option} {value} contradicts {path} ({recorded})", _NEW)
-
-
-def _check_preset(name: str, record: Record, path: Path) -> None:
-    """The preset must be the record's, and still say what it said then."""
-    recipe = record.recipe
-    if name != recipe.preset:
-        _refuse("--preset", name, path, recipe.preset)
-    now = find_preset(name).recipe
-    words = [word.split("=")[0] for word in shlex.split(record.command)]
-    changed = [
-        field
-        for field in Recipe.model_fields
-        if getattr(now, field) != getattr(recipe, field)
-        and f"--{field.replace('_', '-')}" not in words
-        and not (field == "threads" and now.threads is None)
-    ]
-    if changed:
-        raise UsageError(
-            f"preset {name} has another {', '.join(changed)} than {path}: the recipe has changed",
-            "leave --preset out to go on with the recorded recipe",
-        )
-
-
-def _check_budget(
-    record: Record, device: Device, total_bytes: int, given: Mapping[str, Any]
-) -> None:
-    if "gpu_mem" not in given:
-        return
-    parse_size(given["gpu_mem"])
-    if device == "cpu":
-        return  # it binds nothing there
-    asked = budget_for(given["gpu_mem"])
-    budget, evidence, _ = cuda_budget(asked, total_bytes, explicit=True)
-    if (budget.limit_bytes, evidence) != (record.budget.limit_bytes, record.evidence):
-        raise UsageError(
-            f"--gpu-mem {given['gpu_mem']} contradicts the record "
-            f"({record.budget.requested or 'the whole GPU'}, {record.evidence})",
-            _NEW,
-        )
 
 
 def _check_machine(record: Record, here: Machine, device: Device, path: Path) -> list[str]:

@@ -112,7 +112,7 @@ def run(
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and resume is None:
         print("starting PyTorch ...", file=sys.stderr)
     started = time.monotonic()
     opened = (

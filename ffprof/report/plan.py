@@ -115,6 +115,8 @@ def _plan(plan: PlannedAudit) -> tuple[str, ...]:
     ]
     if len(plan.rounds) > ROUNDS_SHOWN:
         lines.append(f"and {_count(len(plan.rounds) - ROUNDS_SHOWN, 'more round')}, shuffled")
+    if not plan.rounds:
+        lines.append("nothing is missing")
     limit = record.plan.run_limit_seconds
     run = "no limit for the run" if limit is None else f"{limit:g} s for the run"
     lines.append(f"limits: {record.plan.trial_limit_seconds:g} s for a trial, {run}")
