@@ -26,6 +26,9 @@ LIMIT_SECONDS = 300.0  # of one child
 EXTRA_STEPS = 1 + 1 + 4
 WATCHING_SECONDS = 60e-6  # what it adds to an operator in those passes
 PROOF_STEPS = 2 * 2.5  # two gradients; float64 takes that much longer
+# What the code of a workload raises where fake tensors do not do; the rest crashes the child.
+_FAILURES = (RuntimeError, AssertionError, AttributeError, TypeError, ValueError)
+_MIXED = "Please convert all Tensors to FakeTensors"
 PROOF_SIZE = 32  # proofs are made on images of about this size
 
 
@@ -163,6 +166,12 @@ def trace_child(sender: Connection, workload: str, recipe: Recipe, device: str) 
         sender.send(trace(find_workload(workload), recipe, torch.device(device)))
     except RefusedError as error:
         sender.send(Unforecast(reason=f"its trials will be refused: {error}"))
+    except _FAILURES as error:
+        line = (str(error).strip().splitlines() or [""])[0].strip()
+        reason = f"{type(error).__name__}: {line}"[:300]
+        if _MIXED in line:
+            reason = "it works on tensors that are not in its module"
+        sender.send(Unforecast(reason=reason))
 
 
 def calibrate_child(sender: Connection, recipe: Recipe, device: str, typical: Convolution) -> None:

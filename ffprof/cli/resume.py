@@ -170,6 +170,6 @@ def _check_machine(record: Record, here: Machine, device: Device, path: Path) ->
         where = "on its machine" if found.hardware else "with what it was begun with"
         raise UsageError(
             f"{path} cannot be gone on with here: {'; '.join(differing)}",
-            f"go on {where}, or start a new audit without --resume",
+            f"continue {where}, or start a new audit without --resume",
         )
     return [f"since it was resumed, {words}" for words in found.noted]

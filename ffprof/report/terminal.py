@@ -71,5 +71,6 @@ def _item(line: str, width: int) -> Text:
         initial_indent=" - ",
         subsequent_indent="   ",
         break_on_hyphens=False,  # names have them
+        break_long_words=False,  # a path stays whole
     )
-    return Text("\n".join(wrapped))
+    return Text("\n".join(wrapped), no_wrap=True, overflow="ignore")
