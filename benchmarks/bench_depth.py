@@ -11,8 +11,7 @@ from __future__ import annotations
 import torch
 
 from ffprof.audit.data import cut, make_batches
-from ffprof.audit.matching import build_matched
-from ffprof.audit.step import TrainingStep, make_optimizer
+from ffprof.audit.step import build_step
 from ffprof.instruments.saved_tensors import SavedTensors
 from ffprof.units import MIB
 from ffprof.workload import find_preset, find_workload
@@ -26,13 +25,10 @@ def held(name: str, depth: int) -> int:
         update={"backbone": f"flat-{depth}-32", "width": 1.0, "batch": 16, "micro_batch": 4}
     )
     description = find_workload(name)
-    module, _ = build_matched(description, recipe)
-    step = TrainingStep(
-        module, make_optimizer(module, recipe.optimizer), recipe, torch.device("cpu")
-    )
+    built = build_step(description, recipe, torch.device("cpu"))
     parts = cut(*make_batches(recipe, "cpu").batch(0), description.micro_batch(recipe))
-    with SavedTensors(module.parameters()) as saved:
-        step(parts)
+    with SavedTensors(built.module.parameters()) as saved:
+        built.step(parts)
     return saved.peak_bytes
 
 

@@ -16,8 +16,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from ffprof.audit.data import cut, make_batches
-from ffprof.audit.matching import build_matched
-from ffprof.audit.step import TrainingStep, make_optimizer
+from ffprof.audit.step import build_step
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.flags import apply_flags
 from ffprof.hardware.machine import resolve_threads
@@ -38,11 +37,8 @@ GROUPS = {  # the first that matches counts
 
 def prepare(name: str, recipe: Recipe):
     description = find_workload(name)
-    module, _ = build_matched(description, recipe)
-    step = TrainingStep(
-        module, make_optimizer(module, recipe.optimizer), recipe, torch.device("cpu")
-    )
-    return step, cut(*make_batches(recipe, "cpu").batch(0), description.micro_batch(recipe))
+    built = build_step(description, recipe, torch.device("cpu"))
+    return built.step, cut(*make_batches(recipe, "cpu").batch(0), description.micro_batch(recipe))
 
 
 def group_of(operator: str) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "fp16"]
 Norm = Literal["batch", "group"]
 DataName = Literal["digits", "synthetic"]
 Metric = Literal["memory", "throughput"]

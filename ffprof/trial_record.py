@@ -79,6 +79,7 @@ class Conditions(Part):
     load_average_end: float | None = None
     host_peak_reset: bool | None = None
     nvml_samples: int | None = None
+    skipped_optimizer_steps: Annotated[int, Field(ge=0)] | None = None  # fp16: by the GradScaler
     wall_seconds: Seconds | None = None
 
 

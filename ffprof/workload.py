@@ -20,7 +20,7 @@ no batch and no precision.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Backward",
     "Builder",
+    "Carried",
     "Claim",
     "Description",
     "Preset",
@@ -50,8 +51,24 @@ WORKLOAD_GROUP = "ffprof.workloads"
 PRESET_GROUP = "ffprof.presets"
 
 _Found = TypeVar("_Found")
-Backward = Callable[["Tensor"], None]
 BackboneState = Mapping[str, "Tensor"]
+
+
+Carried = tuple["Tensor", "Tensor"]  # a tensor of the graph, and the gradient that reaches it
+
+
+class Backward(Protocol):
+    """The function handed to ``accumulate``: one backward pass under the harness's conditions."""
+
+    def __call__(self, loss: Tensor, carried: Sequence[Carried] = (), /) -> None:
+        """Run backward from a scalar mean loss over the micro-batch.
+
+        Args:
+            loss: weighted, and scaled under fp16, before the pass.
+            carried: further starting points, for schedules that carry gradients over by hand:
+                tensors of the same graph, each with a gradient that an earlier call of this
+                function has left in some ``.grad``, so that weight and scale are in it already.
+        """
 
 
 class Trainable(Protocol):
@@ -67,7 +84,7 @@ class Trainable(Protocol):
             labels: (n,), int64, on the device.
             weight: n / B. ``backward`` applies it already; it is handed over for workloads
                 that write gradients themselves.
-            backward: takes a scalar mean loss over the micro-batch; may be called repeatedly.
+            backward: see ``Backward``; may be called repeatedly.
         """
 
     def predict(self, images: Tensor, rule: str) -> Tensor:
@@ -108,6 +125,10 @@ class Description:
             recipe's seed; None means that the workload brings its own, and the ledger says
             that the backbone is unmatched.
         accumulates: whether the harness cuts the batch into the recipe's micro-batches.
+        shares: whether its backbone is the whole shared state, or a part of it under the same
+            names (a method without norms); the ledger says how large a part.
+        steps_in_backward: whether each parameter is updated as soon as its gradient is ready.
+            Neither accumulation nor fp16 goes with it, and one backward pass a parameter.
         reference: id of the workload whose full-batch gradient this one should have.
         check: returns why this workload cannot run under a recipe, or None.
         rules: prediction rules, the default first.
@@ -123,6 +144,8 @@ class Description:
     load: Callable[[], Builder]
     load_backbone: Callable[[], BackboneSource] | None
     accumulates: bool = False
+    shares: Literal["whole", "part"] = "whole"
+    steps_in_backward: bool = False
     reference: str = ""
     check: Callable[[Recipe], str | None] | None = None
     rules: tuple[str, ...] = ("read",)
@@ -134,6 +157,8 @@ class Description:
             value = getattr(self, name)
             if not isinstance(value, str) or not 1 <= len(value) <= 100:
                 raise ValueError(f"{name} of a workload needs 1 to 100 characters, not {value!r}")
+        if self.steps_in_backward and self.accumulates:
+            raise ValueError("a workload that steps inside backward cannot accumulate")
 
     def micro_batch(self, recipe: Recipe) -> int:
         """Images handed over at a time under this workload's schedule."""
@@ -141,6 +166,8 @@ class Description:
 
     def objection(self, recipe: Recipe) -> str | None:
         """Why this workload cannot run under the recipe, or None."""
+        if self.steps_in_backward and recipe.precision == "fp16":
+            return "it steps inside backward, and loss scaling must see all gradients before a step"
         if self.check is None:
             return None
         try:

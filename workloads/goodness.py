@@ -7,6 +7,7 @@ Temperature (form S, range A): T = T_min + (T_max - T_min) * sigmoid(alpha), alp
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -15,32 +16,81 @@ from torch import Tensor, nn
 
 EPSILON = 1e-8  # inside the root (A)
 T_MIN, T_MAX = 0.1, 2.0  # the range (A)
+_PIECE_BYTES = 2 << 20  # squares on a CPU are made in pieces of about so many bytes ...
+_MOST_PIECES = 8  # ... but at most so many, because small pieces are slow
+
+
+def _energies(a: Tensor, patches: int) -> Tensor:
+    """(n, c, h, w) -> (n, c, patches, patches), at least float32, without a full-size square.
+
+    On a GPU the norm is one kernel. On a CPU that kernel is not vectorised (four times slower
+    than squaring first), so squares are made a few samples at a time.
+    """
+    n, c, h, w = a.shape
+    grid = (c, patches, h // patches, patches, w // patches)
+    wide = torch.promote_types(a.dtype, torch.float32)
+    if a.device.type != "cpu":
+        norms: Tensor = torch.linalg.vector_norm(a.view(n, *grid), dim=(3, 5), dtype=wide)
+        return norms.square_().div_(grid[2] * grid[4]).add_(EPSILON).sqrt_()
+    pieces = max(1, min(_MOST_PIECES, -(-a.nbytes // _PIECE_BYTES)))
+    means = [
+        part.square().view(len(part), *grid).mean((3, 5), dtype=wide) for part in a.chunk(pieces)
+    ]
+    return (torch.cat(means) if len(means) > 1 else means[0]).add_(EPSILON).sqrt_()
+
+
+def _gradient(a: Tensor, energies: Tensor, grad: Tensor) -> Tensor:
+    """The gradient that reaches a: de/da = a / (e * positions), in one full-size product."""
+    n, c, h, w = a.shape
+    patches = energies.shape[-1]
+    grid = (n, c, patches, h // patches, patches, w // patches)
+    scale = grad / (energies * (grid[3] * grid[5]))
+    return (a.view(grid) * scale[:, :, :, None, :, None].to(a.dtype)).view(a.shape)
+
+
+def _plainly(a: Tensor) -> Any:
+    """Autocast off, where it is on: it would make a float32 copy of a before a norm."""
+    kind = a.device.type
+    if not torch.is_autocast_enabled(kind):
+        return nullcontext()
+    return torch.autocast(kind, enabled=False)
 
 
 class _PatchEnergies(torch.autograd.Function):
-    """sqrt(mean of squares + eps) that keeps only ``a`` and the energies for backward.
-
-    Written out, autograd keeps nothing more either, but its backward makes two temporaries as
-    large as ``a`` where one product does: de/da = a / (e * positions).
-    """
+    """Keeps only a and the energies for backward; plain autograd makes two temporaries there."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, patches: int) -> Tensor:
-        n, c, h, w = a.shape
-        grid = (n, c, patches, h // patches, patches, w // patches)
-        wide = torch.promote_types(a.dtype, torch.float32)
-        energies = a.square().view(grid).mean((3, 5), dtype=wide).add_(EPSILON).sqrt_()
+        with _plainly(a):
+            energies = _energies(a, patches)
         ctx.save_for_backward(a, energies)
-        ctx.grid = grid
         return energies
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         a, energies = ctx.saved_tensors
-        grid = ctx.grid
-        scale = grads[0] / (energies * (grid[3] * grid[5]))
-        scaled = a.view(grid) * scale[:, :, :, None, :, None].to(a.dtype)
-        return scaled.view(a.shape), None
+        return _gradient(a, energies, grads[0]), None
+
+
+class _RectifiedEnergies(torch.autograd.Function):
+    """``_PatchEnergies`` of ReLU(b), rectified in place.
+
+    The gradient a * scale vanishes where a does, so it is that of b already: no mask is applied
+    and no second full-size gradient made. b is not marked as changed, because it is not handed
+    on in the graph; should whoever made it have kept it, autograd's version check fails.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, b: Tensor, patches: int) -> Tensor:
+        with _plainly(b):
+            energies = _energies(b.relu_(), patches)
+        ctx.save_for_backward(b, energies)
+        return energies
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        a, energies = ctx.saved_tensors
+        return _gradient(a, energies, grads[0]), None
 
 
 def patch_energies(a: Tensor, patches: int) -> Tensor:
@@ -52,14 +102,20 @@ def patch_energies(a: Tensor, patches: int) -> Tensor:
     return energies
 
 
-def goodness(a: Tensor, patches: int) -> Tensor:
-    """(n, c, h, w) -> standardised energies g, (n, c * patches^2)."""
-    energies = patch_energies(a, patches).flatten(1)
-    return F.layer_norm(energies, energies.shape[1:])
+def rectified_energies(b: Tensor, patches: int) -> Tensor:
+    """``patch_energies`` of ReLU(b); afterwards b holds ReLU(b), for use outside of the graph."""
+    energies: Tensor = _RectifiedEnergies.apply(b, patches)
+    return energies
+
+
+def standardised(energies: Tensor) -> Tensor:
+    """Energies (n, ...) -> g (n, D), mean 0 and variance 1 in each sample."""
+    flat = energies.flatten(1)
+    return F.layer_norm(flat, flat.shape[1:])
 
 
 class LocalHead(nn.Module):
-    """z = g R / T: a fixed projection and a learned temperature.
+    """z = g R / T: a fixed projection and, if ``tempered``, a learned temperature; else T = 1.
 
     R is a buffer ~ N(0, 1/D), never trained (fixed: S; scale: R). T is trained by the local loss
     alone and is not decayed (R).
@@ -67,15 +123,16 @@ class LocalHead(nn.Module):
 
     projection: Tensor
 
-    def __init__(self, features: int, classes: int) -> None:
+    def __init__(self, features: int, classes: int, *, tempered: bool = True) -> None:
         super().__init__()
         self.register_buffer("projection", torch.randn(features, classes) / features**0.5)
-        self.alpha = nn.Parameter(torch.zeros(()))
+        self.alpha = nn.Parameter(torch.zeros(())) if tempered else None
 
-    def temperature(self) -> Tensor:
-        """T, a scalar in [T_MIN, T_MAX]."""
-        return T_MIN + (T_MAX - T_MIN) * self.alpha.sigmoid()
+    def temperature(self) -> Tensor | float:
+        """T, a scalar in [T_MIN, T_MAX], or 1."""
+        return 1.0 if self.alpha is None else T_MIN + (T_MAX - T_MIN) * self.alpha.sigmoid()
 
     def forward(self, g: Tensor) -> Tensor:
         """(n, features) -> logits (n, classes)."""
-        return (g @ self.projection) / self.temperature()
+        z = g @ self.projection
+        return z if self.alpha is None else z / self.temperature()

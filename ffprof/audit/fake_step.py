@@ -27,15 +27,20 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
     UnsupportedOperatorException,
 )
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ffprof.audit.data import cut
 from ffprof.audit.forecast import Traced, Unforecast
 from ffprof.audit.matching import build_matched
 from ffprof.audit.passes import present_tensors, tensors_beside
-from ffprof.audit.step import Part, TrainingStep, make_optimizer, set_norm_momentum
+from ffprof.audit.step import Part, TrainingStep, set_norm_momentum
 from ffprof.audit.step_counter import StepCounter
-from ffprof.audit.trial import MAX_WARMUP, _format
+from ffprof.audit.trial import MAX_WARMUP
+from ffprof.audit.update import make_update
 from ffprof.recipe import Recipe
 from ffprof.workload import Description
 
@@ -54,7 +59,10 @@ def trace(description: Description, recipe: Recipe, device: torch.device) -> Tra
     began = time.perf_counter()
     known = present_tensors(device.type)
     module, _ = build_matched(description, recipe)
-    module.to(device=device, memory_format=_format(recipe))
+    # As ``build_step`` does, but for the update, whose hooks a copy would not have.
+    channels_last = recipe.memory_format == "channels_last"
+    form = torch.channels_last if channels_last else torch.preserve_format
+    module.to(device=device, memory_format=form)
     module.train()
     set_norm_momentum(module, recipe.batch // description.micro_batch(recipe))
     built = time.perf_counter() - began
@@ -83,12 +91,12 @@ def _steps(
     others: list[Tensor],
 ) -> Traced | Unforecast:
     losses = torch.zeros(MAX_WARMUP + recipe.warmup_steps + 1 + recipe.steps, device=device)
-    optimizer = make_optimizer(module, recipe.optimizer)
-    step = TrainingStep(module, optimizer, recipe, device)
+    update = make_update(module, recipe, device.type, in_backward=description.steps_in_backward)
+    step = TrainingStep(module, update, recipe, device)
     shape = (recipe.batch, recipe.channels, recipe.image_size, recipe.image_size)
     images, labels = torch.empty(shape), torch.empty(recipe.batch, dtype=torch.int64)
     parts = cut(images, labels, description.micro_batch(recipe))
-    stage = _Stage(module, optimizer)
+    stage = _Stage(module)
     with stage:
         for _ in range(SETTLING_STEPS):
             losses[0] = step(parts[:1])
@@ -154,7 +162,7 @@ class _Stage(TorchDispatchMode):
     mends what a fake operator returns otherwise than the real one.
     """
 
-    def __init__(self, module: Any, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, module: Any) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._in_workload = self._in_optimizer = False
         self.counter: StepCounter | None = None
@@ -171,8 +179,20 @@ class _Stage(TorchDispatchMode):
             return loss
 
         module.accumulate = watched
-        optimizer.register_step_pre_hook(lambda *_: self._optimizing(True))
-        optimizer.register_step_post_hook(lambda *_: self._optimizing(False))
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> Any:
+        # Of all optimizers: there may be one a parameter.
+        self._handles = [
+            register_optimizer_step_pre_hook(lambda *_: self._optimizing(True)),
+            register_optimizer_step_post_hook(lambda *_: self._optimizing(False)),
+        ]
+        return super().__enter__()  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *exc_info: Any) -> None:
+        super().__exit__(*exc_info)  # type: ignore[no-untyped-call]
+        for handle in self._handles:
+            handle.remove()
 
     def _optimizing(self, now: bool) -> None:
         self._in_optimizer = now
@@ -184,8 +204,11 @@ class _Stage(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default and not self._in_workload:
-            return 1.0 if self._in_optimizer else 0.0
+        if func is torch.ops.aten._local_scalar_dense.default:
+            if self._in_optimizer:
+                return 1.0
+            if not self._in_workload:
+                return 0.0
         result = func(*args, **(kwargs or {}))
         if func is torch.ops.aten.native_batch_norm.default:
             return _as_on_a_cpu(args[0], args[1:5], result)

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
 from ffprof.audit.passes import Untimed
+from ffprof.audit.update import Update
 from ffprof.instruments.allocator import AllocatorPeaks
 from ffprof.record import Loss, Memory
 from ffprof.workload import Trainable
 
 LAST_LOSSES = 5  # the last loss is the mean over so many steps
-
-
-def _state(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
-    for state in optimizer.state.values():
-        yield from (value for value in state.values() if isinstance(value, Tensor))
 
 
 def memory_figures(
@@ -27,7 +21,7 @@ def memory_figures(
     host_peak: int | None,
     untimed: Untimed,
     module: Trainable,
-    optimizer: torch.optim.Optimizer,
+    update: Update,
 ) -> Memory:
     """The memory part of a trial; what the allocator does not give is unread, with the reason."""
     unread = {}
@@ -35,11 +29,11 @@ def memory_figures(
         for name in ("allocated", "reserved", "cold_allocated", "cold_reserved"):
             unread[f"{name}_peak_bytes"] = steady.reason
     if untimed.live_peak_bytes is None:
-        unread["live_tensor_peak_bytes"] = untimed.reason
+        unread["live_tensor_peak_bytes"] = untimed.live_reason
     saved = {"saved_for_backward_peak_bytes": untimed.saved_peak_bytes or 0}
     if untimed.saved_peak_bytes is None:
         saved = {}
-        unread["saved_for_backward_peak_bytes"] = untimed.reason
+        unread["saved_for_backward_peak_bytes"] = untimed.saved_reason
     if host_peak is None:
         unread["host_peak_bytes"] = "the system gives no high-water mark"
     return Memory(
@@ -55,7 +49,7 @@ def memory_figures(
         breakdown={
             "parameters_bytes": sum(p.nbytes for p in module.parameters()),
             "buffers_bytes": sum(b.nbytes for b in module.buffers()),
-            "optimizer_state_bytes": sum(t.nbytes for t in _state(optimizer)),
+            "optimizer_state_bytes": sum(t.nbytes for t in update.state_tensors()),
             **saved,
         },
         unread=unread,

@@ -13,17 +13,17 @@ It does not prove honesty: a workload that is out to deceive can tell these pass
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ffprof.audit.step import Part, TrainingStep
+from ffprof.audit.step import AUTOCAST, Part, TrainingStep
 from ffprof.errors import RefusedError
 from ffprof.hardware.flags import flag_changes, read_flags
 from ffprof.recipe import Recipe
-from ffprof.workload import Backward, Trainable
+from ffprof.workload import Trainable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +57,10 @@ def check_step(
     watch = _Watch(recipe, read_flags())
     step.observer = watch
     try:
-        for images, labels in parts:
-            layouts.clear()
-            step.feed(images, labels)
+        with step.update.hold():
+            for images, labels in parts:
+                layouts.clear()
+                step.feed(images, labels)
     finally:
         step.observer = None
         for handle in handles:
@@ -92,7 +93,8 @@ def check_every_image_counts(module: Trainable, step: TrainingStep, part: Part) 
     """
     images, labels = part[0].clone(), part[1]
     images[-1] = float("nan")
-    loss = step.feed(images, labels)
+    with step.update.hold():
+        loss = step.feed(images, labels)
     for parameter in module.parameters():
         parameter.grad = None
     if torch.isfinite(loss).all():
@@ -108,11 +110,13 @@ class _Watch:
         self._recipe, self._flags = recipe, flags
         self.objection = ""
 
-    def __call__(self, loss: Tensor, backward: Backward) -> None:
-        wanted = self._recipe.precision == "bf16"
-        if torch.is_autocast_enabled(loss.device.type) != wanted:
-            self.objection = f"it turns autocast {'off' if wanted else 'on'} for itself"
+    def __call__(self, loss: Tensor, backward: Callable[[], None]) -> None:
+        kind, wanted = loss.device.type, AUTOCAST.get(self._recipe.precision)
+        if torch.is_autocast_enabled(kind) != (wanted is not None):
+            self.objection = f"it turns autocast {'on' if wanted is None else 'off'} for itself"
+        elif wanted is not None and torch.get_autocast_dtype(kind) != wanted:
+            self.objection = f"it changes autocast to {torch.get_autocast_dtype(kind)} for itself"
         changes = flag_changes(self._flags)
         if changes:
             self.objection = f"it changes {changes}"
-        backward(loss)
+        backward()

@@ -17,12 +17,14 @@ from ffprof.errors import RefusedError
 from ffprof.recipe import Recipe
 from ffprof.workload import Description, Trainable
 
+SHARED = "shared"  # the whole backbone state, as in most rows
+
 
 @dataclass(frozen=True, kw_only=True)
 class Matched:
-    """Whether the backbone is the shared one, and its fingerprint."""
+    """What the backbone shares with other rows, in words, and its fingerprint."""
 
-    shared: bool
+    backbone: str
     digest: str
     parameter_names: frozenset[str]
 
@@ -56,6 +58,11 @@ def build_matched(description: Description, recipe: Recipe) -> tuple[Trainable, 
     module = build(recipe.model_copy(deep=True), _copy(state))
     own = module.backbone_state()
     digest = state_digest(own)
+    backbone = "own: unmatched" if state is None else SHARED
+    if state is not None and description.shares == "part":
+        present = {name: state[name] for name in own if name in state}
+        backbone = f"shared in part: {len(present)} of {len(state)} tensors"
+        expected = state_digest(present) if present else ""
     if state is not None and digest != expected:
         raise RefusedError(
             "its backbone does not start from the shared weights",
@@ -72,4 +79,4 @@ def build_matched(description: Description, recipe: Recipe) -> tuple[Trainable, 
     names = frozenset(
         named[id(p)] for p in module.parameters() if p.untyped_storage()._cdata in storages
     )
-    return module, Matched(shared=state is not None, digest=digest, parameter_names=names)
+    return module, Matched(backbone=backbone, digest=digest, parameter_names=names)

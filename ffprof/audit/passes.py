@@ -20,7 +20,8 @@ class Untimed:
 
     live_peak_bytes: int | None
     saved_peak_bytes: int | None
-    reason: str = ""
+    live_reason: str = ""
+    saved_reason: str = ""
 
 
 def present_tensors(device_type: str) -> list[Tensor]:
@@ -57,8 +58,14 @@ def tensor_passes(
             step(parts)
     except torch.OutOfMemoryError:
         reason = "the watched step ran out of memory, the timed ones did not"
-        return Untimed(live_peak_bytes=None, saved_peak_bytes=None, reason=reason)
-    if live.uncounted:
-        reason = f"tensors without a plain storage: {live.uncounted}"
-        return Untimed(live_peak_bytes=None, saved_peak_bytes=saved.peak_bytes, reason=reason)
-    return Untimed(live_peak_bytes=live.peak_bytes, saved_peak_bytes=saved.peak_bytes)
+        return Untimed(
+            live_peak_bytes=None, saved_peak_bytes=None, live_reason=reason, saved_reason=reason
+        )
+    uncounted = f"tensors without a plain storage: {live.uncounted}" if live.uncounted else ""
+    hidden = "the workload saves tensors in its own way" if saved.hidden else ""
+    return Untimed(
+        live_peak_bytes=None if uncounted else live.peak_bytes,
+        saved_peak_bytes=None if hidden else saved.peak_bytes,
+        live_reason=uncounted,
+        saved_reason=hidden,
+    )

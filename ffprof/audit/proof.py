@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from ffprof.audit.data import make_batches
-from ffprof.audit.matching import build_matched
-from ffprof.audit.step import TrainingStep, make_optimizer
+from ffprof.audit.step import build_step
 from ffprof.recipe import Recipe
 from ffprof.record import GradientProof
 from ffprof.workload import Description
@@ -78,16 +77,12 @@ def gradients(
 ) -> dict[str, Tensor]:
     """Gradients of the first effective batch at the initial weights, by parameter name."""
     images, labels = make_batches(recipe, "cpu").batch(0)
-    module, _ = build_matched(description, recipe)
-    module.to(dtype=dtype)
-    module.train()
-    step = TrainingStep(
-        module, make_optimizer(module, recipe.optimizer), recipe, torch.device("cpu")
-    )
+    built = build_step(description, recipe, torch.device("cpu"), dtype)
     images = images.to(dtype)
-    for part in zip(images.split(micro_batch), labels.split(micro_batch), strict=True):
-        step.feed(*part)
-    return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+    with built.update.hold():
+        for part in zip(images.split(micro_batch), labels.split(micro_batch), strict=True):
+            built.step.feed(*part)
+    return {name: p.grad for name, p in built.module.named_parameters() if p.grad is not None}
 
 
 def _flat(grads: dict[str, Tensor]) -> Tensor:

@@ -1,50 +1,68 @@
 """One optimizer step over the effective batch: the harness's side of the protocol.
 
-What must match between workloads happens here and nowhere else: precision, transfer, weighting,
-optimizer, zeroing, normalisation momentum.
+What must match between workloads happens here and in ``ffprof.audit.update``, nowhere else:
+precision, transfer, weighting, optimizer, zeroing, normalisation momentum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ffprof.errors import RefusedError
-from ffprof.recipe import Optimizer, Recipe
-from ffprof.workload import Backward, Trainable
+from ffprof.audit.matching import Matched, build_matched
+from ffprof.audit.update import Update, make_update
+from ffprof.recipe import Precision, Recipe
+from ffprof.workload import Backward, Carried, Description, Trainable
 
 Part = tuple[Tensor, Tensor]
 _AS_IS = nullcontext()
+# What autocast computes in; fp32 has no autocast.
+AUTOCAST: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def make_optimizer(module: Trainable, chosen: Optimizer) -> torch.optim.Optimizer:
-    """The recipe's optimizer over all trainable parameters, decayed unless declared otherwise.
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A workload ready to be fed."""
+
+    module: Trainable
+    matched: Matched
+    update: Update
+    step: TrainingStep
+
+
+def build_step(
+    description: Description,
+    recipe: Recipe,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
+) -> Built:
+    """Build a workload on the shared backbone, move it, and give it the recipe's optimizer.
+
+    Args:
+        description: the workload.
+        recipe: all that is to match.
+        device: where it trains.
+        dtype: of its parameters; None leaves them as they are built.
 
     Raises:
-        RefusedError: the declaration names no parameter.
+        RefusedError: the workload does not keep to what the recipe fixes.
     """
-    free = module.no_weight_decay()
-    unknown = set(free) - {name for name, _ in module.named_parameters()}
-    if unknown:
-        raise RefusedError(
-            f"no_weight_decay names what is no parameter: {', '.join(sorted(unknown))}",
-            "return names from named_parameters",
-        )
-    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    decayed = [p for name, p in named if name not in free]
-    undecayed = [p for name, p in named if name in free]
-    groups: list[dict[str, Any]] = [{"params": decayed}] if decayed else []
-    if undecayed:
-        groups.append({"params": undecayed, "weight_decay": 0.0})
-    kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[chosen.name]
-    optimizer: torch.optim.Optimizer = kind(
-        groups, lr=chosen.lr, weight_decay=chosen.weight_decay, foreach=chosen.foreach
+    module, matched = build_matched(description, recipe)
+    channels_last = recipe.memory_format == "channels_last"
+    module.to(
+        device=device,
+        dtype=dtype,
+        memory_format=torch.channels_last if channels_last else torch.preserve_format,
     )
-    return optimizer
+    module.train()
+    set_norm_momentum(module, recipe.batch // description.micro_batch(recipe))
+    update = make_update(module, recipe, device.type, in_backward=description.steps_in_backward)
+    step = TrainingStep(module, update, recipe, device)
+    return Built(module=module, matched=matched, update=update, step=step)
 
 
 def set_norm_momentum(module: Trainable, updates: int) -> None:
@@ -63,25 +81,21 @@ class TrainingStep:
 
     Args:
         module: on the device, in training mode.
-        optimizer: over its parameters.
+        update: what is done with its gradients.
         recipe: precision, memory format and effective batch.
         device: where the parts are moved to, one at a time.
     """
 
     def __init__(
-        self,
-        module: Trainable,
-        optimizer: torch.optim.Optimizer,
-        recipe: Recipe,
-        device: torch.device,
+        self, module: Trainable, update: Update, recipe: Recipe, device: torch.device
     ) -> None:
         self._module = module
-        self._optimizer = optimizer
+        self.update = update
         self._batch = recipe.batch
         self._device = device
-        self._autocast = recipe.precision == "bf16"
+        self._autocast = AUTOCAST.get(recipe.precision)
         # For a checked step: called with a loss and the function that runs its backward pass.
-        self.observer: Callable[[Tensor, Backward], None] | None = None
+        self.observer: Callable[[Tensor, Callable[[], None]], None] | None = None
         self._format = (
             torch.channels_last
             if recipe.memory_format == "channels_last"
@@ -94,8 +108,7 @@ class TrainingStep:
         for images, labels in parts:
             loss = self.feed(images, labels)
             total = loss if total is None else total + loss
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        self.update.finish()
         if total is None:
             raise ValueError("an effective batch has at least one part")
         return total
@@ -108,19 +121,30 @@ class TrainingStep:
         x = images.to(self._device, non_blocking=True, copy=True, memory_format=self._format)
         y = labels.to(self._device, non_blocking=True, copy=True)
         backward = self._backward(weight)
-        if self._autocast:
-            with torch.autocast(self._device.type, torch.bfloat16):
+        if self._autocast is not None:
+            with torch.autocast(self._device.type, self._autocast):
                 loss = self._module.accumulate(x, y, weight, backward)
         else:
             loss = self._module.accumulate(x, y, weight, backward)
         return loss if weight == 1 else loss * weight
 
     def _backward(self, weight: float) -> Backward:
-        def backward(loss: Tensor) -> None:
+        def backward(loss: Tensor, carried: Sequence[Carried] = ()) -> None:
+            if self.observer is None:
+                run(loss, carried)
+            else:
+                self.observer(loss, lambda: run(loss, carried))
+
+        def run(loss: Tensor, carried: Sequence[Carried]) -> None:
             # Backward operators run in the type that autocast chose in forward; left on, it
             # would cast once more what backward formulas compute.
-            with torch.autocast(self._device.type, enabled=False) if self._autocast else _AS_IS:
-                (loss if weight == 1 else loss * weight).backward()
+            off = self._autocast is not None
+            with torch.autocast(self._device.type, enabled=False) if off else _AS_IS:
+                root = self.update.scale(loss if weight == 1 else loss * weight)
+                if carried:
+                    tensors, gradients = zip(*carried, strict=True)
+                    torch.autograd.backward((root, *tensors), (None, *gradients))
+                else:
+                    root.backward()
 
-        observer = self.observer
-        return backward if observer is None else lambda loss: observer(loss, backward)
+        return backward

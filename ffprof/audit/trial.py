@@ -35,10 +35,9 @@ from ffprof.audit.data import Batches, cut, make_batches
 from ffprof.audit.facts import gather_facts
 from ffprof.audit.figures import loss_figures, memory_figures
 from ffprof.audit.honesty import check_every_image_counts, check_step
-from ffprof.audit.matching import build_matched
 from ffprof.audit.messages import Report
 from ffprof.audit.passes import present_tensors, tensor_passes, tensors_beside
-from ffprof.audit.step import Part, TrainingStep, make_optimizer, set_norm_momentum
+from ffprof.audit.step import Part, build_step
 from ffprof.errors import RefusedError
 from ffprof.hardware.flags import apply_flags, flag_changes, read_flags
 from ffprof.instruments.allocator import Allocator, CudaAllocator, NullAllocator
@@ -90,13 +89,9 @@ def measure(
     load_before = os.getloadavg()[0]
     batches = make_batches(recipe, device.type)
     known = present_tensors(device.type)
-    module, matched = build_matched(description, recipe)
-    module.to(device=device, memory_format=_format(recipe))
-    module.train()
+    built = build_step(description, recipe, device)
+    module, step, update = built.module, built.step, built.update
     micro = description.micro_batch(recipe)
-    set_norm_momentum(module, recipe.batch // micro)
-    optimizer = make_optimizer(module, recipe.optimizer)
-    step = TrainingStep(module, optimizer, recipe, device)
     losses = torch.zeros(MAX_WARMUP + recipe.warmup_steps + 1 + recipe.steps, device=device)
     feed = _Feed(batches, micro)
 
@@ -108,7 +103,7 @@ def measure(
     taken = _timed(step, feed, losses, recipe, tools.clock, len(warm))
     laps = tools.clock.laps()
     steady, host_peak = tools.allocator.read(), tools.host.peak_bytes()
-    wait = feed.wait_seconds
+    wait, skipped = feed.wait_seconds, update.skipped_steps()
 
     held = tensors_beside(device.type, [*known, *batches.held()])
     parts = feed.next()  # on the host, so outside of what is counted
@@ -121,7 +116,7 @@ def measure(
             f"it changes process-wide switches ({changes})", "leave them to the recipe"
         )
     return Report(
-        memory=memory_figures(cold, steady, host_peak, untimed, module, optimizer),
+        memory=memory_figures(cold, steady, host_peak, untimed, module, update),
         throughput=Throughput(
             images_per_second=recipe.batch * taken / sum(laps),
             step_seconds=tuple(laps),
@@ -134,8 +129,9 @@ def measure(
             load_average_start=load_before,
             load_average_end=os.getloadavg()[0],
             host_peak_reset=host_reset,
+            skipped_optimizer_steps=skipped,
         ),
-        facts=gather_facts(description, recipe, module, batches, matched, observed, flags),
+        facts=gather_facts(description, recipe, module, batches, built.matched, observed, flags),
     )
 
 
@@ -197,12 +193,6 @@ def _timed(
         clock.lap()
         taken += 1
     return taken
-
-
-def _format(recipe: Recipe) -> torch.memory_format:
-    if recipe.memory_format == "channels_last":
-        return torch.channels_last
-    return torch.preserve_format
 
 
 def _wait(device: torch.device) -> None:

@@ -58,7 +58,7 @@ def run(
     image_size: int = typer.Option(None, help="Pixels along each side."),
     batch: int = typer.Option(None, help="Effective batch: images an optimizer step."),
     micro_batch: int = typer.Option(None, help="Images at a time under accumulation."),
-    precision: str = typer.Option(None, help="fp32, or bf16 autocast."),
+    precision: str = typer.Option(None, help="fp32, or autocast to bf16 or fp16."),
     memory_format: str = typer.Option(None, help="contiguous or channels_last."),
     data: str = typer.Option(None, help="digits (real, embedded) or synthetic."),
     seed: int = typer.Option(None, help="Weights, batches and order of trials."),

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch.autograd.graph import saved_tensors_hooks
 
 
 class _Holder:
@@ -35,13 +36,24 @@ class SavedTensors:
         self._sizes: dict[int, int] = {}
         self.held_bytes = 0
         self.peak_bytes = 0
-        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, self._unpack)
+        self.hidden = False
+        self._hooks = saved_tensors_hooks(self._pack, self._unpack)
+        self._enter = saved_tensors_hooks.__enter__
 
     def __enter__(self) -> SavedTensors:
         self._hooks.__enter__()
+        # Whoever enters hooks while this is entered takes over from these.
+        enter = self._enter
+
+        def notice(hooks: saved_tensors_hooks) -> None:
+            self.hidden = True
+            enter(hooks)
+
+        saved_tensors_hooks.__enter__ = notice  # type: ignore[method-assign]
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        saved_tensors_hooks.__enter__ = self._enter  # type: ignore[method-assign]
         self._hooks.__exit__(*exc_info)
 
     def _pack(self, tensor: torch.Tensor) -> Any:

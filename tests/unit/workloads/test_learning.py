@@ -5,8 +5,7 @@ import torch
 from records import recipe
 
 from ffprof.audit.data import cut, make_batches
-from ffprof.audit.matching import build_matched
-from ffprof.audit.step import TrainingStep, make_optimizer, set_norm_momentum
+from ffprof.audit.step import build_step
 from ffprof.workload import find_workload
 
 EPOCHS = 20
@@ -20,12 +19,9 @@ def accuracy(name, seed, norm="batch"):
     )  # fmt: skip
     workload = find_workload(name)
     torch.set_num_threads(2)
-    module, _ = build_matched(workload, made)
-    micro = workload.micro_batch(made)
-    set_norm_momentum(module, made.batch // micro)
-    step = TrainingStep(module, make_optimizer(module, made.optimizer), made, torch.device("cpu"))
+    built = build_step(workload, made, torch.device("cpu"))
+    module, step, micro = built.module, built.step, workload.micro_batch(made)
     batches = make_batches(made, "cpu")
-    module.train()
     for number in range(EPOCHS * 1500 // made.batch):
         step(cut(*batches.batch(number), micro))
     module.eval()
