@@ -34,7 +34,7 @@ from ffprof.workload import Description
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """An audit to be run: an empty record, and how to fill it."""
+    """An audit to be run: a record, empty or begun, and how to fill it."""
 
     record: Record
     workloads: tuple[Description, ...]
@@ -72,7 +72,7 @@ class Outcome:
 def run_audit(
     request: Request, progress: Progress, now: Callable[[], float] = time.monotonic
 ) -> Outcome:
-    """Run all trials of the plan; the record on the disk is current after each."""
+    """Run what is missing of the plan; the record on the disk is current after each trial."""
     run = _Run(request, progress, now)
     stopped: str | None = None
     interrupt: BaseException | None = None
@@ -110,24 +110,32 @@ class _Run:
             reference = one.reference
             if reference in ("", name) and not one.accumulates:
                 continue  # it is its own reference
+            if self._record.ledger.get(name, LedgerRow()).gradient is not None:
+                continue  # proved before the audit was interrupted
             if self._left() <= 0:
                 return _OUT_OF_TIME
             self._progress.proof_starts(name, number, len(names))
+            limit = self._limit()
             ending = run_child(
                 self._request.context,
                 proof_child,
                 (address(one), reference_address(one), self._record.recipe),
-                self._limit(),
+                limit,
             )
+            if ending.kind == "timeout" and limit < self._record.plan.trial_limit_seconds:
+                return _OUT_OF_TIME  # the run's limit, not the proof's: it stays missing
             self._note_ledger(name, gradient=_proof_from(ending, reference, self._record))
         return None
 
     def trials(self) -> str | None:
-        """Run every slot; returns why the audit must stop, or None."""
+        """Run every slot that has no trial; returns why the audit must stop, or None."""
         plan = self._record.plan
         slots = plan_rounds(plan.workloads, plan.rounds, self._record.recipe.seed)
-        first = self._now()
+        missing = set(self._record.missing())
+        first, ran = self._now(), 0
         for number, slot in enumerate(slots):
+            if (slot.round, slot.workload) not in missing:
+                continue
             if self._left() <= 0:
                 return _OUT_OF_TIME
             self._progress.trial_starts(slot, number, len(slots))
@@ -135,7 +143,8 @@ class _Run:
             if trial is None:
                 return _OUT_OF_TIME
             self._keep(trial)
-            left = (self._now() - first) / (number + 1) * (len(slots) - number - 1)
+            ran += 1
+            left = (self._now() - first) / ran * (len(missing) - ran)
             self._progress.trial_ends(trial, left)
         return None
 

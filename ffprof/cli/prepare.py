@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing.context import BaseContext
@@ -15,6 +15,7 @@ from typing import Any
 
 from ffprof import __version__
 from ffprof.audit.child import probe_child
+from ffprof.audit.lock import writing
 from ffprof.audit.own_load import Source
 from ffprof.audit.probing import ask_child
 from ffprof.audit.process import start_context
@@ -62,6 +63,7 @@ class Options:
     out: Path
     words: str | None = None
     sources: tuple[Source, ...] = ()
+    dry_run: bool = False
 
 
 @contextmanager
@@ -79,7 +81,7 @@ def prepare(options: Options) -> Iterator[Request]:
     # The server keeps the environment that it is started in, so it starts in the trials'.
     with environment(child_environment(first)):
         server = start_context("forkserver")
-        found = _probe(server)
+        found = probe_machine(server)
         chosen = Chosen(workloads=options.workloads, files=())
         if options.sources:
             chosen = choose_with_files(options.words, options.sources, server, options.time_limit)
@@ -91,7 +93,8 @@ def prepare(options: Options) -> Iterator[Request]:
         check_data(recipe, data)
         wanted = child_environment(recipe)
         budget, evidence, notes = _budget(asked, options, device, found)
-        prepare_folder(options.out)
+        if not options.dry_run:
+            prepare_folder(options.out)
         created = datetime.now(UTC)
         record = Record(
             created=created,
@@ -114,13 +117,14 @@ def prepare(options: Options) -> Iterator[Request]:
                 note for note in (*notes, *chosen.notes(recipe), crowding(recipe, device)) if note
             ),
         )
+        path = _path(options.out, recipe.preset, device, created)
         # On a GPU the preset may be another one than the probe was started for.
-        with environment(wanted):
+        with environment(wanted), nullcontext() if options.dry_run else writing(path):
             yield Request(
                 record=record,
                 workloads=options.workloads,
                 device=device,
-                path=_path(options.out, recipe.preset, device, created),
+                path=path,
                 # Forking a server that has imported torch is unproved with CUDA: spawn there.
                 context=server if device == "cpu" else start_context("spawn"),
                 judge=judge,
@@ -139,7 +143,12 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _probe(context: BaseContext) -> Probe:
+def probe_machine(context: BaseContext) -> Probe:
+    """What torch finds on this machine, asked of a child.
+
+    Raises:
+        DeviceError: torch cannot be started.
+    """
     found, reason = ask_child(context, probe_child, Probe)
     if found is None:
         raise DeviceError(f"torch cannot be started ({reason})", "ffprof doctor says what to do")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
+import time
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -37,6 +39,7 @@ def interrupt_code(interrupt: BaseException) -> int:
 
 
 def run(
+    context: typer.Context,
     preset: str = typer.Option(None, help="Recipe to start from; ffprof workloads lists them."),
     workloads: str = typer.Option(
         None,
@@ -79,6 +82,12 @@ def run(
         None, min=0.1, help="Seconds the whole run may take; what is done by then is kept."
     ),
     out: Path = typer.Option(Path("audits"), help="Folder for the result file."),
+    resume: Path = typer.Option(
+        None, help="Go on with this unfinished result file, or the newest one in this folder."
+    ),
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="Print the plan with a forecast; measure and write nothing."
+    ),
 ) -> None:
     """Measure workloads under one recipe and print the table.
 
@@ -88,6 +97,7 @@ def run(
     from ffprof.cli.choose import choose_workloads
     from ffprof.cli.own_files import read_sources
     from ffprof.cli.prepare import Options, prepare
+    from ffprof.cli.resume import resumed
 
     changes = {
         "backbone": backbone,
@@ -119,14 +129,34 @@ def run(
         time_limit=time_limit,
         run_limit=run_limit,
         out=out,
+        dry_run=dry_run,
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and resume is None:
         print("starting PyTorch ...", file=sys.stderr)
-    with prepare(options) as request:
+    started = time.monotonic()
+    opened = (
+        prepare(options) if resume is None else resumed(resume, _given(context), dry_run=dry_run)
+    )
+    with opened as request:
+        if dry_run:
+            from ffprof.cli.dry_run import print_plan
+
+            print_plan(request, time.monotonic() - started)
+            return
         code = _run_and_print(request)
     raise typer.Exit(code)
+
+
+def _given(context: typer.Context) -> dict[str, Any]:
+    """The options that were written on the command line, by the name of their parameter."""
+    return {
+        name: getattr(value, "value", value)
+        for name, value in context.params.items()
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+        if name not in ("resume", "dry_run")
+    }
 
 
 def _run_and_print(request: Request) -> int:
@@ -137,11 +167,15 @@ def _run_and_print(request: Request) -> int:
     from ffprof.errors import NothingMeasuredError
     from ffprof.report.terminal import OutputConsole, print_report
 
+    notices = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not request.record.missing():
+        print_report(request.record, OutputConsole())
+        notices.print(f"nothing is missing in {request.path}", markup=False)
+        return 0
     outcome = run_audit(request, progress_for(Console(stderr=True)))
     record, interrupt = outcome.record, outcome.interrupt
     if isinstance(interrupt, Terminated) and interrupt.hung_up:
         return interrupt_code(interrupt)
-    notices = Console(stderr=True, highlight=False, soft_wrap=True)
     if record.trials:
         console = OutputConsole()
         print_report(record, console)
@@ -152,6 +186,9 @@ def _run_and_print(request: Request) -> int:
         notices.print(
             f"stopped early: {outcome.stopped}; missing trials: {len(record.missing())}{kept}"
         )
+        if record.trials:
+            path = shlex.quote(str(request.path))
+            notices.print(f"go on with: ffprof run --resume {path}", markup=False)
     if interrupt is not None:
         return interrupt_code(interrupt)
     if not any(trial.outcome == "ok" for trial in record.trials):

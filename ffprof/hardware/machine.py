@@ -19,6 +19,7 @@ from ffprof.errors import UsageError
 from ffprof.recipe import Recipe
 from ffprof.record import Machine
 
+_ROOT = Path(__file__).resolve().parents[2]
 _MEASURING = ("ffprof", "workloads", "hw_profiles", "pyproject.toml")
 _DISTRIBUTIONS = ("ffprof", "torch", "torchvision", "numpy", "nvidia-ml-py")
 
@@ -140,7 +141,7 @@ def _commit() -> str | None:
 
     A ``+`` says that code which takes part in measuring has been changed since.
     """
-    root = Path(__file__).resolve().parents[2]
+    root = _ROOT
     if not (root / ".git").exists():
         return None
     try:
@@ -152,6 +153,22 @@ def _commit() -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def same_measuring_code(one: str | None, other: str | None) -> bool:
+    """Whether two commits, as recorded, hold the same code as far as it takes part in measuring.
+
+    Commits that differ in documents or tests only do. What git cannot tell is not the same.
+    """
+    if one == other:
+        return True
+    if not one or not other or one.endswith("+") or other.endswith("+"):
+        return False
+    try:
+        _git(_ROOT, "diff", "--quiet", one, other, "--", *_MEASURING)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return True
 
 
 def _git(root: Path, *words: str) -> str:

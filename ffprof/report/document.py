@@ -64,10 +64,10 @@ def make_document(record: Record) -> Document:
         for index, column in enumerate(COLUMNS)
         if not column.wide or any(line[index] != "-" for line in cells)
     ]
-    return _printable(
+    return printable(
         Document(
             title=f"Systems audit: preset {record.recipe.preset}, {record.evidence}",
-            setting=_setting(record),
+            setting=setting_lines(record),
             columns=tuple(COLUMNS[index] for index in keep),
             rows=tuple(tuple(line[index] for index in keep) for line in cells),
             caption=_caption(record, rows),
@@ -87,7 +87,7 @@ def make_document(record: Record) -> Document:
     )
 
 
-def _printable(document: Document) -> Document:
+def printable(document: Document) -> Document:
     """Without what a terminal might obey: names and messages may come from anywhere."""
     return Document(
         title=_clean(document.title),
@@ -106,7 +106,8 @@ def _clean(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def _setting(record: Record) -> tuple[str, ...]:
+def setting_lines(record: Record) -> tuple[str, ...]:
+    """What is run on what, in lines under the title."""
     recipe, machine = record.recipe, record.machine
     budget = record.budget
     held: tuple[str, ...] = ()

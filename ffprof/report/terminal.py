@@ -70,6 +70,7 @@ def _item(line: str, width: int) -> Text:
         max(20, width - 1),
         initial_indent=" - ",
         subsequent_indent="   ",
-        break_on_hyphens=False,
+        break_on_hyphens=False,  # names have them
+        break_long_words=False,  # a path stays whole
     )
-    return Text("\n".join(wrapped))
+    return Text("\n".join(wrapped), no_wrap=True, overflow="ignore")

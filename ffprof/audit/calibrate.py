@@ -1,0 +1,83 @@
+"""How fast this machine is at the kinds of work that a trace counts: two short timed kernels.
+
+Under the recipe's threads, in a process of its own, as a trial would run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ffprof.audit.data import make_batches
+from ffprof.audit.forecast import Convolution, Rates
+from ffprof.hardware.flags import apply_flags
+from ffprof.recipe import Recipe
+
+SECONDS = 0.15  # of each kernel
+MOST_FLOPS = 2e9  # of one timed convolution; a heavier one is timed on fewer images
+FEWEST = 5  # runs of each
+NORM_TRAFFIC = 10  # an activation read or written: norm 2, rectifier 2, backward of each 3
+CHAIN = 50  # operators on next to nothing, to see what one costs beside its work
+
+
+def calibrate(recipe: Recipe, device: torch.device, typical: Convolution) -> Rates:
+    """Rates of convolutions and of other operators, and what an operator costs at least."""
+    began = time.perf_counter()
+    apply_flags(recipe)
+    make_batches(recipe, device.type).batch(0)
+    data_seconds = time.perf_counter() - began
+    per_image = typical.flops / typical.input[0]
+    images = max(1, min(typical.input[0], int(MOST_FLOPS / per_image)))
+    x = torch.randn(images, *typical.input[1:], device=device, requires_grad=True)
+    return Rates(
+        flops_per_second=3 * per_image * images / _seconds(_convolution(typical, x), device),
+        bytes_per_second=NORM_TRAFFIC * x.nbytes / _seconds(_norm(x), device),
+        operator_seconds=_seconds(_chain(device), device) / (2 * CHAIN),
+        data_seconds=data_seconds,
+        inside_seconds=time.perf_counter() - began,
+    )
+
+
+def _convolution(typical: Convolution, x: Tensor) -> Callable[[], object]:
+    weight = torch.randn(typical.weight, device=x.device, requires_grad=True)
+    shape = (typical.stride, typical.padding, typical.dilation, typical.groups)
+    grad = torch.randn_like(F.conv2d(x, weight, None, *shape))
+    return lambda: torch.autograd.grad(F.conv2d(x, weight, None, *shape), (x, weight), grad)
+
+
+def _norm(x: Tensor) -> Callable[[], object]:
+    grad = torch.ones_like(x)
+    return lambda: torch.autograd.grad(F.batch_norm(x, None, None, training=True).relu(), x, grad)
+
+
+def _chain(device: torch.device) -> Callable[[], object]:
+    x = torch.zeros(8, device=device, requires_grad=True)
+
+    def once() -> object:
+        y = x
+        for _ in range(CHAIN):
+            y = y * 2
+        return torch.autograd.grad(y.sum(), x)
+
+    return once
+
+
+def _seconds(once: Callable[[], object], device: torch.device) -> float:
+    once()  # the first call prepares
+    taken: list[float] = []
+    while sum(taken) < SECONDS or len(taken) < FEWEST:
+        _wait(device)
+        began = time.perf_counter()
+        once()
+        _wait(device)
+        taken.append(time.perf_counter() - began)
+    return min(taken)  # what else runs here must not be taken for the kernel
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,223 @@
+"""An optimizer step on fake tensors: what it would hold and do, without computing anything.
+
+Fake tensors have shapes, types and storages of a size, but no memory. The workload is built on
+the host as in a trial, its tensors are replaced by fake ones, and the harness's own step runs on
+them under the counter of live tensors that a trial uses. So the peak is that of a trial, to the
+byte, and takes the same time at every image size.
+
+What cannot be known in this way is not told: a step whose work depends on values, or a workload
+that keeps tensors where they cannot be replaced.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeCopyMode,
+    FakeTensor,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+)
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ffprof.audit.data import cut
+from ffprof.audit.forecast import Traced, Unforecast
+from ffprof.audit.matching import build_matched
+from ffprof.audit.passes import present_tensors, tensors_beside
+from ffprof.audit.step import Part, TrainingStep, set_norm_momentum
+from ffprof.audit.step_counter import StepCounter
+from ffprof.audit.timeline import MAX_WARMUP
+from ffprof.audit.update import make_update
+from ffprof.recipe import Recipe
+from ffprof.workload import Description
+
+# More micro-batches than these repeat: gradients exist from the second on, and the sum of losses
+# from the third. Whether the last two were alike is checked; if not, all are run.
+MICRO_BATCHES = 4
+SETTLING_STEPS = 2  # the optimizer makes its state in the first
+
+
+def trace(description: Description, recipe: Recipe, device: torch.device) -> Traced | Unforecast:
+    """The live-tensor peak and the work of one optimizer step after the first.
+
+    Raises:
+        RefusedError: the workload does not keep to what the recipe fixes.
+    """
+    began = time.perf_counter()
+    known = present_tensors(device.type)
+    module, _ = build_matched(description, recipe)
+    # As ``build_step`` does, but for the update, whose hooks a copy would not have.
+    channels_last = recipe.memory_format == "channels_last"
+    form = torch.channels_last if channels_last else torch.preserve_format
+    module.to(device=device, memory_format=form)
+    module.train()
+    set_norm_momentum(module, recipe.batch // description.micro_batch(recipe))
+    built = time.perf_counter() - began
+    mode = FakeTensorMode(allow_non_fake_inputs=False, allow_fallback_kernels=False)
+    real = _bytes(tensors_beside(device.type, known))
+    others = _fake_tensors(device.type)
+    with FakeCopyMode(mode):
+        module = copy.deepcopy(module)
+    if _bytes(_beside(others, device.type)) != real:
+        return Unforecast(reason="it keeps tensors outside of its module")
+    try:
+        with mode:
+            return _steps(module, description, recipe, device, built, others)
+    except (DataDependentOutputException, DynamicOutputShapeException) as error:
+        return Unforecast(reason=f"its work depends on the values of tensors ({error})"[:300])
+    except UnsupportedOperatorException as error:
+        return Unforecast(reason=f"{error} has no fake form"[:300])
+
+
+def _steps(
+    module: Any,
+    description: Description,
+    recipe: Recipe,
+    device: torch.device,
+    built: float,
+    others: list[Tensor],
+) -> Traced | Unforecast:
+    losses = torch.zeros(MAX_WARMUP + recipe.warmup_steps + 1 + recipe.steps, device=device)
+    update = make_update(module, recipe, device.type, in_backward=description.steps_in_backward)
+    step = TrainingStep(module, update, recipe, device)
+    shape = (recipe.batch, recipe.channels, recipe.image_size, recipe.image_size)
+    images, labels = torch.empty(shape), torch.empty(recipe.batch, dtype=torch.int64)
+    parts = cut(images, labels, description.micro_batch(recipe))
+    stage = _Stage(module)
+    with stage:
+        for _ in range(SETTLING_STEPS):
+            losses[0] = step(parts[:1])
+        others = [*others, images, labels]
+        seen = _watched(step, parts[:MICRO_BATCHES], stage, others, device.type)
+        work = seen.work
+        if len(parts) > MICRO_BATCHES:
+            if seen.parts[-1].repeats(seen.parts[-2]):
+                work = work.plus(
+                    seen.parts[-1].work_before.minus(seen.parts[-2].work_before),
+                    times=len(parts) - MICRO_BATCHES,
+                )
+            else:
+                seen = _watched(step, parts, stage, others, device.type)
+                work = seen.work
+    if seen.uncounted:
+        return Unforecast(reason=f"it makes tensors without a plain storage: {seen.uncounted}")
+    return Traced(
+        live_peak_bytes=seen.highest_bytes, work=work, heaviest=seen.heaviest, build_seconds=built
+    )
+
+
+def _watched(
+    step: TrainingStep,
+    parts: list[Part],
+    stage: _Stage,
+    others: list[Tensor],
+    device_type: str,
+) -> StepCounter:
+    held = _beside(others, device_type)
+    counter = StepCounter(device_type, held)
+    stage.counter = counter
+    with counter:
+        step(parts)
+    stage.counter = None
+    held.clear()
+    counter.ends()
+    return counter
+
+
+def _fake_tensors(device_type: str) -> list[Tensor]:
+    gc.collect()
+    # Asking the type, not the object: see ``present_tensors``.
+    found: list[Tensor] = [thing for thing in gc.get_objects() if type(thing) is FakeTensor]
+    return [t for t in found if t.layout == torch.strided and t.device.type == device_type]
+
+
+def _beside(others: list[Tensor], device_type: str) -> list[Tensor]:
+    """All present fake tensors that share no storage with ``others``."""
+    addresses = {t.untyped_storage()._cdata for t in others}
+    return [t for t in _fake_tensors(device_type) if t.untyped_storage()._cdata not in addresses]
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum({s._cdata: s.nbytes() for s in (t.untyped_storage() for t in tensors)}.values())
+
+
+class _Stage(TorchDispatchMode):
+    """What fake tensors lack.
+
+    It answers what the harness itself asks of values: an optimizer reads its step number, and a
+    gradient scaler whether anything overflowed. What a workload asks is left to fail. And it
+    mends what a fake operator returns otherwise than the real one.
+    """
+
+    def __init__(self, module: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._in_workload = self._in_optimizer = False
+        self.counter: StepCounter | None = None
+        accumulate = module.accumulate
+
+        def watched(*args: Any) -> Any:
+            self._in_workload = True
+            if self.counter is not None:
+                self.counter.part_begins()
+            loss = accumulate(*args)
+            if self.counter is not None:
+                self.counter.part_ends()
+            self._in_workload = False
+            return loss
+
+        module.accumulate = watched
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> Any:
+        # Of all optimizers: there may be one a parameter.
+        self._handles = [
+            register_optimizer_step_pre_hook(lambda *_: self._optimizing(True)),
+            register_optimizer_step_post_hook(lambda *_: self._optimizing(False)),
+        ]
+        return super().__enter__()  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *exc_info: Any) -> None:
+        super().__exit__(*exc_info)  # type: ignore[no-untyped-call]
+        for handle in self._handles:
+            handle.remove()
+
+    def _optimizing(self, now: bool) -> None:
+        self._in_optimizer = now
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            if self._in_optimizer:
+                return 1.0
+            if not self._in_workload:
+                return 0.0
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.native_batch_norm.default:
+            return _as_on_a_cpu(args[0], args[1:5], result)
+        return result
+
+
+def _as_on_a_cpu(x: Tensor, beside: tuple[Any, ...], result: tuple[Tensor, ...]) -> Any:
+    """On a CPU, statistics of half-precision inputs are float32 if weights or buffers are."""
+    mixed = any(t is not None and t.dtype == torch.float32 for t in beside)
+    if x.device.type != "cpu" or x.dtype not in (torch.bfloat16, torch.float16) or not mixed:
+        return result
+    return (result[0], *(t.to(torch.float32) for t in result[1:]))

@@ -1,0 +1,90 @@
+"""``ffprof run --dry-run``: what would be run, and what it would take. Writes nothing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ffprof.audit.forecast import RowForecast, forecast
+from ffprof.audit.plan import plan_rounds
+from ffprof.audit.runner import Request
+from ffprof.audit.store import load
+from ffprof.errors import RecordError
+from ffprof.hardware.sameness import compare_machines
+from ffprof.record import Record
+from ffprof.report.plan import PlannedAudit, PlannedRow, make_plan
+from ffprof.report.terminal import OutputConsole, render
+from ffprof.workload import Description
+
+LOOKED_AT = 20  # result files, the newest first, for times of the same recipe
+
+
+def print_plan(request: Request, start_seconds: float) -> None:
+    """Forecast and print; ``start_seconds`` is what it took to get this far."""
+    if sys.stderr.isatty():
+        print("forecasting ...", file=sys.stderr)
+    before, where = _before(request)
+    found = forecast(request, before)
+    rows = [_row(d, request.record, found.get(d.id, RowForecast())) for d in request.workloads]
+    plan = PlannedAudit(
+        record=request.record,
+        rows=rows,
+        rounds=_missing_rounds(request.record),
+        device=request.device,
+        file=_file(request),
+        start_seconds=start_seconds,
+        timed_in=where,
+    )
+    console = OutputConsole()
+    console.print(render(make_plan(plan), console.width), crop=False)
+
+
+def _row(one: Description, record: Record, found: RowForecast) -> PlannedRow:
+    return PlannedRow(
+        workload=one.id,
+        schedule=one.schedule,
+        micro_batch=one.micro_batch(record.recipe),
+        family=one.family,
+        refused=one.objection(record.recipe) or "",
+        memory_bytes=found.live_peak_bytes,
+        trial_seconds=found.trial_seconds,
+        left_seconds=found.left_seconds,
+        proof_seconds=found.proof_seconds,
+        reason=found.reason,
+    )
+
+
+def _missing_rounds(record: Record) -> list[tuple[int, list[str]]]:
+    missing = set(record.missing())
+    rounds: dict[int, list[str]] = {}
+    for slot in plan_rounds(record.plan.workloads, record.plan.rounds, record.recipe.seed):
+        if (slot.round, slot.workload) in missing:
+            rounds.setdefault(slot.round, []).append(slot.workload)
+    return list(rounds.items())
+
+
+def _file(request: Request) -> str:
+    if request.path.exists():  # it is gone on with
+        return str(request.path)
+    # A run is named by the second that it starts in and its process.
+    stem = f"audit-{request.record.recipe.preset}-{request.device}"
+    return str(request.path.with_name(f"{stem}-DATE-TIME-PROCESS.json"))
+
+
+def _before(request: Request) -> tuple[Record | None, str]:
+    """The newest record of the same recipe and machine in the folder, and its name."""
+    files = [file for file in request.path.parent.glob("audit-*.json") if file.is_file()]
+    for file in sorted(files, key=_age, reverse=True)[:LOOKED_AT]:
+        try:
+            record = load(file)
+        except RecordError:
+            continue
+        other = compare_machines(record.machine, request.record.machine, request.device)
+        same = record.recipe_hash == request.record.recipe_hash
+        if same and record.trials and not other.hardware:
+            return record, str(file)
+    return None, ""
+
+
+def _age(file: Path) -> float:
+    return file.stat().st_mtime

@@ -1,0 +1,175 @@
+"""``ffprof run --resume``: go on with an unfinished audit, exactly as it was begun.
+
+Everything comes from the record. An option that was given must say the same as the record, but
+for ``--rounds``, which may be raised, and the two time limits, which may be changed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from ffprof.audit.lock import writing
+from ffprof.audit.process import start_context
+from ffprof.audit.runner import Request
+from ffprof.audit.store import find_record, load
+from ffprof.cli.contradictions import MAY_CHANGE, check_budget, check_options
+from ffprof.cli.prepare import probe_machine
+from ffprof.compare.verdicts import judge
+from ffprof.errors import DeviceError, RecordError, UsageError
+from ffprof.hardware.environment import child_environment, environment
+from ffprof.hardware.machine import check_threads, describe_machine
+from ffprof.hardware.sameness import compare_machines
+from ffprof.record import Device, Machine, Plan, Record
+from ffprof.workload import Description, find_workload
+
+
+def find_unfinished(path: Path, rounds: int | None = None) -> Path:
+    """The file itself; of a folder, the newest record that lacks trials, else the newest.
+
+    ``rounds`` is how many the audit is to have at least. Files that cannot be read are passed
+    over if another one can.
+
+    Raises:
+        RecordError: there is none, or none that can be read.
+    """
+    newest = find_record(path)
+    if newest == path:
+        return path
+    readable: list[Path] = []
+    for file in sorted(path.glob("audit-*.json"), key=_age, reverse=True):
+        try:
+            record = load(file)
+        except RecordError:
+            continue
+        readable.append(file)
+        if record.missing():
+            return file
+    if rounds is not None:
+        return next((f for f in readable if load(f).plan.rounds < rounds), newest)
+    return readable[0] if readable else newest
+
+
+def _age(file: Path) -> float:
+    return file.stat().st_mtime
+
+
+@contextmanager
+def resumed(file: Path, given: Mapping[str, Any], *, dry_run: bool = False) -> Iterator[Request]:
+    """A request for what is missing; with nothing missing, one that starts no process.
+
+    Args:
+        file: a result file, or a folder of them.
+        given: the options that were given, by the name of their parameter.
+        dry_run: nothing will be written, so nothing is locked.
+
+    Raises:
+        FfprofError: the audit cannot be gone on with here, or not like this.
+    """
+    path = find_unfinished(file, given.get("rounds"))
+    load(path)  # before a lock is made beside what is no record
+    with nullcontext() if dry_run else writing(path):
+        record = load(path)  # again: it may have been written until the lock was ours
+        device = device_of(record, path)
+        workloads = _recorded_workloads(record)
+        check_options(record, path, device, given)
+        done = len(record.trials)
+        before, record = record, record.model_copy(update={"plan": _plan(record, given)})
+        if not record.missing():
+            yield _request(record, workloads, device, path, None)
+            return
+        if sys.stderr.isatty():
+            print("starting PyTorch ...", file=sys.stderr)
+        wanted = child_environment(record.recipe)
+        with environment(wanted):
+            server = start_context("forkserver")
+            found = probe_machine(server)
+            if device == "cuda" and not found.cuda:
+                raise DeviceError(
+                    f"{path} was begun on CUDA: {found.reason}", "go on where it was begun"
+                )
+            check_budget(record, device, found.gpu_total_bytes or 0, given)
+            notes = _check_machine(record, describe_machine(found, wanted), device, path)
+            check_threads(record.recipe)
+            raised = before.plan.rounds < record.plan.rounds
+            told = f"; rounds raised from {before.plan.rounds} to {record.plan.rounds}"
+            notes.insert(
+                0,
+                f"resumed {datetime.now(UTC):%Y-%m-%d %H:%M} UTC with {done} of "
+                f"{done + len(before.missing())} trials done{told if raised else ''}",
+            )
+            # Verdicts are those of a stop; while trials run there are none, as in a new audit.
+            record = record.model_copy(
+                update={"verdicts": (), "notes": (*record.notes, *notes)[-200:]}
+            )
+            context = server if device == "cpu" else start_context("spawn")
+            yield _request(record, workloads, device, path, context)
+
+
+def _request(
+    record: Record, workloads: tuple[Description, ...], device: Device, path: Path, context: Any
+) -> Request:
+    return Request(
+        record=record,
+        workloads=workloads,
+        device=device,
+        path=path,
+        context=context or get_context("spawn"),
+        judge=judge,
+    )
+
+
+def device_of(record: Record, path: Path) -> Device:
+    """The device that a record's figures come from.
+
+    Raises:
+        UsageError: from none.
+    """
+    if record.evidence == "estimated":
+        raise UsageError(f"{path} was estimated, not measured", "make the estimate again")
+    return "cpu" if record.evidence == "measured (cpu)" else "cuda"
+
+
+def _recorded_workloads(record: Record) -> tuple[Description, ...]:
+    found = tuple(find_workload(name) for name in record.plan.workloads)
+    for one in found:
+        family = record.plan.families.get(one.id, one.family)
+        known = {(t.method, t.schedule, t.family) for t in record.trials if t.workload == one.id}
+        if family != one.family or known - {(one.method, one.schedule, one.family)}:
+            raise UsageError(
+                f"workload {one.id!r} is described otherwise than when the audit was begun",
+                "go on with the package as it was, or start a new audit without --resume",
+            )
+    return found
+
+
+def _plan(record: Record, given: Mapping[str, Any]) -> Plan:
+    names = {
+        "rounds": "rounds",
+        "time_limit": "trial_limit_seconds",
+        "run_limit": "run_limit_seconds",
+    }
+    changes = {names[name]: given[name] for name in MAY_CHANGE if name in given}
+    return record.plan.model_copy(update=changes)
+
+
+def _check_machine(record: Record, here: Machine, device: Device, path: Path) -> list[str]:
+    """Notes on what differs a little.
+
+    Raises:
+        UsageError: something that decides figures differs.
+    """
+    found = compare_machines(record.machine, here, device)
+    differing = [*found.hardware, *found.software]
+    if differing:
+        where = "on its machine" if found.hardware else "with what it was begun with"
+        raise UsageError(
+            f"{path} cannot be gone on with here: {'; '.join(differing)}",
+            f"continue {where}, or start a new audit without --resume",
+        )
+    return [f"since it was resumed, {words}" for words in found.noted]

@@ -1,0 +1,166 @@
+"""The forecast of memory is what a trial measures, to the byte, or it is not given."""
+
+import gc
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ffprof.audit.fake_step import trace
+from ffprof.audit.forecast import Traced, Unforecast
+from ffprof.audit.trial import measure
+from ffprof.recipe import Optimizer
+from ffprof.workload import Description, find_preset, find_workload, workload_names
+
+CPU = torch.device("cpu")
+SMOKE = find_preset("smoke").recipe
+
+
+@pytest.fixture(autouse=True)
+def _few_objects_to_look_through():
+    """As in a child: what was imported is not looked through again."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+def recipe(**changes):
+    fields = {"threads": 1, "steps": 1, "min_steps": 1}
+    return SMOKE.model_validate(SMOKE.model_dump() | fields | changes)
+
+
+def measured(description, chosen):
+    return measure(description, chosen, CPU).memory.live_tensor_peak_bytes
+
+
+@pytest.mark.parametrize("name", workload_names())
+def test_the_forecast_is_the_measured_peak(name):
+    one, chosen = find_workload(name), recipe()
+    if one.objection(chosen):
+        pytest.skip(one.objection(chosen))
+    found = trace(one, chosen, CPU)
+    assert isinstance(found, Traced), found
+    assert found.live_peak_bytes == measured(one, chosen)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch": 32, "micro_batch": 2},
+        {"batch": 8, "micro_batch": 4},
+        {"batch": 12, "micro_batch": 4},
+        {"norm": "group", "memory_format": "channels_last"},
+        {"precision": "bf16", "steps": 3},
+        {"data": "synthetic", "optimizer": Optimizer(name="sgd").model_dump()},
+        {"optimizer": Optimizer(foreach=False).model_dump(), "seed": 3},
+    ],
+)
+@pytest.mark.parametrize("name", ["bp-accum", "dtg-ff-streamed-accum"])
+def test_under_other_recipes_too(name, changes):
+    one, chosen = find_workload(name), recipe(**changes)
+    assert trace(one, chosen, CPU).live_peak_bytes == measured(one, chosen)
+
+
+def test_the_work_is_that_of_the_whole_batch():
+    """Convolutions do the same whether the batch is cut or not, and however far it is cut."""
+    whole = trace(find_workload("bp"), recipe(), CPU).work
+    for micro in (8, 2):
+        cut_up = trace(find_workload("bp-accum"), recipe(micro_batch=micro), CPU).work
+        assert cut_up.flops == whole.flops
+        assert cut_up.operators > whole.operators
+    twice = trace(find_workload("bp"), recipe(batch=64, micro_batch=32), CPU).work
+    assert twice.flops == 2 * whole.flops
+    assert twice.operators == whole.operators
+
+
+def test_flops_are_those_of_the_network():
+    """Linear(48, 10) on 32 images: forward, and backward with respect to the weight."""
+    found = trace(described(_net()), recipe(image_size=4, norm="group"), CPU)
+    assert found.work.flops == 2 * (2 * 32 * 48 * 10)
+    assert found.heaviest is None
+
+
+def _net(accumulate=None, prepare=None):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Flatten(), nn.Linear(48, 10))
+            self.calls = 0
+            if prepare is not None:
+                prepare(self)
+
+        def accumulate(self, images, labels, weight, backward):
+            logits = self.net(images)
+            loss = F.cross_entropy(logits, labels)
+            if accumulate is not None:
+                loss = accumulate(self, loss)
+            backward(loss)
+            return loss.detach()
+
+        def predict(self, images, rule):
+            return self.net(images)
+
+        def backbone_state(self):
+            return {}
+
+        def no_weight_decay(self):
+            return frozenset()
+
+    return Net
+
+
+def described(net, accumulates=False):
+    return Description(
+        id="x",
+        method="x",
+        schedule="x",
+        family="x",
+        summary="",
+        load=lambda: lambda recipe, state: net(),
+        load_backbone=None,
+        accumulates=accumulates,
+    )
+
+
+def _twice_if_large(self, loss):
+    return loss * 2 if loss.item() > 1 else loss
+
+
+def _kept_elsewhere(self):
+    table = torch.ones(1000)
+    self.look = lambda: table
+
+
+def _used_elsewhere(self):
+    table = torch.ones(1000)
+    self.add = lambda loss: loss + table.sum()
+
+
+def test_work_that_depends_on_values_is_not_forecast():
+    found = trace(described(_net(_twice_if_large)), recipe(image_size=4), CPU)
+    assert isinstance(found, Unforecast)
+    assert "values" in found.reason
+
+
+def test_tensors_beside_the_module_are_not_forecast():
+    found = trace(described(_net(prepare=_kept_elsewhere)), recipe(image_size=4), CPU)
+    assert isinstance(found, Unforecast)
+    assert "outside of its module" in found.reason
+
+
+def test_parts_that_are_not_alike_are_all_run():
+    """A workload that keeps something of every micro-batch until the last."""
+
+    def keeps(self, loss):
+        self.calls += 1
+        self.kept = [*getattr(self, "kept", []), torch.zeros(1000)]
+        if len(self.kept) >= 8:
+            self.kept = []
+        return loss
+
+    one = described(_net(keeps), accumulates=True)
+    chosen = recipe(image_size=4, batch=32, micro_batch=4)
+    found = trace(one, chosen, CPU)
+    assert found.live_peak_bytes > 7 * 4000
