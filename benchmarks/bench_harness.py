@@ -62,13 +62,16 @@ def bare_child(sender: Connection, recipe: Recipe, plain: bool) -> None:
             return self.head(x.mean((2, 3)))
 
     train, _ = load_digits(recipe.image_size, recipe.seed)
-    images, labels = train.images.expand(-1, 3, -1, -1).contiguous(), train.labels
+    layout = getattr(torch, recipe.memory_format + "_format", None) or torch.channels_last
+    images = train.images.expand(-1, 3, -1, -1).contiguous(memory_format=layout)
+    labels = train.labels
     if recipe.backbone == "resnet18":
         import torchvision
 
         model = torchvision.models.resnet18(num_classes=recipe.classes)
     else:
         model = Net()
+    model.to(memory_format=layout)
     chosen = recipe.optimizer
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=chosen.lr, weight_decay=chosen.weight_decay, foreach=True
