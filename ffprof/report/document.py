@@ -122,8 +122,9 @@ def setting_lines(record: Record) -> tuple[str, ...]:
         f"{recipe.channels}x{recipe.image_size}x{recipe.image_size}, {recipe.classes} classes",
         *_data(record),
         f"effective batch {recipe.batch}, micro-batch {recipe.micro_batch}, {recipe.precision}, "
-        f"{recipe.memory_format.replace('_', ' ')}, {recipe.optimizer.name}, seed {recipe.seed}, {recipe.threads or 'default'} CPU threads",
-        f"{machine.gpu or machine.cpu}, torch {machine.versions.get('torch', '?')}"
+        f"{recipe.memory_format.replace('_', ' ')}, {recipe.optimizer.name}, seed {recipe.seed}",
+        f"{machine.gpu or machine.cpu}, {recipe.threads or 'default'} CPU threads, "
+        f"torch {machine.versions.get('torch', '?')}"
         + (f", commit {machine.commit}" if machine.commit else ""),
         *held,
     )
