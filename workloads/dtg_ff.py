@@ -38,6 +38,7 @@ from ffprof.workload import Backward, Recipe
 from workloads.goodness import patch_energies
 from workloads.network import ASGE, DTG_FF, GoodnessNetwork, Rules
 from workloads.statistics import kept_statistics
+from workloads.units import Unit
 
 State = Mapping[str, Tensor] | None
 
@@ -61,7 +62,7 @@ class Monolithic(GoodnessNetwork):
             losses.append(F.cross_entropy(head(g), labels))
             parts.append(g if self._coupled else g.detach())
             if len(parts) < len(self.patches):
-                with torch.no_grad():
+                with torch.set_grad_enabled(a.requires_grad):
                     x = unit.propagate(a)
         losses.append(F.cross_entropy(self.readout(parts), labels))
         total = torch.stack(losses).sum()
@@ -69,24 +70,16 @@ class Monolithic(GoodnessNetwork):
         return total.detach()
 
 
-class DeepSupervision(GoodnessNetwork):
+class DeepSupervision(Monolithic):
     """The same network and losses with every detach removed: all losses end to end."""
 
-    def accumulate(
-        self, images: Tensor, labels: Tensor, weight: float, backward: Backward
-    ) -> Tensor:
-        """See ``ffprof.workload.Trainable``; the loss is the sum over units and read-out."""
-        x, parts, losses = images, [], []
-        for unit, head, patches in self.layers():
-            a = unit.activate(x)
-            parts.append(self.goodness(patch_energies(a, patches)))
-            losses.append(F.cross_entropy(head(parts[-1]), labels))
-            if len(parts) < len(self.patches):
-                x = unit.propagate(a)
-        losses.append(F.cross_entropy(self.readout(parts), labels))
-        total = torch.stack(losses).sum()
-        backward(total)
-        return total.detach()
+    def __init__(self, recipe: Recipe, state: State) -> None:
+        super().__init__(recipe, state, coupled=True)
+
+    def local(self, unit: Unit, patches: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x -> g and a, both in the graph of x."""
+        a = unit.activate(x)
+        return self.goodness(patch_energies(a, patches)), a
 
 
 class Streamed(GoodnessNetwork):
