@@ -172,4 +172,4 @@ def _check_machine(record: Record, here: Machine, device: Device, path: Path) ->
             f"{path} cannot be gone on with here: {'; '.join(differing)}",
             f"continue {where}, or start a new audit without --resume",
         )
-    return [f"since it was resumed, {words}" for words in found.noted]
+    return [f"on resuming: {words}" for words in found.noted]
