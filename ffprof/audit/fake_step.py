@@ -35,9 +35,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ffprof.audit.data import cut
 from ffprof.audit.forecast import Traced, Unforecast
-from ffprof.audit.matching import build_matched
 from ffprof.audit.passes import present_tensors, tensors_beside
-from ffprof.audit.step import Part, TrainingStep, set_norm_momentum
+from ffprof.audit.step import Part, TrainingStep, build_module
 from ffprof.audit.step_counter import StepCounter
 from ffprof.audit.timeline import MAX_WARMUP
 from ffprof.audit.update import make_update
@@ -58,13 +57,8 @@ def trace(description: Description, recipe: Recipe, device: torch.device) -> Tra
     """
     began = time.perf_counter()
     known = present_tensors(device.type)
-    module, _ = build_matched(description, recipe)
-    # As ``build_step`` does, but for the update, whose hooks a copy would not have.
-    channels_last = recipe.memory_format == "channels_last"
-    form = torch.channels_last if channels_last else torch.preserve_format
-    module.to(device=device, memory_format=form)
-    module.train()
-    set_norm_momentum(module, recipe.batch // description.micro_batch(recipe))
+    # The update is made on the copy, which would not have its hooks.
+    module, _ = build_module(description, recipe, device)
     built = time.perf_counter() - began
     mode = FakeTensorMode(allow_non_fake_inputs=False, allow_fallback_kernels=False)
     real = _bytes(tensors_beside(device.type, known))

@@ -34,13 +34,13 @@ class Built:
     step: TrainingStep
 
 
-def build_step(
+def build_module(
     description: Description,
     recipe: Recipe,
     device: torch.device,
     dtype: torch.dtype | None = None,
-) -> Built:
-    """Build a workload on the shared backbone, move it, and give it the recipe's optimizer.
+) -> tuple[Trainable, Matched]:
+    """Build a workload on the shared backbone, in training mode, where and as it will be fed.
 
     Args:
         description: the workload.
@@ -60,6 +60,21 @@ def build_step(
     )
     module.train()
     set_norm_momentum(module, recipe.batch // description.micro_batch(recipe))
+    return module, matched
+
+
+def build_step(
+    description: Description,
+    recipe: Recipe,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
+) -> Built:
+    """``build_module``, with the recipe's optimizer and the step that feeds it.
+
+    Raises:
+        RefusedError: the workload does not keep to what the recipe fixes.
+    """
+    module, matched = build_module(description, recipe, device, dtype)
     update = make_update(module, recipe, device.type, in_backward=description.steps_in_backward)
     step = TrainingStep(module, update, recipe, device)
     return Built(module=module, matched=matched, update=update, step=step)
