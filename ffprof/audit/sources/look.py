@@ -61,7 +61,12 @@ def look_at(words: DataWords | None, download: bool) -> Found | None:
 
 
 def complete(
-    seen: Found, context: BaseContext, download: bool, say: Callable[[str], None]
+    seen: Found,
+    context: BaseContext,
+    download: bool,
+    say: Callable[[str], None],
+    *,
+    look_only: bool = False,
 ) -> Found:
     """The same, with all that is needed: what only torchvision can tell is asked in a child.
 
@@ -70,6 +75,7 @@ def complete(
         context: starts the child.
         download: whether to download what is missing.
         say: told what takes long before it is done.
+        look_only: nothing may be written: neither downloaded nor extracted.
 
     Raises:
         DataError: the data is absent or damaged, or cannot be downloaded.
@@ -80,7 +86,7 @@ def complete(
     ending = run_child(
         context,
         cifar_child,
-        (seen.kind, seen.root, download),
+        (seen.kind, seen.root, download, look_only),
         limit,
         on_message=lambda _, message: say(message) if isinstance(message, str) else None,
     )
