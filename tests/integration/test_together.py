@@ -12,6 +12,8 @@ import pytest
 from command import TINY, ffprof, only_record
 
 from ffprof import load
+from ffprof.audit.sources.cifar import find_cifar
+from ffprof.errors import DataError
 from ffprof.units import format_bytes
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "your_own_method.md").read_text()
@@ -236,15 +238,13 @@ OTHER = ["--workload-file", "beside.py"]
         (None, ["--download"], ["--download: there is nothing to download for"]),
     ],
 )
-@pytest.mark.parametrize("dry", [False, True])
-def test_what_is_not_the_same_is_one_line(dry, spoil, words, said, audit, cut_off):
-    if dry and spoil is None:
-        pytest.skip("options are looked at before")
+def test_what_is_not_the_same_is_one_line(spoil, words, said, audit, cut_off):
     path = cut_off()
     if spoil is not None:
         spoil(path.parents[1])
     before = files_in(path.parents[1])
-    done = resume(path, *words, *["--dry-run"] * dry, audit=audit)
+    # Every other one of a plan: what is said must not depend on it.
+    done = resume(path, *words, *["--dry-run"] * (len(said) % 2), audit=audit)
     digits = audit.record.plan.files[0].sha256[:12]
     print_ = audit.record.recipe.data_fingerprint[:12]
     refused(done, *(text.replace("SHA", digits).replace("FINGERPRINT", print_) for text in said))
@@ -266,23 +266,35 @@ def test_a_workload_that_its_file_no_longer_has_is_one_line(audit, cut_off, tmp_
 def test_cifar_that_is_gone(tmp_path):
     sums = pictures.cifar_archive("cifar10", tmp_path / "served")
     archive = tmp_path / "served" / pictures.ARCHIVE["cifar10"]
-    env = pictures.patched_environment(tmp_path / "site", "cifar10", sums, archive.as_uri())
     data, out = tmp_path / "data", tmp_path / "out"
     words = [*TINY, "--data", f"cifar10:{data}", "--workloads", "bp", "--rounds", 1, "--out", out]
     data.mkdir()
-    told = "cifar10 has not been downloaded into"
-    refused(ffprof("run", *words, "--download", "--dry-run", env=env), told, "writes nothing")
     shutil.copy(archive, data)
-    told = "cifar10 has not been extracted into"
-    refused(ffprof("run", *words, "--dry-run", env=env), told, "writes nothing")
-    assert [p.name for p in data.iterdir()] == [archive.name]
-    assert not out.exists()
-    assert ffprof("run", *words, env=env).returncode == 0
-    (path,) = out.iterdir()
-    more = ["--resume", path, "--rounds", 2]
-    shutil.rmtree(data)
-    refused(ffprof("run", *more, env=env), "the data of", "--data cifar10:DIR")
-    done = ffprof("run", *more, "--download", "--preset", "smoke", env=env)
-    assert done.returncode == 0, done.stderr
-    assert "downloading cifar10 from" in done.stderr
+    with pictures.Served(tmp_path / "served") as server:
+        url = f"{server.url}/{archive.name}"
+        env = pictures.patched_environment(tmp_path / "site", "cifar10", sums, url)
+        assert ffprof("run", *words, env=env).returncode == 0
+        (path,) = out.iterdir()
+        more = ["--resume", path, "--rounds", 2]
+        shutil.rmtree(data)
+        refused(ffprof("run", *more, env=env), "the data of", "--data cifar10:DIR")
+        done = ffprof("run", *more, "--download", "--preset", "smoke", env=env)
+        assert done.returncode == 0, done.stderr
+    assert f"downloading cifar10 from {url}" in done.stderr
     assert len(load(path).trials) == 2
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_dry_run_neither_extracts_nor_downloads(there, tmp_path, monkeypatch):
+    from torchvision.datasets import CIFAR10
+
+    sums = pictures.cifar_archive("cifar10", tmp_path / "served")
+    pictures.expect(CIFAR10, sums, monkeypatch.setattr)
+    data = tmp_path / "data"
+    data.mkdir()
+    if there:
+        shutil.copy(tmp_path / "served" / pictures.ARCHIVE["cifar10"], data)
+    told = "extracted" if there else "downloaded"
+    with pytest.raises(DataError, match=f"has not been {told} into .* a dry run writes nothing"):
+        find_cifar("cifar10", str(data), True, print, look_only=True)
+    assert len(list(data.iterdir())) == there
