@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ffprof.audit.sources.words import parse_data
+from ffprof.audit.sources.words import DOWNLOADABLE, parse_data
 from ffprof.cli.choose import choose_workloads
 from ffprof.errors import UsageError
 from ffprof.hardware.cards import budget_for, cuda_budget
-from ffprof.recipe import DATA_CLASSES, FILE_DATA, Recipe
+from ffprof.recipe import FILE_DATA, Recipe
 from ffprof.record import Device, Record
 from ffprof.units import parse_size
 from ffprof.workload import find_preset
@@ -47,7 +47,7 @@ def check_options(record: Record, path: Path, device: Device, given: Mapping[str
             if parse_data(value).kind != recipe.data:
                 refuse(option, value, path, f"{recipe.data} {recipe.data_root}".strip())
         elif name == "download":
-            if recipe.data not in FILE_DATA or recipe.data not in DATA_CLASSES:
+            if recipe.data not in DOWNLOADABLE:
                 raise UsageError(
                     f"--download: there is nothing to download for {path} ({recipe.data})",
                     "leave it out",

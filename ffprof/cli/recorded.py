@@ -39,7 +39,8 @@ def recorded_sources(record: Record, path: Path, given: Mapping[str, Any]) -> tu
     named = read_sources(given["workload_file"])
     for source in named:
         for file in files:
-            if source.path == str(Path(file.path).resolve()) and source.sha256 != file.sha256:
+            same_place = file.path.isprintable() and source.path == str(Path(file.path).resolve())
+            if same_place and source.sha256 != file.sha256:
                 _other_content(source, file, path)
     found = {source.sha256: source for source in named}
     if found.keys() != {file.sha256 for file in files}:

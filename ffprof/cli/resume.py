@@ -16,7 +16,7 @@ from typing import Any
 from ffprof.audit.lock import writing
 from ffprof.audit.own_load import Source
 from ffprof.audit.runner import Request
-from ffprof.audit.store import find_record, load
+from ffprof.audit.store import find_record, load, newest_first
 from ffprof.cli.contradictions import MAY_CHANGE, check_budget, check_options
 from ffprof.cli.recorded import (
     file_rows,
@@ -48,7 +48,7 @@ def find_unfinished(path: Path, rounds: int | None = None) -> Path:
     if newest == path:
         return path
     readable: list[Path] = []
-    for file in sorted(path.glob("audit-*.json"), key=_age, reverse=True):
+    for file in newest_first(path):
         try:
             record = load(file)
         except RecordError:
@@ -59,10 +59,6 @@ def find_unfinished(path: Path, rounds: int | None = None) -> Path:
     if rounds is not None:
         return next((f for f in readable if load(f).plan.rounds < rounds), newest)
     return readable[0] if readable else newest
-
-
-def _age(file: Path) -> float:
-    return file.stat().st_mtime
 
 
 @contextmanager

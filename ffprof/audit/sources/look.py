@@ -10,7 +10,7 @@ from pathlib import Path
 from ffprof.audit.process import run_child
 from ffprof.audit.sources.cifar import cifar_child
 from ffprof.audit.sources.folder import look_through
-from ffprof.audit.sources.words import DataWords, Found
+from ffprof.audit.sources.words import DOWNLOADABLE, DataWords, Found
 from ffprof.errors import DataError, UsageError
 from ffprof.hardware.machine import usable_cpus
 from ffprof.recipe import DATA_CLASSES, FILE_DATA, Recipe
@@ -31,7 +31,7 @@ def look_at(words: DataWords | None, download: bool) -> Found | None:
         DataError: it can be seen to be unusable.
         UsageError: a download of what cannot be downloaded.
     """
-    cifar = words is not None and words.kind in FILE_DATA and words.kind in DATA_CLASSES
+    cifar = words is not None and words.kind in DOWNLOADABLE
     if download and not cifar:
         what = words.kind if words else "the preset's data"
         raise UsageError(
