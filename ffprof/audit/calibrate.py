@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ffprof.audit.data import make_batches
-from ffprof.audit.forecast import Convolution, Rates
+from ffprof.audit.data import Batches, make_batches
+from ffprof.audit.work import Convolution, Rates
 from ffprof.hardware.flags import apply_flags
-from ffprof.recipe import Recipe
+from ffprof.recipe import FILE_DATA, Recipe
 
 SECONDS = 0.1  # of each kernel
 MOST_FLOPS = 2e9  # of one timed convolution; a heavier one is timed on fewer images
@@ -31,8 +31,10 @@ def calibrate(recipe: Recipe, device: torch.device, typical: Convolution) -> Rat
     """Rates of convolutions and of other operators, and what an operator costs at least."""
     began = time.perf_counter()
     apply_flags(recipe)
-    make_batches(recipe, device.type).batch(0)
+    batches = make_batches(recipe, device.type)
+    batches.batch(0)
     data_seconds = time.perf_counter() - began
+    batch_seconds = _batch_seconds(batches) if recipe.data in FILE_DATA else 0.0
     per_image = typical.flops / typical.input[0]
     images = max(1, min(typical.input[0], int(MOST_FLOPS / per_image)))
     x = torch.randn(images, *typical.input[1:], device=device, requires_grad=True)
@@ -42,8 +44,16 @@ def calibrate(recipe: Recipe, device: torch.device, typical: Convolution) -> Rat
         bytes_per_second=NORM_TRAFFIC * x.nbytes / _best(norm, device),
         operator_seconds=OPERATOR_FACTOR * _best(chain, device) / (2 * CHAIN),
         data_seconds=data_seconds,
+        batch_seconds=batch_seconds,
         inside_seconds=time.perf_counter() - began,
     )
+
+
+def _batch_seconds(batches: Batches) -> float:
+    """Of loading a batch in this process, after a first one; the files may be cached by then."""
+    began = time.perf_counter()
+    batches.batch(1)
+    return time.perf_counter() - began
 
 
 def _convolution(typical: Convolution, x: Tensor) -> Callable[[], object]:

@@ -11,10 +11,10 @@ from __future__ import annotations
 from multiprocessing.connection import Connection
 
 from ffprof.audit.messages import Failed, Finished, Ready
-from ffprof.audit.own_file import FileDescription, StepDescription, telling
+from ffprof.audit.own_file import FileDescription, StepDescription, addressed, telling
 from ffprof.errors import DataError, RefusedError
 from ffprof.recipe import Recipe
-from ffprof.workload import Description, find_workload
+from ffprof.workload import Description
 
 # What running out of memory looks like when it is not an OutOfMemoryError.
 _OOM_SIGNS = (
@@ -50,7 +50,7 @@ def proof_child(
     apply_flags(recipe)
     with telling(sender, workload):
         try:
-            sender.send(prove(_find(workload), _find(reference), recipe))
+            sender.send(prove(addressed(workload), addressed(reference), recipe))
         except DataError as error:
             sender.send(Failed(outcome="crashed", message=str(error)))
 
@@ -67,11 +67,7 @@ def trial_child(
     ``workload`` is the id under which it is registered, or what is known of one in a file.
     """
     with telling(sender, workload):
-        _try(sender, _find(workload), recipe, device, budget_bytes)
-
-
-def _find(workload: str | FileDescription) -> Description:
-    return find_workload(workload) if isinstance(workload, str) else workload
+        _try(sender, addressed(workload), recipe, device, budget_bytes)
 
 
 def _try(

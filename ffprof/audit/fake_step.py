@@ -34,12 +34,12 @@ from torch.optim.optimizer import (
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ffprof.audit.data import cut
-from ffprof.audit.forecast import Traced, Unforecast
 from ffprof.audit.passes import present_tensors, tensors_beside
 from ffprof.audit.step import Part, TrainingStep, build_module
 from ffprof.audit.step_counter import StepCounter
 from ffprof.audit.timeline import MAX_WARMUP
 from ffprof.audit.update import make_update
+from ffprof.audit.work import Traced, Unforecast
 from ffprof.recipe import Recipe
 from ffprof.workload import Description
 

@@ -14,11 +14,22 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from statistics import median
 
+from ffprof.audit.messages import Failed
+from ffprof.audit.own_file import (
+    FileDescription,
+    StepDescription,
+    address,
+    addressed,
+    located,
+    telling,
+)
 from ffprof.audit.process import run_child
 from ffprof.audit.runner import Request
-from ffprof.errors import RefusedError
-from ffprof.recipe import Recipe
+from ffprof.audit.work import Convolution, Rates, Traced, Unforecast
+from ffprof.errors import DataError, RefusedError
+from ffprof.recipe import FILE_DATA, Recipe
 from ffprof.record import Record
+from ffprof.workload import Description
 
 LIMIT_SECONDS = 300.0  # of one child
 # Steps of a trial beside the timed ones: one more than asked for until two agree, one to settle,
@@ -30,76 +41,6 @@ PROOF_STEPS = 2 * 2.5  # two gradients; float64 takes that much longer
 _FAILURES = (RuntimeError, AssertionError, AttributeError, TypeError, ValueError)
 _MIXED = "Please convert all Tensors to FakeTensors"
 PROOF_SIZE = 32  # proofs are made on images of about this size
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """What operators do: convolutions and products by FLOPs, the others by bytes touched."""
-
-    flops: int = 0
-    touched_bytes: int = 0
-    operators: int = 0
-
-    def plus(self, other: Work, times: int = 1) -> Work:
-        """This and ``times`` the other."""
-        return Work(
-            flops=self.flops + times * other.flops,
-            touched_bytes=self.touched_bytes + times * other.touched_bytes,
-            operators=self.operators + times * other.operators,
-        )
-
-    def minus(self, other: Work) -> Work:
-        """What this does beyond the other."""
-        return self.plus(other, times=-1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Convolution:
-    """The shape of a convolution, and the FLOPs of its forward pass."""
-
-    flops: int
-    input: tuple[int, ...]
-    weight: tuple[int, ...]
-    stride: tuple[int, ...] = (1, 1)
-    padding: tuple[int, ...] = (1, 1)
-    dilation: tuple[int, ...] = (1, 1)
-    groups: int = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Traced:
-    """One optimizer step of a workload."""
-
-    live_peak_bytes: int
-    work: Work
-    heaviest: Convolution | None
-    build_seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Unforecast:
-    """Why there is no forecast."""
-
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rates:
-    """What this machine reached."""
-
-    flops_per_second: float
-    bytes_per_second: float
-    operator_seconds: float
-    data_seconds: float
-    inside_seconds: float = 0.0
-
-    def seconds(self, work: Work) -> float:
-        """Of one step."""
-        return (
-            work.flops / self.flops_per_second
-            + work.touched_bytes / self.bytes_per_second
-            + work.operators * self.operator_seconds
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,23 +66,23 @@ def forecast(request: Request, before: Record | None = None) -> dict[str, RowFor
         before: an earlier record of the same recipe and machine, whose times are better.
     """
     record = request.record
-    running = [d.id for d in request.workloads if d.objection(record.recipe) is None]
-    traces = {name: _trace(request, name) for name in running}
+    running = [d for d in request.workloads if d.objection(record.recipe) is None]
+    traces = {one.id: _trace(request, one) for one in running}
     done = {name: found for name, found in traces.items() if isinstance(found, Traced)}
     rates, start_seconds = _rates(request, [t.heaviest for t in done.values() if t.heaviest])
     rows = {}
     for name, found in traces.items():
         row = RowForecast(reason=found.reason) if isinstance(found, Unforecast) else RowForecast()
         known = _measured(before, name)
-        if isinstance(found, Traced):
-            seconds = start_seconds + _trial(found, rates, record.recipe) if rates else None
+        if isinstance(found, Traced) and isinstance(rates, Unforecast):
+            row = RowForecast(live_peak_bytes=found.live_peak_bytes, reason=rates.reason)
+        elif isinstance(found, Traced) and isinstance(rates, Rates):
             row = RowForecast(
                 live_peak_bytes=found.live_peak_bytes,
-                trial_seconds=seconds,
+                trial_seconds=start_seconds + _trial(found, rates, record.recipe),
                 proof_seconds=start_seconds + _proof(found, rates, record.recipe)
-                if rates and _lacks_proof(request, name)
+                if _lacks_proof(request, name)
                 else None,
-                reason="" if rates else "this machine could not be timed",
             )
         if known is not None:
             row = replace(row, trial_seconds=known)
@@ -153,54 +94,74 @@ def forecast(request: Request, before: Record | None = None) -> dict[str, RowFor
     return rows
 
 
-def trace_child(sender: Connection, workload: str, recipe: Recipe, device: str) -> None:
-    """Send ``Traced`` or ``Unforecast``."""
+def trace_child(
+    sender: Connection, workload: str | FileDescription, recipe: Recipe, device: str
+) -> None:
+    """Send ``Traced`` or ``Unforecast``, or ``Failed`` of a workload in a file."""
     import torch
 
     from ffprof.audit.fake_step import trace
     from ffprof.hardware.flags import apply_flags
-    from ffprof.workload import find_workload
 
     apply_flags(recipe)
-    try:
-        sender.send(trace(find_workload(workload), recipe, torch.device(device)))
-    except RefusedError as error:
-        sender.send(Unforecast(reason=f"its trials will be refused: {error}"))
-    except _FAILURES as error:
-        line = (str(error).strip().splitlines() or [""])[0].strip()
-        reason = f"{type(error).__name__}: {line}"[:300]
-        if _MIXED in line:
-            reason = "it works on tensors that are not in its module"
-        sender.send(Unforecast(reason=reason))
+    with telling(sender, workload):
+        try:
+            sender.send(trace(addressed(workload), recipe, torch.device(device)))
+        except RefusedError as error:
+            sender.send(Unforecast(reason=f"its trials will be refused: {error}"))
+        except _FAILURES as error:
+            sender.send(Unforecast(reason=_reason(error, workload)))
+
+
+def _reason(error: Exception, workload: str | FileDescription) -> str:
+    line = (str(error).strip().splitlines() or [""])[0].strip()
+    if _MIXED in line:
+        return "it works on tensors that are not in its module"
+    if isinstance(workload, FileDescription):
+        return located(error, workload.source)[:300]
+    return f"{type(error).__name__}: {line}"[:300]
 
 
 def calibrate_child(sender: Connection, recipe: Recipe, device: str, typical: Convolution) -> None:
-    """Send ``Rates``."""
+    """Send ``Rates``, or ``Unforecast`` if the data cannot be read."""
     import torch
 
     from ffprof.audit.calibrate import calibrate
 
-    sender.send(calibrate(recipe, torch.device(device), typical))
+    try:
+        sender.send(calibrate(recipe, torch.device(device), typical))
+    except DataError as error:
+        sender.send(Unforecast(reason=str(error)))
 
 
-def _trace(request: Request, workload: str) -> Traced | Unforecast:
-    arguments = (workload, request.record.recipe, request.device)
+def _trace(request: Request, one: Description) -> Traced | Unforecast:
+    if isinstance(one, StepDescription):
+        return Unforecast(reason="what a step of the user's own does is seen in its trials only")
+    arguments = (address(one), request.record.recipe, request.device)
     ending = run_child(request.context, trace_child, arguments, LIMIT_SECONDS)
     for message in ending.messages:
         if isinstance(message, Traced | Unforecast):
             return message
+        if isinstance(message, Failed):
+            return Unforecast(reason=message.message[:300])
     reason = ending.reason.removeprefix("exit status 1: ") or "no answer"
     return Unforecast(reason=reason[:300])
 
 
-def _rates(request: Request, convolutions: Sequence[Convolution]) -> tuple[Rates | None, float]:
+def _rates(
+    request: Request, convolutions: Sequence[Convolution]
+) -> tuple[Rates | Unforecast, float]:
     """Rates at the heaviest convolution, and how long a process takes to start and end."""
     recipe = request.record.recipe
     typical = max(convolutions, key=lambda one: one.flops, default=_any_convolution(recipe))
     arguments = (recipe, request.device, typical)
     ending = run_child(request.context, calibrate_child, arguments, LIMIT_SECONDS)
-    rates = next((m for m in ending.messages if isinstance(m, Rates)), None)
-    return rates, ending.seconds - rates.inside_seconds if rates else 0.0
+    for message in ending.messages:
+        if isinstance(message, Rates):
+            return message, ending.seconds - message.inside_seconds
+        if isinstance(message, Unforecast):
+            return message, 0.0
+    return Unforecast(reason="this machine could not be timed"), 0.0
 
 
 def _any_convolution(recipe: Recipe) -> Convolution:
@@ -212,11 +173,18 @@ def _any_convolution(recipe: Recipe) -> Convolution:
 
 
 def _trial(found: Traced, rates: Rates, recipe: Recipe) -> float:
-    step = rates.seconds(found.work)
+    step = _fed(rates.seconds(found.work), rates.batch_seconds, recipe)
     timed = max(recipe.min_steps, min(recipe.steps, recipe.step_box_seconds / step))
     steps = recipe.warmup_steps + EXTRA_STEPS + timed
     watching = 2 * found.work.operators * WATCHING_SECONDS
     return rates.data_seconds + found.build_seconds + steps * step + watching
+
+
+def _fed(step_seconds: float, batch_seconds: float, recipe: Recipe) -> float:
+    """A step with its batch: workers load beside it, and without workers it waits."""
+    if recipe.data not in FILE_DATA or not recipe.data_workers:
+        return step_seconds + batch_seconds
+    return max(step_seconds, batch_seconds / recipe.data_workers)
 
 
 def _proof(found: Traced, rates: Rates, recipe: Recipe) -> float:

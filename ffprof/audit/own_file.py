@@ -21,7 +21,7 @@ from ffprof.audit.messages import Failed
 from ffprof.audit.own_load import Source, load_file
 from ffprof.errors import FfprofError, RefusedError, UsageError
 from ffprof.recipe import Recipe
-from ffprof.workload import BackboneSource, Builder, Description
+from ffprof.workload import BackboneSource, Builder, Description, find_workload
 
 FAMILY = "own"
 STEP_SCHEDULE = "the user's own step"
@@ -80,6 +80,11 @@ class _LoadBackbone:
 def address(description: Description) -> str | FileDescription:
     """What a child finds a workload by: its registered id, or its description with the file."""
     return description if isinstance(description, FileDescription) else description.id
+
+
+def addressed(found: str | FileDescription) -> Description:
+    """The workload of an address, in the child."""
+    return find_workload(found) if isinstance(found, str) else found
 
 
 def reference_address(description: Description) -> str | FileDescription:

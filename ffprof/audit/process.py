@@ -110,26 +110,14 @@ def run_child(
             watch = _Watch(receiver, child, started + limit_seconds, on_message)
             in_time = watch.until_end(tick, tick_seconds)
             took = time.monotonic() - started
+            messages = tuple(watch.messages)
             if not in_time:
                 reason = f"stopped after its limit of {limit_seconds:g} s"
-                return Ending(
-                    kind="timeout", messages=tuple(watch.messages), reason=reason, seconds=took
-                )
-            if watch.unreadable:
-                return Ending(
-                    kind="crashed",
-                    messages=tuple(watch.messages),
-                    reason=watch.unreadable,
-                    seconds=took,
-                )
-            if child.exitcode == 0:
-                return Ending(kind="ended", messages=tuple(watch.messages), seconds=took)
-            return Ending(
-                kind="crashed",
-                messages=tuple(watch.messages),
-                reason=_why(child.exitcode, Path(log.name)),
-                seconds=took,
-            )
+                return Ending(kind="timeout", messages=messages, reason=reason, seconds=took)
+            if child.exitcode == 0 and not watch.unreadable:
+                return Ending(kind="ended", messages=messages, seconds=took)
+            reason = watch.unreadable or _why(child.exitcode, Path(log.name))
+            return Ending(kind="crashed", messages=messages, reason=reason, seconds=took)
         finally:
             _sweep(child)
             receiver.close()
@@ -227,7 +215,10 @@ def _enter(
 ) -> None:
     os.setpgrp()
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
+    try:
+        descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
+    except FileNotFoundError:  # the parent was interrupted before the server came to start this
+        os._exit(1)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from ffprof.audit.forecast import Convolution, Work
+from ffprof.audit.work import Convolution, Work
 from ffprof.instruments.live_tensors import LiveTensors
 
 # Fake tensors ask this of themselves; real ones never do.

@@ -57,14 +57,23 @@ def find_record(path: Path) -> Path:
     try:
         if not path.is_dir():
             return path
-        files = sorted(path.glob("audit-*.json"), key=lambda file: file.stat().st_mtime)
+        files = newest_first(path)
     except OSError as error:
         raise RecordError(
             f"cannot read {str(path)[:200]}: {error.strerror or error}", "name a result file"
         ) from error
     if not files:
         raise RecordError(f"there is no result file in {path}", "run ffprof run --out DIR first")
-    return files[-1]
+    return files[0]
+
+
+def newest_first(folder: Path) -> list[Path]:
+    """The result files of a folder, unread.
+
+    Raises:
+        OSError: one is gone by now, or cannot be looked at.
+    """
+    return sorted(folder.glob("audit-*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
 
 
 def _check_version(path: Path, data: bytes, again: str) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from ffprof.audit.sources.words import DOWNLOADABLE, parse_data
 from ffprof.cli.choose import choose_workloads
 from ffprof.errors import UsageError
 from ffprof.hardware.cards import budget_for, cuda_budget
-from ffprof.recipe import Recipe
+from ffprof.recipe import FILE_DATA, Recipe
 from ffprof.record import Device, Record
 from ffprof.units import parse_size
 from ffprof.workload import find_preset
@@ -19,13 +20,18 @@ _NEW = "leave it out, or start a new audit without --resume"
 # What no option of ``ffprof run`` changes comes from the preset alone.
 _OPTIONS = (
     "backbone", "width", "norm", "image_size", "batch", "micro_batch", "precision",
-    "memory_format", "data", "seed", "threads", "steps",
+    "memory_format", "data_workers", "seed", "threads", "steps",
 )  # fmt: skip
 MAY_CHANGE = ("rounds", "time_limit", "run_limit")
+# What is left open by a preset and settled when an audit begins.
+_SETTLED = ("threads", "data_workers")
+_OF_THE_DATA = ("data", "data_root", "data_fingerprint", "classes")
 
 
 def check_options(record: Record, path: Path, device: Device, given: Mapping[str, Any]) -> None:
     """Everything that was given must say what the record says.
+
+    Whether files and a folder of data are the same ones is for ``ffprof.cli.recorded`` to see.
 
     Raises:
         UsageError: the first that does not.
@@ -34,19 +40,29 @@ def check_options(record: Record, path: Path, device: Device, given: Mapping[str
     for name, value in given.items():
         option = f"--{name.replace('_', '-')}"
         if name in _OPTIONS:
-            if value != getattr(recipe, name):
-                _refuse(option, value, path, getattr(recipe, name))
+            idle = name == "data_workers" and recipe.data not in FILE_DATA  # as in a new audit
+            if value != getattr(recipe, name) and not idle:
+                refuse(option, value, path, getattr(recipe, name))
+        elif name == "data":
+            if parse_data(value).kind != recipe.data:
+                refuse(option, value, path, f"{recipe.data} {recipe.data_root}".strip())
+        elif name == "download":
+            if recipe.data not in DOWNLOADABLE:
+                raise UsageError(
+                    f"--download: there is nothing to download for {path} ({recipe.data})",
+                    "leave it out",
+                )
         elif name == "preset":
             _check_preset(value, record, path)
         elif name == "workloads":
-            if {d.id for d in choose_workloads(value)} != set(record.plan.workloads):
-                _refuse(option, value, path, ",".join(record.plan.workloads))
+            if _ids(value, record) != set(record.plan.workloads):
+                refuse(option, value, path, ",".join(record.plan.workloads))
         elif name == "device":
             if value not in ("auto", device):
-                _refuse(option, value, path, device)
+                refuse(option, value, path, device)
         elif name == "out":
             if Path(value).resolve() != path.parent.resolve():
-                _refuse(option, value, path, f"in {path.parent}")
+                refuse(option, value, path, f"in {path.parent}")
         elif name == "gpu_mem":
             parse_size(value)  # what it means is known once the GPU is
         elif name == "rounds":
@@ -55,11 +71,25 @@ def check_options(record: Record, path: Path, device: Device, given: Mapping[str
                     f"--rounds {value} is fewer than {path} has ({record.plan.rounds})",
                     "rounds can be added, not taken away",
                 )
-        elif name not in MAY_CHANGE:
+        elif name not in (*MAY_CHANGE, "workload_file"):
             raise UsageError(f"{option} cannot be given with --resume", _NEW)
 
 
-def _refuse(option: str, value: object, path: Path, recorded: object) -> None:
+def _ids(words: str, record: Record) -> set[str]:
+    """What ``--workloads`` asks for, with the record's own word on what is in files."""
+    own = {name for file in record.plan.files for name in file.workloads}
+    asked = [word.strip() for word in words.split(",")]
+    others = ",".join(word for word in asked if word not in own)
+    found = {d.id for d in choose_workloads(others)} if others or not own & {*asked} else set()
+    return found | (own if "all" in asked else own & {*asked})
+
+
+def refuse(option: str, value: object, path: Path, recorded: object) -> NoReturn:
+    """Say that an option is not what the record has.
+
+    Raises:
+        UsageError: always.
+    """
     raise UsageError(f"{option} {value} contradicts {path} ({recorded})", _NEW)
 
 
@@ -67,15 +97,15 @@ def _check_preset(name: str, record: Record, path: Path) -> None:
     """The preset must be the record's, and still say what it said then."""
     recipe = record.recipe
     if name != recipe.preset:
-        _refuse("--preset", name, path, recipe.preset)
+        refuse("--preset", name, path, recipe.preset)
     now = find_preset(name).recipe
     words = [word.split("=")[0] for word in shlex.split(record.command)]
     changed = [
         field
         for field in Recipe.model_fields
         if getattr(now, field) != getattr(recipe, field)
-        and f"--{field.replace('_', '-')}" not in words
-        and not (field == "threads" and now.threads is None)
+        and f"--{'data' if field in _OF_THE_DATA else field.replace('_', '-')}" not in words
+        and not (field in _SETTLED and getattr(now, field) is None)
     ]
     if changed:
         raise UsageError(

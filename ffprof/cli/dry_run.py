@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from ffprof.audit.forecast import RowForecast, forecast
 from ffprof.audit.plan import plan_rounds
 from ffprof.audit.runner import Request
-from ffprof.audit.store import load
+from ffprof.audit.store import load, newest_first
 from ffprof.errors import RecordError
 from ffprof.hardware.sameness import compare_machines
 from ffprof.record import Record
@@ -73,8 +72,7 @@ def _file(request: Request) -> str:
 
 def _before(request: Request) -> tuple[Record | None, str]:
     """The newest record of the same recipe and machine in the folder, and its name."""
-    files = [file for file in request.path.parent.glob("audit-*.json") if file.is_file()]
-    for file in sorted(files, key=_age, reverse=True)[:LOOKED_AT]:
+    for file in newest_first(request.path.parent)[:LOOKED_AT]:
         try:
             record = load(file)
         except RecordError:
@@ -84,7 +82,3 @@ def _before(request: Request) -> tuple[Record | None, str]:
         if same and record.trials and not other.hardware:
             return record, str(file)
     return None, ""
-
-
-def _age(file: Path) -> float:
-    return file.stat().st_mtime

@@ -81,6 +81,35 @@ def choose_with_files(
         UsageError: a file cannot be loaded, an id is taken or unknown, or nothing of a file is
             asked for.
     """
+    own = describe_files(sources, context, limit_seconds)
+    workloads = choose_workloads("core" if words is None else words, own, every=words is None)
+    ids = {d.id for d in workloads}
+    for source in sources:
+        inside = [d.id for d in own.values() if d.source == source]
+        if not ids & set(inside):
+            raise UsageError(
+                f"--workloads {words} asks for nothing in {source.name}",
+                f"add one of {', '.join(inside)}, or leave the file out",
+            )
+    files = tuple(
+        WorkloadFile(
+            path=source.name,
+            sha256=source.sha256,
+            workloads=tuple(d.id for d in own.values() if d.source == source and d.id in ids),
+        )
+        for source in sources
+    )
+    return Chosen(workloads=workloads, files=files)
+
+
+def describe_files(
+    sources: Sequence[Source], context: BaseContext, limit_seconds: float
+) -> dict[str, FileDescription]:
+    """Everything in the files by id, ranked in the order of files, each in its own order.
+
+    Raises:
+        UsageError: a file cannot be loaded, an id is taken, or a reference is unknown.
+    """
     registered = set(workload_names())
     own: dict[str, FileDescription] = {}
     for source in sources:
@@ -100,26 +129,8 @@ def choose_with_files(
                     f"{source.name}: the reference {one.reference!r} of {one.id!r} is not known",
                     "name a workload of the same file, or one of ffprof workloads",
                 )
-            # In the order of files, each in its own order.
             own[one.id] = replace(one, rank=FIRST_RANK + len(own))
-    workloads = choose_workloads("core" if words is None else words, own, every=words is None)
-    ids = {d.id for d in workloads}
-    for source in sources:
-        inside = [d.id for d in own.values() if d.source == source]
-        if not ids & set(inside):
-            raise UsageError(
-                f"--workloads {words} asks for nothing in {source.name}",
-                f"add one of {', '.join(inside)}, or leave the file out",
-            )
-    files = tuple(
-        WorkloadFile(
-            path=source.name,
-            sha256=source.sha256,
-            workloads=tuple(d.id for d in own.values() if d.source == source and d.id in ids),
-        )
-        for source in sources
-    )
-    return Chosen(workloads=workloads, files=files)
+    return own
 
 
 def _described(

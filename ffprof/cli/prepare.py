@@ -7,24 +7,20 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
 from ffprof import __version__
-from ffprof.audit.child import probe_child
 from ffprof.audit.lock import writing
-from ffprof.audit.own_load import Source
-from ffprof.audit.probing import ask_child
-from ffprof.audit.process import start_context
 from ffprof.audit.runner import Request
 from ffprof.audit.sources.look import check_data, complete, crowding, look_at, resolve_workers
-from ffprof.audit.sources.words import DataWords, Found
+from ffprof.audit.sources.words import Found, parse_data
 from ffprof.audit.store import prepare_folder
-from ffprof.cli.choose import change_recipe, check_recipe, choose_preset
-from ffprof.cli.own_files import Chosen, choose_with_files
+from ffprof.cli.choose import change_recipe, check_recipe, choose_preset, choose_workloads
+from ffprof.cli.own_files import Chosen, choose_with_files, read_sources
+from ffprof.cli.starting import say, started, trial_context
 from ffprof.compare.verdicts import judge
 from ffprof.errors import DeviceError
 from ffprof.hardware.cards import budget_for, cuda_budget
@@ -44,25 +40,20 @@ DEFAULT_GPU_MEM = "8GB"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the user asked for.
-
-    With ``sources``, files of the user's own, ``workloads`` is empty until they were loaded and
-    ``words`` could be looked up.
-    """
+    """What the user asked for, in the words of the command line; None is what was not given."""
 
     preset: str | None
-    workloads: tuple[Description, ...]
+    workloads: str | None
+    workload_files: tuple[Path, ...]
     device: str
     gpu_mem: str | None
     rounds: int
     changes: dict[str, Any]
-    data: DataWords | None
+    data: str | None
     download: bool
     time_limit: float
     run_limit: float | None
     out: Path
-    words: str | None = None
-    sources: tuple[Source, ...] = ()
     dry_run: bool = False
 
 
@@ -73,22 +64,27 @@ def prepare(options: Options) -> Iterator[Request]:
     Raises:
         FfprofError: anything that makes the audit impossible, before anything is written.
     """
+    words = options.workloads
+    sources = read_sources(options.workload_files)
+    # What is in a file is known only once it was loaded, and that needs a process.
+    named = () if sources else choose_workloads("core" if words is None else words)
+    data_words = None if options.data is None else parse_data(options.data)
     asked = budget_for(DEFAULT_GPU_MEM if options.gpu_mem is None else options.gpu_mem)
     # What is wrong with the recipe is said before a process is started for the probe. Which
     # preset is the default depends on the device, but what options do wrong does not.
-    seen = look_at(options.data, options.download)
-    first = _recipe(options, "cuda" if options.device == "cuda" else "cpu", seen)
-    # The server keeps the environment that it is started in, so it starts in the trials'.
-    with environment(child_environment(first)):
-        server = start_context("forkserver")
-        found = probe_machine(server)
-        chosen = Chosen(workloads=options.workloads, files=())
-        if options.sources:
-            chosen = choose_with_files(options.words, options.sources, server, options.time_limit)
-            options = replace(options, workloads=chosen.workloads)
+    seen = look_at(data_words, options.download)
+    first = _recipe(options, named, "cuda" if options.device == "cuda" else "cpu", seen)
+    with started(first, dry_run=options.dry_run) as (server, found):
+        chosen = Chosen(workloads=named, files=())
+        if sources:
+            chosen = choose_with_files(words, sources, server, options.time_limit)
+        workloads = chosen.workloads
         device = _device(options.device, found)
-        data = complete(seen, server, options.download, _say) if seen else None
-        recipe = resolve_threads(resolve_workers(_recipe(options, device, data), device))
+        data = None
+        if seen:
+            data = complete(seen, server, options.download, say, look_only=options.dry_run)
+        recipe = _recipe(options, workloads, device, data)
+        recipe = resolve_threads(resolve_workers(recipe, device))
         check_threads(recipe)
         check_data(recipe, data)
         wanted = child_environment(recipe)
@@ -103,8 +99,8 @@ def prepare(options: Options) -> Iterator[Request]:
             recipe=recipe,
             recipe_hash=recipe.digest(),
             plan=Plan(
-                workloads=tuple(d.id for d in options.workloads),
-                families={d.id: d.family for d in options.workloads},
+                workloads=tuple(d.id for d in workloads),
+                families={d.id: d.family for d in workloads},
                 rounds=options.rounds,
                 trial_limit_seconds=options.time_limit,
                 run_limit_seconds=options.run_limit,
@@ -122,37 +118,22 @@ def prepare(options: Options) -> Iterator[Request]:
         with environment(wanted), nullcontext() if options.dry_run else writing(path):
             yield Request(
                 record=record,
-                workloads=options.workloads,
+                workloads=workloads,
                 device=device,
                 path=path,
-                # Forking a server that has imported torch is unproved with CUDA: spawn there.
-                context=server if device == "cpu" else start_context("spawn"),
+                context=trial_context(server, device),
                 judge=judge,
             )
 
 
-def _recipe(options: Options, device: Device, data: Found | None) -> Recipe:
+def _recipe(
+    options: Options, workloads: tuple[Description, ...], device: Device, data: Found | None
+) -> Recipe:
     changes = {**options.changes, **(data.changes() if data else {})}
     recipe = change_recipe(choose_preset(options.preset, device).recipe, changes)
-    check_recipe(recipe, options.workloads)
+    check_recipe(recipe, workloads)
     check_data(recipe, data)
     return recipe
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def probe_machine(context: BaseContext) -> Probe:
-    """What torch finds on this machine, asked of a child.
-
-    Raises:
-        DeviceError: torch cannot be started.
-    """
-    found, reason = ask_child(context, probe_child, Probe)
-    if found is None:
-        raise DeviceError(f"torch cannot be started ({reason})", "ffprof doctor says what to do")
-    return found
 
 
 def _device(asked: str, found: Probe) -> Device:

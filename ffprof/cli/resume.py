@@ -6,7 +6,6 @@ for ``--rounds``, which may be raised, and the two time limits, which may be cha
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -15,18 +14,25 @@ from pathlib import Path
 from typing import Any
 
 from ffprof.audit.lock import writing
-from ffprof.audit.process import start_context
+from ffprof.audit.own_load import Source
 from ffprof.audit.runner import Request
-from ffprof.audit.store import find_record, load
+from ffprof.audit.store import find_record, load, newest_first
 from ffprof.cli.contradictions import MAY_CHANGE, check_budget, check_options
-from ffprof.cli.prepare import probe_machine
+from ffprof.cli.recorded import (
+    file_rows,
+    found_again,
+    look_again,
+    recorded_sources,
+    registered_rows,
+)
+from ffprof.cli.starting import started, trial_context
 from ffprof.compare.verdicts import judge
 from ffprof.errors import DeviceError, RecordError, UsageError
-from ffprof.hardware.environment import child_environment, environment
+from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import check_threads, describe_machine
 from ffprof.hardware.sameness import compare_machines
 from ffprof.record import Device, Machine, Plan, Record
-from ffprof.workload import Description, find_workload
+from ffprof.workload import Description
 
 
 def find_unfinished(path: Path, rounds: int | None = None) -> Path:
@@ -42,7 +48,7 @@ def find_unfinished(path: Path, rounds: int | None = None) -> Path:
     if newest == path:
         return path
     readable: list[Path] = []
-    for file in sorted(path.glob("audit-*.json"), key=_age, reverse=True):
+    for file in newest_first(path):
         try:
             record = load(file)
         except RecordError:
@@ -53,10 +59,6 @@ def find_unfinished(path: Path, rounds: int | None = None) -> Path:
     if rounds is not None:
         return next((f for f in readable if load(f).plan.rounds < rounds), newest)
     return readable[0] if readable else newest
-
-
-def _age(file: Path) -> float:
-    return file.stat().st_mtime
 
 
 @contextmanager
@@ -76,26 +78,32 @@ def resumed(file: Path, given: Mapping[str, Any], *, dry_run: bool = False) -> I
     with nullcontext() if dry_run else writing(path):
         record = load(path)  # again: it may have been written until the lock was ours
         device = device_of(record, path)
-        workloads = _recorded_workloads(record)
         check_options(record, path, device, given)
         done = len(record.trials)
         before, record = record, record.model_copy(update={"plan": _plan(record, given)})
         if not record.missing():
-            yield _request(record, workloads, device, path, None)
+            if "workload_file" in given:
+                recorded_sources(record, path, given)
+            yield _request(record, (), device, path, None)
             return
-        if sys.stderr.isatty():
-            print("starting PyTorch ...", file=sys.stderr)
-        wanted = child_environment(record.recipe)
-        with environment(wanted):
-            server = start_context("forkserver")
-            found = probe_machine(server)
+        sources = recorded_sources(record, path, given)
+        rows = registered_rows(record)
+        seen = look_again(record, path, given)
+        with started(record.recipe, dry_run=dry_run) as (server, found):
             if device == "cuda" and not found.cuda:
                 raise DeviceError(
                     f"{path} was begun on CUDA: {found.reason}", "go on where it was begun"
                 )
             check_budget(record, device, found.gpu_total_bytes or 0, given)
-            notes = _check_machine(record, describe_machine(found, wanted), device, path)
+            here = describe_machine(found, child_environment(record.recipe))
+            notes = _check_machine(record, here, device, path)
             check_threads(record.recipe)
+            rows |= file_rows(record, sources, server)
+            workloads = tuple(rows[name] for name in record.plan.workloads)
+            recipe, moved = found_again(
+                record, path, seen, server, download="download" in given, dry_run=dry_run
+            )
+            notes += [*_moved_files(record, sources), *moved]
             raised = before.plan.rounds < record.plan.rounds
             told = f"; rounds raised from {before.plan.rounds} to {record.plan.rounds}"
             notes.insert(
@@ -105,10 +113,13 @@ def resumed(file: Path, given: Mapping[str, Any], *, dry_run: bool = False) -> I
             )
             # Verdicts are those of a stop; while trials run there are none, as in a new audit.
             record = record.model_copy(
-                update={"verdicts": (), "notes": (*record.notes, *notes)[-200:]}
+                update={
+                    "recipe": recipe,
+                    "verdicts": (),
+                    "notes": (*record.notes, *notes)[-200:],
+                }
             )
-            context = server if device == "cpu" else start_context("spawn")
-            yield _request(record, workloads, device, path, context)
+            yield _request(record, workloads, device, path, trial_context(server, device))
 
 
 def _request(
@@ -135,17 +146,12 @@ def device_of(record: Record, path: Path) -> Device:
     return "cpu" if record.evidence == "measured (cpu)" else "cuda"
 
 
-def _recorded_workloads(record: Record) -> tuple[Description, ...]:
-    found = tuple(find_workload(name) for name in record.plan.workloads)
-    for one in found:
-        family = record.plan.families.get(one.id, one.family)
-        known = {(t.method, t.schedule, t.family) for t in record.trials if t.workload == one.id}
-        if family != one.family or known - {(one.method, one.schedule, one.family)}:
-            raise UsageError(
-                f"workload {one.id!r} is described otherwise than when the audit was begun",
-                "go on with the package as it was, or start a new audit without --resume",
-            )
-    return found
+def _moved_files(record: Record, sources: tuple[Source, ...]) -> list[str]:
+    return [
+        f"since it was resumed, {file.path} is read from {source.name}"
+        for file, source in zip(record.plan.files, sources, strict=True)
+        if file.path != source.name
+    ]
 
 
 def _plan(record: Record, given: Mapping[str, Any]) -> Plan:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import signal
-import sys
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -93,9 +92,6 @@ def run(
 
     Writes one result file, complete after every trial. What is not given comes from the preset.
     """
-    from ffprof.audit.sources.words import parse_data
-    from ffprof.cli.choose import choose_workloads
-    from ffprof.cli.own_files import read_sources
     from ffprof.cli.prepare import Options, prepare
     from ffprof.cli.resume import resumed
 
@@ -113,18 +109,15 @@ def run(
         "threads": threads,
         "steps": steps,
     }
-    sources = read_sources(workload_file)
     options = Options(
         preset=preset,
-        # What is in a file is known only once it was loaded, and that needs a process.
-        workloads=() if sources else choose_workloads("core" if workloads is None else workloads),
-        words=workloads,
-        sources=sources,
+        workloads=workloads,
+        workload_files=tuple(workload_file),
         device=device.value,
         gpu_mem=gpu_mem,
         rounds=rounds,
         changes=changes,
-        data=None if data is None else parse_data(data),
+        data=data,
         download=download,
         time_limit=time_limit,
         run_limit=run_limit,
@@ -133,14 +126,12 @@ def run(
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)
-    if sys.stderr.isatty() and resume is None:
-        print("starting PyTorch ...", file=sys.stderr)
     started = time.monotonic()
     opened = (
         prepare(options) if resume is None else resumed(resume, _given(context), dry_run=dry_run)
     )
     with opened as request:
-        if dry_run:
+        if dry_run and request.record.missing():
             from ffprof.cli.dry_run import print_plan
 
             print_plan(request, time.monotonic() - started)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ffprof.compare.statistics import MIN_ROUNDS
 from ffprof.compare.verdicts import FAMILY, judge
-from ffprof.recipe import Claim
+from ffprof.recipe import FILE_DATA, Claim
 from ffprof.record import Record
 from ffprof.report.document import Column, Document, printable, setting_lines
 from ffprof.report.sections import Section
@@ -115,20 +115,29 @@ def _plan(plan: PlannedAudit) -> tuple[str, ...]:
     ]
     if len(plan.rounds) > ROUNDS_SHOWN:
         lines.append(f"and {_count(len(plan.rounds) - ROUNDS_SHOWN, 'more round')}, shuffled")
-    if not plan.rounds:
-        lines.append("nothing is missing")
     limit = record.plan.run_limit_seconds
     run = "no limit for the run" if limit is None else f"{limit:g} s for the run"
     lines.append(f"limits: {record.plan.trial_limit_seconds:g} s for a trial, {run}")
+    lines += [
+        f"workload file {file.path}, sha256 {file.sha256[:12]}: {', '.join(file.workloads)}"
+        for file in record.plan.files
+    ]
+    if record.recipe.data in FILE_DATA:
+        lines.append(
+            f"data: {record.recipe.data} in {record.recipe.data_root}, fingerprint "
+            f"{record.recipe.data_fingerprint[:12]}"
+        )
     lines.append(f"the result file: {plan.file}")
     return tuple(lines)
 
 
 def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+    plural = f"{thing}es" if thing.endswith("s") else f"{thing}s"
+    return f"{number} {thing if number == 1 else plural}"
 
 
 def _forecast(plan: PlannedAudit) -> tuple[str, ...]:
+    record = plan.record
     known = [row for row in plan.rows if row.left_seconds is not None]
     open_ = [row for row in plan.rows if row.left_seconds is None and not row.refused]
     proofs = sum(row.proof_seconds or 0 for row in plan.rows)
@@ -147,6 +156,11 @@ def _forecast(plan: PlannedAudit) -> tuple[str, ...]:
             if plan.timed_in
             else "times of trials: rough, from the work of a step and two kernels timed just now"
         )
+        if record.recipe.data in FILE_DATA and not plan.timed_in:
+            lines.append(
+                "loading is in them as far as it is known: at the pace of one batch just now, by "
+                f"{_count(record.recipe.data_workers or 1, 'process')}"
+            )
     peaks = [row for row in plan.rows if row.memory_bytes is not None]
     if peaks:
         worst = max(peaks, key=lambda row: row.memory_bytes or 0)
@@ -154,7 +168,7 @@ def _forecast(plan: PlannedAudit) -> tuple[str, ...]:
             f"one trial runs at a time; the largest holds {format_bytes(worst.memory_bytes)} of "
             f"tensors ({worst.workload}), beside PyTorch itself"
         )
-    limits = plan.record.plan
+    limits = record.plan
     if limits.run_limit_seconds is not None and total > limits.run_limit_seconds:
         lines.append(
             f"that is more than the run's limit of {limits.run_limit_seconds:g} s: trials will be "

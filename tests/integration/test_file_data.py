@@ -1,12 +1,10 @@
 """Audits over data from files, with the real command line."""
 
-import http.server
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import pictures
@@ -121,39 +119,9 @@ def test_cifar_with_a_wrong_checksum(tmp_path):
     assert len(list((tmp_path / "data").iterdir())) == 1
 
 
-class Served:
-    """A server of one folder that counts what is fetched."""
-
-    def __init__(self, folder):
-        self.fetched = []
-        outer = self
-
-        class Handler(http.server.SimpleHTTPRequestHandler):
-            def __init__(self, *args):
-                super().__init__(*args, directory=str(folder))
-
-            def do_GET(self):
-                outer.fetched.append(self.path)
-                super().do_GET()
-
-            def log_message(self, *args):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def __enter__(self):
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
-
-
 def test_cifar_is_downloaded_once(tmp_path):
     sums = pictures.cifar_archive("cifar100", tmp_path / "served", each=10)
-    with Served(tmp_path / "served") as server:
+    with pictures.Served(tmp_path / "served") as server:
         url = f"{server.url}/{pictures.ARCHIVE['cifar100']}"
         env = pictures.patched_environment(tmp_path / "site", "cifar100", sums, url)
         fetched = []

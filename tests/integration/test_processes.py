@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from ffprof.audit.process import run_child, start_context
+from ffprof.audit.process import _enter, run_child, start_context
 from ffprof.errors import UsageError
 
 pytestmark = pytest.mark.parametrize("method", ["forkserver", "spawn"])
@@ -144,3 +144,16 @@ def test_a_parent_that_is_killed_takes_everything_along(method, tmp_path):
     parent.wait()
     pids = sorted({*pids, *family} - {parent.pid, os.getpid()})
     assert all(gone(pid) for pid in pids)
+
+
+def test_a_child_that_starts_after_its_parent_gave_up_is_silent(method, capfd, tmp_path):
+    """A server that is still importing starts it when nobody waits for it any more."""
+    context = start_context(method)
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_enter, args=(sender, str(tmp_path / "gone.log"), print, ()))
+    child.start()
+    sender.close()
+    child.join(60)
+    assert child.exitcode == 1
+    receiver.close()
+    assert capfd.readouterr() == ("", "")

@@ -1,10 +1,12 @@
 """Image folders and CIFAR archives, made small."""
 
 import hashlib
+import http.server
 import io
 import os
 import pickle
 import tarfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +123,33 @@ def patched_environment(folder: Path, kind, sums, url=""):
     (folder / "sitecustomize.py").write_text(_SITE.format(kind=kind, sums=sums, url=url))
     paths = [str(folder), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
+
+
+class Served:
+    """A server of one folder that counts what is fetched."""
+
+    def __init__(self, folder):
+        self.fetched = []
+        outer = self
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def __init__(self, *args):
+                super().__init__(*args, directory=str(folder))
+
+            def do_GET(self):
+                outer.fetched.append(self.path)
+                super().do_GET()
+
+            def log_message(self, *args):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ffprof.audit.fake_step import trace
-from ffprof.audit.forecast import Traced, Unforecast
 from ffprof.audit.trial import measure
+from ffprof.audit.work import Traced, Unforecast
 from ffprof.recipe import Optimizer
 from ffprof.workload import Description, find_preset, find_workload, workload_names
 

@@ -18,19 +18,28 @@ from ffprof.errors import DataError
 from ffprof.recipe import DATA_CLASSES, DataName
 
 
-def cifar_child(sender: Connection, kind: DataName, root: str, download: bool) -> None:
+def cifar_child(
+    sender: Connection, kind: DataName, root: str, download: bool, look_only: bool
+) -> None:
     """Send what is about to be done as words, then ``Found`` or a ``DataError``."""
     try:
-        sender.send(find_cifar(kind, root, download, sender.send))
+        sender.send(find_cifar(kind, root, download, sender.send, look_only=look_only))
     except DataError as error:
         sender.send(error)
 
 
-def find_cifar(kind: DataName, root: str, download: bool, say: Callable[[str], None]) -> Found:
+def find_cifar(
+    kind: DataName,
+    root: str,
+    download: bool,
+    say: Callable[[str], None],
+    *,
+    look_only: bool = False,
+) -> Found:
     """Make sure that CIFAR lies in a folder as torchvision reads it.
 
     Files that are missing or wrong are extracted from the archive if its checksum is right; without
-    one they are downloaded if that is asked for.
+    one they are downloaded if that is asked for. Neither is done with ``look_only``.
 
     Raises:
         DataError: it does not, and cannot be made to.
@@ -44,6 +53,12 @@ def find_cifar(kind: DataName, root: str, download: bool, say: Callable[[str], N
     listed = [*cifar.train_list, *cifar.test_list, [cifar.meta["filename"], cifar.meta["md5"]]]
     try:
         wrong = [folder / name for name, md5 in listed if not check_integrity(folder / name, md5)]
+        if wrong and look_only and (download or check_integrity(archive, cifar.tgz_md5)):
+            undone = "extracted" if archive.exists() else "downloaded"
+            raise DataError(
+                f"{kind} has not been {undone} into {root} yet, and a dry run writes nothing",
+                "run without --dry-run, or plan with --data digits or synthetic",
+            )
         if wrong and check_integrity(archive, cifar.tgz_md5):
             extract_archive(str(archive), root)
         elif wrong and download:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ffprof.audit.process import run_child
 from ffprof.audit.sources.cifar import cifar_child
 from ffprof.audit.sources.folder import look_through
-from ffprof.audit.sources.words import DataWords, Found
+from ffprof.audit.sources.words import DOWNLOADABLE, DataWords, Found
 from ffprof.errors import DataError, UsageError
 from ffprof.hardware.machine import usable_cpus
 from ffprof.recipe import DATA_CLASSES, FILE_DATA, Recipe
@@ -31,7 +31,7 @@ def look_at(words: DataWords | None, download: bool) -> Found | None:
         DataError: it can be seen to be unusable.
         UsageError: a download of what cannot be downloaded.
     """
-    cifar = words is not None and words.kind in FILE_DATA and words.kind in DATA_CLASSES
+    cifar = words is not None and words.kind in DOWNLOADABLE
     if download and not cifar:
         what = words.kind if words else "the preset's data"
         raise UsageError(
@@ -61,7 +61,12 @@ def look_at(words: DataWords | None, download: bool) -> Found | None:
 
 
 def complete(
-    seen: Found, context: BaseContext, download: bool, say: Callable[[str], None]
+    seen: Found,
+    context: BaseContext,
+    download: bool,
+    say: Callable[[str], None],
+    *,
+    look_only: bool = False,
 ) -> Found:
     """The same, with all that is needed: what only torchvision can tell is asked in a child.
 
@@ -70,6 +75,7 @@ def complete(
         context: starts the child.
         download: whether to download what is missing.
         say: told what takes long before it is done.
+        look_only: nothing may be written: neither downloaded nor extracted.
 
     Raises:
         DataError: the data is absent or damaged, or cannot be downloaded.
@@ -80,7 +86,7 @@ def complete(
     ending = run_child(
         context,
         cifar_child,
-        (seen.kind, seen.root, download),
+        (seen.kind, seen.root, download, look_only),
         limit,
         on_message=lambda _, message: say(message) if isinstance(message, str) else None,
     )
