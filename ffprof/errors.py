@@ -15,15 +15,15 @@ class FfprofError(Exception):
     exit_code: ClassVar[int] = 2
 
     def __init__(self, problem: str, fix: str) -> None:
-        self.problem = _one_line(problem)
-        self.fix = _one_line(fix)
+        self.problem = one_line(problem)
+        self.fix = one_line(fix)
         super().__init__(self.problem, self.fix)
 
     def __str__(self) -> str:
         return f"{self.problem}; {self.fix}" if self.fix else self.problem
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """White space becomes single blanks; what a terminal might obey becomes a question mark."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 

@@ -48,6 +48,9 @@ class Flags(_Frozen):
     allocator_conf: str = Field(default="", max_length=500)
 
 
+FAMILY = "family:"  # a claim's baseline may be the best row of a family
+
+
 class Claim(_Frozen):
     """One statement to be judged: ``challenger`` needs less memory, or is at least as fast.
 

@@ -37,7 +37,7 @@ from torch import Tensor
 from ffprof.workload import Backward, Recipe
 from workloads.goodness import patch_energies
 from workloads.network import ASGE, DTG_FF, GoodnessNetwork, Rules
-from workloads.statistics import kept_statistics
+from workloads.statistics import unused_statistics
 from workloads.units import Unit
 
 State = Mapping[str, Tensor] | None
@@ -132,7 +132,7 @@ class TwoPass(Streamed):
         loss = F.cross_entropy(self.readout(leaves), labels)
         backward(loss)
         deltas = {i: leaf.grad for i, leaf in enumerate(leaves) if leaf.grad is not None}
-        with kept_statistics(self.backbone):
+        with unused_statistics(self.backbone):
             _, losses = self._units(images, labels, backward, deltas)
         losses.append(loss.detach())
         return torch.stack(losses).sum()

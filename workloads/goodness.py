@@ -7,12 +7,13 @@ Temperature (form S, range A): T = T_min + (T_max - T_min) * sigmoid(alpha), alp
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from workloads.precision import without_autocast
 
 EPSILON = 1e-8  # inside the root (A)
 T_MIN, T_MAX = 0.1, 2.0  # the range (A)
@@ -43,26 +44,26 @@ def _gradient(a: Tensor, energies: Tensor, grad: Tensor) -> Tensor:
     """The gradient that reaches a: de/da = a / (e * positions), in one full-size product.
 
     The scale is spread out along rows first, in the layout of a: the product then runs over whole
-    rows, which on a CPU is two to four times as fast as patch by patch.
+    rows, which on a CPU is two to four times as fast as patch by patch. It stays float32 where a
+    is narrower: in a dead patch it may be beyond float16, while the product is 0.
     """
     n, c, h, w = a.shape
     patches = energies.shape[-1]
-    scale = (grad / (energies * (h * w // patches**2))).to(a.dtype)
+    scale = grad / (energies * (h * w // patches**2))
     if patches == 1:
-        return a * scale
+        return _product(a, scale)
     if a.is_contiguous():
         rows = scale.repeat_interleave(w // patches, 3)
     else:
         rows = scale.permute(0, 2, 3, 1).repeat_interleave(w // patches, 2).permute(0, 3, 1, 2)
-    return (a.view(n, c, patches, h // patches, w) * rows[:, :, :, None]).view(a.shape)
+    return _product(a.view(n, c, patches, h // patches, w), rows[:, :, :, None]).view(a.shape)
 
 
-def _plainly(a: Tensor) -> Any:
-    """Autocast off, where it is on: it would make a float32 copy of a before a norm."""
-    kind = a.device.type
-    if not torch.is_autocast_enabled(kind):
-        return nullcontext()
-    return torch.autocast(kind, enabled=False)
+def _product(a: Tensor, scale: Tensor) -> Tensor:
+    """a * scale in the type of a, multiplied in the wider one."""
+    if a.dtype == scale.dtype:
+        return a * scale
+    return torch.mul(a, scale, out=torch.empty_like(a))
 
 
 class _PatchEnergies(torch.autograd.Function):
@@ -70,7 +71,7 @@ class _PatchEnergies(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, patches: int) -> Tensor:
-        with _plainly(a):
+        with without_autocast(a):
             energies = _energies(a, patches)
         ctx.save_for_backward(a, energies)
         return energies
@@ -91,7 +92,7 @@ class _RectifiedEnergies(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, b: Tensor, patches: int) -> Tensor:
-        with _plainly(b):
+        with without_autocast(b):
             energies = _energies(b.relu_(), patches)
         ctx.save_for_backward(b, energies)
         return energies

@@ -48,11 +48,14 @@ class Offload(torch.autograd.graph.saved_tensors_hooks):
     """Context manager around a forward pass whose saved tensors go to the host.
 
     Args:
-        stays: tensors that are held anyway: parameters and buffers.
+        stays: tensors that are held anyway: parameters and buffers, and the copies of them in
+            another type that autocast keeps for the whole forward pass.
     """
 
     def __init__(self, stays: Iterable[Tensor]) -> None:
+        stays = list(stays)
         self._stays = {t.untyped_storage()._cdata for t in stays}
+        self._shapes = {t.shape: t.dtype for t in stays}
         self._away: dict[int, weakref.WeakValueDictionary[_Key, _Away]] = {}
         super().__init__(self._pack, self._unpack)
 
@@ -61,6 +64,8 @@ class Offload(torch.autograd.graph.saved_tensors_hooks):
         place = storage._cdata
         if place in self._stays or tensor.nbytes < SMALL_BYTES:
             return tensor
+        if self._shapes.get(tensor.shape, tensor.dtype) != tensor.dtype:
+            return tensor  # a parameter, cast
         views = self._away.get(place)
         if views is None:
             views = self._away[place] = weakref.WeakValueDictionary()

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workloads.architecture import BlockShape
+from workloads.precision import without_autocast
 
 MakeNorm = Callable[[int], nn.Module]
 
@@ -50,7 +51,8 @@ class Unit(nn.Module):
         (n, channels, s, s) -> (n, channels, s', s').
         """
         rows = self.shrink(a).permute(0, 2, 3, 1)
-        return F.layer_norm(rows, rows.shape[-1:]).permute(0, 3, 1, 2)
+        with without_autocast(rows):
+            return F.layer_norm(rows, rows.shape[-1:]).permute(0, 3, 1, 2)
 
 
 class Block(Unit):

@@ -93,7 +93,8 @@ class Digits(_InMemory):
 
     real = True
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, pin: bool = False) -> None:
+        self._pin = pin
         self._train, self.held_out = load_digits(recipe.image_size, recipe.seed)
         self._recipe = recipe
         self._shuffles = Shuffles(len(self._train.labels), recipe.seed)
@@ -106,6 +107,8 @@ class Digits(_InMemory):
         """
         index = self._shuffles.chosen(number * self._recipe.batch, self._recipe.batch)
         images = self._train.images[index].expand(-1, self._recipe.channels, -1, -1)
+        if self._pin:
+            return images.contiguous().pin_memory(), self._train.labels[index].pin_memory()
         return images, self._train.labels[index]
 
     def held(self) -> list[Tensor]:
@@ -151,7 +154,7 @@ def make_batches(recipe: Recipe, device_type: str) -> Batches:
 
         return FileBatches(recipe, device_type)
     sources: dict[str, Callable[[], Batches]] = {
-        "digits": lambda: Digits(recipe),
+        "digits": lambda: Digits(recipe, pin=device_type == "cuda"),
         "synthetic": lambda: Synthetic(recipe, pin=device_type == "cuda"),
     }
     return sources[recipe.data]()

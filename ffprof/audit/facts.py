@@ -63,7 +63,10 @@ def _batch_norms(module: Trainable) -> list[nn.modules.batchnorm._BatchNorm]:
 
 
 def _statistics(module: Trainable, micro: int) -> str:
-    return f"{micro} images" if _batch_norms(module) else "one image"
+    if _batch_norms(module):
+        return f"{micro} images"
+    alone = any("Norm" in type(part).__name__ for part in module.modules())
+    return "one image" if alone else "no norm modules"
 
 
 def _momentum(module: Trainable) -> float | None:

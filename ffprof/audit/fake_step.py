@@ -37,7 +37,7 @@ from ffprof.audit.data import cut
 from ffprof.audit.passes import present_tensors, tensors_beside
 from ffprof.audit.step import Part, TrainingStep, build_module
 from ffprof.audit.step_counter import StepCounter
-from ffprof.audit.timeline import MAX_WARMUP
+from ffprof.audit.timeline import loss_buffer
 from ffprof.audit.update import make_update
 from ffprof.audit.work import Traced, Unforecast
 from ffprof.recipe import Recipe
@@ -84,7 +84,7 @@ def _steps(
     built: float,
     others: list[Tensor],
 ) -> Traced | Unforecast:
-    losses = torch.zeros(MAX_WARMUP + recipe.warmup_steps + 1 + recipe.steps, device=device)
+    losses = loss_buffer(recipe, recipe.warmup_steps, device)
     update = make_update(module, recipe, device.type, in_backward=description.steps_in_backward)
     step = TrainingStep(module, update, recipe, device)
     shape = (recipe.batch, recipe.channels, recipe.image_size, recipe.image_size)

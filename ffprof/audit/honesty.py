@@ -5,8 +5,8 @@ A fast row is worth nothing if it left out part of the work. One checked step as
 - parameters change through the harness's optimizer only, and all that should be trained receive
   gradients (how many do is a fact of the ledger);
 - forward and backward run under the recipe's precision and switches;
-- every image of a micro-batch counts: with its last image replaced by NaN, the loss must not be
-  finite.
+- every image of a micro-batch counts: with its first, middle or last image replaced by NaN, the
+  loss must not be finite.
 
 It does not prove honesty: a workload that is out to deceive can tell these passes from others.
 """
@@ -53,7 +53,8 @@ def check_step(
         for part in module.modules()
         if isinstance(part, nn.Conv2d)
     ]
-    versions = [p._version for p in module.parameters()]
+    # On the host, so that a check does not need what training left over.
+    before = [p.detach().to("cpu", copy=True) for p in module.parameters()]
     watch = _Watch(recipe, read_flags())
     step.observer = watch
     try:
@@ -67,7 +68,8 @@ def check_step(
             handle.remove()
     if watch.objection:
         raise RefusedError(watch.objection, "leave precision and switches to the recipe")
-    if versions != [p._version for p in module.parameters()]:
+    after = module.parameters()
+    if not all(torch.equal(p.detach().cpu(), was) for p, was in zip(after, before, strict=True)):
         raise RefusedError(
             "it changes its parameters while gradients are accumulated",
             "leave the step to the harness's optimizer",
@@ -77,7 +79,7 @@ def check_step(
         raise RefusedError("no parameter receives a gradient", "call backward in accumulate")
     observed = Observed(
         trained_parameters=sum(p.numel() for p in trained),
-        convolutions_channels_last=f"{sum(layouts)} of {len(layouts)}",
+        convolutions_channels_last=_share(layouts),
         parameter_dtypes=", ".join(sorted({str(p.dtype)[6:] for p in module.parameters()})),
     )
     for parameter in module.parameters():
@@ -86,21 +88,26 @@ def check_step(
 
 
 def check_every_image_counts(module: Trainable, step: TrainingStep, part: Part) -> None:
-    """Spoil the last image of a micro-batch; spoils running statistics too, so it comes last.
+    """Spoil three images of a micro-batch in turn; spoils running statistics too, so comes last.
 
     Raises:
         RefusedError: the loss does not notice.
     """
-    images, labels = part[0].clone(), part[1]
-    images[-1] = float("nan")
-    with step.update.hold():
-        loss = step.feed(images, labels)
-    for parameter in module.parameters():
-        parameter.grad = None
-    if torch.isfinite(loss).all():
-        raise RefusedError(
-            "its loss does not depend on every image of the batch", "use the whole micro-batch"
-        )
+    for spoiled in sorted({0, len(part[1]) // 2, len(part[1]) - 1}):
+        images, labels = part[0].clone(), part[1]
+        images[spoiled] = float("nan")
+        with step.update.hold():
+            loss = step.feed(images, labels)
+        for parameter in module.parameters():
+            parameter.grad = None
+        if torch.isfinite(loss).all():
+            raise RefusedError(
+                "its loss does not depend on every image of the batch", "use the whole micro-batch"
+            )
+
+
+def _share(flags: Sequence[bool]) -> str:
+    return "none" if not any(flags) else "all" if all(flags) else "some"
 
 
 class _Watch:

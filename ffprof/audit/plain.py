@@ -86,6 +86,10 @@ class _OwnStep:
     tells_waiting = False  # it fetches its data itself
     ahead = 0
 
+    def skipped(self) -> None:
+        """What its optimizer leaves out is not known."""
+        return
+
     def __init__(self, step: Callable[[], object]) -> None:
         if not callable(step):
             raise RefusedError(

@@ -16,12 +16,15 @@ from torch import Tensor
 
 from ffprof.audit.data import make_batches
 from ffprof.audit.step import build_step
-from ffprof.recipe import Recipe
+from ffprof.recipe import Optimizer, Recipe
 from ffprof.record import GradientProof
 from ffprof.workload import Description
 
 TOLERANCE = 1e-12  # relative, float64
 MAX_SIZE = 32
+# A step of plain SGD so long that what it subtracts is not lost in the rounding of the weights;
+# and a power of two, so that dividing by it rounds nothing.
+_MEASURING = Optimizer(name="sgd", lr=2.0**30, weight_decay=0.0)
 
 
 def prove(workload: Description, reference: Description, recipe: Recipe) -> GradientProof:
@@ -77,8 +80,16 @@ def gradients(
 ) -> dict[str, Tensor]:
     """Gradients of the first effective batch at the initial weights, by parameter name."""
     images, labels = make_batches(recipe, "cpu").batch(0)
+    if description.steps_in_backward:
+        recipe = recipe.model_copy(update={"optimizer": _MEASURING})
     built = build_step(description, recipe, torch.device("cpu"), dtype)
     images = images.to(dtype)
+    if description.steps_in_backward:
+        # Its gradients are gone after the step, so they are read off what the step did.
+        before = {name: p.detach().clone() for name, p in built.module.named_parameters()}
+        built.step.feed(images, labels)
+        named = built.module.named_parameters()
+        return {name: (before[name] - p.detach()) / _MEASURING.lr for name, p in named}
     with built.update.hold():
         for part in zip(images.split(micro_batch), labels.split(micro_batch), strict=True):
             built.step.feed(*part)

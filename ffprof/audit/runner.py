@@ -21,6 +21,7 @@ from ffprof.audit.plan import Slot, plan_rounds
 from ffprof.audit.process import Ending, run_child
 from ffprof.audit.store import save
 from ffprof.audit.trials import Sampling, trial_from
+from ffprof.errors import one_line
 from ffprof.record import (
     Device,
     GradientProof,
@@ -226,5 +227,5 @@ def _proof_from(ending: Ending, reference: str, record: Record) -> GradientProof
         image_size=record.recipe.image_size,
         tolerance=0.0,
         equal=None,
-        message=f"not proved: {failed or 'the proof gave no answer'}",
+        message=f"not proved: {one_line(failed) or 'the proof gave no answer'}",
     )

@@ -26,6 +26,7 @@ from ffprof.recipe import Recipe
 from ffprof.record import Conditions, Throughput
 
 MAX_WARMUP = 12
+MOST_SKIPPED = 24  # of warm-up steps that loss scaling leaves out: 65536 is 2**16
 STEADY = 0.1  # two warm-up steps within a tenth of each other
 
 
@@ -53,13 +54,16 @@ class Advance(Protocol):
     """Takes one optimizer step; returns its loss, a detached scalar, or None if it has none.
 
     ``tells_waiting`` says whether the clock is told when a step has its data; ``ahead`` is how many
-    steps' data may have been made beforehand.
+    steps' data may have been made beforehand; ``skipped`` tells how many optimizer steps loss
+    scaling has left out so far, None where nothing is scaled. It may wait for the device.
     """
 
     tells_waiting: bool
     ahead: int
 
     def __call__(self) -> Tensor | float | None: ...  # noqa: D102
+
+    def skipped(self) -> int | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +108,19 @@ class Course:
         )
 
 
+def loss_buffer(recipe: Recipe, least: int, device: torch.device) -> Tensor:
+    """Room for the loss of every step, at ``least`` warm-up steps or more."""
+    skipped = MOST_SKIPPED if recipe.precision == "fp16" else 0
+    return torch.zeros(skipped + MAX_WARMUP + least + 1 + recipe.steps, device=device)
+
+
 def run_timeline(
     advance: Advance, recipe: Recipe, device: torch.device, tools: Instruments
 ) -> Course:
     """Warm up, lower the high-water marks, settle, and time the steps."""
     # What was made ahead must be used up: the timed steps are fed at the loader's own pace.
     least = max(recipe.warmup_steps, advance.ahead)
-    losses = torch.zeros(MAX_WARMUP + least + 1 + recipe.steps, device=device)
+    losses = loss_buffer(recipe, least, device)
 
     warm = _warm_up(advance, losses, least, device)
     cold = tools.allocator.read()
@@ -133,12 +143,15 @@ def run_timeline(
 
 
 def _warm_up(advance: Advance, losses: Tensor, least: int, device: torch.device) -> list[float]:
+    """Seconds of the steps. Steps that loss scaling left out come on top: they did less."""
     taken: list[float] = []
-    while not _is_warm(taken, least):
+    skipped = 0
+    while not _is_warm(taken, least + skipped):
         started = time.perf_counter()
         _note(losses, len(taken), advance())
         _wait(device)
         taken.append(time.perf_counter() - started)
+        skipped = min(MOST_SKIPPED, advance.skipped() or 0)
     return taken
 
 

@@ -105,6 +105,9 @@ class _Feed:
     def __call__(self) -> Tensor:
         return self._step(self.next())
 
+    def skipped(self) -> int | None:
+        return self._step.update.skipped_steps()
+
     def next(self) -> list[Part]:
         """The parts of the next effective batch, on the host."""
         parts = cut(*self._batches.batch(self._number), self._micro_batch)

@@ -9,6 +9,7 @@ from ffprof.audit.accept import mismatch
 from ffprof.audit.messages import Failed, Finished, Ready
 from ffprof.audit.plan import Slot
 from ffprof.audit.process import Ending
+from ffprof.errors import one_line
 from ffprof.instruments.nvml import NvmlGpuMemory, NvmlUnavailableError, PeakSampler
 from ffprof.record import (
     Conditions,
@@ -138,7 +139,7 @@ def trial_from(
     trial = Trial(
         **base,
         outcome=outcome,
-        message=message[:1000],
+        message=one_line(message)[:1000],
         conditions=conditions,
         memory=sampling.add_to(Memory(unread=unread)),
     )

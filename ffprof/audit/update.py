@@ -19,6 +19,8 @@ from ffprof.errors import RefusedError
 from ffprof.recipe import Optimizer, Recipe
 from ffprof.workload import Trainable
 
+_NEVER = 2**31 - 1
+
 
 class Update(Protocol):
     """What a training step does with its gradients."""
@@ -59,7 +61,9 @@ class StepAtEnd:
         self.optimizer = _optimizer(_groups(module), recipe.optimizer)
         self._scaler: torch.amp.GradScaler | None = None
         if recipe.precision == "fp16":
-            self._scaler = torch.amp.GradScaler(device_type)
+            # The scale never grows, so that it tells how many steps were left out; PyTorch would
+            # double it after 2,000 good steps in a row.
+            self._scaler = torch.amp.GradScaler(device_type, growth_interval=_NEVER)
             self._start = self._scaler.get_scale()
 
     def scale(self, loss: Tensor) -> Tensor:
@@ -83,13 +87,10 @@ class StepAtEnd:
         yield from _state(self.optimizer)
 
     def skipped_steps(self) -> int | None:
-        """See ``Update``; read off the scale, which is halved at every step left out.
-
-        It grows only after 2,000 good steps in a row, more than a trial takes.
-        """
+        """See ``Update``; read off the scale, which is halved at every step left out."""
         if self._scaler is None:
             return None
-        return max(0, round(math.log2(self._start / self._scaler.get_scale())))
+        return round(math.log2(self._start / self._scaler.get_scale()))
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -101,11 +102,13 @@ class StepInBackward:
     """One optimizer a parameter, stepped by a hook when its gradient is complete, then freed.
 
     Gradients never exist all at once. It needs one backward pass a parameter and step, so it goes
-    neither with accumulation nor with loss scaling, which looks at all gradients first.
+    neither with accumulation nor with loss scaling, which looks at all gradients first. A list of
+    one parameter gains nothing by foreach and pays for it, so these optimizers do without.
     """
 
     def __init__(self, module: Trainable, chosen: Optimizer) -> None:
         self._held = False
+        chosen = chosen.model_copy(update={"foreach": False})
         self._optimizers: list[torch.optim.Optimizer] = []
         for group in _groups(module):
             for parameter in group["params"]:

@@ -18,7 +18,13 @@ from ffprof.audit.runner import Request
 from ffprof.audit.sources.look import check_data, complete, crowding, look_at, resolve_workers
 from ffprof.audit.sources.words import Found, parse_data
 from ffprof.audit.store import prepare_folder
-from ffprof.cli.choose import change_recipe, check_recipe, choose_preset, choose_workloads
+from ffprof.cli.choose import (
+    absent_members,
+    change_recipe,
+    check_recipe,
+    choose_preset,
+    choose_workloads,
+)
 from ffprof.cli.own_files import Chosen, choose_with_files, read_sources
 from ffprof.cli.starting import say, started, trial_context
 from ffprof.compare.verdicts import judge
@@ -110,7 +116,14 @@ def prepare(options: Options) -> Iterator[Request]:
             machine=describe_machine(found, wanted),
             evidence=evidence,
             notes=tuple(
-                note for note in (*notes, *chosen.notes(recipe), crowding(recipe, device)) if note
+                note
+                for note in (
+                    *notes,
+                    *chosen.notes(recipe),
+                    crowding(recipe, device),
+                    absent_members(recipe, chosen.workloads),
+                )
+                if note
             ),
         )
         path = _path(options.out, recipe.preset, device, created)

@@ -16,6 +16,11 @@ MEMORY_MEANING = {
 }
 
 
+# Seed, weights and data are the same in all rounds, so first losses are, up to the order in which a
+# GPU adds up.
+SAME_START = 1e-3
+
+
 @dataclass(frozen=True, kw_only=True)
 class Spread:
     """Middle and range of one figure over trials."""
@@ -57,6 +62,7 @@ class Row:
     messages: tuple[str, ...]
 
     planned: int
+    skipped: int = 0
 
     @property
     def settled(self) -> Outcome | None:
@@ -127,6 +133,7 @@ def _row(record: Record, name: str, trials: Sequence[Trial]) -> Row:
         loss_last=_middle([loss.last for loss in losses]),
         marks=_marks(good, real=record.recipe.data != "synthetic"),
         messages=tuple(dict.fromkeys(t.message for t in trials if t.message)),
+        skipped=max((t.conditions.skipped_optimizer_steps or 0 for t in good), default=0),
         planned=record.plan.rounds,
     )
 
@@ -148,6 +155,11 @@ def _outcome(outcomes: dict[Outcome, int]) -> Outcome | None:
 
 def _marks(trials: Sequence[Trial], *, real: bool) -> tuple[str, ...]:
     marks = []
+    if any(_took_no_step(trial) for trial in trials):
+        marks.append("loss scaling left out all of its optimizer steps")
+    firsts = [t.loss.first for t in trials if t.loss is not None and t.loss.first is not None]
+    if firsts and max(firsts) - min(firsts) > SAME_START * max(map(abs, firsts)):
+        marks.append("its first loss differs between rounds, so something outlives its trials")
     losses = [t.loss for t in trials if t.loss is not None]
     if len(losses) < len(trials):
         marks.append("it reports no loss")
@@ -156,6 +168,13 @@ def _marks(trials: Sequence[Trial], *, real: bool) -> tuple[str, ...]:
     elif real and any(not loss.fell for loss in losses):
         marks.append("its loss did not fall")
     return tuple(marks)
+
+
+def _took_no_step(trial: Trial) -> bool:
+    skipped, speed = trial.conditions.skipped_optimizer_steps, trial.throughput
+    if skipped is None or speed is None:
+        return False
+    return skipped >= len(speed.warmup_step_seconds) + 1 + len(speed.step_seconds)
 
 
 def _spread(values: Sequence[float | None]) -> Spread | None:

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 
 from ffprof.compare.statistics import MIN_ROUNDS, ZONE, RatioInterval, paired_ratio
 from ffprof.compare.summary import Row, Spread, rate, summarise
-from ffprof.recipe import Claim
+from ffprof.recipe import FAMILY, Claim
 from ffprof.record import Finding, Record, Verdict
 from ffprof.units import MIB, format_ratio
 
 MEMORY_ZONE_BYTES = 2 * MIB
 MEMORY_ZONE = 0.01
-FAMILY = "family:"  # a claim's baseline may be the best row of a family
 
 
 def judge(record: Record) -> tuple[Verdict, ...]:

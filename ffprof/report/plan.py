@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ffprof.compare.statistics import MIN_ROUNDS
-from ffprof.compare.verdicts import FAMILY, judge
-from ffprof.recipe import FILE_DATA, Claim
+from ffprof.compare.verdicts import judge
+from ffprof.recipe import FAMILY, FILE_DATA, Claim
 from ffprof.record import Record
 from ffprof.report.document import Column, Document, printable, setting_lines
 from ffprof.report.sections import Section

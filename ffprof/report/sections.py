@@ -37,6 +37,11 @@ def problems(record: Record, rows: Sequence[Row]) -> Section:
                 f"{row.workload}: rounds differ, {low} to {high} img/s; close other programs and "
                 "run again"
             )
+        if row.skipped:
+            lines.append(
+                f"{row.workload}: loss scaling left out up to {row.skipped} optimizer steps of a "
+                "trial, whose gradients were not finite"
+            )
         if row.memory and row.memory.low != row.memory.high:
             lines.append(
                 f"{row.workload}: memory does not repeat to the byte between rounds, "
@@ -54,12 +59,10 @@ def problems(record: Record, rows: Sequence[Row]) -> Section:
 def _waiting(record: Record, rows: Sequence[Row]) -> list[str]:
     """Rows whose speed is their loader's."""
     waits = {r.workload: r.data_wait for r in rows if r.data_wait and r.data_wait > WAITING}
-    if not waits:
+    if not waits or record.recipe.data not in FILE_DATA:
         return []
     told = ", ".join(f"{name} {share:.0%}" for name, share in waits.items())
-    fix = "close other programs and run again"
-    if record.recipe.data in FILE_DATA:
-        fix = "use other --data-workers, a faster disk or smaller image files"
+    fix = "use other --data-workers, a faster disk or smaller image files"
     return [
         f"waiting for data took more than {WAITING:.0%} of the timed phase ({told}): there img/s "
         f"is the loader's speed as much as the method's; {fix}"

@@ -130,7 +130,7 @@ def test_no_workload_waits_for_the_gpu_inside_a_step():
     for name in workload_names():
         workload = find_workload(name)
         built = build_step(workload, made, torch.device("cuda"))
-        images, labels = (t.contiguous().pin_memory() for t in make_batches(made, "cpu").batch(0))
+        images, labels = make_batches(made, "cuda").batch(0)
         micro = workload.micro_batch(made)
         parts = list(zip(images.split(micro), labels.split(micro), strict=True))
         for _ in range(2):

@@ -24,6 +24,7 @@ def test_every_ending_is_an_outcome_and_the_others_are_measured(hostile_env, tmp
     names = ["bp", "crash", "segfault", "out-of-memory", "exit", "silent", "refuses"]
     names += ["other-weights", "changes-flags", "diverges", "learns-nothing", "own-backbone"]
     names += ["no-backward", "part-of-the-batch", "own-precision", "unreadable"]
+    names += ["surrogate", "own-step-behind", "edges-of-the-batch"]
     done, record = audit(hostile_env, tmp_path / "out", *names)
     assert done.returncode == 0, done.stderr
     assert outcomes(record) == {
@@ -43,6 +44,9 @@ def test_every_ending_is_an_outcome_and_the_others_are_measured(hostile_env, tmp
         "part-of-the-batch": "refused",
         "own-precision": "refused",
         "unreadable": "crashed",
+        "surrogate": "crashed",
+        "own-step-behind": "refused",
+        "edges-of-the-batch": "refused",
     }
     assert "\x1b" not in done.stdout
     said = {t.workload: t.message for t in record.trials}

@@ -138,6 +138,46 @@ def _own_optimizer(recipe, state):
     return module
 
 
+def _own_step_behind(recipe, state):
+    """Steps where no version counter sees it."""
+    module = _well_behaved(recipe, state)
+    accumulate = module.accumulate
+
+    def sly(*args):
+        loss = accumulate(*args)
+        for parameter in module.parameters():
+            parameter.data = parameter.data - 0.01 * parameter.grad
+        return loss
+
+    module.accumulate = sly
+    return module
+
+
+def _edges_of_the_batch(recipe, state):
+    import torch
+
+    module = _well_behaved(recipe, state)
+    accumulate = module.accumulate
+
+    def sly(x, y, *rest):
+        edges = torch.tensor([0, len(x) - 1])
+        return accumulate(x[edges], y[edges], *rest)
+
+    module.accumulate = sly
+    return module
+
+
+def _large_gradients(recipe, state):
+    module = _well_behaved(recipe, state)
+    accumulate = module.accumulate
+
+    def loud(images, labels, weight, backward):
+        return accumulate(images, labels, weight, lambda loss: backward(loss * 3000))
+
+    module.accumulate = loud
+    return module
+
+
 def _foreign_backbone(recipe, state):
     module = _well_behaved(recipe, state)
     module.backbone_state = lambda: state
@@ -161,6 +201,10 @@ def _changes_recipe(recipe, state):
 
 def _unreadable(recipe, state):
     raise RuntimeError("caf\u00e9 \x1b[31mred\x1b[0m")
+
+
+def _surrogate(recipe, state):
+    raise RuntimeError("half a character \ud800")
 
 
 def _daemon(recipe, state):
@@ -220,10 +264,14 @@ BUILDERS = {
     "part-of-the-batch": _part_of_the_batch,
     "own-precision": _own_precision,
     "own-optimizer": _own_optimizer,
+    "own-step-behind": _own_step_behind,
+    "edges-of-the-batch": _edges_of_the_batch,
+    "large-gradients": _large_gradients,
     "foreign-backbone": _foreign_backbone,
     "hoards": _hoards,
     "changes-recipe": _changes_recipe,
     "unreadable": _unreadable,
+    "surrogate": _surrogate,
     "daemon": _daemon,
 }
 for _name, _build in BUILDERS.items():

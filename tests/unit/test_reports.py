@@ -159,11 +159,9 @@ def test_rows_that_wait_for_their_data_are_told_in_one_line():
         return trial(name, 0, throughput=speed)
 
     rows = [waiting("bp", 0.4), waiting("bp-accum", 0.09), waiting("dtg-ff", 0.11)]
-    for changes, fix in (
-        ({}, "close other programs"),
-        ({"data": "imagefolder", "data_root": "/x"}, "--data-workers"),
-    ):
-        text = to_markdown(record(rows, **changes))
-        (line,) = [line for line in text.splitlines() if "waiting for data" in line]
-        assert "bp 40%, dtg-ff 11%" in line.replace("\\", "")
-        assert fix in line
+    text = to_markdown(record(rows, data="imagefolder", data_root="/x"))
+    (line,) = [line for line in text.splitlines() if "waiting for data" in line]
+    assert "bp 40%, dtg-ff 11%" in line.replace("\\", "")
+    assert "--data-workers" in line
+    # Data in memory has no loader: short steps only look as if they waited.
+    assert "waiting for data" not in to_markdown(record(rows))

@@ -113,7 +113,9 @@ def test_facts_say_what_the_harness_found():
     assert local["parameters_with_gradient"] == (
         local["backbone_parameters"] + local["head_parameters"]
     )
-    assert full["convolutions_fed_channels_last"].endswith(" of 6")
+    assert full["convolutions_fed_channels_last"] == "some"
+    assert run(memory_format="channels_last").facts["convolutions_fed_channels_last"] == "all"
+    assert run(find_workload("hinton-ff")).facts["norm_statistics_over"] == "no norm modules"
     assert full["parameter_dtypes"] == "float32"
     assert full["optimizer_steps_per_epoch"] == 1500 // 8
 
@@ -135,12 +137,23 @@ def test_a_workload_that_turns_switches_is_refused():
         ("PART_OF_THE_BATCH", "every image"),
         ("OWN_PRECISION", "autocast on"),
         ("OWN_OPTIMIZER", "changes its parameters"),
+        ("OWN_STEP_BEHIND", "changes its parameters"),
+        ("EDGES_OF_THE_BATCH", "every image"),
         ("FOREIGN_BACKBONE", "not part of the module"),
     ],
 )
 def test_a_workload_that_leaves_work_out_is_refused(name, said):
     with pytest.raises(RefusedError, match=said):
         run(getattr(hostile_workloads, name))
+
+
+def test_warm_up_lasts_until_loss_scaling_has_let_a_step_through():
+    """Gradients are too large for a while: the scale is halved until they are not."""
+    report = run(hostile_workloads.LARGE_GRADIENTS, precision="fp16", steps=3)
+    skipped = report.conditions.skipped_optimizer_steps
+    assert 3 < skipped < 24
+    assert len(report.throughput.warmup_step_seconds) >= skipped + 2
+    assert report.memory.breakdown["optimizer_state_bytes"] > 0
 
 
 def test_what_a_workload_keeps_is_counted_wherever_it_keeps_it():
@@ -172,6 +185,7 @@ def test_every_recipe_runs(name, changes):
         assert changes == {"precision": "fp16"}
         return
     report = run(workload, steps=2, **changes)
+    assert report.memory.breakdown["optimizer_state_bytes"] > 0  # a step was taken
     assert (report.conditions.skipped_optimizer_steps is None) is ("fp16" not in changes.values())
     assert report.loss.finite
     (key,) = changes

@@ -230,3 +230,32 @@ def test_a_challenger_is_not_compared_with_itself():
 
 def test_a_peak_of_nothing_gives_no_ratio():
     assert verdict({"memory": 5}, {"memory": 0}).finding == "not comparable"
+
+
+def test_a_row_whose_trials_do_not_start_alike_wins_nothing():
+    """Seed, weights and data are the same: what differs has outlived a trial."""
+    trials = [trial("a", r, memory=10 * MIB, loss=(2.0 - 0.1 * r, 1.0)) for r in range(3)]
+    trials += [trial("b", r) for r in range(3)]
+    (got,) = judge(record(trials, claims=[MEMORY], judged=False))
+    assert got.supported is None
+    assert "first loss differs between rounds" in got.sentence
+
+
+def test_a_row_that_never_took_a_step_wins_nothing():
+    def skipping(count):
+        trials = [trial("a", r, memory=10 * MIB) for r in range(3)]
+        return [
+            t.model_copy(update={"conditions": t.conditions.model_copy(update=_skipped(count))})
+            for t in trials
+        ]
+
+    others = [trial("b", r) for r in range(3)]
+    (never,) = judge(record([*skipping(2), *others], claims=[MEMORY], judged=False))
+    assert never.supported is None
+    assert "left out all of its optimizer steps" in never.sentence
+    (once,) = judge(record([*skipping(1), *others], claims=[MEMORY], judged=False))
+    assert once.supported is True
+
+
+def _skipped(count):
+    return {"skipped_optimizer_steps": count}

@@ -44,6 +44,8 @@ def parse_data(words: str) -> DataWords:
         UsageError: an unknown kind, a folder that is missing, or one that is not wanted.
     """
     name, colon, folder = words.partition(":")
+    if not folder.isprintable():
+        raise UsageError(f"--data {name}: the folder's name cannot be written down", "rename it")
     kind: DataName | None = next((known for known in get_args(DataName) if known == name), None)
     if kind is None:
         raise UsageError(f"--data {words!r}: there is no data {name!r}", _USE)

@@ -130,7 +130,10 @@ def _turbo(cpu: Path) -> bool | None:
 
 def _on_battery() -> bool | None:
     read = getattr(psutil, "sensors_battery", None)  # not on every system
-    battery = read() if read else None
+    try:
+        battery = read() if read else None
+    except (OSError, RuntimeError):  # psutil lists a folder that may not be there
+        return None
     return None if battery is None or battery.power_plugged is None else not battery.power_plugged
 
 

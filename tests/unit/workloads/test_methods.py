@@ -140,6 +140,22 @@ def test_a_dead_channel_has_a_finite_gradient():
     assert torch.isfinite(a.grad).all()
 
 
+@pytest.mark.parametrize("patches", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_dead_channel_has_a_finite_gradient_under_loss_scaling_too(dtype, patches):
+    """1 / e is 10^4 there, and 65536 times that is beyond float16."""
+    b = torch.randn(4, 8, 8, 8)
+    b[:, 0] = -1.0
+    low = b.to(dtype).requires_grad_()
+    exact = b.to(dtype).double().requires_grad_()
+    for x in (low, exact):
+        energies = rectified_energies(x * 1.0, patches)
+        (standardised(energies).sin().sum() * (65536 / 64)).backward()
+    assert torch.isfinite(low.grad).all()
+    assert (low.grad[:, 0] == 0).all()
+    assert (low.grad.double() - exact.grad).norm() < 2e-2 * exact.grad.norm()
+
+
 def test_goodness_is_standardised_per_sample():
     g = goodness(torch.rand(5, 8, 4, 4, dtype=torch.float64), 2)
     assert g.shape == (5, 32)

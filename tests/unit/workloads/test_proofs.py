@@ -29,6 +29,12 @@ CPU = torch.device("cpu")
 ACCUMULATED = [n for n in workload_names() if find_workload(n).accumulates]
 
 
+@pytest.fixture(autouse=True)
+def _everything_is_moved(monkeypatch):
+    """Tensors of these tests are small; all of them shall go away and come back."""
+    monkeypatch.setattr("workloads.offload.SMALL_BYTES", 0)
+
+
 def names(values):
     return [v["backbone"] for v in values]
 
@@ -77,7 +83,24 @@ def test_checkpointing_keeps_less_and_computes_more():
     assert held["bp-ckpt"] < 0.75 * held["bp"]
 
 
-def test_offloading_copies_what_it_says_and_only_once():
+@pytest.mark.parametrize(("precision", "backbone"), [("fp32", "resnet18"), ("bf16", "vgg8")])
+def test_offloading_moves_the_activations_and_no_weights(precision, backbone, monkeypatch):
+    made = recipe(width=0.125, precision=precision, backbone=backbone)
+    moved, packed = [], Offload._pack
+    monkeypatch.setattr(
+        Offload, "_pack", lambda self, t: (moved.append((t, packed(self, t))), moved[-1][1])[1]
+    )
+    built = build_step(find_workload("bp-offload"), made, CPU)
+    built.step.feed(*make_batches(made, "cpu").batch(0))
+    away = [t for t, kept in moved if not isinstance(kept, torch.Tensor)]
+    shapes = {p.shape for p in built.module.parameters()}
+    convolutions = sum(isinstance(m, torch.nn.Conv2d) for m in built.module.modules())
+    assert len(away) > convolutions
+    assert not [t for t in away if t.shape in shapes and t.dim() == 4]
+
+
+def test_offloading_copies_what_it_says_and_only_once(monkeypatch):
+    monkeypatch.setattr("workloads.offload.SMALL_BYTES", 1 << 16)
     moved = []
 
     class Counted(Offload):
@@ -155,6 +178,15 @@ def test_the_harness_finds_the_same_by_itself(name):
         assert batch.relative_difference > 1e-3
         assert batch.max_relative_difference >= batch.relative_difference * 0.9
         assert batch.parameter
+
+
+def test_a_wrong_step_inside_backward_would_be_found(monkeypatch):
+    made = recipe(width=0.125)
+    fused, bp = find_workload("bp-fused-step"), find_workload("bp")
+    assert prove(fused, bp, made).max_relative_difference < 1e-12
+    step = torch.optim.SGD.step
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self: (step(self), step(self)))
+    assert prove(fused, bp, made).equal is False
 
 
 def test_a_method_that_is_not_the_reference_is_found_out():
