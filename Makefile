@@ -9,9 +9,9 @@ STAMP := .venv/ready-$(shell cat pyproject.toml constraints.txt | cksum | tr ' '
 audit: $(STAMP)
 	@$(RUN)/ffprof run --out audits
 
-# Set up, then test. Without a GPU the tests that need one are skipped.
+# Set up, then test, on two processors. Without a GPU the tests that need one are skipped.
 test: $(STAMP)
-	@$(RUN)/pytest
+	@OMP_WAIT_POLICY=PASSIVE $(RUN)/pytest -n 2 --dist loadfile
 
 lint: $(STAMP)
 	@$(RUN)/ruff format --check .

@@ -39,8 +39,8 @@ def problems(record: Record, rows: Sequence[Row]) -> Section:
             )
         if row.skipped:
             lines.append(
-                f"{row.workload}: loss scaling left out up to {row.skipped} optimizer steps of a "
-                "trial, whose gradients were not finite"
+                f"{row.workload}: loss scaling left out optimizer steps whose gradients were not "
+                f"finite, {row.skipped} in a trial at most"
             )
         if row.memory and row.memory.low != row.memory.high:
             lines.append(
