@@ -1,0 +1,27 @@
+"""The rest of the table learns too; see test_learning."""
+
+import pytest
+from learning import accuracy
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("bp-plain", 0.98), ("dtg-ff-twopass", 0.97), ("asge-streamed", 0.97), ("hinton-ff", 0.75)],
+)
+def test_the_rest_of_the_family_learns_too(name, least):
+    """Schedules that are the same training to the bit are not trained again."""
+    assert accuracy(name, 0)["read"] > least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bp", "dtg-ff-streamed"])
+def test_residual_backbones_learn(name):
+    assert accuracy(name, 0, backbone="resnet18", epochs=8)["read"] > 0.9
+
+
+@pytest.mark.slow
+def test_the_other_rules_and_the_other_norm_learn_too():
+    found = accuracy("dtg-ff", 0, norm="group")
+    assert found["read"] > 0.95
+    assert min(found.values()) > 0.9
