@@ -1,3 +1,5 @@
+import signal
+
 import hypothesis
 import pytest
 import torch
@@ -8,6 +10,9 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would the commands
+# under test, which are sent it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Tests work on tiny tensors: a second thread only waits, and on a busy machine spins.
 torch.set_num_threads(1)
 
