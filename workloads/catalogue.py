@@ -40,13 +40,25 @@ class _Method:
 
 
 _RULES = ("read", "last", "mean")
-_bp = _Method("bp", "bp", "bp", check=check_backbone)
-_plain = _Method("bp-plain", "bp", "bp", check=check_backbone)
-_deepsup = _Method("bp-deepsup", "bp", "dtg_ff", check=check_local, rules=_RULES)
-_local = _Method("dtg-ff", "ff", "dtg_ff", check=check_local, rules=_RULES)
-_coupled = _Method("dtg-ff-coupled", "ff", "dtg_ff", check=check_local, rules=_RULES)
-_asge = _Method("asge", "ff", "dtg_ff", check=check_local, rules=_RULES, shares="part")
-_hinton = _Method("hinton-ff", "ff", "hinton", check=check_backbone, shares="part")
+_PATH2 = "path-2 norm between blocks"
+_HEADS = f"{_PATH2}; a head a block, read-out"
+_bp = _Method("bp", "bp", "bp", check=check_backbone, network=_PATH2)
+_plain = _Method("bp-plain", "bp", "bp", check=check_backbone, network="no norm between blocks")
+_goodness: dict[str, Any] = {"check": check_local, "rules": _RULES, "network": _HEADS}
+_deepsup = _Method("bp-deepsup", "bp", "dtg_ff", **_goodness)
+_local = _Method("dtg-ff", "ff", "dtg_ff", **_goodness)
+_coupled = _Method("dtg-ff-coupled", "ff", "dtg_ff", **_goodness)
+_asge = _Method(
+    "asge", "ff", "dtg_ff", **{**_goodness, "network": f"{_HEADS}; no N1"}, shares="part"
+)
+_hinton = _Method(
+    "hinton-ff",
+    "ff",
+    "hinton",
+    check=check_backbone,
+    network=f"{_PATH2}; no N1; each image passes twice, with a right and a wrong label",
+    shares="part",
+)
 
 BP = _bp("bp", "full batch", "backprop on the matched blocks", "build", core=True, rank=10)
 BP_ACCUM = _bp(
@@ -72,6 +84,7 @@ BP_CKPT_ACCUM = _bp(
     "checkpointed per block, over micro-batches",
     "build_checkpointed",
     accumulates=True,
+    core=True,
     rank=31,
 )
 BP_CKPT_SQRT = _bp(

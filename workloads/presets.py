@@ -88,7 +88,7 @@ SMALL = Preset(
 )
 CIFAR = Preset(
     name="cifar",
-    summary="CIFAR-shaped: 32x32, 10 classes, vgg8",
+    summary="CIFAR-shaped digits: 32x32, 10 classes, vgg8; real ones with --data",
     recipe=Recipe(
         preset="cifar",
         backbone="vgg8",

@@ -39,6 +39,7 @@ def gather_facts(
         "norm": recipe.norm,
         "norm_statistics_over": _statistics(module, micro),
         "norm_momentum": _momentum(module),
+        "network": description.network or "not described",
         "backbone": matched.backbone,
         "backbone_digest": matched.digest[:16],
         "backbone_parameters": inside,

@@ -2,8 +2,8 @@
 
 A fast row is worth nothing if it left out part of the work. One checked step asks that
 
-- parameters change through the harness's optimizer only, and all that should be trained receive
-  gradients (how many do is a fact of the ledger);
+- backward passes are the harness's, parameters change through its optimizer only, and all that
+  should be trained receive gradients (how many do is a fact of the ledger);
 - forward and backward run under the recipe's precision and switches;
 - every image of a micro-batch counts: with its first, middle or last image replaced by NaN, the
   loss must not be finite.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,7 @@ def check_step(
         RefusedError: the workload leaves work out, or changes what the harness owns.
     """
     layouts: list[bool] = []
-    handles = [
+    handles: list[Any] = [
         part.register_forward_pre_hook(
             lambda _, inputs: layouts.append(
                 inputs[0].is_contiguous(memory_format=torch.channels_last)
@@ -56,6 +57,11 @@ def check_step(
     # On the host, so that a check does not need what training left over.
     before = [p.detach().to("cpu", copy=True) for p in module.parameters()]
     watch = _Watch(recipe, read_flags())
+    handles += [
+        p.register_post_accumulate_grad_hook(watch.accumulated)
+        for p in module.parameters()
+        if p.requires_grad
+    ]
     step.observer = watch
     try:
         with step.update.hold():
@@ -67,9 +73,9 @@ def check_step(
         for handle in handles:
             handle.remove()
     if watch.objection:
-        raise RefusedError(watch.objection, "leave precision and switches to the recipe")
-    after = module.parameters()
-    if not all(torch.equal(p.detach().cpu(), was) for p, was in zip(after, before, strict=True)):
+        raise RefusedError(watch.objection, watch.fix)
+    after = [p.detach().cpu() for p in module.parameters()]
+    if not all(_same(is_now, was) for is_now, was in zip(after, before, strict=True)):
         raise RefusedError(
             "it changes its parameters while gradients are accumulated",
             "leave the step to the harness's optimizer",
@@ -106,6 +112,11 @@ def check_every_image_counts(module: Trainable, step: TrainingStep, part: Part) 
             )
 
 
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Equal values; a parameter that is not a number is so before and after."""
+    return torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
+
+
 def _share(flags: Sequence[bool]) -> str:
     return "none" if not any(flags) else "all" if all(flags) else "some"
 
@@ -115,7 +126,14 @@ class _Watch:
 
     def __init__(self, recipe: Recipe, flags: dict[str, str | int | bool]) -> None:
         self._recipe, self._flags = recipe, flags
-        self.objection = ""
+        self._inside = False
+        self.objection, self.fix = "", "leave precision and switches to the recipe"
+
+    def accumulated(self, _: Tensor) -> None:
+        """A gradient came out of a backward pass."""
+        if not self._inside:
+            self.objection = "it runs a backward pass of its own"
+            self.fix = "call the given backward(loss), not loss.backward()"
 
     def __call__(self, loss: Tensor, backward: Callable[[], None]) -> None:
         kind, wanted = loss.device.type, AUTOCAST.get(self._recipe.precision)
@@ -126,4 +144,6 @@ class _Watch:
         changes = flag_changes(self._flags)
         if changes:
             self.objection = f"it changes {changes}"
+        self._inside = True
         backward()
+        self._inside = False

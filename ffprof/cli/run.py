@@ -39,7 +39,9 @@ def interrupt_code(interrupt: BaseException) -> int:
 
 def run(
     context: typer.Context,
-    preset: str = typer.Option(None, help="Recipe to start from; ffprof workloads lists them."),
+    preset: str = typer.Option(
+        None, help="Recipe to start from; ffprof workloads lists them and their devices."
+    ),
     workloads: str = typer.Option(
         None,
         help="core, all, or ids separated by commas; by default core, and all of --workload-file.",
@@ -56,7 +58,7 @@ def run(
         3, min=1, max=1000, help="Trials of each workload; throughput gets verdicts from 5 on."
     ),
     backbone: str = typer.Option(
-        None, help="vgg8, vgg11, vgg16, or flat-D-W: D blocks of W channels."
+        None, help="vgg8, vgg11, vgg16, resnet18, resnet34, or flat-D-W: D blocks of W channels."
     ),
     width: float = typer.Option(None, help="Scales all channels."),
     norm: str = typer.Option(None, help="batch or group."),

@@ -123,7 +123,7 @@ def setting_lines(record: Record) -> tuple[str, ...]:
         *_data(record),
         f"effective batch {recipe.batch}, micro-batch {recipe.micro_batch}, {recipe.precision}, "
         f"{recipe.memory_format.replace('_', ' ')}, {recipe.optimizer.name}, seed {recipe.seed}",
-        f"{machine.gpu or machine.cpu}, {recipe.threads or 'default'} CPU threads, "
+        f"{machine.gpu or machine.cpu}, {_threads(recipe.threads)}, "
         f"torch {machine.versions.get('torch', '?')}"
         + (f", commit {machine.commit}" if machine.commit else ""),
         *held,
@@ -142,6 +142,10 @@ def _data(record: Record) -> tuple[str, ...]:
         + (f"{images:,} images an epoch, " if images else "")
         + f"loader workers {recipe.data_workers or 0}",
     )
+
+
+def _threads(count: int | None) -> str:
+    return f"{count or 'default'} CPU thread{'' if count == 1 else 's'}"
 
 
 def _caption(record: Record, rows: Sequence[Row]) -> str:

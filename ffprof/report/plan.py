@@ -16,7 +16,7 @@ from ffprof.units import format_bytes, format_seconds
 ROUNDS_SHOWN = 3
 _COLUMNS = (
     Column(name="workload", numeric=False),
-    Column(name="schedule", numeric=False),
+    Column(name="schedule", numeric=False, wide=True),
     Column(name="micro"),
     Column(name="family", numeric=False),
     Column(name="memory"),
@@ -152,7 +152,7 @@ def _forecast(plan: PlannedAudit) -> tuple[str, ...]:
             "trials"
         )
         lines.append(
-            f"times of trials: what they took in {plan.timed_in}"
+            f"times of trials: what they took in {plan.timed_in}, rough for rows that it lacks"
             if plan.timed_in
             else "times of trials: rough, from the work of a step and two kernels timed just now"
         )

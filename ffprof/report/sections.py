@@ -87,7 +87,7 @@ def differences(record: Record) -> Section:
         for workload, value in difference.values.items():
             groups.setdefault(value, []).append(workload)
         ordered = sorted(groups.items(), key=lambda item: len(item[1]))
-        told = [f"{_fact(value)} in {', '.join(names)}" for value, names in ordered[:-1]]
+        told = [f"{_fact(value)} in {_rows(names, record)}" for value, names in ordered[:-1]]
         value, names = ordered[-1]
         told.append(f"{_fact(value)} in {names[0] if len(names) == 1 else 'the others'}")
         lines.append(f"{difference.fact.replace('_', ' ')}: {'; '.join(told)}")
@@ -96,6 +96,13 @@ def differences(record: Record) -> Section:
         rows = "all other rows" if ledger.unmatched(record.ledger) else "all rows"
         lines.append(f"the same in {rows}: " + ", ".join(n.replace("_", " ") for n in same))
     return Section(heading="Differences between rows", lines=tuple(lines))
+
+
+def _rows(names: Sequence[str], record: Record) -> str:
+    """The names, or one word for all rows that are fed micro-batches."""
+    facts = {name: row.facts for name, row in record.ledger.items() if row.facts}
+    cut = {n for n, f in facts.items() if f.get("micro_batch") != f.get("effective_batch")}
+    return "the accumulated rows" if len(names) > 2 and cut == set(names) else ", ".join(names)
 
 
 def _fact(value: Fact) -> str:

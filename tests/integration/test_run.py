@@ -15,6 +15,7 @@ CORE = {
     "bp",
     "bp-accum",
     "bp-ckpt",
+    "bp-ckpt-accum",
     "bp-deepsup",
     "dtg-ff",
     "dtg-ff-streamed",
@@ -35,7 +36,7 @@ def test_smoke_writes_one_valid_record_with_every_workload_ok(smoke, pytestconfi
     done, record, folder = smoke
     assert len(list(folder.iterdir())) == 1
     assert set(record.plan.workloads) == CORE
-    assert len(record.trials) == 21
+    assert len(record.trials) == 24
     assert {t.outcome for t in record.trials} == {"ok"}
     assert record.missing() == []
     assert record.evidence == "measured (cpu)"

@@ -153,6 +153,25 @@ def _own_step_behind(recipe, state):
     return module
 
 
+def _own_backward(recipe, state):
+    """The likeliest mistake of a beginner."""
+    module = _well_behaved(recipe, state)
+    accumulate = module.accumulate
+    module.accumulate = lambda x, y, weight, backward: accumulate(
+        x, y, weight, lambda loss: loss.backward()
+    )
+    return module
+
+
+def _parameters_become_nan(recipe, state):
+    module = _well_behaved(recipe, state)
+    accumulate = module.accumulate
+    module.accumulate = lambda x, y, weight, backward: accumulate(
+        x, y, weight, lambda loss: backward(loss * float("nan"))
+    )
+    return module
+
+
 def _edges_of_the_batch(recipe, state):
     import torch
 
@@ -267,6 +286,8 @@ BUILDERS = {
     "own-step-behind": _own_step_behind,
     "edges-of-the-batch": _edges_of_the_batch,
     "large-gradients": _large_gradients,
+    "own-backward": _own_backward,
+    "parameters-become-nan": _parameters_become_nan,
     "foreign-backbone": _foreign_backbone,
     "hoards": _hoards,
     "changes-recipe": _changes_recipe,

@@ -139,12 +139,18 @@ def test_a_workload_that_turns_switches_is_refused():
         ("OWN_OPTIMIZER", "changes its parameters"),
         ("OWN_STEP_BEHIND", "changes its parameters"),
         ("EDGES_OF_THE_BATCH", "every image"),
+        ("OWN_BACKWARD", "not loss.backward"),
         ("FOREIGN_BACKBONE", "not part of the module"),
     ],
 )
 def test_a_workload_that_leaves_work_out_is_refused(name, said):
     with pytest.raises(RefusedError, match=said):
         run(getattr(hostile_workloads, name))
+
+
+def test_a_workload_that_diverges_is_not_accused_of_stepping():
+    report = run(hostile_workloads.PARAMETERS_BECOME_NAN)
+    assert not report.loss.finite
 
 
 def test_warm_up_lasts_until_loss_scaling_has_let_a_step_through():
