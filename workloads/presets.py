@@ -44,7 +44,7 @@ REFERENCES = (
     Reference(label="DTG-FF", source=_SOURCE, memory_text="7.90 GB", images_per_second=138),
 )
 
-# On a CPU every row is faster in channels_last, by 5 to 20 % (docs/workloads.md). imagenet100 is
+# On a CPU rows are faster in channels_last, most by 5 to 20 % (docs/workloads.md). imagenet100 is
 # meant for GPUs, where float32 convolutions are said to gain nothing by it; this is not measured.
 
 SMOKE = Preset(

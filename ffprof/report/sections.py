@@ -31,12 +31,6 @@ def problems(record: Record, rows: Sequence[Row]) -> Section:
         lines += [f"{row.workload}: {mark}; it can win no claim" for mark in row.marks]
         if row.outcome and row.outcome != "ok":
             lines.append(f"{row.workload}: {row.told_outcomes()}; {'; '.join(row.messages)}")
-        if row.throughput and row.throughput.high > (1 + NOISY) * row.throughput.low:
-            low, high = format_rate(row.throughput.low), format_rate(row.throughput.high)
-            lines.append(
-                f"{row.workload}: rounds differ, {low} to {high} img/s; close other programs and "
-                "run again"
-            )
         if row.skipped:
             lines.append(
                 f"{row.workload}: loss scaling left out optimizer steps whose gradients were not "
@@ -48,12 +42,29 @@ def problems(record: Record, rows: Sequence[Row]) -> Section:
                 f"{row.memory.low:,.0f} to {row.memory.high:,.0f} B"
             )
     lines += _waiting(record, rows)
+    lines += _noise(rows)
     missing = record.missing()
     if missing:
         rounds = ", ".join(f"round {number + 1} {name}" for number, name in missing[:12])
         more = f" and {len(missing) - 12} more" if len(missing) > 12 else ""
         lines.append(f"missing trials, {len(missing)}: {rounds}{more}")
     return Section(heading="Problems", lines=tuple(lines))
+
+
+def _noise(rows: Sequence[Row]) -> list[str]:
+    """Rows whose rounds differ by more than they should, in one line."""
+    speeds = {r.workload: r.throughput for r in rows if r.throughput}
+    noisy = {n: s for n, s in speeds.items() if s.high > (1 + NOISY) * s.low}
+    if not noisy:
+        return []
+    worst = max(noisy, key=lambda name: noisy[name].high / noisy[name].low)
+    low, high = format_rate(noisy[worst].low), format_rate(noisy[worst].high)
+    most = "" if len(noisy) == 1 else " the most"
+    return [
+        f"rounds differ by more than {NOISY:.0%} in {len(noisy)} of {len(speeds)} rows, in "
+        f"{worst}{most} ({low} to {high} img/s): close other programs and run again, and quote "
+        "ratios rather than rates"
+    ]
 
 
 def _waiting(record: Record, rows: Sequence[Row]) -> list[str]:
