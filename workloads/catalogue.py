@@ -41,7 +41,7 @@ class _Method:
 
 _RULES = ("read", "last", "mean")
 _PATH2 = "path-2 norm between blocks"
-_HEADS = f"{_PATH2}; a head a block, read-out"
+_HEADS = f"{_PATH2}, a head a block, read-out"
 _bp = _Method("bp", "bp", "bp", check=check_backbone, network=_PATH2)
 _plain = _Method("bp-plain", "bp", "bp", check=check_backbone, network="no norm between blocks")
 _goodness: dict[str, Any] = {"check": check_local, "rules": _RULES, "network": _HEADS}
@@ -49,14 +49,14 @@ _deepsup = _Method("bp-deepsup", "bp", "dtg_ff", **_goodness)
 _local = _Method("dtg-ff", "ff", "dtg_ff", **_goodness)
 _coupled = _Method("dtg-ff-coupled", "ff", "dtg_ff", **_goodness)
 _asge = _Method(
-    "asge", "ff", "dtg_ff", **{**_goodness, "network": f"{_HEADS}; no N1"}, shares="part"
+    "asge", "ff", "dtg_ff", **{**_goodness, "network": f"{_HEADS}, no N1"}, shares="part"
 )
 _hinton = _Method(
     "hinton-ff",
     "ff",
     "hinton",
     check=check_backbone,
-    network=f"{_PATH2}; no N1; each image passes twice, with a right and a wrong label",
+    network=f"{_PATH2}, no N1, each image passes twice (right and wrong label)",
     shares="part",
 )
 
