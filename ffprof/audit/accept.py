@@ -23,6 +23,8 @@ FIXED = (
     "allocator_conf",
 )
 
+SHARED = "shared"  # the fact `backbone` of a row that starts from the whole shared state
+
 
 def mismatch(facts: Mapping[str, Fact], others: Mapping[str, Fact]) -> str | None:
     """The first fact fixed by the recipe in which a row differs from an accepted one.
@@ -34,8 +36,7 @@ def mismatch(facts: Mapping[str, Fact], others: Mapping[str, Fact]) -> str | Non
     for name in FIXED:
         if facts.get(name) != others.get(name):
             return f"{name} is {facts.get(name)!r}, other rows have {others.get(name)!r}"
-    shared = "shared"
-    if facts.get("backbone") == others.get("backbone") == shared:
+    if facts.get("backbone") == others.get("backbone") == SHARED:
         ours, theirs = facts.get("backbone_digest"), others.get("backbone_digest")
         if ours != theirs:
             return f"its backbone starts from {ours}, that of other rows from {theirs}"

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ffprof.audit.accept import SHARED
 from ffprof.errors import RefusedError
 from ffprof.recipe import Recipe
 from ffprof.workload import Description, Trainable
-
-SHARED = "shared"  # the whole backbone state, as in most rows
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,10 +86,6 @@ class _OwnStep:
     tells_waiting = False  # it fetches its data itself
     ahead = 0
 
-    def skipped(self) -> None:
-        """What its optimizer leaves out is not known."""
-        return
-
     def __init__(self, step: Callable[[], object]) -> None:
         if not callable(step):
             raise RefusedError(
@@ -98,6 +94,10 @@ class _OwnStep:
             )
         self._step = step
         self.silent = False
+
+    def skipped(self) -> None:
+        """What its optimizer leaves out is not known."""
+        return
 
     def __call__(self) -> Tensor | float | None:
         loss = self._step()

@@ -20,6 +20,7 @@ from ffprof.recipe import Optimizer, Recipe
 from ffprof.workload import Trainable
 
 _NEVER = 2**31 - 1
+_LEAST_SCALE = 2.0**-149  # of float32: halved once more, the scale is 0
 
 
 class Update(Protocol):
@@ -87,10 +88,13 @@ class StepAtEnd:
         yield from _state(self.optimizer)
 
     def skipped_steps(self) -> int | None:
-        """See ``Update``; read off the scale, which is halved at every step left out."""
+        """See ``Update``; read off the scale, which is halved at every step left out.
+
+        After 165 of them it can be halved no more, and they are the least that were left out.
+        """
         if self._scaler is None:
             return None
-        return round(math.log2(self._start / self._scaler.get_scale()))
+        return round(math.log2(self._start / max(_LEAST_SCALE, self._scaler.get_scale())))
 
     @contextmanager
     def hold(self) -> Iterator[None]:

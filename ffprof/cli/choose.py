@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ffprof.errors import UsageError
-from ffprof.recipe import FAMILY, Claim, Recipe
+from ffprof.recipe import FAMILY, Recipe
 from ffprof.record import Device
 from ffprof.workload import (
     Description,
@@ -113,7 +113,11 @@ def change_recipe(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
 def absent_members(recipe: Recipe, workloads: tuple[Description, ...]) -> str:
     """Which registered rows of a claim's family are not in the audit, as a note; or nothing."""
     chosen = {d.id for d in workloads}
-    families = {c.baseline.removeprefix(FAMILY) for c in recipe.claims if is_judged(c, chosen)}
+    families = {
+        claim.baseline.removeprefix(FAMILY)
+        for claim in recipe.claims
+        if claim.baseline.startswith(FAMILY) and claim.challenger in chosen
+    }
     absent = [
         one.id
         for one in all_workloads()[0]
@@ -126,11 +130,6 @@ def absent_members(recipe: Recipe, workloads: tuple[Description, ...]) -> str:
         f"the best row of family {told} is that of the rows here; registered too: "
         f"{', '.join(absent)} (--workloads all)"
     )
-
-
-def is_judged(claim: Claim, chosen: set[str]) -> bool:
-    """Whether a claim against a family is part of the audit."""
-    return claim.baseline.startswith(FAMILY) and claim.challenger in chosen
 
 
 def check_recipe(recipe: Recipe, workloads: tuple[Description, ...]) -> None:

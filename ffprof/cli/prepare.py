@@ -121,7 +121,7 @@ def prepare(options: Options) -> Iterator[Request]:
                     *notes,
                     *chosen.notes(recipe),
                     crowding(recipe, device),
-                    absent_members(recipe, chosen.workloads),
+                    absent_members(recipe, workloads),
                 )
                 if note
             ),

@@ -233,6 +233,14 @@ def test_fp16_leaves_out_steps_whose_gradients_are_not_finite_and_counts_them():
     assert StepAtEnd(net, recipe(), "cpu").skipped_steps() is None
 
 
+def test_a_loss_scale_that_has_run_out_is_no_error():
+    images, labels = batch()
+    step = step_of(LocalNet(), precision="fp16")
+    for _ in range(170):
+        step([(torch.full_like(images, float("inf")), labels)])
+    assert 160 <= step.update.skipped_steps() <= 170
+
+
 def test_carried_gradients_join_the_backward_pass():
     """backward(loss, [(g, d)]) is backward of loss + <g, d>, weights being in d already."""
     torch.manual_seed(0)
