@@ -87,6 +87,17 @@ def worker_context(device_type: str) -> BaseContext:
     return context
 
 
+def _taken(iterator: Iterator[Any]) -> Any:
+    """The next batch; torch notices a worker that died, but not one that dies handing it over."""
+    try:
+        return next(iterator)
+    except (ConnectionError, EOFError) as error:
+        raise DataError(
+            f"a data worker died while it handed over a batch ({type(error).__name__}: {error})",
+            "use fewer --data-workers",
+        ) from error
+
+
 class FileBatches:
     """See ``ffprof.audit.data.Batches``; between ``start`` and ``stop``, workers make them."""
 
@@ -127,11 +138,11 @@ class FileBatches:
         """See ``Batches``.
 
         Raises:
-            DataError: an image cannot be read.
+            DataError: an image cannot be read, or a worker died while it handed over its batch.
         """
         if self._iterator is not None and number == self._next:
             self._next += 1
-            made = next(self._iterator)
+            made = _taken(self._iterator)
         else:
             made = self._made_here(number)
         if isinstance(made, Unreadable):
