@@ -17,8 +17,9 @@ MODULES = sorted((ROOT / "ffprof").rglob("*.py"))
 BASE = {"errors", "units", "recipe", "record", "trial_record", "protocol", "registration"}
 BASE |= {"workload"}
 ALLOWED = {
-    "cli": {"audit", "compare", "report", "hardware"},
-    "audit": {"instruments", "hardware"},
+    "cli": {"audit", "compare", "report", "hardware", "estimate"},
+    "audit": {"instruments", "hardware", "estimate"},
+    "estimate": {"hardware"},
     "compare": set(),
     "report": {"compare"},
     "instruments": set(),

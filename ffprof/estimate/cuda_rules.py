@@ -1,0 +1,181 @@
+"""Where dispatch on a processor differs from dispatch on CUDA: one table, with the reasons.
+
+A traced step runs on fake tensors of a processor. What PyTorch would do otherwise on CUDA is told
+to its dispatcher through ``torch.library`` while a step is traced, and taken back after it. Each
+rule that is missing here is a silently wrong figure, so the table is meant to be read.
+
+Rules without a function need none here: they say where in this package they are kept.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from ffprof.errors import UsageError
+from ffprof.estimate import cuda_attention, cuda_autocast
+
+_aten = torch.ops.aten
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One difference.
+
+    ``operator`` is the name that ``torch.library`` knows it by, ``key`` the dispatch key whose
+    kernel is replaced by ``function``; both are empty where nothing is replaced.
+    """
+
+    subject: str
+    reason: str
+    operator: str = ""
+    key: str = ""
+    function: Callable[..., Any] | None = None
+
+
+def _dropout(x: Any, p: float, train: bool) -> Any:
+    if not train or p == 0 or x.numel() == 0:
+        return x
+    if p == 1:
+        return x * 0
+    return _aten.native_dropout.default(x, p, True)[0]
+
+
+def _softmax(name: str) -> Callable[..., Any]:
+    inner = getattr(_aten, f"_{name}").default
+
+    def softmax(x: Any, dim: int, dtype: Any = None) -> Any:
+        if x.dtype is torch.float16 and dtype is torch.float32:
+            return inner(x, dim, True)
+        converted = x if dtype is None else x.to(dtype)
+        return inner(converted, dim, False)
+
+    return softmax
+
+
+def _no_recurrent(*_: Any, **__: Any) -> Any:
+    raise UsageError(
+        "a recurrent layer: cuDNN runs it in one call whose memory is not modelled",
+        "measure it on a GPU, or estimate the step without it",
+    )
+
+
+_RECURRENT = (
+    "lstm.input",
+    "lstm.data",
+    "gru.input",
+    "gru.data",
+    "rnn_tanh.input",
+    "rnn_relu.input",
+)
+
+TABLE: tuple[Rule, ...] = (
+    Rule(
+        subject="dropout",
+        reason="on CUDA one kernel keeps a mask of one byte an element; on a processor a mask of "
+        "the input's type is drawn, divided and kept",
+        operator="dropout",
+        key="AutogradCPU",
+        function=_dropout,
+    ),
+    Rule(
+        subject="softmax of half precision in float32",
+        reason="on CUDA float16 is read by the float32 kernel; on a processor a float32 copy of "
+        "the input is made first",
+        operator="softmax.int",
+        key="AutogradCPU",
+        function=_softmax("softmax"),
+    ),
+    Rule(
+        subject="log_softmax of half precision in float32",
+        reason="as for softmax",
+        operator="log_softmax.int",
+        key="AutogradCPU",
+        function=_softmax("log_softmax"),
+    ),
+    Rule(
+        subject="scaled_dot_product_attention",
+        reason="CUDA chooses between a flash, a memory-efficient and a plain kernel, which keep "
+        "other tensors for backward than the processor's (ffprof.estimate.cuda_attention)",
+        operator="scaled_dot_product_attention",
+        key="AutogradCPU",
+        function=cuda_attention.attend,
+    ),
+    *(
+        Rule(
+            subject=f"recurrent layers: {name}",
+            reason="a processor runs cell by cell, cuDNN the whole layer in one call with a "
+            "workspace and a reserve that are not modelled: refused",
+            operator=name,
+            key="AutogradCPU",
+            function=_no_recurrent,
+        )
+        for name in _RECURRENT
+    ),
+    Rule(
+        subject="autocast",
+        reason="CUDA casts other operators to float32 than a processor does: norms, softmax, "
+        "sums and powers (ffprof.estimate.cuda_autocast)",
+    ),
+    Rule(
+        subject="optimizers",
+        reason="foreach=None means one kernel for all parameters on CUDA, and a loop on a "
+        "processor: unset it is set to True before a step",
+    ),
+    Rule(
+        subject="GradScaler",
+        reason="it asks whether a gradient overflowed, and would skip the step if anything but "
+        "zero came back (ffprof.estimate.values)",
+    ),
+    Rule(
+        subject="batch normalisation of half precision",
+        reason="cuDNN and CUDA keep mean and variance in float32; a fake operator returns them in "
+        "the input's type (ffprof.estimate.tracer)",
+    ),
+    Rule(
+        subject="convolutions",
+        reason="cuDNN wants one memory format for all tensors, and workspace "
+        "(ffprof.estimate.library_calls)",
+    ),
+    Rule(
+        subject="host tensors",
+        reason="step counters of optimizers and batches made on the host are not the GPU's: they "
+        "are on another fake device (ffprof.estimate.standin)",
+    ),
+)
+
+
+@contextmanager
+def as_on_cuda() -> Iterator[None]:
+    """Dispatch as CUDA would while it is entered."""
+    library = torch.library.Library("aten", "IMPL")
+    handle = register_optimizer_step_pre_hook(_choose_foreach)
+    try:
+        with warnings.catch_warnings():
+            for text in ("dispatch key", "Overriding a previously registered", "overrid"):
+                warnings.filterwarnings("ignore", message=f".*{text}.*", category=UserWarning)
+            for rule in TABLE:
+                if rule.function is not None:
+                    library.impl(rule.operator, rule.function, rule.key)
+            for operator, function in cuda_autocast.kernels():
+                library.impl(operator, function, "AutocastCPU", allow_override=True)
+        with warnings.catch_warnings():
+            # These would switch themselves off for want of a GPU, and the figure would be wrong.
+            for text in (".*CUDA is not available.*", ".*cuda is not available.*"):
+                warnings.filterwarnings("error", message=text)
+            yield
+    finally:
+        handle.remove()
+        library._destroy()
+
+
+def _choose_foreach(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    for group in optimizer.param_groups:
+        if "foreach" in group and group["foreach"] is None and not group.get("fused"):
+            group["foreach"] = not group.get("differentiable", False)

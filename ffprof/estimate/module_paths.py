@@ -1,0 +1,99 @@
+"""Which module's work is going on: paths as ``named_modules`` gives them, in backward too.
+
+In forward a stack of running modules is kept by PyTorch's global module hooks. Every operator
+that autograd records there takes a sequence number; in backward the node that runs tells its own,
+and so which module recorded it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_module_registration_hook,
+)
+
+
+class ModulePaths:
+    """Follows modules while it is entered.
+
+    Args:
+        roots: modules that exist already, whose parts are named by their paths in them. Others
+            are named as they are put together.
+    """
+
+    def __init__(self, roots: Iterable[nn.Module] = ()) -> None:
+        self._roots = list(roots)
+        self._parents: dict[int, tuple[int, str]] = {}
+        self._kept: list[nn.Module] = []  # so that no identity is used again
+        self._names: dict[int, str] = {}
+        self._stack: list[str] = []
+        self._recorded: dict[int, str] = {}
+        self._parameters: dict[int, str] = {}
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> ModulePaths:
+        for root in self._roots:
+            for name, module in root.named_modules():
+                self._names[id(module)] = name
+        self._handles = [
+            register_module_module_registration_hook(self._registered),
+            register_module_forward_pre_hook(self._enters),
+            register_module_forward_hook(self._leaves, always_call=True),
+        ]
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def here(self) -> str:
+        """The innermost running module."""
+        return self._stack[-1] if self._stack else ""
+
+    def record(self) -> None:
+        """Remember what autograd recorded last as this module's."""
+        if self._stack:
+            self._recorded[torch._C._autograd._get_sequence_nr() - 1] = self._stack[-1]
+
+    def of_node(self, node: Any) -> str:
+        """The module whose forward recorded a node of the graph."""
+        path = self._recorded.get(node._sequence_nr())
+        if path is None and hasattr(node, "variable"):
+            return self.of_parameter(node.variable)
+        return path or ""
+
+    def of_parameter(self, tensor: torch.Tensor) -> str:
+        """The path of the module that holds a parameter, as far as modules were called."""
+        return self._parameters.get(id(tensor), "")
+
+    def _registered(self, parent: nn.Module, name: str, child: nn.Module | None) -> None:
+        if child is not None:
+            self._kept += [parent, child]
+            self._parents[id(child)] = (id(parent), name)
+
+    def _enters(self, module: nn.Module, _: Any) -> None:
+        path = self._names.get(id(module))
+        if path is None:
+            path = self._names[id(module)] = self._path(module)
+            self._kept.append(module)
+            for parameter in module.parameters(recurse=False):
+                self._parameters.setdefault(id(parameter), path)
+        self._stack.append(path)
+
+    def _leaves(self, *_: Any) -> None:
+        if self._stack:
+            self._stack.pop()
+
+    def _path(self, module: nn.Module) -> str:
+        parts: list[str] = []
+        key = id(module)
+        while key in self._parents and len(parts) < 100:
+            key, name = self._parents[key]
+            parts.append(name)
+        return ".".join(reversed(parts)) or type(module).__name__

@@ -1,0 +1,32 @@
+"""The device that stands in for a GPU while a step is traced.
+
+Traced tensors are fake: they have shapes, types and storages of a size, but no memory. Fake
+tensors on CUDA cannot run backward without a GPU, so they live on the processor, under a name of
+their own: ``cpu:0``. PyTorch treats it as another device than ``cpu``, so a batch that a loop
+makes on the host stays apart from what it moves to the GPU, and mixing the two fails as it does
+on CUDA.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ffprof.errors import UsageError
+
+STAND_IN = torch.device("cpu", 0)
+OLDEST, NEWEST = (2, 11), (2, 14)  # what the rules were checked against
+
+
+def check_version() -> None:
+    """Refuse a torch whose behaviour the rules were not checked against.
+
+    Raises:
+        UsageError: an older or newer torch than the estimator knows.
+    """
+    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    if not OLDEST <= version <= NEWEST:
+        oldest, newest = (f"{major}.{minor}" for major, minor in (OLDEST, NEWEST))
+        raise UsageError(
+            f"memory is estimated with torch {oldest} to {newest}, and this is {torch.__version__}",
+            f"install torch=={newest}.*, or measure instead",
+        )
