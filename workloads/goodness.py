@@ -17,6 +17,7 @@ from workloads.precision import without_autocast
 
 EPSILON = 1e-8  # inside the root (A)
 T_MIN, T_MAX = 0.1, 2.0  # the range (A)
+_HOST = torch.device("cpu")
 _PIECE_BYTES = 2 << 20  # squares on a CPU are made in pieces of about so many bytes ...
 _MOST_PIECES = 8  # ... but at most so many, because small pieces are slow
 
@@ -30,7 +31,7 @@ def _energies(a: Tensor, patches: int) -> Tensor:
     n, c, h, w = a.shape
     grid = (c, patches, h // patches, patches, w // patches)
     wide = torch.promote_types(a.dtype, torch.float32)
-    if a.device.type != "cpu":
+    if a.device != _HOST:  # also on what stands in for a GPU while memory is estimated
         norms: Tensor = torch.linalg.vector_norm(a.view(n, *grid), dim=(3, 5), dtype=wide)
         return norms.square_().div_(grid[2] * grid[4]).add_(EPSILON).sqrt_()
     pieces = max(1, min(_MOST_PIECES, -(-a.nbytes // _PIECE_BYTES)))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from torch import nn
 
-from ffprof.audit.data import Batches
 from ffprof.audit.honesty import Observed
 from ffprof.audit.matching import Matched
+from ffprof.instruments.flops import Counted, sum_flops
 from ffprof.recipe import Recipe
 from ffprof.record import Fact
 from ffprof.workload import Description, Trainable
@@ -16,17 +18,16 @@ def gather_facts(
     description: Description,
     recipe: Recipe,
     module: Trainable,
-    batches: Batches,
+    epoch: int | None,
     matched: Matched,
     observed: Observed,
     flags: dict[str, str | int | bool],
 ) -> dict[str, Fact]:
-    """Facts by name; two rows differ where their values do."""
+    """Facts by name; two rows differ where their values do. ``epoch`` is in images."""
     micro = description.micro_batch(recipe)
     trained = {name: p.numel() for name, p in module.named_parameters() if p.requires_grad}
     inside = sum(count for name, count in trained.items() if name in matched.parameter_names)
     optimizer = recipe.optimizer
-    epoch = batches.epoch_images
     return {
         "method": description.method,
         "schedule": description.schedule,
@@ -57,6 +58,12 @@ def gather_facts(
         "not_decayed_parameters": len(module.no_weight_decay()),
         **flags,
     }
+
+
+def flops_facts(operators: Iterable[Counted]) -> dict[str, Fact]:
+    """Floating-point operations of one optimizer step."""
+    found = sum_flops(operators)
+    return {"useful_flops": found.useful, "recomputed_flops": found.recomputed}
 
 
 def _batch_norms(module: Trainable) -> list[nn.modules.batchnorm._BatchNorm]:

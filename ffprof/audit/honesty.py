@@ -85,7 +85,7 @@ def check_step(
         raise RefusedError("no parameter receives a gradient", "call backward in accumulate")
     observed = Observed(
         trained_parameters=sum(p.numel() for p in trained),
-        convolutions_channels_last=_share(layouts),
+        convolutions_channels_last=share(layouts),
         parameter_dtypes=", ".join(sorted({str(p.dtype)[6:] for p in module.parameters()})),
     )
     for parameter in module.parameters():
@@ -117,7 +117,8 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
 
 
-def _share(flags: Sequence[bool]) -> str:
+def share(flags: Sequence[bool]) -> str:
+    """How many of some yes-or-no answers are yes, in a word."""
     return "none" if not any(flags) else "all" if all(flags) else "some"
 
 

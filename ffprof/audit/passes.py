@@ -10,18 +10,20 @@ import torch
 from torch import Tensor
 
 from ffprof.audit.step import Part
+from ffprof.instruments.flops import Counted, FlopCounter
 from ffprof.instruments.live_tensors import LiveTensors
 from ffprof.instruments.saved_tensors import SavedTensors
 
 
 @dataclass(frozen=True, kw_only=True)
 class Untimed:
-    """Peaks in bytes, or None with the reason."""
+    """Peaks in bytes, or None with the reason; and the operators that count as FLOPs."""
 
     live_peak_bytes: int | None
     saved_peak_bytes: int | None
     live_reason: str = ""
     saved_reason: str = ""
+    operators: tuple[Counted, ...] = ()
 
 
 def present_tensors(device_type: str) -> list[Tensor]:
@@ -51,7 +53,7 @@ def tensor_passes(
 ) -> Untimed:
     """Two optimizer steps under watch; what does not fit then is unread, not a failed trial."""
     try:
-        with LiveTensors(device_type, held) as live:
+        with LiveTensors(device_type, held) as live, FlopCounter() as flops:
             step(parts)
         held.clear()
         with SavedTensors(parameters) as saved:
@@ -68,4 +70,5 @@ def tensor_passes(
         saved_peak_bytes=None if hidden else saved.peak_bytes,
         live_reason=uncounted,
         saved_reason=hidden,
+        operators=tuple(flops.operators),
     )

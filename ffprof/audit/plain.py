@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ffprof.audit.facts import flops_facts
 from ffprof.audit.figures import loss_figures, memory_figures
 from ffprof.audit.messages import Report
 from ffprof.audit.own_file import StepDescription
@@ -58,7 +59,8 @@ def measure_step(
         throughput=course.throughput(description.micro_batch(recipe)),
         loss=None if step.silent else loss_figures(course.losses),
         conditions=course.conditions(load_before),
-        facts=own_facts(description, recipe, sum(p.numel() for p in parameters)),
+        facts=own_facts(description, recipe, sum(p.numel() for p in parameters))
+        | flops_facts(untimed.operators),
     )
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 from ffprof.audit.work import Convolution, Work
+from ffprof.instruments.flops import flops_of
 from ffprof.instruments.live_tensors import LiveTensors
 
 # Fake tensors ask this of themselves; real ones never do.
@@ -81,12 +81,11 @@ class StepCounter(LiveTensors):
         self.peak_bytes = self.live_bytes
 
     def _note(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        count = flop_registry.get(func._overloadpacket)
-        if count is None:
+        flops = flops_of(func, args, kwargs, result)
+        if not flops:
             touched = sum(_nbytes(leaf) for leaf in tree_leaves((args, kwargs, result)))
             self.work = self.work.plus(Work(operators=1, touched_bytes=touched))
             return
-        flops = int(count(*args, **kwargs, out_val=result))
         self.work = self.work.plus(Work(operators=1, flops=flops))
         if func is torch.ops.aten.convolution.default:
             x, weight, _, stride, padding, dilation, _, _, groups = args

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from ffprof.audit.data import Batches, cut, make_batches
-from ffprof.audit.facts import gather_facts
+from ffprof.audit.facts import flops_facts, gather_facts
 from ffprof.audit.figures import breakdown, loss_figures, memory_figures
 from ffprof.audit.honesty import check_every_image_counts, check_step
 from ffprof.audit.messages import Report
@@ -86,7 +86,10 @@ def measure(
         throughput=course.throughput(recipe.batch),
         loss=loss_figures(course.losses),
         conditions=course.conditions(load_before, skipped),
-        facts=gather_facts(description, recipe, module, batches, built.matched, observed, flags),
+        facts=gather_facts(
+            description, recipe, module, batches.epoch_images, built.matched, observed, flags
+        )
+        | flops_facts(untimed.operators),
     )
 
 

@@ -7,7 +7,6 @@ and so which module recorded it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -20,15 +19,9 @@ from torch.nn.modules.module import (
 
 
 class ModulePaths:
-    """Follows modules while it is entered.
+    """Follows modules while it is entered; they are named as they are put together."""
 
-    Args:
-        roots: modules that exist already, whose parts are named by their paths in them. Others
-            are named as they are put together.
-    """
-
-    def __init__(self, roots: Iterable[nn.Module] = ()) -> None:
-        self._roots = list(roots)
+    def __init__(self) -> None:
         self._parents: dict[int, tuple[int, str]] = {}
         self._kept: list[nn.Module] = []  # so that no identity is used again
         self._names: dict[int, str] = {}
@@ -38,9 +31,6 @@ class ModulePaths:
         self._handles: list[Any] = []
 
     def __enter__(self) -> ModulePaths:
-        for root in self._roots:
-            for name, module in root.named_modules():
-                self._names[id(module)] = name
         self._handles = [
             register_module_module_registration_hook(self._registered),
             register_module_forward_pre_hook(self._enters),
@@ -51,6 +41,14 @@ class ModulePaths:
     def __exit__(self, *exc_info: object) -> None:
         for handle in self._handles:
             handle.remove()
+
+    def name(self, root: nn.Module) -> None:
+        """Name the parts of a module that was put together before."""
+        for name, module in root.named_modules():
+            self._names[id(module)] = name
+            self._kept.append(module)
+            for parameter in module.parameters(recurse=False):
+                self._parameters.setdefault(id(parameter), name)
 
     def here(self) -> str:
         """The innermost running module."""

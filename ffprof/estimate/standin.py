@@ -9,11 +9,18 @@ on CUDA.
 
 from __future__ import annotations
 
+import copy
+from typing import TypeVar
+
 import torch
+from torch import nn
+from torch._guards import detect_fake_mode
+from torch._subclasses.fake_tensor import FakeCopyMode
 
 from ffprof.errors import UsageError
 
 STAND_IN = torch.device("cpu", 0)
+_Module = TypeVar("_Module", bound=nn.Module)
 OLDEST, NEWEST = (2, 11), (2, 14)  # what the rules were checked against
 
 
@@ -30,3 +37,12 @@ def check_version() -> None:
             f"memory is estimated with torch {oldest} to {newest}, and this is {torch.__version__}",
             f"install torch=={newest}.*, or measure instead",
         )
+
+
+def fake_copy(module: _Module) -> _Module:
+    """A copy of a module on the host whose tensors are fake; only while a step is traced."""
+    mode = detect_fake_mode()
+    if mode is None:
+        raise RuntimeError("nothing is traced")
+    with FakeCopyMode(mode):
+        return copy.deepcopy(module)

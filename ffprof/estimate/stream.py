@@ -78,8 +78,9 @@ class Operator:
     """One operator that ran.
 
     Its FLOPs count a multiply-add as two, its bytes are those of the tensors that it reads and
-    writes. ``position`` is that of the next event of the stream. ``times`` is how often it runs
-    where a repeated part was traced once.
+    writes. ``recorded`` tells whether autograd recorded a graph then. ``position`` is that of
+    the next event of the stream. ``times`` is how often it runs where a repeated part was traced
+    once.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Operator:
     written_bytes: int
     element_bytes: int
     position: int
+    recorded: bool = True
     times: int = 1
 
     @property
@@ -103,12 +105,14 @@ class Stream:
     """Allocations, the order in which they are made and freed, and the operators between.
 
     An event ``n >= 0`` makes ``allocations[n]``; ``~n`` frees it. What is never freed lives on.
-    ``marks`` are (position among the events, name), in order: "step 0 begins" and the like.
+    ``marks`` are (position among the events, name), in order: "step 0 begins" and the like;
+    ``operator_marks`` are the same places among the operators.
     """
 
     allocations: list[Allocation] = field(default_factory=list)
     events: list[int] = field(default_factory=list)
     marks: list[tuple[int, str]] = field(default_factory=list)
+    operator_marks: list[tuple[int, str]] = field(default_factory=list)
     operators: list[Operator] = field(default_factory=list)
 
     def allocate(self, allocation: Allocation) -> int:
@@ -125,6 +129,7 @@ class Stream:
     def mark(self, name: str) -> None:
         """Name this place."""
         self.marks.append((len(self.events), name))
+        self.operator_marks.append((len(self.operators), name))
 
     def live(self) -> Iterator[tuple[int, int]]:
         """(position, live bytes after that event): tensors alone, before any rounding."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim import Optimizer
 from torch.optim.optimizer import (
@@ -15,6 +14,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
+from ffprof.errors import UsageError
 from ffprof.estimate.cuda_rules import as_on_cuda
 from ffprof.estimate.module_paths import ModulePaths
 from ffprof.estimate.refusals import refusing
@@ -27,38 +27,61 @@ Step = Callable[[], object]
 Build = Callable[[torch.device], Step]
 
 
-def trace(build: Build, *, steps: int = 2, roots: Iterable[nn.Module] = ()) -> Stream:
-    """The stream of ``build`` and of ``steps`` calls of the step that it returns.
+@contextmanager
+def tracing() -> Iterator[Tracer]:
+    """A context in which fake tensors stand in for a GPU's, and a tracer writes what they do.
 
-    Args:
-        build: makes model, data and optimizer on the device that it is given, and returns a
-            callable without arguments that runs one training step.
-        steps: at least 2, because the optimizer makes its state in the first.
-        roots: modules that exist already, to be named by their paths.
+    What is made in it counts as the build until ``Tracer.built`` is called.
 
     Raises:
-        UsageError: the step cannot be traced soundly; the error names the line.
+        UsageError: something cannot be traced soundly; the error names the line.
     """
     check_version()
-    if steps < 2:
-        raise ValueError("the optimizer makes its state in the first step: trace at least 2")
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with ExitStack() as stack:
         stack.enter_context(refusing())
-        paths = stack.enter_context(ModulePaths(roots))
+        paths = stack.enter_context(ModulePaths())
         stack.enter_context(as_on_cuda())
         stack.enter_context(mode)
         tracer = Tracer(mode, paths)
         stack.enter_context(_optimizers(tracer))
         stack.enter_context(tracer)
         stack.enter_context(Values())
+        yield tracer
+        if tracer.uncounted:
+            raise UsageError(
+                f"the step makes tensors without a plain storage ({tracer.uncounted}), whose "
+                "memory is not known",
+                "leave them out of the step that is estimated",
+            )
+
+
+def trace(build: Build, *, steps: int = 2) -> Stream:
+    """The stream of ``build`` and of ``steps`` calls of the step that it returns.
+
+    Args:
+        build: makes model, data and optimizer on the device that it is given, and returns a
+            callable without arguments that runs one training step.
+        steps: at least 2, because the optimizer makes its state in the first.
+
+    Raises:
+        UsageError: the step cannot be traced soundly; the error names the line.
+    """
+    if steps < 2:
+        raise UsageError(
+            f"{steps} steps: the optimizer makes its state in the first", "trace at least 2"
+        )
+    with tracing() as tracer:
         step = build(STAND_IN)
-        tracer.building = False
-        tracer.stream.mark("built")
+        if not callable(step):
+            raise UsageError(
+                f"build(device) returns a {type(step).__name__}, which cannot be called",
+                "return a function without arguments that runs one training step",
+            )
+        tracer.built()
         for number in range(steps):
-            tracer.stream.mark(f"step {number} begins")
-            step()
-            tracer.stream.mark(f"step {number} ends")
+            with tracer.step(number):
+                step()
     return tracer.stream
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 from ffprof.errors import UsageError
+from ffprof.estimate.host_tensors import stays_real
 from ffprof.estimate.library_calls import calls_of, corrected, temporaries_of
 from ffprof.estimate.module_paths import ModulePaths
 from ffprof.estimate.standin import STAND_IN
 from ffprof.estimate.stream import Allocation, Category, Operator, Phase, Scratch, Stream
+from ffprof.instruments.flops import flops_of, passing
 
 # Fake tensors ask this of themselves; real ones never do.
 _ASKS_DEVICE = torch.ops.prim.device.default
@@ -53,6 +55,7 @@ class Tracer(TorchDispatchMode):
         self._forward: set[int] = set()  # allocated in forward, and not known to be kept
         self._phase: Phase = "build"
         self._path = ""
+        self._begins = 0
         self.uncounted = ""
 
     def __torch_dispatch__(
@@ -67,6 +70,9 @@ class Tracer(TorchDispatchMode):
             raise UsageError(*_CUDA_AUTOCAST)
         if func is _ASKS_DEVICE:
             return func(*args, **kwargs)
+        if FakeTensor not in types and stays_real(func, args, kwargs):
+            with unset_fake_temporarily():
+                return func(*args, **kwargs)
         if func.is_view:
             result = func(*args, **kwargs)
             self._forget()
@@ -86,6 +92,22 @@ class Tracer(TorchDispatchMode):
         if not self.building:
             self._note(func, args, kwargs, result)
         return result
+
+    def built(self) -> None:
+        """The build is over: what follows is training."""
+        self.building = False
+        self.stream.mark("built")
+
+    @contextmanager
+    def step(self, number: int) -> Iterator[None]:
+        """Around one training step."""
+        self.stream.mark(f"step {number} begins")
+        yield
+        self.stream.mark(f"step {number} ends")
+
+    def name(self, root: nn.Module) -> None:
+        """Name the parts of a module that was put together out of sight."""
+        self._paths.name(root)
 
     def _forget(self) -> None:
         """What is remembered of tensors keeps their modules from being moved to a device."""
@@ -124,17 +146,14 @@ class Tracer(TorchDispatchMode):
             self._phase = "build"
             self._path = self._paths.here()
             return
-        node = torch._C._current_autograd_node()
-        if node is not None:
-            if torch.is_grad_enabled():
-                self._phase, self._path = "recompute", self._paths.here()
-                self._paths.record()
-            else:
-                self._phase, self._path = "backward", self._paths.of_node(node)
-        elif self.in_optimizer:
+        now = passing()
+        if self.in_optimizer:
             self._phase, self._path = "optimizer", ""
+        elif now == "backward":
+            node = torch._C._current_autograd_node()
+            self._phase, self._path = "backward", self._paths.of_node(node)
         else:
-            self._phase, self._path = "forward", self._paths.here()
+            self._phase, self._path = now, self._paths.here()
             self._paths.record()
         if self._phase == "backward" and before != "backward":
             for number in self._forward:
@@ -211,8 +230,7 @@ class Tracer(TorchDispatchMode):
     # What it does
 
     def _note(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
-        count = flop_registry.get(func._overloadpacket)
-        flops = int(count(*args, **kwargs, out_val=result)) if count is not None else 0
+        flops = flops_of(func, args, kwargs, result)
         element = 0
         read = written = 0
         here = False
@@ -233,6 +251,7 @@ class Tracer(TorchDispatchMode):
                     phase=self._phase,
                     module=self._path,
                     flops=flops,
+                    recorded=torch.is_grad_enabled(),
                     read_bytes=read,
                     written_bytes=written,
                     element_bytes=element,

@@ -98,9 +98,14 @@ def differences(record: Record) -> Section:
         for workload, value in difference.values.items():
             groups.setdefault(value, []).append(workload)
         ordered = sorted(groups.items(), key=lambda item: len(item[1]))
-        told = [f"{_fact(value)} in {_rows(names, record)}" for value, names in ordered[:-1]]
+        told = [
+            f"{_fact(value, difference.fact)} in {_rows(names, record)}"
+            for value, names in ordered[:-1]
+        ]
         value, names = ordered[-1]
-        told.append(f"{_fact(value)} in {names[0] if len(names) == 1 else 'the others'}")
+        told.append(
+            f"{_fact(value, difference.fact)} in {names[0] if len(names) == 1 else 'the others'}"
+        )
         lines.append(f"{difference.fact.replace('_', ' ')}: {'; '.join(told)}")
     same = ledger.agreements(record.ledger)
     if same:
@@ -116,7 +121,9 @@ def _rows(names: Sequence[str], record: Record) -> str:
     return "the accumulated rows" if len(names) > 2 and cut == set(names) else ", ".join(names)
 
 
-def _fact(value: Fact) -> str:
+def _fact(value: Fact, name: str = "") -> str:
+    if name.endswith("_flops") and isinstance(value, int):
+        return f"{value / 1e9:,.4g} G" if value else "none"
     if isinstance(value, bool) or not isinstance(value, int):
         return "none" if value in (None, "") else str(value)
     return f"{value:,}"

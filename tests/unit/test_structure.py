@@ -19,7 +19,7 @@ BASE |= {"workload"}
 ALLOWED = {
     "cli": {"audit", "compare", "report", "hardware", "estimate"},
     "audit": {"instruments", "hardware", "estimate"},
-    "estimate": {"hardware"},
+    "estimate": {"hardware", "instruments"},
     "compare": set(),
     "report": {"compare"},
     "instruments": set(),
