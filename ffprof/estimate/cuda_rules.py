@@ -94,7 +94,7 @@ TABLE: tuple[Rule, ...] = (
     ),
     Rule(
         subject="log_softmax of half precision in float32",
-        reason="as for softmax",
+        reason="float16 is read by the float32 kernel on CUDA, as for softmax",
         operator="log_softmax.int",
         key="AutogradCPU",
         function=_softmax("log_softmax"),

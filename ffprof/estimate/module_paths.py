@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
     register_module_forward_hook,
     register_module_forward_pre_hook,
     register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
 )
 
 
@@ -33,6 +35,8 @@ class ModulePaths:
     def __enter__(self) -> ModulePaths:
         self._handles = [
             register_module_module_registration_hook(self._registered),
+            register_module_parameter_registration_hook(self._holds),
+            register_module_buffer_registration_hook(self._holds),
             register_module_forward_pre_hook(self._enters),
             register_module_forward_hook(self._leaves, always_call=True),
         ]
@@ -50,6 +54,10 @@ class ModulePaths:
             for parameter in module.parameters(recurse=False):
                 self._parameters.setdefault(id(parameter), name)
 
+    def modules(self) -> list[nn.Module]:
+        """All that are known so far."""
+        return list({id(module): module for module in self._kept}.values())
+
     def here(self) -> str:
         """The innermost running module."""
         return self._stack[-1] if self._stack else ""
@@ -57,7 +65,9 @@ class ModulePaths:
     def record(self) -> None:
         """Remember what autograd recorded last as this module's."""
         if self._stack:
-            self._recorded[torch._C._autograd._get_sequence_nr() - 1] = self._stack[-1]
+            # The first to ask made it: operators that autograd does not record take no number.
+            number = torch._C._autograd._get_sequence_nr() - 1
+            self._recorded.setdefault(number, self._stack[-1])
 
     def of_node(self, node: Any) -> str:
         """The module whose forward recorded a node of the graph."""
@@ -74,6 +84,9 @@ class ModulePaths:
         if child is not None:
             self._kept += [parent, child]
             self._parents[id(child)] = (id(parent), name)
+
+    def _holds(self, module: nn.Module, *_: Any) -> None:
+        self._kept.append(module)
 
     def _enters(self, module: nn.Module, _: Any) -> None:
         path = self._names.get(id(module))

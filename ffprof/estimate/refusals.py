@@ -53,6 +53,12 @@ def refusing() -> Iterator[None]:
                 "a tensor of the host meets one of the GPU" + _where(error),
                 "make both on the device that build(device) is given",
             ) from error
+        if "Couldn't swap" in text:
+            raise UsageError(
+                f"a module cannot be moved to the device ({text.splitlines()[0][:200]})"
+                + _where(error),
+                "make it there: with torch.device(device): ...",
+            ) from error
         if "fake" in text.lower() or "cuda" in text.lower():
             raise UsageError(
                 f"the step cannot be traced ({text.splitlines()[0][:200]})" + _where(error),

@@ -48,6 +48,7 @@ def tracing() -> Iterator[Tracer]:
         stack.enter_context(tracer)
         stack.enter_context(Values())
         yield tracer
+        tracer.closed = True
         if tracer.uncounted:
             raise UsageError(
                 f"the step makes tensors without a plain storage ({tracer.uncounted}), whose "

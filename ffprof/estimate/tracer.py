@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ffprof.errors import UsageError
 from ffprof.estimate.host_tensors import stays_real
@@ -49,8 +49,9 @@ class Tracer(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.stream = Stream()
         self.building = True
+        self.closed = False  # what is let go with the trace itself is no part of the stream
         self.in_optimizer = False
-        self._paths, self._memo = paths, mode.fake_tensor_converter.meta_converter
+        self._paths, self._mode = paths, mode
         self._live: dict[int, tuple[int, Any]] = {}  # storage -> allocation, weak reference
         self._forward: set[int] = set()  # allocated in forward, and not known to be kept
         self._phase: Phase = "build"
@@ -70,9 +71,12 @@ class Tracer(TorchDispatchMode):
             raise UsageError(*_CUDA_AUTOCAST)
         if func is _ASKS_DEVICE:
             return func(*args, **kwargs)
-        if FakeTensor not in types and stays_real(func, args, kwargs):
-            with unset_fake_temporarily():
-                return func(*args, **kwargs)
+        if FakeTensor not in types:
+            if stays_real(func, args, kwargs):
+                with unset_fake_temporarily():
+                    return func(*args, **kwargs)
+            # Converted here, so that no operator works on the values of a single number.
+            args, kwargs = tree_map_only(Tensor, self._mode.from_tensor, (args, kwargs))
         if func.is_view:
             result = func(*args, **kwargs)
             self._forget()
@@ -97,6 +101,11 @@ class Tracer(TorchDispatchMode):
         """The build is over: what follows is training."""
         self.building = False
         self.stream.mark("built")
+        for module in self._paths.modules():
+            for parameter in module.parameters(recurse=False):
+                self.tag(parameter, "parameter")
+            for buffer in module.buffers(recurse=False):
+                self.tag(buffer, "buffer")
 
     @contextmanager
     def step(self, number: int) -> Iterator[None]:
@@ -111,8 +120,9 @@ class Tracer(TorchDispatchMode):
 
     def _forget(self) -> None:
         """What is remembered of tensors keeps their modules from being moved to a device."""
-        if self.building:
-            self._memo.tensor_memo.clear()
+        memo = self._mode.fake_tensor_converter.meta_converter.tensor_memo
+        if memo:
+            memo.clear()
 
     # What is known of storages from outside
 
@@ -202,7 +212,12 @@ class Tracer(TorchDispatchMode):
                 return
             self._released(key)  # resized: other memory, the new before the old in CUDA
         category: Category = "temporary"
-        if func in _MOVES and args and _on_host(args[-1 if len(args) > 1 else 0]):
+        if (
+            self._phase != "build"
+            and func in _MOVES
+            and args
+            and _on_host(args[-1 if len(args) > 1 else 0])
+        ):
             category = "data"
         number = self._allocate(size, category, func)
         if self._phase in ("forward", "recompute") and category == "temporary":
@@ -215,7 +230,8 @@ class Tracer(TorchDispatchMode):
     def _released(self, key: int) -> None:
         number, _ = self._live.pop(key)
         self._forward.discard(number)
-        self.stream.free(number)
+        if not self.closed:
+            self.stream.free(number)
 
     def _allocate(self, nbytes: int, category: Category, func: Any) -> int:
         return self.stream.allocate(
@@ -261,4 +277,4 @@ class Tracer(TorchDispatchMode):
 
 
 def _on_host(value: Any) -> bool:
-    return isinstance(value, FakeTensor) and value.device != STAND_IN
+    return isinstance(value, Tensor) and value.device != STAND_IN

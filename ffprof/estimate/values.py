@@ -70,7 +70,6 @@ _READS: dict[Any, str] = {
     torch.Tensor.__bool__: "the truth of a tensor is asked",
     torch.Tensor.__int__: "a tensor is made an integer",
     torch.Tensor.__index__: "a tensor is used as an index of Python",
-    torch.Tensor.tolist: "tolist() is called",
     torch.Tensor.numpy: "numpy() is called",
 }
 

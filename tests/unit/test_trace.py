@@ -1,0 +1,481 @@
+"""The trace: what a real step allocates, in the order in which it does, and what it refuses."""
+
+import gc
+import warnings
+from collections import Counter
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from ffprof.errors import UsageError
+from ffprof.estimate import standin
+from ffprof.estimate.cuda_autocast import (
+    AS_IT_IS,
+    FLOAT32,
+    FLOAT32_NORM,
+    FLOAT32_RESULT,
+    LOWER,
+    NOT_REACHED,
+    WIDEST,
+)
+from ffprof.estimate.cuda_rules import TABLE
+from ffprof.estimate.trace import trace
+from ffprof.instruments.live_tensors import LiveTensors
+
+ON_HOST = torch.device("cpu")
+
+
+def net():
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(8 * 64, 10),
+    )  # fmt: skip
+
+
+def training(model=net, optimizer="sgd", batch=4, micro_batches=1, size=16, channels=3, classes=10):
+    def build(device):
+        module = model().to(device)
+        kinds = {
+            "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, foreach=True),
+            "adamw": lambda p: torch.optim.AdamW(p, foreach=True),
+            "adamw-loop": lambda p: torch.optim.AdamW(p, foreach=False),
+        }
+        chosen = kinds[optimizer](module.parameters())
+
+        def step():
+            for _ in range(micro_batches):
+                images = torch.ones(batch // micro_batches, channels, size, size, device=device)
+                labels = torch.zeros(batch // micro_batches, dtype=torch.long, device=device)
+                (F.cross_entropy(module(images), labels) / micro_batches).backward()
+            chosen.step()
+            chosen.zero_grad()
+
+        return step
+
+    return build
+
+
+def bytes_by(stream, key):
+    found = Counter()
+    for allocation in stream.allocations:
+        found[getattr(allocation, key)] += allocation.nbytes
+    return found
+
+
+def live_peak(stream, after="step 1 begins"):
+    start = dict((name, place) for place, name in stream.marks)[after]
+    return max(live for place, live in stream.live() if place >= start)
+
+
+# What a step allocates
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "adamw-loop"])
+@pytest.mark.parametrize("micro_batches", [1, 2])
+@pytest.mark.parametrize(
+    "model",
+    [
+        net,
+        lambda: torchvision.models.resnet18(num_classes=10),
+        lambda: torchvision.models.mobilenet_v3_small(num_classes=10, dropout=0.0),
+    ],
+    ids=["net", "resnet18", "mobilenet"],
+)
+def test_the_trace_holds_what_the_same_code_holds_for_real(model, micro_batches, optimizer):
+    """The same build and step, for real on the processor: live bytes agree at the peak."""
+    size = 16 if model is net else 64
+    options = {"optimizer": optimizer, "micro_batches": micro_batches, "size": size}
+    build = training(model, **options)
+    gc.collect()
+    known = [t for t in gc.get_objects() if type(t) in (torch.Tensor, nn.Parameter)]
+    step = build(ON_HOST)
+    step()
+    held = [t for t in gc.get_objects() if type(t) in (torch.Tensor, nn.Parameter)]
+    mine = {t.untyped_storage()._cdata for t in known}
+    held = [t for t in held if t.untyped_storage()._cdata not in mine and t.numel()]
+    counters = [t for t in held if t.dim() == 0 and t.dtype is torch.float32]
+    on_host = sum(t.untyped_storage().nbytes() for t in counters)  # the optimizer's step numbers
+    with LiveTensors("cpu", held) as live:
+        del held, known
+        step()
+    traced = live_peak(trace(build))
+    # AdamW's step numbers are the host's on CUDA, and its loop makes some more there.
+    assert abs(live.peak_bytes - on_host - traced) <= (64 if "adamw" in optimizer else 0)
+
+
+def test_every_allocation_is_told_what_it_is_for():
+    stream = trace(training(optimizer="adamw"))
+    weights = 4 * sum(p.numel() for p in net().parameters())
+    sums = bytes_by(stream, "category")
+    assert sums["parameter"] == weights
+    assert sums["gradient"] == 2 * weights  # made in each of two steps
+    assert sums["optimizer state"] == 2 * weights  # two moments, once
+    assert sums["buffer"] == 4 * 2 * 8 + 8  # mean, variance, and a count of batches
+    assert sums["data"] == 0  # made on the device, not moved there
+    activation = [a for a in stream.allocations if a.category == "activation"]
+    by_module = Counter()
+    for one in activation:
+        by_module[one.module] += one.nbytes
+    conv = 4 * 4 * 8 * 16 * 16
+    assert by_module["0"] == 2 * conv  # in each of two steps
+    assert by_module["2"] == 2 * conv
+    pooled = conv // 4
+    assert by_module["3"] == 2 * (pooled + 2 * pooled)  # and int64 indices
+
+
+def test_backward_is_laid_to_the_module_that_made_it():
+    stream = trace(training())
+    flops = Counter()
+    for operator in stream.operators:
+        if operator.flops:
+            flops[operator.phase, operator.module] += operator.flops
+    linear = 2 * 4 * 512 * 10
+    assert flops["forward", "5"] == 2 * linear
+    assert flops["backward", "5"] == 2 * 2 * linear
+    conv = 2 * 4 * 16 * 16 * 8 * 27
+    assert flops["forward", "0"] == 2 * conv
+    assert flops["backward", "0"] == 2 * conv  # no gradient with respect to the images
+    assert {o.module for o in stream.operators if o.phase == "optimizer"} == {""}
+
+
+def test_a_checkpointed_part_is_recomputed():
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Sequential(nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 12))
+            self.head = nn.Linear(12, 10)
+
+        def forward(self, x):
+            return self.head(checkpoint(self.inner, x.flatten(1)[:, :12], use_reentrant=False))
+
+    stream = trace(training(Checkpointed))
+    again = [o for o in stream.operators if o.phase == "recompute" and o.flops]
+    # PyTorch stops as soon as it has what backward needs: the last product is not done again.
+    assert [o.module for o in again] == ["inner.0", "inner.0"]  # once a step
+
+
+def test_what_comes_from_the_host_is_data_and_the_host_is_not_counted():
+    def build(device):
+        model = nn.Linear(1000, 10).to(device)
+
+        def step():
+            images, labels = torch.randn(50, 1000), torch.randint(10, (50,))
+            F.cross_entropy(model(images.to(device)), labels.to(device)).backward()
+            model.zero_grad()
+
+        return step
+
+    sums = bytes_by(trace(build), "category")
+    assert sums["data"] == 2 * (4 * 50 * 1000 + 8 * 50)
+    assert sums["parameter"] + sums["other"] + sums["temporary"] < 4 * 50 * 1000
+
+
+def test_the_trace_does_not_grow_with_the_batch():
+    few, many = trace(training(batch=2)), trace(training(batch=2048))
+    assert few.events == many.events
+    assert live_peak(many) > 500 * live_peak(few) / 2
+    assert [o.name for o in few.operators] == [o.name for o in many.operators]
+
+
+def test_events_are_balanced():
+    stream = trace(training(lambda: torchvision.models.resnet18(num_classes=10), size=64))
+    live = set()
+    for event in stream.events:
+        if event >= 0:
+            assert event not in live
+            live.add(event)
+        else:
+            live.remove(~event)
+    # Weights, buffers and momentum stay; the batch and the loss are the step's own.
+    kept = Counter(stream.allocations[number].category for number in live)
+    assert set(kept) == {"parameter", "buffer", "optimizer state"}
+
+
+# Where CUDA differs
+
+
+def of_operator(stream, *words):
+    return [a for a in stream.allocations if any(w in a.operator for w in words)]
+
+
+def test_dropout_keeps_a_mask_of_one_byte():
+    stream = trace(training(lambda: nn.Sequential(nn.Flatten(), nn.Linear(768, 10), nn.Dropout())))
+    made = [a.nbytes for a in of_operator(stream, "native_dropout") if a.phase == "forward"]
+    assert made == [4 * 40, 40] * 2
+
+
+def attention(heads=4, mask=False):
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.qkv, self.out = nn.Linear(64, 192), nn.Linear(64 * 12, 10)
+
+        def forward(self, x):
+            x = x.flatten(1)[:, :768].view(len(x), 12, 64)
+            q, k, v = self.qkv(x).view(len(x), 12, 3, heads, 64 // heads).permute(2, 0, 3, 1, 4)
+            bias = torch.zeros(12, 12, device=x.device, dtype=q.dtype) if mask else None
+            return self.out(F.scaled_dot_product_attention(q, k, v, bias).flatten(1))
+
+    return Attention
+
+
+@pytest.mark.parametrize(
+    ("dtype", "mask", "kernel"),
+    [
+        (None, False, "_efficient_attention"),
+        (None, True, "_efficient_attention"),
+        (torch.bfloat16, False, "_flash_attention"),
+        (torch.bfloat16, True, "_efficient_attention"),
+    ],
+)
+def test_attention_takes_the_kernel_that_cuda_takes(dtype, mask, kernel):
+    def build(device):
+        model = attention(mask=mask)().to(device)
+
+        def step():
+            with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
+                loss = model(torch.randn(4, 3, 16, 16, device=device)).sum()
+            loss.backward()
+            model.zero_grad()
+
+        return step
+
+    stream = trace(build)
+    assert {o.name for o in stream.operators if "attention" in o.name} == {
+        f"aten._scaled_dot_product{kernel}",
+        f"aten._scaled_dot_product{kernel}_backward",
+    }
+
+
+def test_the_lists_of_autocast_are_those_of_the_installed_torch():
+    has = torch._C._dispatch_has_kernel_for_dispatch_key
+    names = [n for n in torch._C._dispatch_get_all_op_names() if n.startswith("aten::")]
+    cuda = {n.removeprefix("aten::") for n in names if has(n, "AutocastCUDA")}
+    host = {n.removeprefix("aten::") for n in names if has(n, "AutocastCPU")}
+    ours = {*FLOAT32, *FLOAT32_RESULT, *FLOAT32_NORM, *LOWER, *WIDEST}
+    assert cuda - host <= ours | set(NOT_REACHED)
+    assert ours <= cuda
+    assert set(AS_IT_IS) <= host - cuda
+
+
+def test_autocast_casts_what_cuda_casts():
+    def build(device):
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(1, 4), nn.ReLU(), nn.Flatten())
+        head = nn.Linear(4 * 14 * 14, 10)
+        model.to(device), head.to(device)
+
+        def step():
+            with torch.autocast(device.type, torch.bfloat16):
+                x = model(torch.randn(2, 3, 16, 16, device=device))
+                seen.append((x.dtype, head(x).dtype, head(x).softmax(1).dtype, x.sum().dtype))
+                loss = F.cross_entropy(head(x), torch.zeros(2, dtype=torch.long, device=device))
+            loss.backward()
+
+        return step
+
+    seen = []
+    trace(build)
+    # On a processor the norm would stay in bfloat16.
+    assert seen[0] == (torch.float32, torch.bfloat16, torch.float32, torch.float32)
+
+
+def test_batch_norm_keeps_its_statistics_in_float32_under_autocast():
+    def build(device):
+        model = net().to(device)
+
+        def step():
+            with torch.autocast(device.type, torch.bfloat16):
+                loss = model(torch.randn(2, 3, 16, 16, device=device)).float().sum()
+            loss.backward()
+
+        return step
+
+    made = [a.nbytes for a in of_operator(trace(build), "native_batch_norm")]
+    assert made[1:3] == [4 * 8, 4 * 8]
+
+
+def test_optimizers_take_all_parameters_at_once_unless_told_otherwise():
+    def build_with(**options):
+        def build(device):
+            model = net().to(device)
+            optimizer = torch.optim.AdamW(model.parameters(), **options)
+
+            def step():
+                model(torch.randn(2, 3, 16, 16, device=device)).sum().backward()
+                optimizer.step()
+                optimizer.zero_grad()
+
+            return step
+
+        return build
+
+    unset, told, loop = (
+        trace(build_with(**options)) for options in ({}, {"foreach": True}, {"foreach": False})
+    )
+    assert unset.events == told.events != loop.events
+
+
+def test_fp16_with_a_scaler_takes_its_steps():
+    def build(device):
+        model = net().to(device)
+        optimizer = torch.optim.AdamW(model.parameters())
+        scaler = torch.amp.GradScaler(device.type)
+
+        def step():
+            with torch.autocast(device.type, torch.float16):
+                loss = model(torch.randn(2, 3, 16, 16, device=device)).float().sum()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+
+        return step
+
+    sums = bytes_by(trace(build), "category")
+    assert sums["optimizer state"] == 2 * sums["parameter"] > 0
+
+
+def test_the_table_of_rules_gives_reasons():
+    assert len({rule.subject for rule in TABLE}) == len(TABLE) >= 10
+    assert all(len(rule.reason) > 30 for rule in TABLE)
+
+
+def test_nothing_of_a_trace_stays_behind():
+    before = F.dropout(torch.ones(1000), 0.5).unique().tolist()
+    trace(training(lambda: nn.Sequential(nn.Flatten(), nn.Linear(768, 10), nn.Dropout())))
+    assert F.dropout(torch.ones(1000), 0.5).unique().tolist() == before == [0, 2]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.ones(2, dtype=torch.bfloat16).exp().dtype is torch.bfloat16
+    optimizer = torch.optim.AdamW(nn.Linear(2, 2).parameters())
+    optimizer.step()
+    assert optimizer.param_groups[0]["foreach"] is None
+
+
+# Bad input
+
+
+def spoiled(body):
+    def build(device):
+        model = nn.Linear(4, 4).to(device)
+
+        def step():
+            body(model, torch.randn(3, 4, device=device), device)
+
+        return step
+
+    return build
+
+
+def loss_is_logged(model, x, device):
+    loss = model(x).sum()
+    loss.backward()
+    total = 0.0
+    total += loss.item() / 2
+    assert f"{total:.3f}"
+    assert len(model(x).tolist()) == 3
+
+
+def test_a_logged_loss_is_fine():
+    trace(spoiled(loss_is_logged))
+
+
+class Own(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * ctx.saved_tensors[0].cos()
+
+
+def test_a_custom_function_is_traced():
+    stream = trace(spoiled(lambda model, x, device: Own.apply(model(x)).sum().backward()))
+    assert any(o.name == "aten.cos" and o.phase == "backward" for o in stream.operators)
+
+
+@torch.library.custom_op("ffprof_test::no_fake", mutates_args=())
+def no_fake(x: torch.Tensor) -> torch.Tensor:
+    return x.clone()
+
+
+BAD = {
+    "truth": (lambda m, x, d: m(x).sum() > 0 and None, "the truth of a tensor is asked"),
+    "compared": (lambda m, x, d: m(x).sum().item() > 3, "compared or rounded"),
+    "rounded": (lambda m, x, d: int(m(x).sum()), "made an integer"),
+    "mask": (lambda m, x, d: x[x > 0], "aten.nonzero"),
+    "host": (lambda m, x, d: m(torch.randn(3, 4)), "a tensor of the host meets one of the GPU"),
+    "cuda": (lambda m, x, d: x.to("cuda"), "cuda"),
+    "autocast": (lambda m, x, d: torch.autocast("cuda").__enter__(), "cuda"),
+    "scaler": (lambda m, x, d: torch.amp.GradScaler("cuda"), "cuda"),
+    "no fake": (lambda m, x, d: no_fake(x), "no fake kernel"),
+    "lstm": (lambda m, x, d: nn.LSTM(4, 4, device=d)(x[None]), "recurrent layer"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_estimated_is_refused_with_the_users_line(name):
+    body, words = BAD[name]
+    with pytest.raises(UsageError) as refused, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trace(spoiled(body))
+    assert words in str(refused.value)
+    assert "test_trace.py:" in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert refused.value.fix
+
+
+def test_errors_of_the_user_stay_their_own():
+    def broken(model, x, device):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        trace(spoiled(broken))
+
+
+def test_a_build_that_returns_no_step_and_one_step_are_refused():
+    with pytest.raises(UsageError, match="cannot be called"):
+        trace(lambda device: None)
+    with pytest.raises(UsageError, match="at least 2"):
+        trace(training(), steps=1)
+
+
+@pytest.mark.parametrize("version", ["2.10.1", "2.15.0+cu128", "3.0.0"])
+def test_a_torch_that_the_rules_were_not_checked_against_is_refused(version, monkeypatch):
+    monkeypatch.setattr(torch, "__version__", version)
+    with pytest.raises(UsageError, match=f"and this is {version.split('+')[0]}"):
+        standin.check_version()
+
+
+# Builds
+
+
+def test_small_tensors_of_the_host_have_values():
+    def build(device):
+        rates = [r.item() for r in torch.linspace(0, 0.5, 3)]
+        assert rates == [0, 0.25, 0.5]
+        assert torch.arange(4).view(2, 2).tolist() == [[0, 1], [2, 3]]
+        model = nn.Linear(4, 4)
+        nn.init.trunc_normal_(model.weight)
+        model.to(device)
+        order = torch.randperm(5).tolist()
+        assert sorted(order) == list(range(5))
+        return lambda: model(torch.randn(2, 4, device=device)).sum().backward()
+
+    trace(build)
+
+
+def test_a_model_made_outside_is_moved_in():
+    model = net()
+
+    def build(device):
+        moved = model.to(device)
+        return lambda: moved(torch.randn(2, 3, 16, 16, device=device)).sum().backward()
+
+    sums = bytes_by(trace(build), "phase")
+    assert sums["build"] > 4 * sum(p.numel() for p in net().parameters()) * 0.9
