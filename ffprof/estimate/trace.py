@@ -48,11 +48,11 @@ def tracing() -> Iterator[Tracer]:
         stack.enter_context(tracer)
         stack.enter_context(Values())
         yield tracer
-        tracer.closed = True
-        if tracer.uncounted:
+        tracer.storages.closed = True
+        layout = tracer.storages.uncounted
+        if layout:
             raise UsageError(
-                f"the step makes tensors without a plain storage ({tracer.uncounted}), whose "
-                "memory is not known",
+                f"the step makes tensors of layout {layout}, whose memory is not known",
                 "leave them out of the step that is estimated",
             )
 
@@ -93,16 +93,16 @@ def _optimizers(tracer: Tracer) -> Iterator[None]:
     def begins(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
-                tracer.tag(parameter, "parameter")
+                tracer.storages.tag(parameter, "parameter")
                 if parameter.grad is not None:
-                    tracer.tag(parameter.grad, "gradient")
+                    tracer.storages.tag(parameter.grad, "gradient")
         tracer.in_optimizer = True
 
     def ends(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         tracer.in_optimizer = False
         for state in optimizer.state.values():
             for value in state.values():
-                tracer.tag(value, "optimizer state")
+                tracer.storages.tag(value, "optimizer state")
 
     handles = [register_optimizer_step_pre_hook(begins), register_optimizer_step_post_hook(ends)]
     try:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +17,8 @@ from ffprof.estimate.host_tensors import stays_real
 from ffprof.estimate.library_calls import calls_of, corrected, temporaries_of
 from ffprof.estimate.module_paths import ModulePaths
 from ffprof.estimate.standin import STAND_IN
-from ffprof.estimate.stream import Allocation, Category, Operator, Phase, Scratch, Stream
+from ffprof.estimate.storages import ANOTHER_DEVICE, Place, Storages
+from ffprof.estimate.stream import Category, Operator, Scratch, Stream
 from ffprof.instruments.flops import flops_of, passing
 
 # Fake tensors ask this of themselves; real ones never do.
@@ -32,13 +32,11 @@ _FREE = {
     torch.ops.aten.new_empty_strided.default,
     torch.ops.aten.detach.default,
 }
-_FIX = "use the device that build(device) is given, and its type"
-_CUDA_AUTOCAST = ("autocast is on for 'cuda', which would cast nothing here", _FIX)
-_MOVES = {torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default}
+_MOVES = {torch.ops.aten._to_copy.default: 0, torch.ops.aten.copy_.default: 1}
 
 
 class Tracer(TorchDispatchMode):
-    """Counts storages on the stand-in device from the operator that returned them on.
+    """Sees every operator while it is entered.
 
     Args:
         mode: the fake tensors' mode, entered outside of this one.
@@ -48,16 +46,11 @@ class Tracer(TorchDispatchMode):
     def __init__(self, mode: FakeTensorMode, paths: ModulePaths) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.stream = Stream()
-        self.building = True
-        self.closed = False  # what is let go with the trace itself is no part of the stream
+        self.storages = Storages(self.stream)
         self.in_optimizer = False
-        self._paths, self._mode = paths, mode
-        self._live: dict[int, tuple[int, Any]] = {}  # storage -> allocation, weak reference
-        self._forward: set[int] = set()  # allocated in forward, and not known to be kept
-        self._phase: Phase = "build"
-        self._path = ""
-        self._begins = 0
-        self.uncounted = ""
+        self._building = True
+        self._mode, self._paths = mode, paths
+        self._place = Place()
 
     def __torch_dispatch__(
         self,
@@ -68,7 +61,7 @@ class Tracer(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         if torch.is_autocast_enabled("cuda"):
-            raise UsageError(*_CUDA_AUTOCAST)
+            raise UsageError("autocast is on for 'cuda' and would cast nothing", ANOTHER_DEVICE)
         if func is _ASKS_DEVICE:
             return func(*args, **kwargs)
         if FakeTensor not in types:
@@ -81,31 +74,18 @@ class Tracer(TorchDispatchMode):
             result = func(*args, **kwargs)
             self._forget()
             return result
-        self._locate()
-        scratch: tuple[Scratch, ...] = ()
-        extra: list[int] = []
-        if self._phase != "build":
-            extra = [self._allocate(n, "temporary", func) for n in temporaries_of(func, args)]
-        result = corrected(func, args, func(*args, **kwargs))
-        self._forget()
-        if self._phase != "build":
-            scratch = calls_of(func, args, result, self._phase)
-        self._see_all(func, args, kwargs, result, scratch)
-        for number in extra:
-            self.stream.free(number)
-        if not self.building:
-            self._note(func, args, kwargs, result)
-        return result
+        self._locate(func)
+        return self._run(func, args, kwargs)
 
     def built(self) -> None:
         """The build is over: what follows is training."""
-        self.building = False
+        self._building = False
         self.stream.mark("built")
         for module in self._paths.modules():
             for parameter in module.parameters(recurse=False):
-                self.tag(parameter, "parameter")
+                self.storages.tag(parameter, "parameter")
             for buffer in module.buffers(recurse=False):
-                self.tag(buffer, "buffer")
+                self.storages.tag(buffer, "buffer")
 
     @contextmanager
     def step(self, number: int) -> Iterator[None]:
@@ -118,162 +98,81 @@ class Tracer(TorchDispatchMode):
         """Name the parts of a module that was put together out of sight."""
         self._paths.name(root)
 
+    def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        storages, place = self.storages, self._place
+        if self._building:
+            result = corrected(func, args, func(*args, **kwargs))
+            self._forget()
+            self._see_all(func, result, (), "other")
+            return result
+        copies = [storages.allocate(n, "temporary", place) for n in temporaries_of(func, args)]
+        result = corrected(func, args, func(*args, **kwargs))
+        self._forget()
+        at = _MOVES.get(func)
+        arrives = at is not None and _on_host(args[at])
+        calls = calls_of(func, args, result, place.phase)
+        self._see_all(func, result, calls, "data" if arrives else "temporary")
+        for number in copies:
+            self.stream.free(number)
+        self._note(func, args, kwargs, result)
+        return result
+
     def _forget(self) -> None:
         """What is remembered of tensors keeps their modules from being moved to a device."""
         memo = self._mode.fake_tensor_converter.meta_converter.tensor_memo
         if memo:
             memo.clear()
 
-    # What is known of storages from outside
-
-    def tag(self, tensor: Tensor, category: Category) -> None:
-        """Say what a storage is; the first time counts, but parameters before all."""
-        if not isinstance(tensor, Tensor) or tensor.device != STAND_IN:
-            return
-        found = self._live.get(tensor.untyped_storage()._cdata)
-        if found is not None:
-            allocation = self.stream.allocations[found[0]]
-            if allocation.category in ("temporary", "activation", "other", "data"):
-                allocation.category = category
-            self._forward.discard(found[0])
-
-    def adopt(self, tensor: Tensor) -> None:
-        """Count a tensor that was made out of sight."""
-        if tensor.device == STAND_IN:
-            self._locate()
-            self._see(tensor, torch.ops.aten.empty.memory_format)
-
-    def number_of(self, tensor: Tensor) -> int | None:
-        """Which allocation holds a tensor."""
-        found = self._live.get(tensor.untyped_storage()._cdata)
-        return None if found is None else found[0]
-
-    # Where we are
-
-    def _locate(self) -> None:
-        before = self._phase
-        if self.building:
-            self._phase = "build"
-            self._path = self._paths.here()
+    def _locate(self, func: Any) -> None:
+        place, before = self._place, self._place.phase
+        place.operator = str(func._overloadpacket)
+        if self._building:
+            place.module = self._paths.here()
             return
         now = passing()
         if self.in_optimizer:
-            self._phase, self._path = "optimizer", ""
+            place.phase, place.module = "optimizer", ""
         elif now == "backward":
             node = torch._C._current_autograd_node()
-            self._phase, self._path = "backward", self._paths.of_node(node)
+            place.phase, place.module = "backward", self._paths.of_node(node)
         else:
-            self._phase, self._path = now, self._paths.here()
+            place.phase, place.module = now, self._paths.here()
             self._paths.record()
-        if self._phase == "backward" and before != "backward":
-            for number in self._forward:
-                self.stream.allocations[number].category = "activation"
-            self._forward.clear()
-
-    # What an operator makes
+        if place.phase == "backward" and before != "backward":
+            self.storages.backward_begins()
 
     def _see_all(
-        self, func: Any, args: Any, kwargs: Any, result: Any, scratch: tuple[Scratch, ...]
+        self, func: Any, result: Any, calls: tuple[Scratch, ...], category: Category
     ) -> None:
-        if isinstance(result, Tensor):
-            self._see(result, func, args)
-            for call in scratch:
-                self._scratch(call, func)
-            return
-        if not isinstance(result, (tuple, list)):
-            return
-        calls = list(scratch)
-        for leaf in result if func._schema.returns else ():
-            for tensor in (leaf,) if isinstance(leaf, Tensor) else tree_leaves(leaf):
+        waiting = list(calls)
+        if func._schema.returns:
+            for tensor in (result,) if isinstance(result, Tensor) else tree_leaves(result):
                 if isinstance(tensor, Tensor):
-                    self._see(tensor, func, args)
-                    if calls:  # one call an output, made when its output has its memory
-                        self._scratch(calls.pop(0), func)
-        for call in calls:
-            self._scratch(call, func)
-
-    def _see(self, tensor: Tensor, func: Any, args: Any = ()) -> None:
-        if tensor.device != STAND_IN:
-            if tensor.device.type not in ("cpu", "meta"):
-                raise UsageError(f"a tensor is made on {tensor.device}", _FIX)
-            return
-        if tensor.layout == torch.sparse_coo:
-            self._see(tensor._indices(), func)
-            self._see(tensor._values(), func)
-            return
-        if tensor.layout != torch.strided:
-            self.uncounted = str(tensor.layout)
-            return
-        storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
-        known = self._live.get(key)
-        if known is not None:
-            if self.stream.allocations[known[0]].nbytes == size:
-                return
-            self._released(key)  # resized: other memory, the new before the old in CUDA
-        category: Category = "temporary"
-        if (
-            self._phase != "build"
-            and func in _MOVES
-            and args
-            and _on_host(args[-1 if len(args) > 1 else 0])
-        ):
-            category = "data"
-        number = self._allocate(size, category, func)
-        if self._phase in ("forward", "recompute") and category == "temporary":
-            self._forward.add(number)
-        self._live[key] = (number, weakref.ref(storage, self._ending(key)))
-
-    def _ending(self, key: int) -> Callable[[Any], None]:
-        return lambda _: self._released(key)
-
-    def _released(self, key: int) -> None:
-        number, _ = self._live.pop(key)
-        self._forward.discard(number)
-        if not self.closed:
-            self.stream.free(number)
-
-    def _allocate(self, nbytes: int, category: Category, func: Any) -> int:
-        return self.stream.allocate(
-            Allocation(nbytes, category, self._phase, self._path, str(func._overloadpacket))
-        )
-
-    def _scratch(self, call: Scratch, func: Any) -> None:
-        number = self._allocate(0, "workspace", func)
-        self.stream.allocations[number].scratch = call
-        self.stream.free(number)
-
-    # What it does
+                    self.storages.see(tensor, self._place, category)
+                    if waiting:  # one call an output, made when its output has its memory
+                        self.storages.call_library(waiting.pop(0), self._place)
+        for call in waiting:
+            self.storages.call_library(call, self._place)
 
     def _note(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
-        flops = flops_of(func, args, kwargs, result)
-        element = 0
-        read = written = 0
-        here = False
-        for leaf in tree_leaves((args, kwargs)):
-            if isinstance(leaf, Tensor):
-                here = here or leaf.device == STAND_IN
-                read += leaf.numel() * leaf.element_size()
-                element = element or leaf.element_size()
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
-                here = here or leaf.device == STAND_IN
-                written += leaf.numel() * leaf.element_size()
-                element = element or leaf.element_size()
-        if here and func not in _FREE:
-            self.stream.operators.append(
-                Operator(
-                    name=str(func._overloadpacket),
-                    phase=self._phase,
-                    module=self._path,
-                    flops=flops,
-                    recorded=torch.is_grad_enabled(),
-                    read_bytes=read,
-                    written_bytes=written,
-                    element_bytes=element,
-                    position=len(self.stream.events),
-                )
+        inputs = [a for a in tree_leaves((args, kwargs)) if isinstance(a, Tensor)]
+        outputs = [a for a in tree_leaves(result) if isinstance(a, Tensor)]
+        every = [*inputs, *outputs]
+        if func in _FREE or not any(t.device == STAND_IN for t in every):
+            return
+        self.stream.operators.append(
+            Operator(
+                name=self._place.operator,
+                phase=self._place.phase,
+                module=self._place.module,
+                flops=flops_of(func, args, kwargs, result),
+                read_bytes=sum(t.numel() * t.element_size() for t in inputs),
+                written_bytes=sum(t.numel() * t.element_size() for t in outputs),
+                element_bytes=every[0].element_size(),
+                position=len(self.stream.events),
+                recorded=torch.is_grad_enabled(),
             )
+        )
 
 
 def _on_host(value: Any) -> bool:

@@ -1,0 +1,109 @@
+"""The storages on the stand-in device, from the operator that returned them to their end."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ffprof.errors import UsageError
+from ffprof.estimate.standin import STAND_IN
+from ffprof.estimate.stream import Allocation, Category, Phase, Scratch, Stream
+
+ANOTHER_DEVICE = "use the device that build(device) is given, and its type"
+_UNDECIDED = ("temporary", "activation", "other", "data")
+
+
+@dataclass(slots=True)
+class Place:
+    """Where the step is: its phase, the module at work, and the operator."""
+
+    phase: Phase = "build"
+    module: str = ""
+    operator: str = ""
+
+
+class Storages:
+    """Writes allocations and frees to a stream.
+
+    Categories are told from outside (``tag``), because only objects know what they are. What is
+    made in forward and still there when a backward pass begins is kept for it: an activation.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._live: dict[int, tuple[int, Any]] = {}  # storage -> allocation, weak reference
+        self._forward: set[int] = set()  # made in forward, and not known to be kept
+        self.uncounted = ""
+        self.closed = False  # what is let go with the trace itself is no part of the stream
+
+    def see(self, tensor: Tensor, place: Place, category: Category = "temporary") -> None:
+        """Count a tensor's storage, if it is new or has another size now.
+
+        Raises:
+            UsageError: it is on a device that nothing stands in for.
+        """
+        if tensor.device != STAND_IN:
+            if tensor.device.type not in ("cpu", "meta"):
+                raise UsageError(f"a tensor is made on {tensor.device}", ANOTHER_DEVICE)
+            return
+        if tensor.layout == torch.sparse_coo:
+            self.see(tensor._indices(), place)
+            self.see(tensor._values(), place)
+            return
+        if tensor.layout != torch.strided:
+            self.uncounted = str(tensor.layout)
+            return
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        known = self._live.get(key)
+        if known is not None:
+            if self._stream.allocations[known[0]].nbytes == size:
+                return
+            self._released(key)
+        number = self.allocate(size, category, place)
+        if place.phase in ("forward", "recompute") and category == "temporary":
+            self._forward.add(number)
+        self._live[key] = (number, weakref.ref(storage, self._ending(key)))
+
+    def tag(self, tensor: object, category: Category) -> None:
+        """Say what a storage is; what was said first counts."""
+        if not isinstance(tensor, Tensor) or tensor.device != STAND_IN:
+            return
+        found = self._live.get(tensor.untyped_storage()._cdata)
+        if found is not None:
+            allocation = self._stream.allocations[found[0]]
+            if allocation.category in _UNDECIDED:
+                allocation.category = category
+            self._forward.discard(found[0])
+
+    def backward_begins(self) -> None:
+        """What is there now of what forward made, is there for backward."""
+        for number in self._forward:
+            self._stream.allocations[number].category = "activation"
+        self._forward.clear()
+
+    def allocate(self, nbytes: int, category: Category, place: Place) -> int:
+        """An allocation that no tensor holds; the number by which it is freed."""
+        return self._stream.allocate(
+            Allocation(nbytes, category, place.phase, place.module, place.operator)
+        )
+
+    def call_library(self, call: Scratch, place: Place) -> None:
+        """A library call that may take workspace, and gives it back."""
+        number = self.allocate(0, "workspace", place)
+        self._stream.allocations[number].scratch = call
+        self._stream.free(number)
+
+    def _ending(self, key: int) -> Callable[[Any], None]:
+        return lambda _: self._released(key)
+
+    def _released(self, key: int) -> None:
+        number, _ = self._live.pop(key)
+        self._forward.discard(number)
+        if not self.closed:
+            self._stream.free(number)
