@@ -35,7 +35,11 @@ class Finished:
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """The trial did not, in a way that is an outcome."""
+    """The trial did not, in a way that is an outcome.
+
+    An estimate knows its figures even where memory runs out; they are in ``report``.
+    """
 
     outcome: Outcome
     message: str
+    report: Report | None = None

@@ -1,0 +1,54 @@
+"""What an audit is estimated for; free of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ffprof.errors import UsageError
+from ffprof.estimate.process import Overhead, process_overhead
+from ffprof.hardware.cards import find_card
+from ffprof.record import Budget
+
+# Where the installed torch was built for no CUDA: that of torch 2.11's default wheel.
+_CUDA = (12, 8)
+# A card of the class that most people own, where a size names no card.
+_CAPABILITY = (8, 6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A budget in bytes that CUDA offers, and a card, if one is known."""
+
+    total_bytes: int
+    overhead: Overhead
+    card: str | None = None
+    workspaces: bool = True
+
+
+def target_for(budget: Budget, cuda: tuple[int, int] | None) -> Target:
+    """What a budget asks an estimate for; ``cuda`` is what torch was built for.
+
+    Raises:
+        UsageError: the budget has no size.
+    """
+    if budget.total_bytes is None:
+        raise UsageError("an estimate needs a budget", "name one with --gpu-mem or --card")
+    capability = find_card(budget.card).compute_capability if budget.card else _CAPABILITY
+    return Target(
+        total_bytes=budget.total_bytes,
+        overhead=process_overhead(capability, cuda=cuda or _CUDA),
+        card=budget.card,
+    )
+
+
+def estimated_budget(budget: Budget, target: Target) -> Budget:
+    """The budget with what the process likely takes of it, for the record."""
+    overhead = target.overhead
+    return budget.model_copy(
+        update={
+            "debit_bytes": overhead.likely_bytes,
+            "limit_bytes": max(0, target.total_bytes - overhead.likely_bytes),
+            "sources": (*budget.sources, *overhead.sources),
+        }
+    )
+
