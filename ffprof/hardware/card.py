@@ -57,6 +57,11 @@ class Card:
         return PCIE_LANE_BYTES_PER_SECOND[self.pcie_generation] * self.pcie_lanes
 
     @property
+    def sm_cycles_per_second(self) -> float:
+        """Clock times SMs, as the fp32 peak implies it: what all SMs together can start."""
+        return self.fp32_flops / (2 * _fp32_lanes(self.compute_capability))
+
+    @property
     def memory_sources(self) -> tuple[str, ...]:
         """Where the two totals come from, for people."""
         keys = ("driver_total_mib", "cuda_total_mib")
@@ -94,6 +99,11 @@ def card_from(profile: Mapping[str, Any]) -> Card:
         class_objection=profile.get("stands_for_class", "").removeprefix("no: "),
         sources=profile["sources"],
     )
+
+
+def _fp32_lanes(capability: tuple[int, int]) -> int:
+    """fp32 results an SM gives a cycle (CUDA C++ Programming Guide, arithmetic instructions)."""
+    return 64 if capability in ((6, 0), (7, 0), (7, 2), (7, 5), (8, 0)) else 128
 
 
 def _tera(rate: float | None) -> float | None:
