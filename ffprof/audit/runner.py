@@ -8,7 +8,7 @@ the record.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -50,7 +50,7 @@ class Request:
     context: BaseContext
     judge: Callable[[Record], tuple[Verdict, ...]]
     target: Target | None = None
-    environment: Mapping[str, str | None] = field(default_factory=dict)
+    environment: dict[str, str | None] = field(default_factory=dict)
 
 
 class Progress(Protocol):
@@ -115,7 +115,9 @@ class _Run:
     def proofs(self) -> str | None:
         """Fill the ledger's gradient column; returns why the audit must stop, or None."""
         if self._request.target is not None:
-            return None  # an estimate computes nothing, and a proof would take longer than all of it
+            return (
+                None  # an estimate computes nothing, and a proof would take longer than all of it
+            )
         names = [n for n in self._record.plan.workloads if not self._refused(n)]
         for number, name in enumerate(names):
             one = self._descriptions[name]

@@ -119,9 +119,7 @@ def trial_from(
             trial = Trial(
                 **base,
                 outcome="ok",
-                memory=report.memory
-                if evidence == "estimated"
-                else sampling.add_to(report.memory),
+                memory=report.memory if evidence == "estimated" else sampling.add_to(report.memory),
                 throughput=report.throughput,
                 loss=report.loss,
                 conditions=report.conditions.model_copy(

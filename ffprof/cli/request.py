@@ -127,7 +127,8 @@ def _budget(
 ) -> tuple[Budget, Evidence, tuple[str, ...], Target | None]:
     gpu_mem = start.options.gpu_mem
     if kind == "estimate":
-        target = target_for(start.asked, cuda_of(start.found))
+        here = describe_machine(start.found, {})
+        target = target_for(start.asked, cuda_of(start.found), here)
         notes = [
             "estimated: the step was traced on tensors without memory and replayed through a "
             "simulation of PyTorch's allocator; nothing of this was measured "

@@ -13,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from ffprof.audit.runner import Request
+    from ffprof.record import Record
 
 
 class _Device(StrEnum):
@@ -199,8 +200,13 @@ def _run_and_print(request: Request) -> int:
         return 0
     outcome = run_audit(request, progress_for(Console(stderr=True)))
     record, interrupt = outcome.record, outcome.interrupt
+    problem = ""
+    if request.device == "cuda" and request.target is None:
+        problem = _remember(record, request.record)
     if isinstance(interrupt, Terminated) and interrupt.hung_up:
         return interrupt_code(interrupt)
+    if problem:
+        notices.print(problem, markup=False)
     if record.trials:
         console = OutputConsole()
         print_report(record, console)
@@ -219,6 +225,18 @@ def _run_and_print(request: Request) -> int:
     if not any(trial.outcome == "ok" for trial in record.trials):
         raise NothingMeasuredError("no trial gave a number", "read the problems listed above")
     return 0
+
+
+def _remember(record: Record, before: Record) -> str:
+    """Let later estimates know what this GPU takes beside the allocator; returns a note.
+
+    Trials that a resumed audit had already were remembered when they ran.
+    """
+    from ffprof.estimate.learned import remember
+
+    known = {trial.id for trial in before.trials}
+    new = tuple(trial for trial in record.trials if trial.id not in known)
+    return remember(record.model_copy(update={"trials": new}))
 
 
 def _terminate(number: int, frame: object) -> None:

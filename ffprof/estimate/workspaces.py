@@ -23,18 +23,14 @@ def resolve(stream: Stream, model: WorkspaceModel) -> Stream:
     """Provisional."""
     seen: set[str] = set()
     allocations = list(stream.allocations)
-    dropped: set[int] = set()
-    for number in (e for e in stream.events if e >= 0):
+    events = list(stream.events)
+    for place, number in enumerate(stream.events):
+        if number < 0:
+            continue
         scratch = allocations[number].scratch
-        if isinstance(scratch, MatrixProduct):
-            if scratch.thread not in seen and model.blas_bytes:
-                allocations[number] = replace(allocations[number], nbytes=model.blas_bytes)
-                seen.add(scratch.thread)
-                dropped.add(~number)
-    events = [0 if e in dropped else e for e in stream.events]
-    events = stream.events
-    kept: list[int] = []
-    for e in events:
-        if e not in dropped:
-            kept.append(e)
-    raise NotImplementedError
+        if isinstance(scratch, MatrixProduct) and scratch.thread not in seen and model.blas_bytes:
+            seen.add(scratch.thread)
+            allocations[number] = replace(allocations[number], nbytes=model.blas_bytes)
+            events[place + 1] = ~len(allocations)
+            allocations.append(replace(allocations[number], nbytes=0))
+    return replace(stream, allocations=allocations, events=events)
