@@ -24,14 +24,7 @@ from ffprof.audit.target import Target
 from ffprof.audit.trials import Sampling, trial_from
 from ffprof.errors import one_line
 from ffprof.hardware.environment import environment
-from ffprof.record import (
-    Device,
-    GradientProof,
-    LedgerRow,
-    Record,
-    Trial,
-    Verdict,
-)
+from ffprof.record import Device, GradientProof, LedgerRow, Record, Trial, Verdict
 from ffprof.workload import Description
 
 
@@ -192,18 +185,17 @@ class _Run:
         return result.trial
 
     def _ending(self, description: Description, sampling: Sampling, limit: float) -> Ending:
-        recipe, device = self._record.recipe, self._request.device
-        context, target = self._request.context, self._request.target
-        if target is not None:
-            arguments = (address(description), recipe, target)
-            return run_child(context, estimate_child, arguments, limit)
+        request, recipe = self._request, self._record.recipe
+        if request.target is not None:
+            arguments = (address(description), recipe, request.target)
+            return run_child(request.context, estimate_child, arguments, limit)
         return run_child(
-            context,
+            request.context,
             trial_child,
-            (address(description), recipe, device, self._record.budget.limit_bytes),
+            (address(description), recipe, request.device, self._record.budget.limit_bytes),
             limit,
             on_message=sampling.on_message,
-            tick=sampling.take if device == "cuda" else None,
+            tick=sampling.take if request.device == "cuda" else None,
         )
 
     def _note_ledger(self, workload: str, **update: object) -> None:
