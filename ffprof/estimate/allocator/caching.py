@@ -45,7 +45,9 @@ class CachingAllocator:
     compares with reserved plus the segment that it would take by default. With default segments
     the two are the same. With expandable ones the cap can be overshot by less than a page, and
     can refuse what the device could have given, because the check is made as if they were not
-    expandable. None is no limit.
+    expandable. None is no limit. ``card_bytes`` is all the memory of the card, by default the
+    capacity: it says how many addresses an expandable segment has, which matters only to one that
+    has run out of memory often.
     """
 
     def __init__(
@@ -53,11 +55,12 @@ class CachingAllocator:
         *,
         capacity_bytes: int | None = None,
         allowed_bytes: int | None = None,
+        card_bytes: int | None = None,
         config: AllocatorConfig | None = None,
         observer: Observer | None = None,
     ) -> None:
         self.config = config or AllocatorConfig()
-        self._device = Device(capacity_bytes, allowed_bytes)
+        self._device = Device(capacity_bytes, allowed_bytes, card_bytes)
         self._state = State(self.config, self._device, observer)
         self._small, self._large = self._state.small, self._state.large
         self._plain = not any(self.config.divisions)
