@@ -43,7 +43,7 @@ def requested_peak(sizes, events):
     return peak
 
 
-def simulate(*, settings, sizes, events, capacity_bytes=None, allowed_bytes=None):
+def simulate(*, settings, sizes, events, capacity_bytes=None, allowed_bytes=None, tensors=False):
     """The same lists as torch_allocator.py gives."""
     config = AllocatorConfig.parse(settings)
     allocator = CachingAllocator(
@@ -72,7 +72,7 @@ def simulate(*, settings, sizes, events, capacity_bytes=None, allowed_bytes=None
                 allocator.retries,
                 allocator.ooms,
                 address,
-            ]  # fmt: skip
+            ]
         )
     return answers
 

@@ -3,7 +3,8 @@
 Reads a list of {"settings", "sizes", "events", "allowed_bytes", "capacity_bytes"} as JSON; answers,
 for each, with one list for every event: bytes allocated, bytes reserved, retries, OOMs, and the
 address or 0. An event n >= 0 asks for sizes[n] bytes, ~n frees that, and None empties the cache.
-Everything is freed between two tasks. The capacity is heeded by the stub only.
+With "tensors", torch.empty asks. Everything is freed between two tasks. The capacity is heeded by
+the stub only.
 """
 
 import contextlib
@@ -28,18 +29,34 @@ def main():
     json.dump(answers, sys.stdout)
 
 
+# How to allocate, to free, and to tell the address: a bare pointer, or a tensor that is let go.
+WAYS = {
+    "raw": (
+        lambda size: torch.cuda.caching_allocator_alloc(size, 0, 0),
+        torch.cuda.caching_allocator_delete,
+        int,
+    ),
+    "tensors": (
+        lambda size: torch.empty(size, dtype=torch.uint8, device="cuda"),
+        lambda tensor: None,
+        torch.Tensor.data_ptr,
+    ),
+}
+
+
 def run(task):
-    pointers, answers = {}, []
+    held, answers = {}, []
+    allocate, free, address = WAYS["tensors" if task.get("tensors") else "raw"]
     for event in task["events"]:
         pointer = 0
         if event is None:
             torch.cuda.empty_cache()
         elif event >= 0:
             with contextlib.suppress(torch.OutOfMemoryError):
-                pointer = torch.cuda.caching_allocator_alloc(task["sizes"][event], 0, 0)
-                pointers[event] = pointer
-        elif ~event in pointers:
-            torch.cuda.caching_allocator_delete(pointers.pop(~event))
+                held[event] = allocate(task["sizes"][event])
+                pointer = address(held[event])
+        elif ~event in held:
+            free(held.pop(~event))
         stats = torch._C._cuda_memoryStats(0)
         answers.append(
             [
@@ -50,8 +67,8 @@ def run(task):
                 pointer,
             ]
         )
-    for pointer in pointers.values():
-        torch.cuda.caching_allocator_delete(pointer)
+    while held:
+        free(held.popitem()[1])
     torch.cuda.empty_cache()
     return answers
 

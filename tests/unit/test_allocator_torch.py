@@ -33,6 +33,7 @@ def tasks():
             limit = int(requested_peak(sizes, events) * part)
             task = {"settings": settings, "sizes": sizes, "events": events}
             yield task | {"allowed_bytes": None, "capacity_bytes": None}
+            yield task | {"allowed_bytes": None, "capacity_bytes": None, "tensors": True}
             yield task | {"allowed_bytes": None, "capacity_bytes": limit}
             yield task | {"allowed_bytes": limit, "capacity_bytes": None}
 

@@ -28,7 +28,8 @@ class Device:
     """
 
     __slots__ = (
-        "allowed_bytes", "capacity_bytes", "held_bytes", "holes", "peak_bytes", "range_bytes", "top",
+        "allowed_bytes", "capacity_bytes", "held_bytes", "holes", "peak_bytes", "range_bytes",
+        "top",
     )  # fmt: skip
 
     def __init__(
