@@ -1,6 +1,7 @@
 """Random sequences of allocations, and the simulated allocator's answers to them."""
 
 import random
+from dataclasses import replace
 
 from ffprof.estimate.allocator import AllocatorConfig, CachingAllocator, OutOfMemoryError
 
@@ -43,9 +44,18 @@ def requested_peak(sizes, events):
     return peak
 
 
-def simulate(*, settings, sizes, events, capacity_bytes=None, allowed_bytes=None, tensors=False):
+def simulate(
+    *,
+    settings,
+    sizes,
+    events,
+    capacity_bytes=None,
+    allowed_bytes=None,
+    tensors=False,
+    oldest_first=True,
+):
     """The same lists as torch_allocator.py gives."""
-    config = AllocatorConfig.parse(settings)
+    config = replace(AllocatorConfig.parse(settings), oldest_first=oldest_first)
     allocator = CachingAllocator(
         capacity_bytes=capacity_bytes,
         allowed_bytes=allowed_bytes,

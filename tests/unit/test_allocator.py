@@ -299,3 +299,15 @@ def test_settings_are_read_and_written():
 def test_settings_that_are_not_simulated_are_refused(text):
     with pytest.raises(UsageError):
         AllocatorConfig.parse(text)
+
+
+def test_what_can_still_grow_is_used_last():
+    """The free end of an expandable segment is smaller, but counts as what it could become."""
+    one = allocator("expandable_segments:True")
+    middle = one.allocate(6 * MIB)
+    last = one.allocate(9 * MIB)
+    start = middle.address
+    one.free(middle)
+    assert one.segments()[0].blocks[2].size_bytes == 5 * MIB
+    assert one.allocate(4 * MIB).address == start
+    assert one.allocate(4 * MIB).address == last.address + 9 * MIB

@@ -13,6 +13,8 @@ from stub_cuda import ask_torch, build_stub
 from ffprof.estimate.allocator import AllocatorConfig
 
 RELEASE = tuple(int(n) for n in re.findall(r"\d+", torch.__version__)[:2])
+# How a release orders equal blocks.
+OLDEST_FIRST = {(2, 11): False}
 SHAPES = [(6, 27, 60), (16, 26, 200), (19, 28, 30)]
 SETTINGS = [
     "",
@@ -40,8 +42,8 @@ def tasks():
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory):
-    if RELEASE < (2, 14):
-        pytest.skip("written for the allocator of torch 2.14")
+    if RELEASE not in OLDEST_FIRST and RELEASE < (2, 14):
+        pytest.skip("how this torch orders equal blocks has not been looked at")
     asked = list(tasks())
     told = ask_torch(asked, build_stub(tmp_path_factory.mktemp("cuda")))
     return list(zip(asked, told, strict=True))
@@ -53,7 +55,7 @@ def test_every_figure_is_torchs(answers, settings):
     checked = 0
     for task, theirs in answers:
         if task["settings"] == settings:
-            mine = simulate(**task)
+            mine = simulate(**task, oldest_first=OLDEST_FIRST.get(RELEASE, True))
             # Where an expandable segment lies depends on what ran before in torch's process.
             figures = 4 if "expandable" in settings else 5
             assert not compare(mine, theirs, figures)
