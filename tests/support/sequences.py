@@ -52,10 +52,10 @@ def simulate(
     capacity_bytes=None,
     allowed_bytes=None,
     tensors=False,
-    oldest_first=True,
+    ties="segment",
 ):
     """The same lists as torch_allocator.py gives."""
-    config = replace(AllocatorConfig.parse(settings), oldest_first=oldest_first)
+    config = replace(AllocatorConfig.parse(settings), ties=ties)
     allocator = CachingAllocator(
         capacity_bytes=capacity_bytes,
         allowed_bytes=allowed_bytes,

@@ -89,9 +89,9 @@ def test_best_fit_takes_the_smallest_then_the_oldest_then_the_lowest():
 
 
 def test_of_equals_the_oldest_segment_or_the_lowest_address():
-    """A hole low down is used by a later segment; releases before 2.14 go by address."""
-    for oldest_first in (True, False):
-        one = CachingAllocator(config=AllocatorConfig(oldest_first=oldest_first))
+    """A hole low down is used by a later segment; older releases go by address."""
+    for ties in ("segment", "block", "address"):
+        one = CachingAllocator(config=AllocatorConfig(ties=ties))
         hole = one.allocate(64 * MIB)
         older = one.allocate(32 * MIB)
         one.free(hole)
@@ -101,7 +101,7 @@ def test_of_equals_the_oldest_segment_or_the_lowest_address():
         older_address, younger_address = older.address, younger.address
         one.free(older)
         one.free(younger)
-        wanted = older_address if oldest_first else younger_address
+        wanted = younger_address if ties == "address" else older_address
         assert one.allocate(32 * MIB).address == wanted
 
 

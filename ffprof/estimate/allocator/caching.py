@@ -107,7 +107,7 @@ class CachingAllocator:
         rest = block.size - size
         if rest and self._splits(pool, size, rest):
             # The front is handed out; what remains stays the same block, shrunk.
-            front = Block(pool, block.address, size, block.order, block.range)
+            front = Block(pool, block.address, size, self._state.order(block), block.range)
             front.put_between(block.prev, block)
             block.address += size
             block.size = rest
@@ -217,7 +217,7 @@ class CachingAllocator:
             return grow(self._state, pool, size)
         if not self._device.take(asked):
             return None
-        block = Block(pool, self._device.reserve(asked), asked, self._state.next_order(), None)
+        block = Block(pool, self._device.reserve(asked), asked, self._state.order(), None)
         self._state.tell("segment_alloc", block.address, asked)
         return block
 
