@@ -23,8 +23,8 @@ class Device:
     been allowed by ``set_per_process_memory_fraction``; ``range_bytes`` is how many addresses an
     expandable segment reserves, before rounding to its pages. Addresses are handed out first fit:
     the lowest hole that is large enough, else above everything. That is reconstructed: drivers do
-    not document it. It decides only between free blocks of equal size, and only in
-    releases that go by address.
+    not document it. It decides only between free blocks of equal size, and only in releases that go
+    by address.
     """
 
     __slots__ = (
