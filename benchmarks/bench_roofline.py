@@ -6,7 +6,7 @@ Without --fit, the constants of ffprof.estimate.efficiencies are judged as they 
 come from benchmarks/provisional_stream.py; networks of timm need that package, and are left out
 without it. The band is what holds nine tenths of the networks that were not fitted, over all
 shuffled splits. Rows with less than CARD_BOUND_SECONDS a kernel on average are reported apart:
-there half precision is no faster than fp32 on the same card, so the host sets the pace.
+there half precision is hardly faster than fp32 on the same card, so the host sets the pace.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Efficiencies:
 
 
 # Below so many seconds a kernel, on average, public steps are paced by the host that starts the
-# kernels: half precision is no faster there than fp32 on the same card. Those rows were not
+# kernels: half precision is hardly faster there than fp32 on the same card. Those rows were not
 # fitted, and nothing is claimed for steps of that kind but a floor.
 CARD_BOUND_SECONDS = 100e-6
 
