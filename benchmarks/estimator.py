@@ -155,8 +155,9 @@ def main() -> None:
     arguments = parser.parse_args()
     found = predict(arguments.cache)
     print(f"Errors in percent over {SPLITS} splits by model, on rows not fitted on; MiB.\n")
-    print("| workspaces | median | mean | 90th percentile | median split: median / worst | "
-          "90th percentile: median / worst | constant |\n|---|---|---|---|---|---|---|")  # fmt: skip
+    print("| workspaces | median | mean | 90th percentile | a split's median: median / worst | "
+          "its 90th percentile: median / worst | constant |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|")
     for name, rows in found.items():
         over_splits(name, rows)
     rows = found[list(MODELS)[-1]]

@@ -37,6 +37,7 @@ class Toy(nn.Module):
         self.fc = nn.Linear(8 * 111 * 111, 10)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Scores of ten classes."""
         return self.fc(self.pool(self.conv(x)).flatten(1))
 
 
@@ -74,6 +75,8 @@ class BertLayer(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """The next layer's input."""
+
         def split(t: Tensor) -> Tensor:
             return t.view(*t.shape[:2], self.heads, -1).permute(0, 2, 1, 3)
 
@@ -99,6 +102,7 @@ class Bert(nn.Module):
         self.pool, self.head = nn.Linear(width, width), nn.Linear(width, 2)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Scores of two classes."""
         places = torch.arange(ids.shape[1], device=ids.device)
         x = self.words(ids) + self.kinds(torch.zeros_like(ids)) + self.places(places)
         x = F.dropout(self.norm(x), 0.1)

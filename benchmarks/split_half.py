@@ -37,6 +37,7 @@ class Fit:
     high: float
 
     def predicted(self, row: Row) -> float:
+        """MiB of the process."""
         return row.reserved[self.choice] + self.constant
 
     def error(self, row: Row) -> float:
@@ -44,6 +45,7 @@ class Fit:
         return 100 * (self.predicted(row) - row.measured) / row.measured
 
     def verdict(self, row: Row, budget: float) -> str:
+        """Whether it fits a budget in MiB; what autotuning might take counts against it."""
         most = max(self.predicted(row) * (1 + self.high), self.predicted(row) + row.trial)
         if most <= budget:
             return "fits"

@@ -127,7 +127,7 @@ def _renew(model: nn.Module, device: torch.device) -> None:
 def _without_batch(stream: Stream, row: Measured) -> Stream:
     """Leave out the batch, which lies among the loader's blocks; it is made last and kept."""
     sizes = [8 * row.batch, row.batch * 3 * row.size**2 * 4]
-    built = dict((name, position) for position, name in stream.marks)["built"]
+    built = {name: position for position, name in stream.marks}["built"]
     for event in reversed(stream.events[:built]):
         if sizes and event >= 0 and stream.allocations[event].nbytes == sizes[0]:
             stream.allocations[event].nbytes = 0
