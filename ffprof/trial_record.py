@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Outcome = Literal["ok", "oom", "timeout", "crashed", "refused"]
 Evidence = Literal["measured", "measured (cpu)", "emulated", "estimated"]
 Device = Literal["cpu", "cuda"]
+Fit = Literal["fits", "too close to call", "does not fit"]
 Bytes = Annotated[int, Field(ge=0, lt=2**63)]
 Seconds = Annotated[float, Field(ge=0)]
 Text = Annotated[str, Field(max_length=4000)]
@@ -25,7 +26,12 @@ class Part(BaseModel):
 
 
 class Memory(Part):
-    """Peaks of one trial. Which of them a device can give is in docs/measuring.md."""
+    """Peaks of one trial. Which of them a device can give is in docs/measuring.md.
+
+    These are of estimated trials: whether it fits the budget, the least and most that the
+    process takes of the GPU, and what would be reserved with ``expandable_segments``. Retries are
+    then those under the budget, while ``reserved_peak_bytes`` is what is reserved without one.
+    """
 
     allocated_peak_bytes: Bytes | None = None
     reserved_peak_bytes: Bytes | None = None
@@ -38,6 +44,9 @@ class Memory(Part):
     alloc_retries: Annotated[int, Field(ge=0)] | None = None
     oom_events: Annotated[int, Field(ge=0)] | None = None
     capped: bool | None = None
+    fit: Fit | None = None
+    process_range_bytes: tuple[Bytes, Bytes] | None = None
+    expandable_reserved_peak_bytes: Bytes | None = None
     breakdown: dict[Name, Bytes] = Field(default_factory=dict)
     unread: dict[Name, Text] = Field(default_factory=dict)
 
@@ -46,12 +55,14 @@ class Throughput(Part):
     """Speed of one trial: B images an optimizer step, transfer included.
 
     ``data_wait_seconds`` is null where the step fetches its data itself.
+    ``images_per_second_range`` is the band of an estimate.
     """
 
     images_per_second: Annotated[float, Field(ge=1e-9, le=1e15)]
     step_seconds: Annotated[tuple[Seconds, ...], Field(min_length=1, max_length=1_000_000)]
     data_wait_seconds: Seconds | None
     warmup_step_seconds: tuple[Seconds, ...] = ()
+    images_per_second_range: tuple[float, float] | None = None
 
 
 class Loss(Part):
@@ -111,6 +122,7 @@ class Trial(Part):
     @model_validator(mode="after")
     def _ok_means_measured(self) -> Self:
         # A loss may be absent: a step of the user's own need not report one.
-        if self.outcome == "ok" and self.throughput is None:
+        # An estimate may know no card to be fast on.
+        if self.outcome == "ok" and self.throughput is None and self.evidence != "estimated":
             raise ValueError("a trial with outcome ok must hold throughput")
         return self

@@ -12,7 +12,8 @@ from multiprocessing.connection import Connection
 
 from ffprof.audit.messages import Failed, Finished, Ready
 from ffprof.audit.own_file import FileDescription, StepDescription, addressed, telling
-from ffprof.errors import DataError, RefusedError
+from ffprof.audit.target import Target
+from ffprof.errors import DataError, RefusedError, UsageError
 from ffprof.recipe import Recipe
 from ffprof.workload import Description
 
@@ -68,6 +69,21 @@ def trial_child(
     """
     with telling(sender, workload):
         _try(sender, addressed(workload), recipe, device, budget_bytes)
+
+
+def estimate_child(
+    sender: Connection, workload: str | FileDescription, recipe: Recipe, target: Target
+) -> None:
+    """Estimate one workload for a card and send ``Finished`` or ``Failed``."""
+    from ffprof.audit.estimated import estimate_trial
+
+    with telling(sender, workload):
+        try:
+            sender.send(estimate_trial(addressed(workload), recipe, target))
+        except (RefusedError, UsageError) as error:
+            sender.send(Failed(outcome="refused", message=str(error)))
+        except DataError as error:
+            sender.send(Failed(outcome="crashed", message=str(error)))
 
 
 def _try(

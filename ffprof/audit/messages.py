@@ -9,10 +9,13 @@ from ffprof.record import Conditions, Fact, Loss, Memory, Outcome, Throughput
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a trial that ran to its end has to say; ``loss`` is None if none was reported."""
+    """What a trial that ran to its end has to say; ``loss`` is None if none was reported.
+
+    ``throughput`` is None only where an estimate knows no card.
+    """
 
     memory: Memory
-    throughput: Throughput
+    throughput: Throughput | None
     loss: Loss | None
     conditions: Conditions
     facts: dict[str, Fact]
@@ -35,7 +38,11 @@ class Finished:
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """The trial did not, in a way that is an outcome."""
+    """The trial did not, in a way that is an outcome.
+
+    An estimate knows its figures even where memory runs out; they are in ``report``.
+    """
 
     outcome: Outcome
     message: str
+    report: Report | None = None

@@ -9,33 +9,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Protocol
 
-from ffprof.audit.child import proof_child, trial_child
+from ffprof.audit.child import estimate_child, proof_child, trial_child
 from ffprof.audit.messages import Failed
 from ffprof.audit.own_file import address, reference_address
 from ffprof.audit.plan import Slot, plan_rounds
 from ffprof.audit.process import Ending, run_child
 from ffprof.audit.store import save
+from ffprof.audit.target import Target
 from ffprof.audit.trials import Sampling, trial_from
 from ffprof.errors import one_line
-from ffprof.record import (
-    Device,
-    GradientProof,
-    LedgerRow,
-    Record,
-    Trial,
-    Verdict,
-)
+from ffprof.hardware.environment import environment
+from ffprof.record import Device, GradientProof, LedgerRow, Record, Trial, Verdict
 from ffprof.workload import Description
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """An audit to be run: a record, empty or begun, and how to fill it."""
+    """An audit to be run: a record, empty or begun, and how to fill it.
+
+    With a ``target`` nothing is measured: trials are estimated for it. ``environment`` is set
+    while it runs; None removes a variable.
+    """
 
     record: Record
     workloads: tuple[Description, ...]
@@ -43,6 +42,8 @@ class Request:
     path: Path
     context: BaseContext
     judge: Callable[[Record], tuple[Verdict, ...]]
+    target: Target | None = None
+    environment: dict[str, str | None] = field(default_factory=dict)
 
 
 class Progress(Protocol):
@@ -78,7 +79,8 @@ def run_audit(
     stopped: str | None = None
     interrupt: BaseException | None = None
     try:
-        stopped = run.proofs() or run.trials()
+        with environment(request.environment):
+            stopped = run.proofs() or run.trials()
     except KeyboardInterrupt as error:
         stopped, interrupt = "interrupted", error
     finally:
@@ -105,6 +107,10 @@ class _Run:
 
     def proofs(self) -> str | None:
         """Fill the ledger's gradient column; returns why the audit must stop, or None."""
+        if self._request.target is not None:
+            return (
+                None  # an estimate computes nothing, and a proof would take longer than all of it
+            )
         names = [n for n in self._record.plan.workloads if not self._refused(n)]
         for number, name in enumerate(names):
             one = self._descriptions[name]
@@ -160,14 +166,7 @@ class _Run:
         sampling = Sampling()
         limit = self._limit()
         try:
-            ending = run_child(
-                self._request.context,
-                trial_child,
-                (address(description), record.recipe, device, record.budget.limit_bytes),
-                limit,
-                on_message=sampling.on_message,
-                tick=sampling.take if device == "cuda" else None,
-            )
+            ending = self._ending(description, sampling, limit)
         finally:
             sampling.close()
         if ending.kind == "timeout" and limit < record.plan.trial_limit_seconds:
@@ -184,6 +183,20 @@ class _Run:
             )
             self._record = self._record.model_copy(update={"budget": budget})
         return result.trial
+
+    def _ending(self, description: Description, sampling: Sampling, limit: float) -> Ending:
+        request, recipe = self._request, self._record.recipe
+        if request.target is not None:
+            arguments = (address(description), recipe, request.target)
+            return run_child(request.context, estimate_child, arguments, limit)
+        return run_child(
+            request.context,
+            trial_child,
+            (address(description), recipe, request.device, self._record.budget.limit_bytes),
+            limit,
+            on_message=sampling.on_message,
+            tick=sampling.take if request.device == "cuda" else None,
+        )
 
     def _note_ledger(self, workload: str, **update: object) -> None:
         row = self._record.ledger.get(workload, LedgerRow())

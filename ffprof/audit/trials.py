@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ffprof.audit.accept import mismatch
-from ffprof.audit.messages import Failed, Finished, Ready
+from ffprof.audit.messages import Failed, Finished, Ready, Report
 from ffprof.audit.plan import Slot
 from ffprof.audit.process import Ending
 from ffprof.errors import one_line
@@ -119,7 +119,7 @@ def trial_from(
             trial = Trial(
                 **base,
                 outcome="ok",
-                memory=sampling.add_to(report.memory),
+                memory=report.memory if evidence == "estimated" else sampling.add_to(report.memory),
                 throughput=report.throughput,
                 loss=report.loss,
                 conditions=report.conditions.model_copy(
@@ -135,15 +135,21 @@ def trial_from(
         message = objection
     else:
         outcome, message = _why(ending)
-    unread = _unread(f"the outcome is {outcome}")
+    estimated = _estimate_in(ending)
+    memory = sampling.add_to(Memory(unread=_unread(f"the outcome is {outcome}")))
     trial = Trial(
         **base,
         outcome=outcome,
         message=one_line(message)[:1000],
         conditions=conditions,
-        memory=sampling.add_to(Memory(unread=unread)),
+        memory=estimated.memory if estimated else memory,
     )
-    return TrialResult(trial=trial, facts={})
+    return TrialResult(trial=trial, facts=estimated.facts if estimated else {})
+
+
+def _estimate_in(ending: Ending) -> Report | None:
+    failed = next((m for m in ending.messages if isinstance(m, Failed)), None)
+    return failed.report if failed is not None else None
 
 
 def _why(ending: Ending) -> tuple[Outcome, str]:

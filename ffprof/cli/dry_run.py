@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from ffprof.audit.forecast import RowForecast, forecast
 from ffprof.audit.plan import plan_rounds
@@ -13,9 +14,23 @@ from ffprof.hardware.sameness import compare_machines
 from ffprof.record import Record
 from ffprof.report.plan import PlannedAudit, PlannedRow, make_plan
 from ffprof.report.terminal import OutputConsole, render
+from ffprof.units import format_bytes
 from ffprof.workload import Description
 
 LOOKED_AT = 20  # result files, the newest first, for times of the same recipe
+
+
+def print_plans(requests: Sequence[Request], start_seconds: float) -> None:
+    """The plans of what is to be measured; an estimate is made faster than it is planned."""
+    for request in requests:
+        if request.target is None:
+            print_plan(request, start_seconds)
+        else:
+            card = request.record.budget.card or format_bytes(request.target.total_bytes)
+            OutputConsole().print(
+                f"preset {request.record.recipe.preset} is estimated for {card} first, in about "
+                f"a second a row: see it now with --device estimate\n"
+            )
 
 
 def print_plan(request: Request, start_seconds: float) -> None:

@@ -53,6 +53,8 @@ def find_unfinished(path: Path, rounds: int | None = None) -> Path:
             record = load(file)
         except RecordError:
             continue
+        if record.evidence == "estimated":
+            continue
         readable.append(file)
         if record.missing():
             return file
@@ -62,7 +64,9 @@ def find_unfinished(path: Path, rounds: int | None = None) -> Path:
 
 
 @contextmanager
-def resumed(file: Path, given: Mapping[str, Any], *, dry_run: bool = False) -> Iterator[Request]:
+def resumed(
+    file: Path, given: Mapping[str, Any], *, dry_run: bool = False
+) -> Iterator[tuple[Request, ...]]:
     """A request for what is missing; with nothing missing, one that starts no process.
 
     Args:
@@ -84,7 +88,7 @@ def resumed(file: Path, given: Mapping[str, Any], *, dry_run: bool = False) -> I
         if not record.missing():
             if "workload_file" in given:
                 recorded_sources(record, path, given)
-            yield _request(record, (), device, path, None)
+            yield (_request(record, (), device, path, None),)
             return
         sources = recorded_sources(record, path, given)
         rows = registered_rows(record)
@@ -119,7 +123,7 @@ def resumed(file: Path, given: Mapping[str, Any], *, dry_run: bool = False) -> I
                     "notes": (*record.notes, *notes)[-200:],
                 }
             )
-            yield _request(record, workloads, device, path, trial_context(server, device))
+            yield (_request(record, workloads, device, path, trial_context(server, device)),)
 
 
 def _request(

@@ -13,12 +13,14 @@ import typer
 
 if TYPE_CHECKING:
     from ffprof.audit.runner import Request
+    from ffprof.record import Record
 
 
 class _Device(StrEnum):
     auto = "auto"
     cuda = "cuda"
     cpu = "cpu"
+    estimate = "estimate"
 
 
 class Terminated(KeyboardInterrupt):
@@ -49,11 +51,16 @@ def run(
     workload_file: list[Path] = typer.Option(
         [], help="A Python file with methods of your own; may be given more than once."
     ),
-    device: _Device = typer.Option(_Device.auto, help="Where to measure."),
+    device: _Device = typer.Option(
+        _Device.auto,
+        help="Where to measure; estimate measures nothing. Without a GPU, auto estimates the "
+        "recipe for the card, and measures preset small here.",
+    ),
     gpu_mem: str = typer.Option(
         None,
-        help="Hold CUDA memory to a card sold with this size; 8GB by default. No effect on a CPU.",
+        help="The budget: a card sold with this size; 8GB by default. A larger GPU is held to it.",
     ),
+    card: str = typer.Option(None, help="The budget by a card's name; ffprof cards lists them."),
     rounds: int = typer.Option(
         3, min=1, max=1000, help="Trials of each workload; throughput gets verdicts from 5 on."
     ),
@@ -94,7 +101,8 @@ def run(
 
     Writes one result file, complete after every trial. What is not given comes from the preset.
     """
-    from ffprof.cli.prepare import Options, prepare
+    from ffprof.cli.options import Options
+    from ffprof.cli.prepare import prepare
     from ffprof.cli.resume import resumed
 
     changes = {
@@ -117,6 +125,7 @@ def run(
         workload_files=tuple(workload_file),
         device=device.value,
         gpu_mem=gpu_mem,
+        card=card,
         rounds=rounds,
         changes=changes,
         data=data,
@@ -132,14 +141,38 @@ def run(
     opened = (
         prepare(options) if resume is None else resumed(resume, _given(context), dry_run=dry_run)
     )
-    with opened as request:
-        if dry_run and request.record.missing():
-            from ffprof.cli.dry_run import print_plan
+    with opened as requests:
+        if dry_run and any(request.record.missing() for request in requests):
+            from ffprof.cli.dry_run import print_plans
 
-            print_plan(request, time.monotonic() - started)
+            print_plans(requests, time.monotonic() - started)
             return
-        code = _run_and_print(request)
+        code = _run_all(requests)
     raise typer.Exit(code)
+
+
+def _run_all(requests: tuple[Request, ...]) -> int:
+    """One after the other; what ends one of them early ends them all.
+
+    Raises:
+        NothingMeasuredError: none of them has a number.
+    """
+    from ffprof.errors import NothingMeasuredError
+
+    empty: list[NothingMeasuredError] = []
+    for number, request in enumerate(requests):
+        if number:
+            print()
+        try:
+            code = _run_and_print(request)
+        except NothingMeasuredError as error:
+            empty.append(error)
+            continue
+        if code:
+            return code
+    if len(empty) == len(requests):
+        raise empty[0]
+    return 0
 
 
 def _given(context: typer.Context) -> dict[str, Any]:
@@ -167,8 +200,13 @@ def _run_and_print(request: Request) -> int:
         return 0
     outcome = run_audit(request, progress_for(Console(stderr=True)))
     record, interrupt = outcome.record, outcome.interrupt
+    problem = ""
+    if request.device == "cuda" and request.target is None:
+        problem = _remember(record, request.record)
     if isinstance(interrupt, Terminated) and interrupt.hung_up:
         return interrupt_code(interrupt)
+    if problem:
+        notices.print(problem, markup=False)
     if record.trials:
         console = OutputConsole()
         print_report(record, console)
@@ -187,6 +225,18 @@ def _run_and_print(request: Request) -> int:
     if not any(trial.outcome == "ok" for trial in record.trials):
         raise NothingMeasuredError("no trial gave a number", "read the problems listed above")
     return 0
+
+
+def _remember(record: Record, before: Record) -> str:
+    """Let later estimates know what this GPU takes beside the allocator; returns a note.
+
+    Trials that a resumed audit had already were remembered when they ran.
+    """
+    from ffprof.estimate.learned import remember
+
+    known = {trial.id for trial in before.trials}
+    new = tuple(trial for trial in record.trials if trial.id not in known)
+    return remember(record.model_copy(update={"trials": new}))
 
 
 def _terminate(number: int, frame: object) -> None:

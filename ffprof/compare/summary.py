@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from ffprof.record import Outcome, Record, Trial
+from ffprof.trial_record import Fit
 
 # The figure that memory verdicts are about, by device. Both repeat to the byte.
 MEMORY_FIELD = {"cpu": "live_tensor_peak_bytes", "cuda": "allocated_peak_bytes"}
@@ -37,7 +38,9 @@ class Row:
 
     ``memory`` is the figure of ``MEMORY_FIELD``. ``data_wait`` is the part of the timed phase, 0 to
     1, that steps waited for their batches (median over trials). ``marks`` are reasons for which
-    the row must not win a claim, in words.
+    the row must not win a claim, in words. ``fit`` and what follows it are of estimates: whether it
+    fits the budget, how often cached memory is given back under it in one step, what is reserved
+    with ``expandable_segments``, the range of the whole process, and the band of the speed.
     """
 
     workload: str
@@ -63,6 +66,11 @@ class Row:
 
     planned: int
     skipped: int = 0
+    fit: Fit | None = None
+    retries: int | None = None
+    expandable_reserved: Spread | None = None
+    process_range: tuple[int, int] | None = None
+    speed_range: tuple[float, float] | None = None
 
     @property
     def settled(self) -> Outcome | None:
@@ -107,6 +115,8 @@ def memory_of(trial: Trial) -> int | None:
 
 def _row(record: Record, name: str, trials: Sequence[Trial]) -> Row:
     good = [t for t in trials if t.outcome == "ok"]
+    known = [t for t in trials if t.outcome == "ok" or t.memory.fit]  # an estimate always is
+    estimate = next((t for t in trials if t.memory.fit), None)
     outcomes: dict[Outcome, int] = {}
     for trial in trials:
         outcomes[trial.outcome] = outcomes.get(trial.outcome, 0) + 1
@@ -121,9 +131,9 @@ def _row(record: Record, name: str, trials: Sequence[Trial]) -> Row:
         device=any_trial.device if any_trial else "cpu",
         outcome=_outcome(outcomes),
         outcomes=outcomes,
-        memory=_spread([memory_of(t) for t in good]),
-        reserved=_spread([t.memory.reserved_peak_bytes for t in good]),
-        cold_reserved=_spread([t.memory.cold_reserved_peak_bytes for t in good]),
+        memory=_spread([memory_of(t) for t in known]),
+        reserved=_spread([t.memory.reserved_peak_bytes for t in known]),
+        cold_reserved=_spread([t.memory.cold_reserved_peak_bytes for t in known]),
         capped=any(t.memory.capped for t in good),
         device_peak=_spread([t.memory.device_peak_bytes for t in good]),
         host_peak=_spread([t.memory.host_peak_bytes for t in good]),
@@ -135,7 +145,16 @@ def _row(record: Record, name: str, trials: Sequence[Trial]) -> Row:
         messages=tuple(dict.fromkeys(t.message for t in trials if t.message)),
         skipped=max((t.conditions.skipped_optimizer_steps or 0 for t in good), default=0),
         planned=record.plan.rounds,
+        fit=estimate.memory.fit if estimate else None,
+        retries=estimate.memory.alloc_retries if estimate else None,
+        expandable_reserved=_spread([t.memory.expandable_reserved_peak_bytes for t in known]),
+        process_range=estimate.memory.process_range_bytes if estimate else None,
+        speed_range=_band(estimate),
     )
+
+
+def _band(trial: Trial | None) -> tuple[float, float] | None:
+    return trial.throughput.images_per_second_range if trial and trial.throughput else None
 
 
 def _wait(trial: Trial) -> float | None:
@@ -161,7 +180,7 @@ def _marks(trials: Sequence[Trial], *, real: bool) -> tuple[str, ...]:
     if firsts and max(firsts) - min(firsts) > SAME_START * max(map(abs, firsts)):
         marks.append("its first loss differs between rounds, so something outlives its trials")
     losses = [t.loss for t in trials if t.loss is not None]
-    if len(losses) < len(trials):
+    if len(losses) < len(trials) and trials[0].evidence != "estimated":
         marks.append("it reports no loss")
     if any(not loss.finite for loss in losses):
         marks.append("its loss is not finite")

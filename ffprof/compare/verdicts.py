@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from ffprof.compare.statistics import MIN_ROUNDS, ZONE, RatioInterval, paired_ratio
 from ffprof.compare.summary import Row, Spread, rate, summarise
 from ffprof.recipe import FAMILY, Claim
-from ffprof.record import Finding, Record, Verdict
+from ffprof.record import Evidence, Finding, Record, Verdict
 from ffprof.units import MIB, format_ratio
 
 MEMORY_ZONE_BYTES = 2 * MIB
 MEMORY_ZONE = 0.01
+# Of estimates: kernels of libraries take workspace that only a model knows (docs/estimator.md).
+ESTIMATED_ZONE = 0.05
 
 
 def judge(record: Record) -> tuple[Verdict, ...]:
@@ -40,6 +42,10 @@ def _judge(record: Record, rows: dict[str, Row], claim: Claim) -> Verdict:
     if baseline.marks:
         reason = f"{baseline.workload} is no baseline: {baseline.marks[0]}"
         return _no_verdict(claim, baseline.workload, reason)
+    for row in (challenger, baseline):
+        if row.fit == "too close to call" and challenger.settled != baseline.settled:
+            reason = f"whether {row.workload} fits is too close to call"
+            return _no_verdict(claim, baseline.workload, reason)
     outcomes = (challenger.settled, baseline.settled)
     if outcomes == ("ok", "oom"):
         return _fits(claim, baseline, f"{challenger.workload} fits where {baseline.workload}", True)
@@ -54,7 +60,7 @@ def _judge(record: Record, rows: dict[str, Row], claim: Claim) -> Verdict:
     ratio = _throughput(record, challenger, baseline)
     if claim.metric == "memory":
         return _memory_verdict(claim, challenger, baseline, ratio)
-    return _throughput_verdict(claim, challenger, baseline, ratio)
+    return _throughput_verdict(claim, challenger, baseline, ratio, record.evidence)
 
 
 def _members(rows: dict[str, Row], claim: Claim) -> list[Row]:
@@ -106,7 +112,8 @@ def _memory_verdict(
 ) -> Verdict:
     if challenger.memory is None or baseline.memory is None or not baseline.memory.low:
         return _no_verdict(claim, baseline.workload, "a peak could not be read")
-    zone = max(MEMORY_ZONE_BYTES, MEMORY_ZONE * baseline.memory.high)
+    part = MEMORY_ZONE if baseline.fit is None else ESTIMATED_ZONE
+    zone = max(MEMORY_ZONE_BYTES, part * baseline.memory.high)
     ratio = challenger.memory.median / baseline.memory.median
     finding = _memory_finding(challenger.memory, baseline.memory, zone)
     supported = {"lower": True, "higher": False, "same": False}.get(finding)
@@ -114,6 +121,8 @@ def _memory_verdict(
         f"{challenger.workload} takes {format_ratio(ratio)} the memory of {baseline.workload}"
         f"{_against(claim)}"
     )
+    if challenger.reserved and baseline.reserved and baseline.reserved.median:
+        text += f", {format_ratio(challenger.reserved.median / baseline.reserved.median)} reserved,"
     if speed is not None:
         text += f" at {format_ratio(speed.ratio)} its throughput"
     reason = ""
@@ -145,7 +154,11 @@ def _memory_finding(ours: Spread, theirs: Spread, zone: float) -> Finding:
 
 
 def _throughput_verdict(
-    claim: Claim, challenger: Row, baseline: Row, speed: RatioInterval | None
+    claim: Claim,
+    challenger: Row,
+    baseline: Row,
+    speed: RatioInterval | None,
+    evidence: Evidence,
 ) -> Verdict:
     if speed is None:
         return _no_verdict(claim, baseline.workload, "no round holds both rows")
@@ -154,6 +167,8 @@ def _throughput_verdict(
         f"{baseline.workload}{_against(claim)}"
     )
     finding, supported, tail = _speed_finding(speed)
+    if evidence == "estimated":
+        tail = ": an estimate gives no verdict on throughput"
     return Verdict(
         claim=claim.id,
         challenger=claim.challenger,

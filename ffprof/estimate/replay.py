@@ -55,7 +55,8 @@ class Replay:
 
     Peaks are those since the mark, if one was given; positions are of the first event that reaches
     them, that before the mark if the peak is what was there already. ``retries`` are the times that
-    everything cached was given back because the device ran short, in all and since the mark. After
+    everything cached was given back because the device ran short, in all and since the mark. Peaks
+    ``before`` are those up to the mark, 0 without one. After
     running out of memory nothing more is replayed; if that is before the mark, peaks are of all.
     """
 
@@ -69,6 +70,8 @@ class Replay:
     out_of_memory: OutOfMemory | None
     at_allocated_peak: MemoryState
     at_reserved_peak: MemoryState
+    allocated_peak_before_bytes: int = 0
+    reserved_peak_before_bytes: int = 0
 
     @property
     def fits(self) -> bool:
@@ -110,6 +113,7 @@ def replay(
     run = Run(stream, allocator(), include_workspaces=include_workspaces)
     run.forward(start)
     before = run.allocator.retries
+    early = (run.allocator.allocated_peak_bytes, run.allocator.reserved_peak_bytes)
     if run.out_of_memory is None:
         run.reset_peaks()
         run.forward(len(stream.events))
@@ -129,6 +133,8 @@ def replay(
         out_of_memory=run.out_of_memory,
         at_allocated_peak=states[run.allocated_peak_at],
         at_reserved_peak=states[run.reserved_peak_at],
+        allocated_peak_before_bytes=early[0],
+        reserved_peak_before_bytes=early[1],
     )
 
 

@@ -2,53 +2,84 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
+import re
 import tomllib
-from dataclasses import dataclass
 from importlib import resources
 
 from ffprof.errors import UsageError
+from ffprof.hardware.card import Card, card_from
 from ffprof.record import Budget, Evidence
-from ffprof.units import MIB, format_bytes, parse_size
+from ffprof.units import GIB, format_bytes, parse_size
 
-
-@dataclass(frozen=True, kw_only=True)
-class Card:
-    """A GPU model: what it is sold as, and what CUDA offers on it."""
-
-    name: str
-    sold_as_bytes: int
-    cuda_total_bytes: int
-    sources: tuple[str, ...]
+__all__ = ["Card", "budget_for", "card_budget", "cuda_budget", "find_card", "known_cards"]
 
 
 def known_cards() -> list[Card]:
     """All profiles, the smallest CUDA total first."""
-    cards = []
-    for entry in resources.files("hw_profiles").iterdir():
-        if entry.name.endswith(".toml"):
-            document = tomllib.loads(entry.read_text(encoding="utf-8"))
-            cards.append(
-                Card(
-                    name=document["name"],
-                    sold_as_bytes=parse_size(document["class"]),
-                    cuda_total_bytes=document["cuda_total_mib"] * MIB,
-                    sources=tuple(f"{k}: {v}" for k, v in document["sources"].items()),
-                )
-            )
-    return sorted(cards, key=lambda card: (card.cuda_total_bytes, card.name))
+    return list(_profiles())
+
+
+@functools.cache
+def _profiles() -> tuple[Card, ...]:
+    cards = [
+        card_from(tomllib.loads(entry.read_text(encoding="utf-8")))
+        for entry in resources.files("hw_profiles").iterdir()
+        if entry.name.endswith(".toml")
+    ]
+    return tuple(sorted(cards, key=lambda card: (card.cuda_total_bytes, card.name)))
+
+
+def find_card(name: str) -> Card:
+    """The card of this name, as it is sold or as the driver calls it.
+
+    Case, blanks, makers' words such as "NVIDIA", "GeForce" or "RTX" and a size at the end do not
+    matter, and "Laptop GPU" means mobile.
+
+    Raises:
+        UsageError: no such card; the message names those that are spelled like it.
+    """
+    wanted = _key(name)
+    cards = {_key(card.name): card for card in _profiles()}
+    # "RTX 4060 Ti" is the 8 GB one, as long as no card bears the shorter name itself.
+    sizeless = {_key(_SIZE.sub("", card.name)): card for card in _profiles()}
+    card = cards.get(wanted) or sizeless.get(wanted)
+    if card is None and (size := _SIZE.search(name)):
+        of_size = cards.get(_key(_SIZE.sub("", name)))
+        if of_size and of_size.sold_as_bytes == parse_size(size.group()):
+            card = of_size
+    if card is None:
+        close = difflib.get_close_matches(wanted, cards, n=3)
+        meant = " or ".join(cards[key].name for key in close)
+        raise UsageError(
+            f"no profile of a card {name!r}",
+            f"did you mean {meant}?" if meant else "ffprof cards lists those that are known",
+        )
+    return card
+
+
+_SIZE = re.compile(r"\s+\d+\s*GB$", re.IGNORECASE)
+_MAKERS_WORDS = re.compile(r"nvidia|geforce|quadro|tesla|jetson|rtx|gtx|gpu|\W", re.ASCII)
+
+
+def _key(name: str) -> str:
+    return _MAKERS_WORDS.sub("", name.lower().replace("laptop", "mobile"))
 
 
 def budget_for(text: str) -> Budget:
     """What ``--gpu-mem`` means: a card sold with so much memory.
 
-    The budget is the smallest CUDA-usable total among the known cards of that class; for a size
-    that no known card is sold with, it is the size itself.
+    The budget is the smallest CUDA-usable total among the known cards of that class, without
+    those whose profile objects (memory shared with the processor, or taken by error
+    correction); for a size that no known card is sold with, it is the size itself.
 
     Raises:
         UsageError: not a positive size.
     """
     size = parse_size(text)
-    card = next((c for c in known_cards() if c.sold_as_bytes == size), None)
+    of_class = (c for c in known_cards() if c.sold_as_bytes == size and not c.class_objection)
+    card = next(of_class, None)
     if card is None:
         return Budget(
             requested=text,
@@ -56,12 +87,26 @@ def budget_for(text: str) -> Budget:
             limit_bytes=size,
             sources=(f"no profiled card is sold as {text}: the size itself",),
         )
+    return _budget_of(card, text)
+
+
+def card_budget(name: str) -> Budget:
+    """What ``--card`` means: what CUDA offers on the card of that name.
+
+    Raises:
+        UsageError: no such card.
+    """
+    card = find_card(name)
+    return _budget_of(card, f"{card.sold_as_bytes // GIB}GB")
+
+
+def _budget_of(card: Card, requested: str) -> Budget:
     return Budget(
-        requested=text,
+        requested=requested,
         card=card.name,
         total_bytes=card.cuda_total_bytes,
         limit_bytes=card.cuda_total_bytes,
-        sources=card.sources,
+        sources=card.memory_sources,
     )
 
 

@@ -5,25 +5,16 @@ Exporters (terminal, Markdown) take this document and add nothing; so all of the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from ffprof.compare.summary import MEMORY_MEANING, Row, Spread, summarise
+from ffprof.compare.summary import summarise
 from ffprof.recipe import FILE_DATA
 from ffprof.record import Record
 from ffprof.report import sections
+from ffprof.report.columns import Column, caption_of, table_of
 from ffprof.report.sections import Section
-from ffprof.units import format_bytes, format_rate
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """A column of the table; ``wide`` ones are left out where there is no room."""
-
-    name: str
-    numeric: bool = True
-    wide: bool = False
+from ffprof.units import format_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,39 +29,17 @@ class Document:
     sections: tuple[Section, ...]
 
 
-COLUMNS = (
-    Column(name="workload", numeric=False),
-    Column(name="micro"),
-    Column(name="outcome", numeric=False),
-    Column(name="memory"),
-    Column(name="reserved", wide=True),
-    Column(name="start-up", wide=True),
-    Column(name="device peak", wide=True),
-    Column(name="host peak", wide=True),
-    Column(name="img/s"),
-    Column(name="img/s range", wide=True),
-    Column(name="loss"),
-    Column(name="rounds", wide=True),
-    Column(name="evidence", numeric=False, wide=True),
-)
-
-
 def make_document(record: Record) -> Document:
     """The report of a record."""
     rows = summarise(record)
-    cells = [_cells(row, record) for row in rows]
-    keep = [
-        index
-        for index, column in enumerate(COLUMNS)
-        if not column.wide or any(line[index] != "-" for line in cells)
-    ]
+    columns, lines = table_of(record, rows)
     return printable(
         Document(
             title=f"Systems audit: preset {record.recipe.preset}, {record.evidence}",
             setting=setting_lines(record),
-            columns=tuple(COLUMNS[index] for index in keep),
-            rows=tuple(tuple(line[index] for index in keep) for line in cells),
-            caption=_caption(record, rows),
+            columns=columns,
+            rows=lines,
+            caption=caption_of(record, rows),
             sections=tuple(
                 section
                 for section in (
@@ -111,7 +80,15 @@ def setting_lines(record: Record) -> tuple[str, ...]:
     recipe, machine = record.recipe, record.machine
     budget = record.budget
     held: tuple[str, ...] = ()
-    if budget.limit_bytes is not None:
+    where = f"{machine.gpu or machine.cpu}, {_threads(recipe.threads)}, "
+    if record.evidence == "estimated":
+        where = "nothing was run: traced with "
+        held = (
+            f"{budget.card or 'a card'} sold with {budget.requested}: CUDA offers "
+            f"{format_bytes(budget.total_bytes)}, of which context and libraries likely take "
+            f"{format_bytes(budget.debit_bytes)}",
+        )
+    elif budget.limit_bytes is not None:
         held = (
             f"CUDA memory held to {format_bytes(budget.limit_bytes)}"
             f" ({budget.requested}{f', {budget.card}' if budget.card else ''}), less "
@@ -123,8 +100,7 @@ def setting_lines(record: Record) -> tuple[str, ...]:
         *_data(record),
         f"effective batch {recipe.batch}, micro-batch {recipe.micro_batch}, {recipe.precision}, "
         f"{recipe.memory_format.replace('_', ' ')}, {recipe.optimizer.name}, seed {recipe.seed}",
-        f"{machine.gpu or machine.cpu}, {_threads(recipe.threads)}, "
-        f"torch {machine.versions.get('torch', '?')}"
+        f"{where}torch {machine.versions.get('torch', '?')}"
         + (f", commit {machine.commit}" if machine.commit else ""),
         *held,
     )
@@ -146,42 +122,3 @@ def _data(record: Record) -> tuple[str, ...]:
 
 def _threads(count: int | None) -> str:
     return f"{count or 'default'} CPU thread{'' if count == 1 else 's'}"
-
-
-def _caption(record: Record, rows: Sequence[Row]) -> str:
-    device = next((row.device for row in rows if row.outcome), "cpu")
-    parts = [
-        f"memory: {MEMORY_MEANING[device]}",
-        "img/s: median over rounds",
-        "loss: the method's own, first step -> last steps",
-        f"all figures {record.evidence}",
-    ]
-    return "; ".join(parts)
-
-
-def _cells(row: Row, record: Record) -> tuple[str, ...]:
-    speed = row.throughput
-    loss = "-"
-    if row.loss_first is not None and row.loss_last is not None:
-        loss = f"{row.loss_first:.2f} -> {row.loss_last:.2f}"
-    outcome = row.outcome or "missing"
-    done = sum(row.outcomes.values())
-    return (
-        row.workload,
-        "-" if row.micro_batch is None else str(row.micro_batch),
-        f"{outcome} (!)" if row.marks else outcome,
-        _size(row.memory),
-        f"{_size(row.reserved)} capped" if row.capped else _size(row.reserved),
-        _size(row.cold_reserved),
-        _size(row.device_peak),
-        _size(row.host_peak),
-        format_rate(speed.median if speed else None),
-        f"{format_rate(speed.low)} to {format_rate(speed.high)}" if speed else "-",
-        loss,
-        f"{done}/{record.plan.rounds}",
-        record.evidence,
-    )
-
-
-def _size(spread: Spread | None) -> str:
-    return format_bytes(round(spread.median) if spread else None)

@@ -9,7 +9,8 @@ from ffprof.compare.statistics import MIN_ROUNDS
 from ffprof.compare.verdicts import judge
 from ffprof.recipe import FAMILY, FILE_DATA, Claim
 from ffprof.record import Record
-from ffprof.report.document import Column, Document, printable, setting_lines
+from ffprof.report.columns import Column
+from ffprof.report.document import Document, printable, setting_lines
 from ffprof.report.sections import Section
 from ffprof.units import format_bytes, format_seconds
 

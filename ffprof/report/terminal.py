@@ -12,7 +12,10 @@ from ffprof.record import Record
 from ffprof.report.document import Document, make_document
 
 WIDE = 120
-_STYLES = {"ok": "green", "oom": "red", "timeout": "red", "crashed": "red", "refused": "magenta"}
+_STYLES = {
+    "ok": "green", "oom": "red", "timeout": "red", "crashed": "red", "refused": "magenta",
+    "fits": "green", "does not fit": "red",
+}  # fmt: skip
 
 
 class OutputConsole(Console):
@@ -60,7 +63,7 @@ def _table(document: Document, *, wide: bool) -> Table:
 
 
 def _cell(column: str, text: str) -> Text:
-    style = _STYLES.get(text, "yellow") if column == "outcome" else ""
+    style = _STYLES.get(text, "yellow") if column in ("outcome", "fit") else ""
     return Text(text, style=style)
 
 

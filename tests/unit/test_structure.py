@@ -93,6 +93,8 @@ def test_nothing_fits_all_exceptions():
         "import ffprof.report.terminal, ffprof.report.markdown, ffprof.compare.verdicts",
         "import ffprof.cli.prepare, ffprof.audit.runner",
         "import ffprof.cli.doctor, ffprof.cli.findings, ffprof.hardware.doctor.diagnose",
+        "import ffprof.cli.cards, ffprof.hardware.cards; ffprof.hardware.cards.known_cards()",
+        "import ffprof.estimate.process, ffprof.estimate.learned, ffprof.estimate.roofline",
         "from ffprof.cli.choose import all_workloads; assert len(all_workloads()[0]) >= 6",
         "from ffprof.workload import *; [find_preset(n) for n in preset_names()]",
     ],

@@ -1,0 +1,94 @@
+"""What is held at the peak: which phase, which layer, which kind; and how two steps differ."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ffprof.estimate.replay import MemoryState
+from ffprof.estimate.stream import Category, Phase, Stream
+
+ELSEWHERE = "(outside modules)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Breakdown:
+    """What is allocated at the peak, in bytes as they were asked for.
+
+    ``phase``, ``module`` and ``operator`` are those of the request that reached the peak.
+    ``by_module`` has one entry a module path, each by category. ``slack_bytes`` is what rounding
+    and unsplit remainders add: all sums and it make ``allocated_bytes``.
+    """
+
+    phase: Phase
+    module: str
+    operator: str
+    allocated_bytes: int
+    reserved_bytes: int
+    slack_bytes: int
+    by_category: Mapping[Category, int]
+    by_module: Mapping[str, Mapping[Category, int]]
+    largest: tuple[tuple[int, Category, str, str], ...]
+
+    def module_bytes(self, module: str) -> int:
+        """All that one module holds."""
+        return sum(self.by_module.get(module, {}).values())
+
+
+def break_down(stream: Stream, state: MemoryState, *, largest: int = 10) -> Breakdown:
+    """Sums over what is live in a state; ``largest`` single allocations are named."""
+    by_category: defaultdict[Category, int] = defaultdict(int)
+    by_module: defaultdict[str, defaultdict[Category, int]] = defaultdict(lambda: defaultdict(int))
+    live = [stream.allocations[number] for number in state.live]
+    for one in live:
+        by_category[one.category] += one.nbytes
+        by_module[one.module or ELSEWHERE][one.category] += one.nbytes
+    reached = stream.allocations[stream.events[state.position]] if state.position >= 0 else None
+    named = sorted(live, key=lambda one: -one.nbytes)[:largest]
+    return Breakdown(
+        phase=reached.phase if reached else "build",
+        module=reached.module if reached else "",
+        operator=reached.operator if reached else "",
+        allocated_bytes=state.allocated_bytes,
+        reserved_bytes=state.reserved_bytes,
+        slack_bytes=state.allocated_bytes - state.requested_bytes,
+        by_category=dict(sorted(by_category.items(), key=lambda item: -item[1])),
+        by_module={name: dict(held) for name, held in by_module.items()},
+        largest=tuple((o.nbytes, o.category, o.module or ELSEWHERE, o.operator) for o in named),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """What one module holds of one category at the peak of the one step and of the other."""
+
+    module: str
+    category: Category
+    ours_bytes: int
+    theirs_bytes: int
+
+    @property
+    def more_bytes(self) -> int:
+        """What we hold beyond them; negative if less."""
+        return self.ours_bytes - self.theirs_bytes
+
+
+def differences(ours: Breakdown, theirs: Breakdown) -> tuple[Difference, ...]:
+    """Module by module and kind by kind, in the order of the modules; equal entries are left out.
+
+    Modules are matched by their paths.
+    """
+    modules = dict.fromkeys([*ours.by_module, *theirs.by_module])
+    found = []
+    for module in modules:
+        one, other = ours.by_module.get(module, {}), theirs.by_module.get(module, {})
+        for category in dict.fromkeys([*one, *other]):
+            here, there = one.get(category, 0), other.get(category, 0)
+            if here != there:
+                found.append(
+                    Difference(
+                        module=module, category=category, ours_bytes=here, theirs_bytes=there
+                    )
+                )
+    return tuple(found)

@@ -1,0 +1,71 @@
+"""Does a step fit a card? Decided by replaying it with what the card leaves as the capacity.
+
+What the allocator may take is the card's total less what the process takes beside it, which is a
+range. And the estimate has an error. So there are three answers: it fits even if the process
+takes most and the estimate is short by the margin; it does not fit even if the process takes
+least and the estimate is too high by the margin; else it is too close to call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ffprof.estimate.allocator import AllocatorConfig
+from ffprof.estimate.process import Overhead
+from ffprof.estimate.replay import Replay, replay
+from ffprof.estimate.stream import Stream
+
+Answer = Literal["fits", "too close to call", "does not fit"]
+# How far the estimate may be off, as a part of what is reserved: see docs/estimator.md.
+MARGIN = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """The answer for one budget.
+
+    ``capacity_bytes`` is what the allocator likely has; ``retries`` are the times that cached
+    memory is given back and asked for anew in one step there, at a cost in speed. ``replay`` is
+    the step in that capacity.
+    """
+
+    answer: Answer
+    budget_bytes: int
+    capacity_bytes: int
+    retries: int
+    margin: float
+    replay: Replay
+
+
+def fit(
+    stream: Stream,
+    budget_bytes: int,
+    overhead: Overhead,
+    *,
+    config: AllocatorConfig | None = None,
+    peak_from: str | None = None,
+    margin: float = MARGIN,
+) -> Fit:
+    """Whether the stream fits ``budget_bytes``, what CUDA offers on a card in all."""
+
+    def within(capacity: float) -> Replay:
+        return replay(
+            stream, config=config, capacity_bytes=max(0, int(capacity)), peak_from=peak_from
+        )
+
+    capacity = max(0, budget_bytes - overhead.likely_bytes)
+    likely = within(capacity)
+    answer: Answer = "too close to call"
+    if within((budget_bytes - overhead.high_bytes) / (1 + margin)).fits:
+        answer = "fits"
+    elif not within((budget_bytes - overhead.low_bytes) * (1 + margin)).fits:
+        answer = "does not fit"
+    return Fit(
+        answer=answer,
+        budget_bytes=budget_bytes,
+        capacity_bytes=capacity,
+        retries=likely.retries_since_mark,
+        margin=margin,
+        replay=likely,
+    )

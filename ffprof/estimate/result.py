@@ -1,0 +1,141 @@
+"""What is known of a traced step: peaks, what they are made of, whether it fits, its FLOPs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from ffprof.errors import UsageError
+from ffprof.estimate.allocator import AllocatorConfig
+from ffprof.estimate.breakdown import Breakdown, break_down
+from ffprof.estimate.fit import Fit, fit
+from ffprof.estimate.process import Overhead
+from ffprof.estimate.replay import Replay, replay
+from ffprof.estimate.stream import Operator, Stream
+from ffprof.estimate.workspaces import WorkspaceModel, resolve
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """An estimated step; all sizes are bytes, as ``torch.cuda.memory_stats`` counts them.
+
+    Peaks without a prefix are those of the last traced step, when the optimizer has its state;
+    ``cold`` ones are those of the build and the steps before it. ``evidence`` is always
+    ``estimated``. ``stream`` holds every allocation with its workspace.
+    """
+
+    stream: Stream
+    steps: int
+    config: AllocatorConfig
+    overhead: Overhead
+    capacity_bytes: int | None
+    replay: Replay
+    evidence: str = "estimated"
+
+    @property
+    def allocated_peak_bytes(self) -> int:
+        """Of tensors and workspaces, in the last step."""
+        return self.replay.allocated_peak_bytes
+
+    @property
+    def reserved_peak_bytes(self) -> int:
+        """What the allocator holds of the GPU for them."""
+        return self.replay.reserved_peak_bytes
+
+    @property
+    def cold_allocated_peak_bytes(self) -> int:
+        """Before the last step."""
+        return self.replay.allocated_peak_before_bytes
+
+    @property
+    def cold_reserved_peak_bytes(self) -> int:
+        """Before the last step."""
+        return self.replay.reserved_peak_before_bytes
+
+    @property
+    def process_range_bytes(self) -> tuple[int, int]:
+        """(least, most) that nvidia-smi would show of the process at its peak."""
+        most = max(self.reserved_peak_bytes, self.cold_reserved_peak_bytes)
+        return most + self.overhead.low_bytes, most + self.overhead.high_bytes
+
+    @property
+    def ran_out(self) -> bool:
+        """Whether ``capacity_bytes`` did not suffice."""
+        return not self.replay.fits
+
+    @cached_property
+    def breakdown(self) -> Breakdown:
+        """What is allocated at the peak of the last step."""
+        return break_down(self.stream, self.replay.at_allocated_peak)
+
+    @cached_property
+    def expandable_reserved_peak_bytes(self) -> int:
+        """What would be reserved in the last step with ``expandable_segments``."""
+        config = replace(self.config, expandable_segments=True)
+        return replay(
+            self.stream, config=config, peak_from=last_step(self.steps)
+        ).reserved_peak_bytes
+
+    def fit(self, budget_bytes: int) -> Fit:
+        """Whether it fits a card that offers CUDA ``budget_bytes`` in all."""
+        return fit(
+            self.stream,
+            budget_bytes,
+            self.overhead,
+            config=self.config,
+            peak_from=last_step(self.steps),
+        )
+
+    @property
+    def operators(self) -> list[Operator]:
+        """Those of the last step."""
+        begins = last_step(self.steps)
+        place = next(p for p, name in self.stream.operator_marks if name == begins)
+        return self.stream.operators[place:]
+
+    @property
+    def flops_by_operator(self) -> dict[str, int]:
+        """Floating-point operations of the last step, a multiply-add as two."""
+        found: Counter[str] = Counter()
+        for operator in self.operators:
+            if operator.flops:
+                found[operator.name] += operator.flops * operator.times
+        return dict(found.most_common())
+
+
+def last_step(steps: int) -> str:
+    """The mark from which steady peaks count."""
+    return f"step {steps - 1} begins"
+
+
+def from_stream(
+    stream: Stream,
+    *,
+    steps: int,
+    overhead: Overhead,
+    config: AllocatorConfig | None = None,
+    workspaces: WorkspaceModel | None = None,
+    capacity_bytes: int | None = None,
+) -> Estimate:
+    """The figures of a traced stream under one setting of the allocator.
+
+    ``workspaces`` None is the default model.
+
+    Raises:
+        UsageError: ``capacity_bytes`` is not positive.
+    """
+    if capacity_bytes is not None and capacity_bytes <= 0:
+        raise UsageError(f"a capacity of {capacity_bytes} bytes", "give a positive number of bytes")
+    config = config or AllocatorConfig()
+    resolved = resolve(stream, workspaces or WorkspaceModel())
+    return Estimate(
+        stream=resolved,
+        steps=steps,
+        config=config,
+        overhead=overhead,
+        capacity_bytes=capacity_bytes,
+        replay=replay(
+            resolved, config=config, capacity_bytes=capacity_bytes, peak_from=last_step(steps)
+        ),
+    )

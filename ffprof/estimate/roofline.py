@@ -1,0 +1,205 @@
+"""How long a training step takes on a card that is not there: a roofline over its operators.
+
+Every operator takes the longest of three times (Williams, Waterman and Patterson, "Roofline",
+CACM 52(4), 2009, and a floor for small work): its FLOPs at the peak of its number format, its
+bytes at the card's bandwidth, each times the share of the peak that is reached in practice, and
+the time that starting its kernels takes. Operators do not overlap, as in PyTorch on one stream.
+Waiting for a slow host is not in it: where much is bound by launches, the step may take longer.
+The shares are fitted to public training speeds (``ffprof.estimate.efficiencies``), and the band
+around the figure is what was left over on networks that were not fitted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ffprof.estimate.efficiencies import CARD_BOUND_SECONDS, FITTED, Efficiencies
+from ffprof.estimate.operator_kinds import Kind, kernels_of, kind_of
+from ffprof.estimate.stream import Operator
+from ffprof.hardware.card import Card
+from ffprof.recipe import Precision
+
+Bound = Literal["compute", "bandwidth", "launch", "link"]
+
+_TENSOR_KINDS = ("convolution", "matrix product")
+# GeForce cards have two fp64 units for 128 fp32 lanes (NVIDIA, Ada GPU architecture whitepaper).
+_FP64_SHARE = 1 / 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """One operator (all its runs in a step), what limits it and for how long."""
+
+    operator: Operator
+    kind: Kind
+    bound: Bound
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTime:
+    """One training step as the card would take it.
+
+    ``low_seconds`` and ``high_seconds`` are the band that held ``coverage`` of the public speeds
+    of networks that were not fitted. Shares are of ``seconds`` and sum to 1. FLOPs count a
+    multiply-add as two; what is computed again to save memory is apart from what is useful.
+    ``band_applies`` is false where kernels are so short that the host is likely to set the pace:
+    then the step takes at least about ``low_seconds``, and how much more is not known.
+    """
+
+    card: str
+    seconds: float
+    low_seconds: float
+    high_seconds: float
+    coverage: float
+    band_applies: bool
+    kernels: int
+    share_by_bound: Mapping[str, float]
+    share_by_phase: Mapping[str, float]
+    share_by_kind: Mapping[str, float]
+    useful_flops: int
+    recomputed_flops: int
+    recompute_seconds: float
+    slowest: tuple[Timed, ...]
+
+    def images_per_second(self, batch: int) -> tuple[float, float, float]:
+        """(low, likely, high) for a step over ``batch`` images."""
+        return batch / self.high_seconds, batch / self.seconds, batch / self.low_seconds
+
+
+def step_time(
+    operators: Iterable[Operator],
+    card: Card,
+    *,
+    precision: Precision,
+    tf32: bool,
+    channels_last: bool = False,
+    efficiencies: Efficiencies = FITTED,
+    slowest: int = 10,
+) -> StepTime:
+    """The time of one step that runs these operators, and what it is spent on.
+
+    ``precision`` says which 2-byte format the recipe computes in; ``tf32`` whether fp32 products
+    may be rounded to TF32 (``recipe.flags.tf32``).
+
+    Raises:
+        ValueError: no operator does any work.
+    """
+    timed = [
+        time_operator(
+            operator,
+            card,
+            precision=precision,
+            tf32=tf32,
+            channels_last=channels_last,
+            efficiencies=efficiencies,
+        )
+        for operator in operators
+    ]
+    total = sum(one.seconds for one in timed)
+    if total <= 0:
+        raise ValueError("no operator does any work")
+    kernels = sum(
+        kernels_of(one.operator.name) * one.operator.times for one in timed if one.seconds > 0
+    )
+    recomputed = [one for one in timed if one.operator.phase == "recompute"]
+    flops = {
+        again: sum(
+            one.operator.flops * one.operator.times
+            for one in timed
+            if (one.operator.phase == "recompute") is again
+        )
+        for again in (True, False)
+    }
+    return StepTime(
+        card=card.name,
+        seconds=total,
+        low_seconds=total * efficiencies.band_low,
+        high_seconds=total * efficiencies.band_high,
+        coverage=efficiencies.band_coverage,
+        band_applies=total / kernels >= CARD_BOUND_SECONDS,
+        kernels=kernels,
+        share_by_bound=_shares((one.bound, one.seconds) for one in timed),
+        share_by_phase=_shares((one.operator.phase, one.seconds) for one in timed),
+        share_by_kind=_shares((one.kind, one.seconds) for one in timed),
+        useful_flops=flops[False],
+        recomputed_flops=flops[True],
+        recompute_seconds=sum(one.seconds for one in recomputed),
+        slowest=tuple(sorted(timed, key=lambda one: -one.seconds)[:slowest]),
+    )
+
+
+def time_operator(
+    operator: Operator,
+    card: Card,
+    *,
+    precision: Precision,
+    tf32: bool,
+    channels_last: bool = False,
+    efficiencies: Efficiencies = FITTED,
+) -> Timed:
+    """What limits one operator, and how long all its runs take together (seconds)."""
+    kind = kind_of(operator.name, operator.phase)
+    if kind == "no work":
+        return Timed(operator=operator, kind=kind, bound="launch", seconds=0.0)
+    if kind == "host transfer":
+        link = card.pcie_bytes_per_second * efficiencies.link
+        times: dict[Bound, float] = {"link": operator.written_bytes / link}
+    else:
+        times = _on_card(operator, kind, card, precision, tf32, channels_last, efficiencies)
+    times["launch"] = kernels_of(operator.name) * efficiencies.launch_seconds
+    bound = max(times, key=lambda key: times[key])
+    return Timed(operator=operator, kind=kind, bound=bound, seconds=times[bound] * operator.times)
+
+
+def _on_card(
+    operator: Operator,
+    kind: Kind,
+    card: Card,
+    precision: Precision,
+    tf32: bool,
+    channels_last: bool,
+    efficiencies: Efficiencies,
+) -> dict[Bound, float]:
+    peak, tensor_cores = _peak(operator, kind, card, precision, tf32)
+    if tensor_cores:
+        # Two rates in series: the tensor cores, and the SMs that feed them.
+        fed = efficiencies.tensor_flops_per_sm_cycle * card.sm_cycles_per_second
+        compute = operator.flops * (1 / peak + 1 / fed)
+    else:
+        compute = operator.flops / (peak * efficiencies.fp32_compute)
+    bandwidth = card.bandwidth_bytes_per_second * efficiencies.bandwidth(kind)
+    moving = operator.touched_bytes / bandwidth
+    if kind == "convolution" and tensor_cores and not channels_last:
+        # Tensor-core convolutions want channels last; cuDNN converts what comes otherwise.
+        compute *= efficiencies.contiguous_slowdown
+        moving *= efficiencies.contiguous_slowdown
+    return {"compute": compute, "bandwidth": moving}
+
+
+def _peak(
+    operator: Operator, kind: Kind, card: Card, precision: Precision, tf32: bool
+) -> tuple[float, bool]:
+    """(FLOP/s of the units that compute it, whether those are tensor cores)."""
+    if operator.element_bytes >= 8:
+        return card.fp32_flops * _FP64_SHARE, False
+    rate: float | None = None
+    if kind in _TENSOR_KINDS:
+        if operator.element_bytes <= 2:
+            rate = card.bf16_tensor_flops if precision == "bf16" else card.fp16_tensor_flops
+        elif tf32:
+            rate = card.tf32_flops
+    # Without the units, libraries widen to fp32; TF32 off, or no TF32, are the fp32 lanes.
+    return (card.fp32_flops, False) if rate is None else (rate, True)
+
+
+def _shares(pairs: Iterable[tuple[str, float]]) -> dict[str, float]:
+    sums: dict[str, float] = defaultdict(float)
+    for key, seconds in pairs:
+        if seconds > 0:
+            sums[key] += seconds
+    total = sum(sums.values())
+    return {key: sums[key] / total for key in sorted(sums, key=lambda key: -sums[key])}

@@ -1,0 +1,148 @@
+"""The table: which columns a record has, and what stands in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ffprof.compare.summary import MEMORY_MEANING, Row, Spread
+from ffprof.record import Record
+from ffprof.units import format_bytes, format_rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of the table; ``wide`` ones are left out where there is no room."""
+
+    name: str
+    numeric: bool = True
+    wide: bool = False
+
+
+_Cell = Callable[[Row, Record], str]
+
+
+def table_of(
+    record: Record, rows: Sequence[Row]
+) -> tuple[tuple[Column, ...], tuple[tuple[str, ...], ...]]:
+    """Columns and cells; a wide column without a figure is left out."""
+    wanted = _ESTIMATED if record.evidence == "estimated" else _MEASURED
+    filled = [
+        (column, cells)
+        for column, cell in wanted
+        if (cells := [cell(row, record) for row in rows])
+        if not column.wide or any(text != "-" for text in cells)
+    ]
+    lines = tuple(tuple(cells[index] for _, cells in filled) for index in range(len(rows)))
+    return tuple(column for column, _ in filled), lines
+
+
+def caption_of(record: Record, rows: Sequence[Row]) -> str:
+    """What the figures in the table are."""
+    if record.evidence == "estimated":
+        parts = [
+            "memory: allocated peak of a step, steady",
+            "reserved: without a limit",
+            "retries: a step, under the budget",
+            "img/s: by a roofline",
+            "all figures estimated",
+        ]
+        return "; ".join(parts)
+    device = next((row.device for row in rows if row.outcome), "cpu")
+    parts = [
+        f"memory: {MEMORY_MEANING[device]}",
+        "img/s: median over rounds",
+        "loss: the method's own, first step -> last steps",
+        f"all figures {record.evidence}",
+    ]
+    return "; ".join(parts)
+
+
+def _size(spread: Spread | None) -> str:
+    return format_bytes(round(spread.median) if spread else None)
+
+
+def _outcome(row: Row, _: Record) -> str:
+    outcome = row.outcome or "missing"
+    return f"{outcome} (!)" if row.marks else outcome
+
+
+def _reserved(row: Row, _: Record) -> str:
+    return f"{_size(row.reserved)} capped" if row.capped else _size(row.reserved)
+
+
+def _range(row: Row, _: Record) -> str:
+    if row.throughput is None:
+        return "-"
+    low, high = row.speed_range or (row.throughput.low, row.throughput.high)
+    return f"{format_rate(low)} to {format_rate(high)}"
+
+
+def _loss(row: Row, _: Record) -> str:
+    if row.loss_first is None or row.loss_last is None:
+        return "-"
+    return f"{row.loss_first:.2f} -> {row.loss_last:.2f}"
+
+
+def _fit(row: Row, _: Record) -> str:
+    return row.fit or row.outcome or "missing"
+
+
+def _process(row: Row, _: Record) -> str:
+    if row.process_range is None:
+        return "-"
+    low, high = row.process_range
+    return f"{format_bytes(low)} to {format_bytes(high)}"
+
+
+_NAME: tuple[Column, _Cell] = (
+    Column(name="workload", numeric=False), lambda row, _: row.workload
+)  # fmt: skip
+_MICRO: tuple[Column, _Cell] = (
+    Column(name="micro"),
+    lambda row, _: "-" if row.micro_batch is None else str(row.micro_batch),
+)
+_MEMORY: tuple[Column, _Cell] = (Column(name="memory"), lambda row, _: _size(row.memory))
+_SPEED: tuple[Column, _Cell] = (
+    Column(name="img/s"),
+    lambda row, _: format_rate(row.throughput.median if row.throughput else None),
+)
+_EVIDENCE: tuple[Column, _Cell] = (
+    Column(name="evidence", numeric=False, wide=True),
+    lambda _, record: record.evidence,
+)
+_START_UP: tuple[Column, _Cell] = (
+    Column(name="start-up", wide=True), lambda row, _: _size(row.cold_reserved)
+)  # fmt: skip
+_MEASURED: tuple[tuple[Column, _Cell], ...] = (
+    _NAME,
+    _MICRO,
+    (Column(name="outcome", numeric=False), _outcome),
+    _MEMORY,
+    (Column(name="reserved", wide=True), _reserved),
+    _START_UP,
+    (Column(name="device peak", wide=True), lambda row, _: _size(row.device_peak)),
+    (Column(name="host peak", wide=True), lambda row, _: _size(row.host_peak)),
+    _SPEED,
+    (Column(name="img/s range", wide=True), _range),
+    (Column(name="loss"), _loss),
+    (
+        Column(name="rounds", wide=True),
+        lambda row, record: f"{sum(row.outcomes.values())}/{record.plan.rounds}",
+    ),
+    _EVIDENCE,
+)
+_ESTIMATED: tuple[tuple[Column, _Cell], ...] = (
+    _NAME,
+    _MICRO,
+    (Column(name="fit", numeric=False), _fit),
+    _MEMORY,
+    (Column(name="reserved"), lambda row, _: _size(row.reserved)),
+    (Column(name="retries"), lambda row, _: "-" if row.retries is None else str(row.retries)),
+    _START_UP,
+    (Column(name="expandable", wide=True), lambda row, _: _size(row.expandable_reserved)),
+    (Column(name="process", wide=True), _process),
+    _SPEED,
+    (Column(name="img/s band", wide=True), _range),
+    _EVIDENCE,
+)
