@@ -51,7 +51,9 @@ class WorkspaceModel:
     ``copies_above`` is the only fitted number, in FLOP a byte of input, weight and output: cuDNN
     copies tensors for its tensor-core kernels where the work is worth it. 80 is the least sum of
     relative errors over all public rows, float32 and not channels last (benchmarks/estimator.py);
-    for other types and formats it is a guess.
+    for other types and formats it is a guess. Untuned, the plan that cuDNN's heuristic names first
+    is taken, which makes copies from ``untuned_above`` on: 10, where most of them do
+    (benchmarks/cudnn_workspaces.py).
     ``tensor_cores`` says whether such kernels may be taken: half precision, or float32 with
     ``torch.backends.cudnn.allow_tf32`` on compute capability 8.0 or newer.
 
@@ -68,6 +70,7 @@ class WorkspaceModel:
     lt_bytes: int = 0
     autotuned: bool = True
     copies_above: float = 80.0
+    untuned_above: float = 10.0
     tensor_cores: bool = True
     trial_bytes_per_filter: int = 700
 
@@ -87,7 +90,8 @@ def convolution_bytes(call: Convolution, model: WorkspaceModel) -> int:
     shapes = {"x": x, "w": call.weight, "y": y}
     sizes = {name: math.prod(shape) * call.element_bytes for name, shape in shapes.items()}
     flops = 2 * math.prod(y) * math.prod(call.weight[1:])
-    if flops <= model.copies_above * sum(sizes.values()):
+    least = model.copies_above if model.autotuned else model.untuned_above
+    if flops <= least * sum(sizes.values()):
         return 0
     copied = _COPIES[call.channels_last, call.element_bytes < 4][which]
     return sum(sizes[name] for name in copied)

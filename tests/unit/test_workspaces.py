@@ -77,6 +77,16 @@ def test_little_work_for_its_bytes_makes_no_copies():
     assert convolution_bytes(small, replace(MODEL, copies_above=10.0)) > 0
 
 
+def test_without_autotuning_copies_are_made_for_less_work():
+    """64 x 64 of one pixel: 32 FLOP for each byte of input and output."""
+    small = replace(CALL, weight=(64, 64, 1, 1), output=(8, 64, 56, 56))
+    untuned = replace(MODEL, autotuned=False)
+    assert convolution_bytes(small, untuned) > 0
+    assert (
+        convolution_bytes(replace(small, weight=(8, 64, 1, 1), output=(8, 8, 56, 56)), untuned) == 0
+    )
+
+
 def test_a_transposed_convolution_takes_what_the_one_it_transposes_does():
     """Its forward is a data gradient: the small tensor is read, the large one written."""
     up = replace(CALL, input=CALL.output, output=CALL.input, transposed=True)
