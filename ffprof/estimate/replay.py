@@ -165,6 +165,7 @@ class Run:
         self.reserved_peak_at = -1
         self.out_of_memory: OutOfMemory | None = None
         self._blocks: dict[int, Block | None] = {}
+        self._emptied = frozenset(stream.emptied)
 
     def reset_peaks(self) -> None:
         """Peaks count from here."""
@@ -180,6 +181,8 @@ class Run:
             allocator.reserved_peak_bytes,
         )
         while self.at < stop and self.out_of_memory is None:
+            if self.at in self._emptied:
+                allocator.empty_cache()
             event = events[self.at]
             if event < 0:
                 allocator.free(blocks.pop(~event, None))

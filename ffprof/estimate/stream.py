@@ -106,7 +106,8 @@ class Stream:
 
     An event ``n >= 0`` makes ``allocations[n]``; ``~n`` frees it. What is never freed lives on.
     ``marks`` are (position among the events, name), in order: "step 0 begins" and the like;
-    ``operator_marks`` are the same places among the operators.
+    ``operator_marks`` are the same places among the operators. At the positions in ``emptied``,
+    before the event there, all that is cached and free is given back to the device.
     """
 
     allocations: list[Allocation] = field(default_factory=list)
@@ -114,6 +115,7 @@ class Stream:
     marks: list[tuple[int, str]] = field(default_factory=list)
     operator_marks: list[tuple[int, str]] = field(default_factory=list)
     operators: list[Operator] = field(default_factory=list)
+    emptied: list[int] = field(default_factory=list)
 
     def allocate(self, allocation: Allocation) -> int:
         """Append; the number by which it is freed."""

@@ -1,36 +1,179 @@
-"""Provisional."""
+"""What libraries take from the allocator for themselves: cuBLAS's and cuDNN's workspaces.
+
+A stream says for which call workspace is asked, and this module how much that is. Where the
+formulas come from is told in docs/estimator.md, "Workspaces"; free of torch.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from ffprof.estimate.stream import MatrixProduct, Stream
+from ffprof.estimate.stream import Allocation, Convolution, MatrixProduct, Stream
+
+_Pass = Literal["forward", "data gradient", "weight gradient"]
+# A transposed convolution is computed by the passes of the convolution that it transposes
+# (conv_transpose in aten/src/ATen/native/Convolution.cpp calls cudnn_convolution_transpose).
+_TRANSPOSED: dict[_Pass, _Pass] = {
+    "forward": "data gradient",
+    "data gradient": "forward",
+    "weight gradient": "weight gradient",
+}
+
+# (channels last, half precision) -> which tensors cuDNN copies: x is the input or its gradient, w
+# the weight or its gradient, y the output or its gradient. Its tensor-core kernels work channels
+# last, and those of float32 on rounded inputs. These are cuDNN's own answers: 9.8 and 9.24 were
+# asked for an A100 what the plans need that their heuristic names, for the 7324 convolutions of
+# the public rows; medians of the first plans agree within 4 % with these sums.
+_COPIES: dict[tuple[bool, bool], dict[_Pass, str]] = {
+    (False, False): {"forward": "xw", "data gradient": "xwy", "weight gradient": "xy"},
+    (False, True): {"forward": "xwy", "data gradient": "xwy", "weight gradient": "xy"},
+    (True, False): {"forward": "xw", "data gradient": "wy", "weight gradient": "xy"},
+    (True, True): {"forward": "", "data gradient": "", "weight gradient": ""},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkspaceModel:
-    """Provisional."""
+    """How much workspace each library call takes, in bytes.
 
-    blas_bytes: int = 8_519_680
+    ``handle_bytes`` is kept for ever from the first matrix product of a thread on: 2 blocks of
+    4096 KiB and 8 of 16 KiB, except on compute capability 9.0, where it is 32 MiB
+    (parseChosenWorkspaceSize in aten/src/ATen/cuda/CublasHandlePool.cpp). ``lt_bytes`` is what a
+    product that goes through cublasLt takes for the length of its call: nothing where cublasLt
+    shares the handle's workspace, as in torch 2.11 to 2.14, and 1 MiB in older releases.
+
+    ``autotuned`` is ``torch.backends.cudnn.benchmark``: before the first call of every convolution
+    all kernels are tried, and then PyTorch gives back what is cached (run_single_conv in
+    aten/src/ATen/native/cudnn/Conv_v8.cpp).
+
+    ``copies_above`` is the only fitted number, in FLOP a byte of input, weight and output: cuDNN
+    copies tensors for its tensor-core kernels where the work is worth it. 80 is the least sum of
+    relative errors over all public rows, float32 and not channels last (benchmarks/estimator.py);
+    for other types and formats it is a guess. Untuned, the plan that cuDNN's heuristic names first
+    is taken, which makes copies from ``untuned_above`` on: 10, where most of them do
+    (benchmarks/cudnn_workspaces.py).
+    ``tensor_cores`` says whether such kernels may be taken: half precision, or float32 with
+    ``torch.backends.cudnn.allow_tf32`` on compute capability 8.0 or newer.
+
+    ``trial_bytes_per_filter`` bounds what a kernel that is only tried may take, by the number of
+    pairs of an input and an output channel. It is a guess: a few public rows rose for a moment by
+    gigabytes, all of them networks with a convolution of more than 3 million such pairs, as
+    transforms of the filters would (FFT); most such rows did not. PyTorch does not try what does
+    not fit, so this can raise the peak and cannot make a step fail.
+    """
+
+    products: bool = True
+    convolutions: bool = True
+    handle_bytes: int = 8_519_680
+    lt_bytes: int = 0
+    autotuned: bool = True
+    copies_above: float = 80.0
+    untuned_above: float = 10.0
+    tensor_cores: bool = True
+    trial_bytes_per_filter: int = 700
 
     @classmethod
     def none(cls) -> WorkspaceModel:
-        """No workspaces."""
-        return cls(blas_bytes=0)
+        """Tensors alone: no library takes anything, and the cache is never given back."""
+        return cls(products=False, convolutions=False)
+
+
+def convolution_bytes(call: Convolution, model: WorkspaceModel) -> int:
+    """What cuDNN asks for one pass of a convolution: copies of its tensors, or nothing."""
+    if not model.tensor_cores or not uses_cudnn(call):
+        return 0
+    which, x, y = call.which, call.input, call.output
+    if call.transposed:
+        which, x, y = _TRANSPOSED[which], y, x
+    shapes = {"x": x, "w": call.weight, "y": y}
+    sizes = {name: math.prod(shape) * call.element_bytes for name, shape in shapes.items()}
+    flops = 2 * math.prod(y) * math.prod(call.weight[1:])
+    least = model.copies_above if model.autotuned else model.untuned_above
+    if flops <= least * sum(sizes.values()):
+        return 0
+    copied = _COPIES[call.channels_last, call.element_bytes < 4][which]
+    return sum(sizes[name] for name in copied)
+
+
+def uses_cudnn(call: Convolution) -> bool:
+    """Whether cuDNN computes it, and not PyTorch's own depthwise kernel, which needs no workspace.
+
+    is_depthwise and use_cudnn_depthwise in aten/src/ATen/native/Convolution.cpp; of the cases in
+    which half precision goes to cuDNN only channels last is kept here.
+    """
+    channels = call.input[1]
+    depthwise = (
+        not call.transposed
+        and len(call.input) in (4, 5)
+        and call.groups == channels > 1
+        and call.weight[0] % channels == 0
+    )
+    return not depthwise or (call.element_bytes == 2 and call.channels_last)
+
+
+def trial_bytes(stream: Stream, model: WorkspaceModel) -> int:
+    """What autotuning might take for a moment beyond ``resolve``, if that much is free."""
+    if not (model.convolutions and model.autotuned):
+        return 0
+    calls = {a.scratch for a in stream.allocations if isinstance(a.scratch, Convolution)}
+    pairs = (c.weight[0] * c.weight[1] for c in calls if uses_cudnn(c))
+    return model.trial_bytes_per_filter * max(pairs, default=0)
 
 
 def resolve(stream: Stream, model: WorkspaceModel) -> Stream:
-    """Provisional."""
-    seen: set[str] = set()
+    """The stream with the size of every workspace, and with the moments when the cache is emptied.
+
+    The stream that is given stays as it is.
+    """
     allocations = list(stream.allocations)
-    events = list(stream.events)
-    for place, number in enumerate(stream.events):
-        if number < 0:
+    emptied = []
+    tried: set[Convolution] = set()
+    kept: set[int] = set()
+    threads: set[str] = set()
+    for position, event in enumerate(stream.events):
+        if event < 0 or (call := allocations[event].scratch) is None:
             continue
-        scratch = allocations[number].scratch
-        if isinstance(scratch, MatrixProduct) and scratch.thread not in seen and model.blas_bytes:
-            seen.add(scratch.thread)
-            allocations[number] = replace(allocations[number], nbytes=model.blas_bytes)
-            events[place + 1] = ~len(allocations)
-            allocations.append(replace(allocations[number], nbytes=0))
-    return replace(stream, allocations=allocations, events=events)
+        if isinstance(call, Convolution):
+            nbytes = convolution_bytes(call, model) if model.convolutions else 0
+            if model.convolutions and model.autotuned and uses_cudnn(call) and call not in tried:
+                tried.add(call)
+                emptied.append(position)
+        else:
+            nbytes = _product_bytes(call, model, threads)
+            if model.products and call.thread not in threads:
+                threads.add(call.thread)
+                kept.add(event)
+        allocations[event] = _sized(allocations[event], nbytes)
+    return _without_frees(replace(stream, allocations=allocations, emptied=emptied), kept)
+
+
+def _product_bytes(call: MatrixProduct, model: WorkspaceModel, threads: set[str]) -> int:
+    if not model.products:
+        return 0
+    if call.thread not in threads:
+        return model.handle_bytes
+    return model.lt_bytes if call.fused else 0
+
+
+def _sized(allocation: Allocation, nbytes: int) -> Allocation:
+    return replace(allocation, nbytes=nbytes)
+
+
+def _without_frees(stream: Stream, kept: set[int]) -> Stream:
+    """The stream in which those allocations live on, all positions moved to match."""
+    gone = [p for p, event in enumerate(stream.events) if event < 0 and ~event in kept]
+    if not gone:
+        return stream
+
+    def moved(position: int) -> int:
+        return position - sum(p < position for p in gone)
+
+    return replace(
+        stream,
+        events=[event for event in stream.events if event >= 0 or ~event not in kept],
+        marks=[(moved(position), name) for position, name in stream.marks],
+        operators=[replace(o, position=moved(o.position)) for o in stream.operators],
+        emptied=[moved(position) for position in stream.emptied],
+    )
