@@ -30,7 +30,7 @@ BUDGET_MIB = 8188  # an 8 GB card with a recent driver
 MARGIN = (0.05, 0.95)  # quantiles of the training half's residuals
 THRESHOLDS = (40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0, 120.0, 160.0)
 # These were measured before torch 2.14, which orders blocks of one size otherwise.
-CONFIG = AllocatorConfig(oldest_first=False)
+CONFIG = AllocatorConfig(ties="address")
 MODELS = {
     "tensors alone": [WorkspaceModel.none()],
     "matrix products": [WorkspaceModel(convolutions=False)],

@@ -188,7 +188,7 @@ def other_rows() -> None:
         values = []
         for model in (PLAIN, WorkspaceModel.none()):
             resolved = resolve(stream, model)
-            allocator = CachingAllocator(config=AllocatorConfig(oldest_first=False))
+            allocator = CachingAllocator(config=AllocatorConfig(ties="address"))
             Run(resolved, allocator, include_workspaces=True).forward(len(resolved.events))
             peaks = {
                 "allocated": allocator.allocated_peak_bytes,

@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from ffprof.audit.data import DIGITS_TRAINING, cut, make_batches
 from ffprof.audit.facts import flops_facts, gather_facts
 from ffprof.audit.honesty import Observed, share
-from ffprof.audit.matching import build_matched
 from ffprof.audit.own_file import StepDescription
 from ffprof.audit.plain import own_facts
-from ffprof.audit.step import TrainingStep, set_norm_momentum
+from ffprof.audit.step import TrainingStep, build_module
 from ffprof.audit.timeline import loss_buffer
 from ffprof.audit.update import make_update
 from ffprof.estimate.standin import STAND_IN, fake_copy
@@ -58,7 +57,7 @@ def trace_workload(description: Description, recipe: Recipe) -> TracedWorkload:
     apply_flags(recipe)
     if isinstance(description, StepDescription):
         return _own_step(description, recipe)
-    module, matched = build_matched(description, recipe)
+    module, matched = build_module(description, recipe, torch.device("cpu"))
     traced = _traced(module, description, recipe, MICRO_BATCHES)
     if traced is None:
         traced = _traced(module, description, recipe, recipe.batch)
@@ -94,10 +93,8 @@ def _traced(
     """None if there are more micro-batches than ``most`` and the last traced ones differ."""
     with tracing() as tracer:
         fake = fake_copy(module)
-        fake.to(device=STAND_IN, memory_format=_format(recipe))
+        fake.to(STAND_IN)
         tracer.name(fake)
-        fake.train()
-        set_norm_momentum(fake, recipe.batch // description.micro_batch(recipe))
         loss_buffer(recipe, recipe.warmup_steps, STAND_IN)
         update = make_update(fake, recipe, STAND_IN.type, in_backward=description.steps_in_backward)
         step = TrainingStep(fake, update, recipe, STAND_IN)
@@ -215,8 +212,3 @@ def _epoch(recipe: Recipe) -> int | None:
     if recipe.data in FILE_DATA:
         return make_batches(recipe, "cpu").epoch_images
     return DIGITS_TRAINING if recipe.data == "digits" else None
-
-
-def _format(recipe: Recipe) -> torch.memory_format:
-    last = recipe.memory_format == "channels_last"
-    return torch.channels_last if last else torch.preserve_format

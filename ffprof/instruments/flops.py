@@ -1,9 +1,9 @@
 """Floating-point operations of a step, the useful ones and the recomputed ones apart.
 
-Convolutions, products and attention count, by PyTorch's own formulas (a multiply-add is two); what
-is done element by element does not. Recomputed is what runs again to have a graph: forward
-operators inside a backward pass (checkpointing), and forward operators that ran before without
-a graph on as much data (two-pass schedules).
+Convolutions, products and attention count, by PyTorch's own formulas but for one (a multiply-add
+is two); what is done element by element does not. Recomputed is what runs again to have a graph:
+forward operators inside a backward pass (checkpointing), and forward operators that ran before
+without a graph on as much data (two-pass schedules).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+_CONVOLUTION_BACKWARD = torch.ops.aten.convolution_backward.default
 Passing = Literal["forward", "backward", "recompute"]
 
 
@@ -30,8 +31,21 @@ def passing() -> Passing:
 
 def flops_of(func: Any, args: Any, kwargs: Any, result: Any) -> int:
     """Of one operator, 0 if it is not counted."""
+    if func is _CONVOLUTION_BACKWARD:
+        return _backward_flops(args, result)
     count = flop_registry.get(func._overloadpacket)
     return 0 if count is None else int(count(*args, **kwargs, out_val=result))
+
+
+def _backward_flops(args: Any, result: Any) -> int:
+    """Of both gradients of a convolution, as many as are asked for: each takes what forward took.
+
+    PyTorch's own formula (2.14) forgets the groups in the gradient of the weight.
+    """
+    grad, x, weight, transposed = args[0], args[1], args[2], args[7]
+    positions = x.numel() if transposed else grad.numel()
+    gradients = sum(part is not None for part in result[:2])
+    return int(2 * positions * weight[0].numel() * gradients)
 
 
 @dataclass(frozen=True, kw_only=True)

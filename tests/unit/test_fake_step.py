@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ffprof.audit.fake_step import trace
+from ffprof.audit.traced import trace_workload
 from ffprof.audit.trial import measure
 from ffprof.audit.work import Traced, Unforecast
 from ffprof.recipe import Optimizer
@@ -36,13 +37,16 @@ def measured(description, chosen):
 
 
 @pytest.mark.parametrize("name", workload_names())
-def test_the_forecast_is_the_measured_peak(name):
+def test_the_forecast_is_the_measured_peak_and_the_trace_finds_the_same_facts(name):
     one, chosen = find_workload(name), recipe()
     if one.objection(chosen):
         pytest.skip(one.objection(chosen))
     found = trace(one, chosen, CPU)
     assert isinstance(found, Traced), found
-    assert found.live_peak_bytes == measured(one, chosen)
+    report = measure(one, chosen, CPU)
+    assert found.live_peak_bytes == report.memory.live_tensor_peak_bytes
+    # What is traced for a GPU is as much work, and its row says the same.
+    assert trace_workload(one, chosen).facts == report.facts
 
 
 @pytest.mark.parametrize(
