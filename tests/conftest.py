@@ -22,6 +22,15 @@ def hostile_env(tmp_path):
     return install_hostile(tmp_path / "site")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
+    """What audits teach about this GPU is kept in the user's cache; tests have one of their own."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    yield
+    patch.undo()
+
+
 @pytest.fixture(autouse=True)
 def _same_torch_state():
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()

@@ -48,6 +48,20 @@ def test_live_tensors_stay_below_what_the_allocator_saw(audit):
         assert trial.memory.live_tensor_peak_bytes <= trial.memory.allocated_peak_bytes * 1.01
 
 
+def test_what_is_outside_the_allocator_is_learned(audit):
+    """The command kept it where estimates look; the cache is the tests' own (conftest)."""
+    from ffprof.estimate.learned import identity_of, learned_overhead, overheads_in
+
+    _, record = audit
+    found = overheads_in(record)
+    assert found
+    assert all(50 * MIB < outside < 4096 * MIB for outside in found)
+    learned, note = learned_overhead(identity_of(record.machine))
+    assert note == ""
+    assert learned.measured
+    assert learned.low_bytes <= min(found) <= max(found) <= learned.high_bytes
+
+
 def test_event_times_agree_with_the_host_clock():
     import time
 

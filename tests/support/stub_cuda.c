@@ -1,6 +1,6 @@
 /* A CUDA without a card, preloaded before libcudart, so that torch's own caching allocator runs on
- * any machine. Memory is only counted: STUB_CUDA_BYTES are there, addresses are handed out first
- * fit and never touched. Signatures: cuda_runtime_api.h and cuda.h of CUDA 13. */
+ * any machine. Memory is only counted: of 80 GiB, STUB_CUDA_BYTES can be had, now or when that is
+ * changed. Addresses are handed out first fit and never touched. Signatures: cuda_runtime_api.h and cuda.h of CUDA 13. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -9,15 +9,16 @@
 #define OUT_OF_MEMORY 2
 #define BASE 0x7f0000000000ull
 #define PAGE (2ull << 20)
+#define TOTAL (80ull << 30)
 #define MOST 65536
 typedef unsigned long long u64;
 
 static u64 starts[MOST], sizes[MOST], asked[MOST], held;
 static int count;
 
-static u64 total(void) {
+static int too_much(u64 size) {
     const char *text = getenv("STUB_CUDA_BYTES");
-    return text ? strtoull(text, NULL, 10) : 80ull << 30;
+    return held + size > (text ? strtoull(text, NULL, 10) : TOTAL);
 }
 
 static u64 reserve(u64 size) {
@@ -47,7 +48,7 @@ static u64 drop(u64 at) {
 }
 
 int cudaMalloc(void **pointer, size_t size) {
-    if (held + size > total()) return OUT_OF_MEMORY;
+    if (too_much(size)) return OUT_OF_MEMORY;
     held += size;
     *pointer = (void *)reserve(size);
     return 0;
@@ -57,8 +58,8 @@ int cudaFree(void *pointer) {
     return 0;
 }
 int cudaMemGetInfo(size_t *left, size_t *all) {
-    *all = total();
-    *left = *all - held;
+    *all = TOTAL;
+    *left = TOTAL - held;
     return 0;
 }
 
@@ -72,7 +73,7 @@ static int cuMemAddressFree(u64 at, size_t size) {
     return 0;
 }
 static int cuMemCreate(u64 *handle, size_t size, const void *properties, u64 flags) {
-    if (held + size > total()) return OUT_OF_MEMORY;
+    if (too_much(size)) return OUT_OF_MEMORY;
     held += size;
     *handle = size;
     return 0;
@@ -116,7 +117,7 @@ int cudaGetDriverEntryPoint(const char *name, void **found, u64 flags, int *stat
 /* One device, compute capability 8.0. The name comes first in cudaDeviceProp, then two ids of 16
  * and 8 bytes and the mask of 4, then the memory, aligned to 8. */
 int cudaGetDeviceProperties(void *properties, int device) {
-    u64 bytes = total();
+    u64 bytes = TOTAL;
     memset(properties, 0, 1000);
     strcpy(properties, "stub");
     memcpy((char *)properties + 288, &bytes, sizeof bytes);

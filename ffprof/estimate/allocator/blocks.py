@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 
-# A free block with what the best fit is chosen by: smallest size, then oldest segment, then lowest
+# A free block with what the best fit is chosen by: smallest size, then lowest order, then lowest
 # address (BlockComparatorSizeCounterAddress; the stream, first there, is always the same here).
 Free = tuple[int, int, int, "Block"]
 
@@ -24,8 +24,8 @@ class Block:
     """A part of a segment: bytes between two addresses, with its neighbours.
 
     It is what ``allocate`` returns, and is valid until it is freed. ``owner`` is whatever the
-    caller gave. A block that is not ``mapped`` is addresses without memory. ``order`` is that in
-    which segments were made, for all blocks of a segment the same.
+    caller gave. A block that is not ``mapped`` is addresses without memory. ``order`` says
+    which of two blocks of one size is used first.
     """
 
     __slots__ = (

@@ -1,7 +1,9 @@
 """The caching allocator: what PyTorch does with requests for device memory, on one stream.
 
-Written after c10/cuda/CUDACachingAllocator.cpp (torch 2.6 to 2.14), whose names are given where a
-rule comes from. Left out is what needs more than one stream, CUDA graphs or memory pools.
+Written after c10/cuda/CUDACachingAllocator.cpp, whose names are given where a rule comes from, and
+checked against the allocators of torch 2.11.0, 2.12.1 and 2.14.1, event by event
+(tests/unit/test_allocator_torch.py). Left out is what needs more than one stream, CUDA graphs or
+memory pools.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ class CachingAllocator:
     compares with reserved plus the segment that it would take by default. With default segments
     the two are the same. With expandable ones the cap can be overshot by less than a page, and
     can refuse what the device could have given, because the check is made as if they were not
-    expandable. None is no limit.
+    expandable. None is no limit. ``card_bytes`` is all the memory of the card, by default the
+    capacity: it says how many addresses an expandable segment has, which matters only to one that
+    has run out of memory often.
     """
 
     def __init__(
@@ -53,11 +57,12 @@ class CachingAllocator:
         *,
         capacity_bytes: int | None = None,
         allowed_bytes: int | None = None,
+        card_bytes: int | None = None,
         config: AllocatorConfig | None = None,
         observer: Observer | None = None,
     ) -> None:
         self.config = config or AllocatorConfig()
-        self._device = Device(capacity_bytes, allowed_bytes)
+        self._device = Device(capacity_bytes, allowed_bytes, card_bytes)
         self._state = State(self.config, self._device, observer)
         self._small, self._large = self._state.small, self._state.large
         self._plain = not any(self.config.divisions)
@@ -104,7 +109,7 @@ class CachingAllocator:
         rest = block.size - size
         if rest and self._splits(pool, size, rest):
             # The front is handed out; what remains stays the same block, shrunk.
-            front = Block(pool, block.address, size, block.order, block.range)
+            front = Block(pool, block.address, size, self._state.order(block), block.range)
             front.put_between(block.prev, block)
             block.address += size
             block.size = rest
@@ -214,7 +219,7 @@ class CachingAllocator:
             return grow(self._state, pool, size)
         if not self._device.take(asked):
             return None
-        block = Block(pool, self._device.reserve(asked), asked, self._state.next_order(), None)
+        block = Block(pool, self._device.reserve(asked), asked, self._state.order(), None)
         self._state.tell("segment_alloc", block.address, asked)
         return block
 

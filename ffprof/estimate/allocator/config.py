@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from ffprof.errors import UsageError
 from ffprof.units import MIB
@@ -21,6 +22,11 @@ LARGE_SEGMENT_BYTES = 20 * MIB
 UNLIMITED = 2**64 - 1
 # roundup_power2_divisions has one entry for each power of two from 1 MiB up to 64 GiB.
 INTERVALS = 16
+
+# Which of free blocks of one size is taken. Torch 2.14: that of the oldest segment, then the lowest
+# (github.com/pytorch/pytorch/pull/183591). 2.12: the block that was made first, a split making one
+# (pull/178362). 2.11: the lowest address. Each was looked at in that release; 2.13 was not.
+Ties = Literal["segment", "block", "address"]
 
 _KEYS = (
     "expandable_segments",
@@ -43,9 +49,7 @@ class AllocatorConfig:
     ``collection_threshold``: the part of the allowed bytes above which cached blocks are let go
     before more is taken; 0 is never.
 
-    ``oldest_first`` is no setting: of free blocks of one size, torch 2.14 takes the one whose
-    segment was made first, and then the lowest (github.com/pytorch/pytorch/pull/183591). Releases
-    before that change, 2.11 among them, go by address alone, which is False here.
+    ``ties`` is no setting but the release's: see ``Ties``.
     """
 
     expandable_segments: bool = False
@@ -54,7 +58,7 @@ class AllocatorConfig:
     large_segment_bytes: int = LARGE_SEGMENT_BYTES
     divisions: tuple[int, ...] = (0,) * INTERVALS
     collection_threshold: float = 0.0
-    oldest_first: bool = True
+    ties: Ties = "segment"
 
     @classmethod
     def parse(cls, text: str) -> AllocatorConfig:

@@ -11,8 +11,8 @@ from ffprof.units import GIB, MIB
 PAGE_BYTES = 2 * MIB
 # Where Linux drivers start differs from run to run; only the order of addresses matters here.
 FIRST_ADDRESS = 0x7F0000000000
-# What an expandable segment reserves in addresses where no capacity is told: nine eighths of the
-# card's memory, as in ExpandableSegment, for a card of 80 GiB. It costs no memory.
+# An expandable segment reserves nine eighths of the card's memory in addresses, which cost nothing
+# (ExpandableSegment). This is the card where none is told.
 ASSUMED_CARD_BYTES = 80 * GIB
 
 
@@ -20,18 +20,25 @@ class Device:
     """Bytes and addresses.
 
     ``capacity_bytes`` is what the device can give in total, ``allowed_bytes`` what the process has
-    been allowed by ``set_per_process_memory_fraction``. Addresses are handed out first fit: the
-    lowest hole that is large enough, else above everything. That is reconstructed: drivers do not
-    document it, and published snapshots show rising addresses with freed ranges used again.
-    Addresses decide only between
-    free blocks of equal size, and with ``oldest_first`` only inside a segment.
+    been allowed by ``set_per_process_memory_fraction``; ``range_bytes`` is how many addresses an
+    expandable segment reserves, before rounding to its pages. Addresses are handed out first fit:
+    the lowest hole that is large enough, else above everything. That is reconstructed: drivers do
+    not document it. It decides only between free blocks of equal size, and only in releases that go
+    by address.
     """
 
-    __slots__ = ("allowed_bytes", "capacity_bytes", "held_bytes", "holes", "peak_bytes", "top")
+    __slots__ = (
+        "allowed_bytes", "capacity_bytes", "held_bytes", "holes", "peak_bytes", "range_bytes",
+        "top",
+    )  # fmt: skip
 
-    def __init__(self, capacity_bytes: int | None, allowed_bytes: int | None) -> None:
+    def __init__(
+        self, capacity_bytes: int | None, allowed_bytes: int | None, card_bytes: int | None = None
+    ) -> None:
         self.capacity_bytes = capacity_bytes
         self.allowed_bytes = allowed_bytes
+        card = card_bytes or capacity_bytes or ASSUMED_CARD_BYTES
+        self.range_bytes = card + card // 8
         self.held_bytes = 0
         self.peak_bytes = 0
         self.top = FIRST_ADDRESS
@@ -85,12 +92,6 @@ class Device:
         if merged and merged[-1][0] + merged[-1][1] == self.top:
             self.top = merged.pop()[0]
         self.holes = merged
-
-    @property
-    def range_bytes(self) -> int:
-        """How many addresses an expandable segment reserves, before rounding to its pages."""
-        card = ASSUMED_CARD_BYTES if self.capacity_bytes is None else self.capacity_bytes
-        return card + card // 8
 
 
 def _pages(size: int) -> int:

@@ -45,11 +45,11 @@ def release_pages(state: State, block: Block) -> None:
         return
     pool.remove(block)
     if start > block.address:
-        edge = Block(pool, block.address, start - block.address, block.order, within)
+        edge = Block(pool, block.address, start - block.address, state.order(block), within)
         edge.put_between(block.prev, block)
         pool.insert(edge)
     if end < block.address + block.size:
-        edge = Block(pool, end, block.address + block.size - end, block.order, within)
+        edge = Block(pool, end, block.address + block.size - end, state.order(block), within)
         edge.put_between(block, block.next)
         pool.insert(edge)
     block.address, block.size, block.mapped = start, end - start, False
@@ -78,7 +78,7 @@ def _room(state: State, pool: Pool, size: int) -> Block:
             return first
     length = -(-state.device.range_bytes // pool.page) * pool.page
     within = Range(state.device.reserve(length), length, pool.page)
-    first = Block(pool, within.address, within.size, state.next_order(), within)
+    first = Block(pool, within.address, within.size, state.order(), within)
     first.mapped = False
     pool.insert_unmapped(first)
     return first
@@ -95,7 +95,7 @@ def _map(state: State, block: Block, size: int) -> bool:
     pool.remove_unmapped(block)
     block.mapped = True
     if mapped < block.size:
-        rest = Block(pool, address + mapped, block.size - mapped, block.order, within)
+        rest = Block(pool, address + mapped, block.size - mapped, state.order(block), within)
         rest.mapped = False
         rest.put_between(block, block.next)
         pool.insert_unmapped(rest)

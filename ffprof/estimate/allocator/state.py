@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from ffprof.estimate.allocator.blocks import Pool
+from ffprof.estimate.allocator.blocks import Block, Pool
 from ffprof.estimate.allocator.config import SMALL_SEGMENT_BYTES, AllocatorConfig
 from ffprof.estimate.allocator.device import Device
 
@@ -21,7 +21,7 @@ Observer = Callable[[Action, int, int], None]
 class State:
     """Settings, device, pools and who is told."""
 
-    __slots__ = ("collects", "config", "device", "large", "observer", "segments", "small")
+    __slots__ = ("collects", "config", "device", "large", "made", "observer", "small")
 
     def __init__(
         self, config: AllocatorConfig, device: Device, observer: Observer | None = None
@@ -29,16 +29,21 @@ class State:
         self.config = config
         self.device = device
         self.observer = observer
-        self.segments = 0
+        self.made = 0
         self.small = Pool(small=True, page=SMALL_SEGMENT_BYTES)
         self.large = Pool(small=False, page=config.large_segment_bytes)
         # torch collects only if the process has a memory fraction, too.
         self.collects = config.collection_threshold > 0 and device.allowed_bytes is not None
 
-    def next_order(self) -> int:
-        """The place of a new segment in the order in which equals are used."""
-        self.segments += self.config.oldest_first
-        return self.segments
+    def order(self, parent: Block | None = None) -> int:
+        """The place of a new block, or of a part of one, in the order in which equals are used."""
+        ties = self.config.ties
+        if ties == "address":
+            return 0
+        if parent is not None and ties == "segment":
+            return parent.order
+        self.made += 1
+        return self.made
 
     def tell(self, action: Action, address: int, size: int) -> None:
         """Tell the observer, if there is one."""
