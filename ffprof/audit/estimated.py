@@ -12,7 +12,6 @@ from ffprof.estimate.allocator import AllocatorConfig
 from ffprof.estimate.fit import Fit
 from ffprof.estimate.result import Estimate, from_stream
 from ffprof.estimate.roofline import step_time
-from ffprof.estimate.workspaces import WorkspaceModel
 from ffprof.hardware.cards import find_card
 from ffprof.recipe import Recipe
 from ffprof.record import Conditions, Memory, Throughput
@@ -64,7 +63,7 @@ def estimate_traced(traced: TracedWorkload, recipe: Recipe, target: Target) -> E
         steps=STEPS,
         overhead=target.overhead,
         config=AllocatorConfig.parse(recipe.flags.allocator_conf),
-        workspaces=None if target.workspaces else WorkspaceModel.none(),
+        workspaces=target.model(recipe),
     )
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from ffprof.errors import UsageError
 from ffprof.estimate.learned import identity_of, learned_overhead
 from ffprof.estimate.process import Overhead, process_overhead
+from ffprof.estimate.workspaces import WorkspaceModel, model_for
 from ffprof.hardware.cards import find_card
+from ffprof.recipe import Recipe
 from ffprof.record import Budget, Machine
 
 # Where the installed torch was built for no CUDA: that of torch 2.11's default wheel.
@@ -23,7 +25,19 @@ class Target:
     total_bytes: int
     overhead: Overhead
     card: str | None = None
+    capability: tuple[int, int] = _CAPABILITY
     workspaces: bool = True
+
+    def model(self, recipe: Recipe) -> WorkspaceModel:
+        """What libraries take under a recipe."""
+        if not self.workspaces:
+            return WorkspaceModel.none()
+        return model_for(
+            self.capability,
+            half=recipe.precision != "fp32",
+            tf32=recipe.flags.tf32,
+            autotuned=recipe.flags.cudnn_benchmark,
+        )
 
 
 def target_for(
@@ -44,6 +58,7 @@ def target_for(
         total_bytes=budget.total_bytes,
         overhead=_learned(budget, machine) or overhead,
         card=budget.card,
+        capability=capability,
     )
 
 

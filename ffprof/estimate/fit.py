@@ -2,8 +2,9 @@
 
 What the allocator may take is the card's total less what the process takes beside it, which is a
 range. And the estimate has an error. So there are three answers: it fits even if the process
-takes most and the estimate is short by the margin; it does not fit even if the process takes
-least and the estimate is too high by the margin; else it is too close to call.
+takes most, the whole is larger by the margin, and autotuning tries what it may; it does not fit
+even if the process takes least and the whole is smaller by the margin; else it is too close to
+call.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from ffprof.estimate.replay import Replay, replay
 from ffprof.estimate.stream import Stream
 
 Answer = Literal["fits", "too close to call", "does not fit"]
-# How far the estimate may be off, as a part of what is reserved: see docs/estimator.md.
-MARGIN = 0.05
+# How far the whole process may be above and below the estimate: the 90th and 5th percentile of
+# what the public rows measured (docs/estimator.md), fitted on all of them.
+ABOVE, BELOW = 0.068, 0.021
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,6 @@ class Fit:
     budget_bytes: int
     capacity_bytes: int
     retries: int
-    margin: float
     replay: Replay
 
 
@@ -45,9 +46,12 @@ def fit(
     *,
     config: AllocatorConfig | None = None,
     peak_from: str | None = None,
-    margin: float = MARGIN,
+    trial_bytes: int = 0,
 ) -> Fit:
-    """Whether the stream fits ``budget_bytes``, what CUDA offers on a card in all."""
+    """Whether the stream fits ``budget_bytes``, what CUDA offers on a card in all.
+
+    ``trial_bytes`` is what autotuning might take for a moment.
+    """
 
     def within(capacity: float) -> Replay:
         return replay(
@@ -57,15 +61,16 @@ def fit(
     capacity = max(0, budget_bytes - overhead.likely_bytes)
     likely = within(capacity)
     answer: Answer = "too close to call"
-    if within((budget_bytes - overhead.high_bytes) / (1 + margin)).fits:
+    # The larger of the two allowances, as in benchmarks/split_half.py.
+    least = min(budget_bytes / (1 + ABOVE), budget_bytes - trial_bytes) - overhead.high_bytes
+    if within(least).fits:
         answer = "fits"
-    elif not within((budget_bytes - overhead.low_bytes) * (1 + margin)).fits:
+    elif not within(budget_bytes / (1 - BELOW) - overhead.low_bytes).fits:
         answer = "does not fit"
     return Fit(
         answer=answer,
         budget_bytes=budget_bytes,
         capacity_bytes=capacity,
         retries=likely.retries_since_mark,
-        margin=margin,
         replay=likely,
     )

@@ -78,6 +78,16 @@ _EAGER_CONTEXT = _range(
 _LIBRARIES = {
     (5, 0): _range(80, 200, 450, "cuBLAS and cuDNN kernels before tensor cores: guessed"),
     (7, 0): _range(100, 300, 600, "cuBLAS and cuDNN kernels: guessed, several hundred MiB"),
+    (8, 0): _range(
+        100,
+        300,
+        1300,
+        "cuBLAS and cuDNN kernels: guessed, several hundred MiB; the high end from 1721 MiB in "
+        "all, fitted to public figures of an A100 that autotuned (docs/estimator.md)",
+    ),
+    (8, 6): _range(
+        100, 300, 800, "cuBLAS and cuDNN kernels: guessed, several hundred MiB, more if autotuned"
+    ),
     (9, 0): _range(
         150,
         400,

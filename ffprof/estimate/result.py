@@ -13,7 +13,7 @@ from ffprof.estimate.fit import Fit, fit
 from ffprof.estimate.process import Overhead
 from ffprof.estimate.replay import Replay, replay
 from ffprof.estimate.stream import Operator, Stream
-from ffprof.estimate.workspaces import WorkspaceModel, resolve
+from ffprof.estimate.workspaces import WorkspaceModel, resolve, trial_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,10 +22,12 @@ class Estimate:
 
     Peaks without a prefix are those of the last traced step, when the optimizer has its state;
     ``cold`` ones are those of the build and the steps before it. ``evidence`` is always
-    ``estimated``. ``stream`` holds every allocation with its workspace.
+    ``estimated``. ``stream`` holds every allocation with its workspace, ``traced`` without.
     """
 
     stream: Stream
+    traced: Stream
+    workspaces: WorkspaceModel
     steps: int
     config: AllocatorConfig
     overhead: Overhead
@@ -78,13 +80,21 @@ class Estimate:
         ).reserved_peak_bytes
 
     def fit(self, budget_bytes: int) -> Fit:
-        """Whether it fits a card that offers CUDA ``budget_bytes`` in all."""
+        """Whether it fits a card that offers CUDA ``budget_bytes`` in all.
+
+        cuDNN's workspaces count here even where the peaks leave them out, unless no workspace is
+        counted at all.
+        """
+        model = self.workspaces
+        if model.products and not model.convolutions:
+            model = replace(model, convolutions=True)
         return fit(
-            self.stream,
+            self.stream if model == self.workspaces else resolve(self.traced, model),
             budget_bytes,
             self.overhead,
             config=self.config,
             peak_from=last_step(self.steps),
+            trial_bytes=trial_bytes(self.traced, model),
         )
 
     @property
@@ -128,9 +138,12 @@ def from_stream(
     if capacity_bytes is not None and capacity_bytes <= 0:
         raise UsageError(f"a capacity of {capacity_bytes} bytes", "give a positive number of bytes")
     config = config or AllocatorConfig()
-    resolved = resolve(stream, workspaces or WorkspaceModel())
+    model = WorkspaceModel() if workspaces is None else workspaces
+    resolved = resolve(stream, model)
     return Estimate(
         stream=resolved,
+        traced=stream,
+        workspaces=model,
         steps=steps,
         config=config,
         overhead=overhead,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ffprof.estimate.stream import Allocation, Convolution, MatrixProduct, Stream
+from ffprof.units import MIB
 
 _Pass = Literal["forward", "data gradient", "weight gradient"]
 # A transposed convolution is computed by the passes of the convolution that it transposes
@@ -78,6 +79,20 @@ class WorkspaceModel:
     def none(cls) -> WorkspaceModel:
         """Tensors alone: no library takes anything, and the cache is never given back."""
         return cls(products=False, convolutions=False)
+
+
+def model_for(
+    capability: tuple[int, int], *, half: bool, tf32: bool, autotuned: bool
+) -> WorkspaceModel:
+    """The model for a card of that compute capability under these switches of PyTorch.
+
+    Tensor cores take half precision from 7.0 on, and float32 rounded to TF32 from 8.0 on.
+    """
+    return WorkspaceModel(
+        handle_bytes=32 * MIB if capability == (9, 0) else WorkspaceModel.handle_bytes,
+        autotuned=autotuned,
+        tensor_cores=capability >= (7, 0) if half else tf32 and capability >= (8, 0),
+    )
 
 
 def convolution_bytes(call: Convolution, model: WorkspaceModel) -> int:
