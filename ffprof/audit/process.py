@@ -37,7 +37,10 @@ LOG_TAIL_BYTES = 64 * 1024  # of a child's output, to find its last line
 
 # What the forkserver imports once, torch with it; children forked from it start in a tenth of a
 # second. Optimizers import torch._dynamo, which takes longer than a short trial.
-PRELOAD = ["sklearn.datasets", "torch._dynamo", "ffprof.audit.proof", "ffprof.audit.trial"]
+PRELOAD = [
+    "sklearn.datasets", "torch._dynamo", "ffprof.audit.proof", "ffprof.audit.trial",
+    "ffprof.audit.estimated",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,7 @@ from ffprof.record import Fact
 from ffprof.workload import Description
 
 STEPS = 2  # the optimizer makes its state in the first
+SETTLING = 2  # micro-batches of the steps before the last: the second finds gradients there
 PART = "micro-batch begins"
 # More micro-batches than these repeat: gradients exist from the second on, and the sum of losses
 # from the third. Whether the last two were alike is checked; if not, all are traced.
@@ -113,7 +114,7 @@ def _traced(
         with _observing(fake) as seen:
             for number in range(STEPS):
                 with tracer.step(number):
-                    step(fed)
+                    step(fed if number == STEPS - 1 else fed[:SETTLING])
     stream = tracer.stream
     left = len(parts) - len(fed)
     if left and not _repeat(stream, left):
