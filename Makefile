@@ -1,7 +1,10 @@
 # Everything runs in .venv, which is built when pyproject.toml or constraints.txt has changed.
+# `make test TORCH=2.11.0` does so with another torch, in an environment of its own.
 PYTHON ?= python3
-RUN := .venv/bin
-STAMP := .venv/ready-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
+TORCH ?=
+VENV := .venv$(if $(TORCH),-torch-$(TORCH))
+RUN := $(VENV)/bin
+STAMP := $(VENV)/ready-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 
 .PHONY: audit test lint format docs bench clean
 
@@ -30,12 +33,14 @@ bench: $(STAMP)
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(RUN)/python $$script || exit 1; done
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis docs/_build
+	rm -rf .venv .venv-torch-* .mypy_cache .ruff_cache .pytest_cache .hypothesis docs/_build
 
 $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "ffprof needs Python 3.11 or newer: make PYTHON=python3.11")'
-	@echo "setting up .venv: a few gigabytes are downloaded once"
-	@rm -rf .venv
-	@$(PYTHON) -m venv .venv
-	@$(RUN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[tests]'
+	@echo "setting up $(VENV): a few gigabytes are downloaded once"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@grep -v $(if $(TORCH),'^torch','^#') constraints.txt >$(VENV)/constraints.txt
+	@$(RUN)/pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[tests]' \
+		$(if $(TORCH),torch==$(TORCH))
 	@touch $@

@@ -5,6 +5,8 @@ Runs in a child, as everything that needs torch does, and answers in the form of
 
 from __future__ import annotations
 
+import torch
+
 from ffprof.audit.messages import Failed, Finished, Report
 from ffprof.audit.target import Target
 from ffprof.audit.traced import STEPS, TracedWorkload, trace_workload
@@ -62,7 +64,7 @@ def estimate_traced(traced: TracedWorkload, recipe: Recipe, target: Target) -> E
         traced.stream,
         steps=STEPS,
         overhead=target.overhead,
-        config=AllocatorConfig.parse(recipe.flags.allocator_conf),
+        config=AllocatorConfig.parse(recipe.flags.allocator_conf, torch.__version__),
         workspaces=target.model(recipe),
     )
 

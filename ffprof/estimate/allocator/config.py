@@ -39,6 +39,18 @@ _KEYS = (
 _PAIR = re.compile(r"(\w+):(\[[^\[\]]*\]|[^,\[\]]+)")
 
 
+def ties_of(release: str) -> Ties:
+    """The order of a version of torch such as "2.14.1+cu130".
+
+    That of 2.13 is taken to be 2.11's, which its changes suggest.
+    """
+    found = re.match(r"(\d+)\.(\d+)", release)
+    version = (int(found[1]), int(found[2])) if found else (2, 14)
+    if version == (2, 12):
+        return "block"
+    return "segment" if version >= (2, 14) else "address"
+
+
 @dataclass(frozen=True, kw_only=True)
 class AllocatorConfig:
     """How the allocator is set; the defaults are torch's.
@@ -61,10 +73,11 @@ class AllocatorConfig:
     ties: Ties = "segment"
 
     @classmethod
-    def parse(cls, text: str) -> AllocatorConfig:
+    def parse(cls, text: str, release: str = "") -> AllocatorConfig:
         """The settings of a text such as ``expandable_segments:True,max_split_size_mb:128``.
 
         White space is ignored, the last of equal keys counts. Only what decides sizes is known.
+        ``release`` is torch's version, by default the newest.
 
         Raises:
             UsageError: a key that is unknown or not simulated, or a value torch would refuse.
@@ -85,6 +98,7 @@ class AllocatorConfig:
             large_segment_bytes=segment,
             divisions=_divisions("roundup_power2_divisions", given),
             collection_threshold=_part("garbage_collection_threshold", given),
+            ties=ties_of(release) if release else "segment",
         )
 
     def round(self, nbytes: int) -> int:
