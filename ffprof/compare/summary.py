@@ -80,7 +80,8 @@ class Row:
     @property
     def usable(self) -> bool:
         """Ok in every round that was run, with its figures, and learning: it may be compared."""
-        measured = self.memory is not None and self.throughput is not None
+        fast = self.throughput is not None or self.fit is not None  # no card, no estimated speed
+        measured = self.memory is not None and fast
         return self.settled == "ok" and measured and not self.marks
 
     def told_outcomes(self) -> str:
@@ -137,7 +138,7 @@ def _row(record: Record, name: str, trials: Sequence[Trial]) -> Row:
         capped=any(t.memory.capped for t in good),
         device_peak=_spread([t.memory.device_peak_bytes for t in good]),
         host_peak=_spread([t.memory.host_peak_bytes for t in good]),
-        throughput=_spread([rate(t) for t in good]),
+        throughput=_spread([rate(t) if t.throughput else None for t in good]),
         data_wait=_middle([_wait(t) for t in good]),
         loss_first=_middle([loss.first for loss in losses]),
         loss_last=_middle([loss.last for loss in losses]),

@@ -97,7 +97,11 @@ def _baseline(rows: dict[str, Row], claim: Claim) -> tuple[Row | None, str]:
 
 def _throughput(record: Record, challenger: Row, baseline: Row) -> RatioInterval | None:
     rates = {
-        name: {t.round: rate(t) for t in record.trials if t.workload == name and t.outcome == "ok"}
+        name: {
+            t.round: rate(t)
+            for t in record.trials
+            if t.workload == name and t.outcome == "ok" and t.throughput
+        }
         for name in (challenger.workload, baseline.workload)
     }
     theirs, ours = rates[baseline.workload], rates[challenger.workload]
@@ -161,7 +165,7 @@ def _throughput_verdict(
     evidence: Evidence,
 ) -> Verdict:
     if speed is None:
-        return _no_verdict(claim, baseline.workload, "no round holds both rows")
+        return _no_verdict(claim, baseline.workload, "no round has the speed of both rows")
     head = (
         f"{challenger.workload} runs at {format_ratio(speed.ratio)} the throughput of "
         f"{baseline.workload}{_against(claim)}"

@@ -60,16 +60,24 @@ def trial(
         "device": "cpu",
         "outcome": outcome,
         "evidence": "measured (cpu)",
-        "memory": Memory(live_tensor_peak_bytes=memory) if ok else Memory(),
+        "memory": _memory(memory, ok, more.pop("memory_parts", None)),
         "throughput": Throughput(
             images_per_second=speed, step_seconds=(8 / speed,), data_wait_seconds=0.0
         )
         if ok
         else None,
-        "loss": Loss(first=loss[0], last=loss[1], finite=finite, steps=5) if ok else None,
+        "loss": Loss(first=loss[0], last=loss[1], finite=finite, steps=5)
+        if ok and more.get("evidence") != "estimated"
+        else None,
         "conditions": Conditions(),
     }
     return Trial(**(fields | more))
+
+
+def _memory(live, ok, parts):
+    if parts is not None:
+        return Memory(**parts)
+    return Memory(live_tensor_peak_bytes=live) if ok else Memory()
 
 
 def record(
@@ -81,6 +89,7 @@ def record(
     judged=True,
     ledger=None,
     families=None,
+    evidence="measured (cpu)",
     **changes,
 ):
     chosen = recipe(claims=tuple(claims), **changes)
@@ -104,7 +113,7 @@ def record(
             ram_bytes=8 * 1024 * MIB,
             versions={"torch": "2.14.1"},
         ),
-        evidence="measured (cpu)",
+        evidence=evidence,
         ledger={name: LedgerRow(facts=facts) for name, facts in (ledger or {}).items()},
         trials=tuple(trials),
     )

@@ -259,3 +259,55 @@ def test_a_row_that_never_took_a_step_wins_nothing():
 
 def _skipped(count):
     return {"skipped_optimizer_steps": count}
+
+
+def estimated(a, b, chosen=MEMORY):
+    """A verdict on two estimated rows; each dictionary gives memory, fit and more."""
+    trials = [
+        trial(
+            name,
+            0,
+            outcome=row.get("outcome", "ok"),
+            device="cuda",
+            evidence="estimated",
+            loss=(None, None),
+            memory_parts={
+                "allocated_peak_bytes": row["memory"],
+                "reserved_peak_bytes": row.get("reserved", row["memory"]),
+                "fit": row.get("fit", "fits"),
+            },
+        )
+        for name, row in (("a", a), ("b", b))
+    ]
+    (only,) = judge(record(trials, claims=[chosen], judged=False, evidence="estimated"))
+    return only
+
+
+def test_an_estimate_has_a_wider_zone():
+    near = estimated({"memory": 960 * MIB}, {"memory": 1000 * MIB})
+    assert (near.finding, near.supported) == ("same", False)
+    far = estimated({"memory": 940 * MIB, "reserved": 1200 * MIB}, {"memory": 1000 * MIB})
+    assert (far.finding, far.supported) == ("lower", True)
+    assert "0.94x the memory of b, 1.20x reserved, at" in far.sentence
+
+
+def test_an_estimate_gives_no_verdict_on_throughput():
+    got = estimated({"memory": MIB}, {"memory": MIB}, chosen=SPEED)
+    assert (got.finding, got.supported) == ("ratio only", None)
+    assert got.sentence.endswith("an estimate gives no verdict on throughput")
+
+
+def test_a_row_that_is_too_close_to_call_decides_nothing_by_fitting():
+    fits = {"memory": 10 * MIB}
+    lost = {"memory": 90 * MIB, "outcome": "oom", "fit": "does not fit"}
+    assert (
+        estimated(fits, lost).sentence == "a fits where b does not: the memory claim is supported"
+    )
+    close = lost | {"fit": "too close to call"}
+    got = estimated(fits, close)
+    assert got.supported is None
+    assert "whether b fits is too close to call" in got.sentence
+
+
+def test_an_estimated_row_needs_no_loss():
+    assert estimated({"memory": 10 * MIB}, {"memory": 900 * MIB}).supported is True
