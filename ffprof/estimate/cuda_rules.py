@@ -169,6 +169,7 @@ def as_on_cuda() -> Iterator[None]:
             # These would switch themselves off for want of a GPU, and the figure would be wrong.
             for text in (".*CUDA is not available.*", ".*cuda is not available.*"):
                 warnings.filterwarnings("error", message=text)
+            warnings.filterwarnings("ignore", message=".*data pointer of FakeTensor.*")
             yield
     finally:
         handle.remove()

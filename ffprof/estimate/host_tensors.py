@@ -20,7 +20,7 @@ _FROM_NUMBERS = {
     _aten.linspace, _aten.logspace, _aten.arange, _aten.scalar_tensor, _aten.randperm,
     _aten.lift_fresh,
 }  # fmt: skip
-_OF_A_SIZE = {_aten.full, _aten.zeros, _aten.ones, _aten.randint}
+_OF_A_SIZE = {_aten.full, _aten.zeros, _aten.ones, _aten.randint, _aten.rand, _aten.randn}
 _SMALL = 4096  # elements
 
 
@@ -34,6 +34,8 @@ def stays_real(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool
     if func._overloadpacket in _OF_A_SIZE:
         sizes = next((a for a in args if isinstance(a, (list, tuple))), ())
         return _product(sizes) <= _SMALL
+    if func._overloadpacket is _aten.empty:  # larger ones are weights to be
+        return _product(args[0]) <= 1
     return func._overloadpacket in _FROM_NUMBERS
 
 

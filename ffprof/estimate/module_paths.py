@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._dynamo import OptimizedModule
 from torch.nn.modules.module import (
     register_module_buffer_registration_hook,
     register_module_forward_hook,
@@ -18,6 +19,8 @@ from torch.nn.modules.module import (
     register_module_module_registration_hook,
     register_module_parameter_registration_hook,
 )
+
+from ffprof.errors import UsageError
 
 
 class ModulePaths:
@@ -89,6 +92,11 @@ class ModulePaths:
         self._kept.append(module)
 
     def _enters(self, module: nn.Module, _: Any) -> None:
+        if isinstance(module, OptimizedModule):
+            raise UsageError(
+                "a module is compiled: its kernels keep other tensors than the traced operators",
+                "estimate it before torch.compile, or measure it on a GPU",
+            )
         path = self._names.get(id(module))
         if path is None:
             path = self._names[id(module)] = self._path(module)

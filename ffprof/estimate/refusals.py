@@ -59,6 +59,11 @@ def refusing() -> Iterator[None]:
                 + _where(error),
                 "make it there: with torch.device(device): ...",
             ) from error
+        if "nvidia" in text.lower() or "torch not compiled with cuda" in text.lower():
+            raise UsageError(
+                "CUDA itself is asked for something" + _where(error),
+                "guard it with torch.cuda.is_available()",
+            ) from error
         if "fake" in text.lower() or "cuda" in text.lower():
             raise UsageError(
                 f"the step cannot be traced ({text.splitlines()[0][:200]})" + _where(error),

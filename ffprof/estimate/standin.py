@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 from torch._guards import detect_fake_mode
-from torch._subclasses.fake_tensor import FakeCopyMode
+from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 
 from ffprof.errors import UsageError
 
@@ -37,6 +37,13 @@ def check_version() -> None:
             f"memory is estimated with torch {oldest} to {newest}, and this is {torch.__version__}",
             f"install torch=={newest}.*, or measure instead",
         )
+
+
+class FakeMode(FakeTensorMode):
+    """The mode of fake tensors, which deep copies of them share."""
+
+    def __deepcopy__(self, memo: object) -> FakeMode:
+        return self
 
 
 def fake_copy(module: _Module) -> _Module:

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
@@ -18,10 +18,10 @@ from ffprof.errors import UsageError
 from ffprof.estimate.cuda_rules import as_on_cuda
 from ffprof.estimate.module_paths import ModulePaths
 from ffprof.estimate.refusals import refusing
-from ffprof.estimate.standin import STAND_IN, check_version
+from ffprof.estimate.standin import STAND_IN, FakeMode, check_version
 from ffprof.estimate.stream import Stream
 from ffprof.estimate.tracer import Tracer
-from ffprof.estimate.values import Values
+from ffprof.estimate.values import DataDependentError, Values
 
 Step = Callable[[], object]
 Build = Callable[[torch.device], Step]
@@ -37,7 +37,7 @@ def tracing() -> Iterator[Tracer]:
         UsageError: something cannot be traced soundly; the error names the line.
     """
     check_version()
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    mode = FakeMode(allow_non_fake_inputs=True)
     with ExitStack() as stack:
         stack.enter_context(refusing())
         paths = stack.enter_context(ModulePaths())
@@ -73,7 +73,12 @@ def trace(build: Build, *, steps: int = 2) -> Stream:
             f"{steps} steps: the optimizer makes its state in the first", "trace at least 2"
         )
     with tracing() as tracer:
-        step = build(STAND_IN)
+        try:
+            step = build(STAND_IN)
+        except DataDependentError as error:
+            raise UsageError(
+                error.problem, "make the model on the host and move it: model.to(device)"
+            ) from error
         if not callable(step):
             raise UsageError(
                 f"build(device) returns a {type(step).__name__}, which cannot be called",
@@ -93,6 +98,11 @@ def _optimizers(tracer: Tracer) -> Iterator[None]:
     def begins(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
+                if not isinstance(parameter, FakeTensor) and parameter.grad is None:
+                    raise UsageError(
+                        "an optimizer holds parameters that are not on the GPU",
+                        "make the optimizer after the model was moved",
+                    )
                 tracer.storages.tag(parameter, "parameter")
                 if parameter.grad is not None:
                     tracer.storages.tag(parameter.grad, "gradient")

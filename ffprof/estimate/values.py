@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 
 from ffprof.errors import UsageError
+from ffprof.estimate.standin import STAND_IN
 
 _SCALER = "torch/amp/grad_scaler.py"
 _OPTIMIZERS = "torch/optim/"
@@ -74,6 +75,10 @@ _READS: dict[Any, str] = {
 }
 
 
+# These make a tensor of numbers on the host first, and its device would be lost there.
+_FROM_NUMBERS = {torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_tensor}
+
+
 class Values(TorchFunctionMode):
     """Answers what is asked of values while it is entered."""
 
@@ -88,7 +93,12 @@ class Values(TorchFunctionMode):
                 if func is torch.Tensor.__bool__ and _asked_from(_INITS):
                     return False  # "is anything out of range still?", when a weight is drawn
                 raise DataDependentError(_READS[func])
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func in _FROM_NUMBERS:
+            own = args[0].device if func is torch.Tensor.new_tensor else None
+            if (kwargs.get("device") or own) == STAND_IN:
+                return func(*args, **kwargs | {"device": "cpu"}).to(STAND_IN)
+        return func(*args, **kwargs)
 
     @staticmethod
     def _number(func: Any) -> float:

@@ -1,5 +1,6 @@
 """The trace: what a real step allocates, in the order in which it does, and what it refuses."""
 
+import copy
 import gc
 import warnings
 from collections import Counter
@@ -415,6 +416,8 @@ BAD = {
     "cuda": (lambda m, x, d: x.to("cuda"), "cuda"),
     "autocast": (lambda m, x, d: torch.autocast("cuda").__enter__(), "cuda"),
     "scaler": (lambda m, x, d: torch.amp.GradScaler("cuda"), "cuda"),
+    "compiled": (lambda m, x, d: torch.compile(m)(x), "a module is compiled"),
+    "CUDA itself": (lambda m, x, d: torch.cuda.synchronize(), "CUDA itself is asked"),
     "no fake": (lambda m, x, d: no_fake(x), "no fake kernel"),
     "lstm": (lambda m, x, d: nn.LSTM(4, 4, device=d)(x[None]), "recurrent layer"),
 }
@@ -470,6 +473,57 @@ def test_small_tensors_of_the_host_have_values():
         return lambda: model(torch.randn(2, 4, device=device)).sum().backward()
 
     trace(build)
+
+
+def test_numbers_become_tensors_where_they_are_asked_for():
+    def build(device):
+        weights = torch.tensor([1.0, 2.0], device=device)
+        same = torch.as_tensor([3.0, 4.0], device=device)
+        with torch.device(device):
+            third = torch.tensor([5.0, 6.0])
+        fourth = weights.new_tensor([7.0, 8.0])
+        host = torch.tensor([9.0])
+        assert {t.device for t in (weights, same, third, fourth)} == {device}
+        assert host.device != device and host.item() == 9
+        return lambda: weights + same + third + fourth
+
+    stream = trace(build)
+    assert [a.nbytes for a in stream.allocations if a.phase == "build"] == [8] * 4
+
+
+def test_copies_of_modules_are_moved_and_held():
+    def build(device):
+        model = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0), 2)
+        average = copy.deepcopy(model.to(device))
+
+        def step():
+            model(torch.ones(3, 4, 16, device=device)).sum().backward()
+            model.zero_grad()
+            return average
+
+        return step
+
+    stream = trace(build)
+    kept = sum(a.nbytes for a in stream.allocations if a.phase == "build")
+    layer = nn.TransformerEncoderLayer(16, 2, 32)
+    assert kept == 2 * 2 * 4 * sum(p.numel() for p in layer.parameters())
+
+
+def test_an_optimizer_made_before_the_move_is_refused():
+    def build(device):
+        scale = nn.Module()
+        scale.weight = nn.Parameter(torch.ones(3))
+        optimizer = torch.optim.SGD(scale.parameters(), lr=0.1)
+        scale.to(device)
+
+        def step():
+            (scale.weight * torch.ones(3, device=device)).sum().backward()
+            optimizer.step()
+
+        return step
+
+    with pytest.raises(UsageError, match="parameters that are not on the GPU"):
+        trace(build)
 
 
 def test_a_model_made_outside_is_moved_in():
