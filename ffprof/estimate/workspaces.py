@@ -143,7 +143,7 @@ def resolve(stream: Stream, model: WorkspaceModel) -> Stream:
     The stream that is given stays as it is.
     """
     allocations = list(stream.allocations)
-    emptied = []
+    emptied = list(stream.emptied)
     tried: set[Convolution] = set()
     kept: set[int] = set()
     threads: set[str] = set()
@@ -161,7 +161,7 @@ def resolve(stream: Stream, model: WorkspaceModel) -> Stream:
                 threads.add(call.thread)
                 kept.add(event)
         allocations[event] = _sized(allocations[event], nbytes)
-    return _without_frees(replace(stream, allocations=allocations, emptied=emptied), kept)
+    return _without_frees(replace(stream, allocations=allocations, emptied=sorted(emptied)), kept)
 
 
 def _product_bytes(call: MatrixProduct, model: WorkspaceModel, threads: set[str]) -> int:
