@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel
 from rich.console import RenderableType
 
-from ffprof.audit.questions import Question
+from ffprof.audit.questions import Question, flat_width
 from ffprof.cli.choose import choose_workloads
 from ffprof.cli.estimating import Ready
 from ffprof.cli.question import Sweep
@@ -85,7 +85,10 @@ def tell_largest(prepared: Ready, question: Question, *, as_json: bool) -> None:
     if as_json:
         _print_json(found)
     else:
-        _print(largest_report(heading(prepared), found, _width()))
+        varied = dict.fromkeys(
+            ("batch", "micro_batch")[: 2 if question == "micro-batch" else 1], "N"
+        )
+        _print(largest_report(heading(prepared, varied), found, _width()))
     _some_figures([row for one in found for row in (one.row, one.next) if row])
 
 
@@ -100,7 +103,7 @@ def tell_growth(prepared: Ready, sweep: Sweep, plot: Path | None, *, as_json: bo
     if as_json:
         _print_json(found)
     else:
-        _print(growth_report(heading(prepared), found, _width()))
+        _print(growth_report(heading(prepared, _varied(prepared, sweep)), found, _width()))
     _some_figures([row for one in found for row in one.rows])
     if plot is not None:
         from ffprof.report.growth_plot import draw
@@ -109,8 +112,8 @@ def tell_growth(prepared: Ready, sweep: Sweep, plot: Path | None, *, as_json: bo
         say(f"written to {plot}")
 
 
-def heading(prepared: Ready) -> Heading:
-    """What stands above the tables."""
+def heading(prepared: Ready, varied: Mapping[str, str] | None = None) -> Heading:
+    """What stands above the tables; ``varied`` is what of the recipe is not the same in all."""
     return Heading(
         recipe=prepared.recipe,
         requested=prepared.budget.requested,
@@ -125,7 +128,14 @@ def heading(prepared: Ready) -> Heading:
         workspaces=prepared.target.workspaces,
         torch=prepared.torch,
         notes=prepared.chosen.notes(prepared.recipe),
+        varied=varied or {},
     )
+
+
+def _varied(prepared: Ready, sweep: Sweep) -> dict[str, str]:
+    if sweep.axis == "depth":
+        return {"backbone": f"flat-D-{flat_width(prepared.recipe.backbone)}"}
+    return {"image_size": "S"} if sweep.axis == "image-size" else {"batch": "B"}
 
 
 def _one(prepared: Ready, option: str) -> None:

@@ -16,7 +16,7 @@ STYLES = {"fits": "green", "does not fit": "red", "too close to call": "yellow"}
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """A column; ``rank`` 0 is always shown, and of the others the lowest as far as they fit."""
+    """A column; ``rank`` 0 is always shown, and of the others the lowest until one is too wide."""
 
     name: str
     rank: int = 0
@@ -36,10 +36,12 @@ def fitted(columns: Sequence[Shown], rows: Sequence[Sequence[str]], width: int) 
     shown = [at for at, column in enumerate(columns) if column.rank == 0]
     left = width - sum(widths[at] + _GAP for at in shown) + _GAP
     for at in sorted(range(len(columns)), key=lambda at: columns[at].rank):
-        need = widths[at] + _GAP
-        if at not in shown and not empty[at] and need <= left:
-            shown.append(at)
-            left -= need
+        if at in shown or empty[at]:
+            continue
+        left -= widths[at] + _GAP
+        if left < 0:
+            break
+        shown.append(at)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
     for at in sorted(shown):
         table.add_column(

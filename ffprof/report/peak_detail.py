@@ -107,7 +107,7 @@ def _gap(row: PeakRow, peak: Peak, width: int) -> list[RenderableType]:
 
 def _remarks(row: PeakRow, peak: Peak) -> list[str]:
     memory = row.memory
-    lines = []
+    lines: list[str] = []
     if memory is None or memory.reserved_peak_bytes is None:
         return lines
     reserved, other = memory.reserved_peak_bytes, memory.expandable_reserved_peak_bytes

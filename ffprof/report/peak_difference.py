@@ -99,7 +99,7 @@ def _cells(name: str, one: Difference) -> tuple[str, ...]:
 def _totals(made: Against) -> list[tuple[str, ...]]:
     assert made.ours.peak is not None and made.theirs.peak is not None
     here, there = made.ours.peak.by_category, made.theirs.peak.by_category
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for name in dict.fromkeys([*here, *there]):
         one, other = here.get(name, 0), there.get(name, 0)
         lines.append(("", name, format_bytes(one), format_bytes(other), signed(one - other)))

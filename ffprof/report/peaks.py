@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -15,14 +15,14 @@ from ffprof.units import format_bytes, format_rate
 
 _COLUMNS = (
     Shown(name="workload", numeric=False),
-    Shown(name="micro", rank=5),
+    Shown(name="micro", rank=4),
     Shown(name="fit", numeric=False),
     Shown(name="allocated"),
     Shown(name="reserved"),
     Shown(name="gap", rank=3),
     Shown(name="retries", rank=2),
     Shown(name="expandable", rank=6),
-    Shown(name="process", rank=4),
+    Shown(name="process", rank=5),
     Shown(name="start-up", rank=8),
     Shown(name="img/s", rank=1),
     Shown(name="img/s band", rank=7),
@@ -33,7 +33,8 @@ _COLUMNS = (
 class Heading:
     """What all rows share: the recipe, and the card with what a process takes beside tensors.
 
-    ``overhead_bytes`` is (low, likely, high).
+    ``overhead_bytes`` is (low, likely, high). ``varied`` has the fields of the recipe that rows do
+    not share, with what stands for them.
     """
 
     recipe: Recipe
@@ -45,17 +46,22 @@ class Heading:
     workspaces: bool
     torch: str
     notes: tuple[str, ...] = ()
+    varied: Mapping[str, str] = field(default_factory=dict)
 
     def lines(self) -> tuple[str, ...]:
         """In words."""
         recipe = self.recipe
+        size, batch, micro, backbone = (
+            self.varied.get(name, getattr(recipe, name))
+            for name in ("image_size", "batch", "micro_batch", "backbone")
+        )
         low, likely, high = map(format_bytes, self.overhead_bytes)
         how = "measured here" if self.overhead_measured else f"{low} to {high}, likely {likely}"
         settings = recipe.flags.allocator_conf
         return (
-            f"{recipe.backbone} at width {recipe.width:g}, {recipe.norm} norm, {recipe.channels}x"
-            f"{recipe.image_size}x{recipe.image_size}, {recipe.classes} classes, batch "
-            f"{recipe.batch}, micro-batch {recipe.micro_batch}, {recipe.precision}, "
+            f"{backbone} at width {recipe.width:g}, {recipe.norm} norm, {recipe.channels}x"
+            f"{size}x{size}, {recipe.classes} classes, batch {batch}, micro-batch {micro}, "
+            f"{recipe.precision}, "
             f"{recipe.memory_format.replace('_', ' ')}, {recipe.optimizer.name}",
             f"{self.card or 'a card'} sold with {self.requested}: CUDA offers "
             f"{format_bytes(self.total_bytes)}; beside what is reserved, a process takes {how}",
