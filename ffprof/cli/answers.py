@@ -11,11 +11,10 @@ from pydantic import BaseModel
 from rich.console import RenderableType
 
 from ffprof.audit.questions import Question, flat_width
-from ffprof.cli.choose import choose_workloads
 from ffprof.cli.estimating import Ready
 from ffprof.cli.question import Sweep
 from ffprof.cli.starting import say
-from ffprof.errors import NothingMeasuredError, UsageError
+from ffprof.errors import NothingMeasuredError
 from ffprof.peak_record import PeakRow
 from ffprof.report.growth import growth_report
 from ffprof.report.largest import largest_report
@@ -29,11 +28,9 @@ def tell_peaks(prepared: Ready, snapshot_to: Path | None, *, detail: bool, as_js
     """The table of all workloads, and what is held at the peak.
 
     Raises:
-        UsageError: a snapshot is asked of several workloads.
+        StoreError: the snapshot cannot be written.
         NothingMeasuredError: no workload could be estimated.
     """
-    if snapshot_to is not None:
-        _one(prepared, "--snapshot")
     rows = prepared.peaks(snapshot_to)
     if as_json:
         _print_json(rows)
@@ -47,21 +44,14 @@ def tell_peaks(prepared: Ready, snapshot_to: Path | None, *, detail: bool, as_js
         say(f"written to {snapshot_to}; open it at https://pytorch.org/memory_viz")
 
 
-def tell_against(prepared: Ready, other: str, *, as_json: bool) -> None:
+def tell_against(prepared: Ready, *, as_json: bool) -> None:
     """Two workloads at their peaks, layer by layer.
 
     Raises:
-        UsageError: there are not two.
         NothingMeasuredError: one of them could not be estimated.
     """
-    _one(prepared, "--against")
-    ours = prepared.chosen.workloads[0]
-    found = choose_workloads(other)
-    if len(found) != 1 or found[0].id == ours.id:
-        raise UsageError(
-            f"--against {other} is not one other workload", "name one from ffprof workloads"
-        )
-    theirs = found[0]
+    ours, theirs = prepared.chosen.workloads[0], prepared.other
+    assert theirs is not None
     both = replace(prepared, chosen=replace(prepared.chosen, workloads=(ours, theirs)))
     rows = both.peaks()
     if any(row.peak is None for row in rows):
@@ -136,14 +126,6 @@ def _varied(prepared: Ready, sweep: Sweep) -> dict[str, str]:
     if sweep.axis == "depth":
         return {"backbone": f"flat-D-{flat_width(prepared.recipe.backbone)}"}
     return {"image_size": "S"} if sweep.axis == "image-size" else {"batch": "B"}
-
-
-def _one(prepared: Ready, option: str) -> None:
-    count = len(prepared.chosen.workloads)
-    if count != 1:
-        raise UsageError(
-            f"{option} is about one workload, not {count}", "name it with --workloads ID"
-        )
 
 
 def _some_figures(rows: Sequence[PeakRow]) -> None:

@@ -100,6 +100,8 @@ def estimate(
         changes=changes,
         allocator=allocator,
         workspaces=not no_workspaces,
+        single="--against" if against is not None else "--snapshot" if snapshot else "",
+        against=against,
     )
     swept = check_asked(asked)
     if plot is not None:
@@ -121,6 +123,6 @@ def _tell(prepared: Ready, asked: Any, *, as_json: bool) -> None:
     if asked.largest is not None:
         answers.tell_largest(prepared, asked.largest, as_json=as_json)
     elif asked.against is not None:
-        answers.tell_against(prepared, asked.against, as_json=as_json)
+        answers.tell_against(prepared, as_json=as_json)
     else:
         answers.tell_peaks(prepared, asked.snapshot, detail=asked.detail, as_json=as_json)

@@ -37,7 +37,10 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What is estimated: the words of the command line."""
+    """What is estimated: the words of the command line.
+
+    ``single`` is the option that is about one workload, or empty; ``against`` is another one.
+    """
 
     preset: str | None
     workloads: str | None
@@ -47,11 +50,16 @@ class Wanted:
     changes: dict[str, Any]
     allocator: str | None
     workspaces: bool
+    single: str = ""
+    against: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """Everything that a question needs, and the server that children are forked from."""
+    """Everything that a question needs, and the server that children are forked from.
+
+    ``other`` is the workload that the only chosen one is compared with, if that was asked.
+    """
 
     recipe: Recipe
     chosen: Chosen
@@ -59,6 +67,7 @@ class Ready:
     target: Target
     torch: str
     server: BaseContext
+    other: Description | None
 
     def peaks(self, snapshot_to: Path | None = None) -> list[PeakRow]:
         """The rows of all workloads.
@@ -152,6 +161,9 @@ def ready(wanted: Wanted) -> Iterator[Ready]:
     sources = read_sources(wanted.workload_files)
     words = wanted.workloads
     named = () if sources else choose_workloads("core" if words is None else words)
+    other = None if wanted.against is None else _other(wanted.against)
+    if not sources:
+        _check_single(wanted, named, other)
     budget = asked_budget(wanted.gpu_mem, wanted.card)
     recipe = change_recipe(choose_preset(wanted.preset, "cuda").recipe, wanted.changes)
     if wanted.allocator is not None:
@@ -166,6 +178,7 @@ def ready(wanted: Wanted) -> Iterator[Ready]:
         if sources:
             chosen = choose_with_files(words, sources, server, LIMIT_SECONDS)
             check_recipe(recipe, chosen.workloads)
+            _check_single(wanted, chosen.workloads, other)
         machine = describe_machine(found, child_environment(recipe))
         target = target_for(budget, cuda_of(found), machine)
         yield Ready(
@@ -175,4 +188,24 @@ def ready(wanted: Wanted) -> Iterator[Ready]:
             target=replace(target, workspaces=wanted.workspaces),
             torch=found.versions.get("torch build", "?"),
             server=server,
+            other=other,
         )
+
+
+def _other(words: str) -> Description:
+    found = choose_workloads(words)
+    if len(found) != 1:
+        raise UsageError(f"--against {words} is not one workload", "name one from ffprof workloads")
+    return found[0]
+
+
+def _check_single(
+    wanted: Wanted, workloads: tuple[Description, ...], other: Description | None
+) -> None:
+    if wanted.single and len(workloads) != 1:
+        raise UsageError(
+            f"{wanted.single} is about one workload, not {len(workloads)}",
+            "name it with --workloads ID",
+        )
+    if other is not None and other.id == workloads[0].id:
+        raise UsageError(f"--against {other.id} is the workload itself", "name another one")
