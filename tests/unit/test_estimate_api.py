@@ -81,6 +81,6 @@ def test_the_short_words_are_settings():
 
 def test_naming_the_function_does_not_import_torch():
     code = (
-        "import sys, ffprof.estimate.api, ffprof.estimate.result; assert 'torch' not in sys.modules"
+        "import sys, ffprof.estimate.api, ffprof.estimate.result\nassert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
