@@ -10,6 +10,10 @@ The recorded audit is the interface between measuring and reporting::
 Two decorators put a method of one's own into the table (``ffprof run --workload-file mine.py``)::
 
     from ffprof import register_step, register_workload
+
+And what any training step would take of a GPU's memory, without one::
+
+    found = ffprof.estimate(build)         # build(device) returns a step
 """
 
 from __future__ import annotations
@@ -18,14 +22,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ffprof.audit.store import load
+    from ffprof.estimate.api import estimate
+    from ffprof.estimate.result import Estimate
     from ffprof.record import Record
     from ffprof.registration import register_step, register_workload
     from ffprof.report.frame import trials_frame
 
 __version__ = "0.1.0"
 __all__ = [
+    "Estimate",
     "Record",
     "__version__",
+    "estimate",
     "load",
     "register_step",
     "register_workload",
@@ -38,6 +46,14 @@ def __getattr__(name: str) -> Any:
         from ffprof.record import Record
 
         return Record
+    if name == "estimate":
+        from ffprof.estimate.api import estimate
+
+        return estimate
+    if name == "Estimate":
+        from ffprof.estimate.result import Estimate
+
+        return Estimate
     if name == "load":
         from ffprof.audit.store import load
 

@@ -48,13 +48,13 @@ def estimate_trial(description: Description, recipe: Recipe, target: Target) -> 
     memory = memory_of(found, fits)
     report = Report(
         memory=memory,
-        throughput=_throughput(found, traced, recipe, target),
+        throughput=throughput_of(found, traced, recipe, target),
         loss=None,
         conditions=Conditions(),
         facts=traced.facts,
     )
     if not fits.replay.fits:
-        return Failed(outcome="oom", message=_oom(fits, found), report=report)
+        return Failed(outcome="oom", message=oom_message(fits, found), report=report)
     return Finished(report=report)
 
 
@@ -91,9 +91,10 @@ def memory_of(found: Estimate, fits: Fit) -> Memory:
     )
 
 
-def _throughput(
+def throughput_of(
     found: Estimate, traced: TracedWorkload, recipe: Recipe, target: Target
 ) -> Throughput | None:
+    """Its speed on the target's card in the record's names; None without a card."""
     if target.card is None:
         return None
     time = step_time(
@@ -112,7 +113,8 @@ def _throughput(
     )
 
 
-def _oom(fits: Fit, found: Estimate) -> str:
+def oom_message(fits: Fit, found: Estimate) -> str:
+    """Where memory ran out, in words; it did."""
     lost = fits.replay.out_of_memory
     assert lost is not None
     wanted = found.stream.allocations[lost.number]

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 from ffprof.errors import UsageError
 from ffprof.estimate.learned import identity_of, learned_overhead
-from ffprof.estimate.process import Overhead, process_overhead
+from ffprof.estimate.process import (
+    ASSUMED_CAPABILITY,
+    ASSUMED_CUDA,
+    Overhead,
+    process_overhead,
+)
 from ffprof.estimate.workspaces import WorkspaceModel, model_for
 from ffprof.hardware.cards import find_card
 from ffprof.recipe import Recipe
 from ffprof.record import Budget, Machine
-
-# Where the installed torch was built for no CUDA: that of torch 2.11's default wheel.
-_CUDA = (12, 8)
-# A card of the class that most people own, where a size names no card.
-_CAPABILITY = (8, 6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Target:
     total_bytes: int
     overhead: Overhead
     card: str | None = None
-    capability: tuple[int, int] = _CAPABILITY
+    capability: tuple[int, int] = ASSUMED_CAPABILITY
     workspaces: bool = True
 
     def model(self, recipe: Recipe) -> WorkspaceModel:
@@ -52,8 +52,8 @@ def target_for(
     """
     if budget.total_bytes is None:
         raise UsageError("an estimate needs a budget", "name one with --gpu-mem or --card")
-    capability = find_card(budget.card).compute_capability if budget.card else _CAPABILITY
-    overhead = process_overhead(capability, cuda=cuda or _CUDA)
+    capability = find_card(budget.card).compute_capability if budget.card else ASSUMED_CAPABILITY
+    overhead = process_overhead(capability, cuda=cuda or ASSUMED_CUDA)
     return Target(
         total_bytes=budget.total_bytes,
         overhead=_learned(budget, machine) or overhead,

@@ -79,6 +79,11 @@ class ModulePaths:
             return self.of_parameter(node.variable)
         return path or ""
 
+    def of_module(self, module: nn.Module) -> str:
+        """The path of a module, whether it has run or not."""
+        named = self._names.get(id(module))
+        return self._path(module) if named is None else named
+
     def of_parameter(self, tensor: torch.Tensor) -> str:
         """The path of the module that holds a parameter, as far as modules were called."""
         return self._parameters.get(id(tensor), "")

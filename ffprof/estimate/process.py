@@ -16,6 +16,10 @@ from ffprof.units import MIB
 # (docs.nvidia.com/cuda/cuda-programming-guide, 4.7.2); PyTorch asks for it since 1.13
 # (github.com/pytorch/pytorch/pull/86509), CUDA does so itself since 12.2.
 LAZY_SINCE = (11, 7)
+# Where no card is named: the compute capability of most cards of the 8 GB class (Ampere), and,
+# where torch was built for no CUDA, the version that torch 2.11's default wheel is built for.
+ASSUMED_CAPABILITY = (8, 6)
+ASSUMED_CUDA = (12, 8)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,8 +70,8 @@ class Storages:
             self._forward.add(number)
         self._live[key] = (number, weakref.ref(storage, self._ending(key)))
 
-    def tag(self, tensor: object, category: Category) -> None:
-        """Say what a storage is; what was said first counts."""
+    def tag(self, tensor: object, category: Category, module: str = "") -> None:
+        """Say what a storage is, and whose; what was said first counts."""
         if not isinstance(tensor, Tensor) or tensor.device != STAND_IN:
             return
         found = self._live.get(tensor.untyped_storage()._cdata)
@@ -79,6 +79,7 @@ class Storages:
             allocation = self._stream.allocations[found[0]]
             if allocation.category in _UNDECIDED:
                 allocation.category = category
+            allocation.module = allocation.module or module
             self._forward.discard(found[0])
 
     def backward_begins(self) -> None:

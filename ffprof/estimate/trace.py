@@ -110,9 +110,10 @@ def _optimizers(tracer: Tracer) -> Iterator[None]:
 
     def ends(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         tracer.in_optimizer = False
-        for state in optimizer.state.values():
+        for parameter, state in optimizer.state.items():
+            holder = tracer.holder(parameter)
             for value in state.values():
-                tracer.storages.tag(value, "optimizer state")
+                tracer.storages.tag(value, "optimizer state", holder)
 
     handles = [register_optimizer_step_pre_hook(begins), register_optimizer_step_post_hook(ends)]
     try:

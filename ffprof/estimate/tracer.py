@@ -82,10 +82,15 @@ class Tracer(TorchDispatchMode):
         self._building = False
         self.stream.mark("built")
         for module in self._paths.modules():
+            path = self._paths.of_module(module)
             for parameter in module.parameters(recurse=False):
-                self.storages.tag(parameter, "parameter")
+                self.storages.tag(parameter, "parameter", path)
             for buffer in module.buffers(recurse=False):
-                self.storages.tag(buffer, "buffer")
+                self.storages.tag(buffer, "buffer", path)
+
+    def holder(self, parameter: Tensor) -> str:
+        """The path of the module that holds a parameter, or nothing."""
+        return self._paths.of_parameter(parameter)
 
     @contextmanager
     def step(self, number: int) -> Iterator[None]:

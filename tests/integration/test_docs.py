@@ -75,6 +75,39 @@ def test_the_plug_in_of_the_documentation_works(tmp_path):
     assert "parameters with gradient" in done.stdout
 
 
+def estimating(kind):
+    """The blocks of docs/estimating.md of one kind, each with the output that follows it."""
+    text = (ROOT / "docs" / "estimating.md").read_text()
+    return re.findall(rf"```{kind}\n(.*?)```\n\n```\n(.*?)```", text, re.S)
+
+
+def test_the_steps_of_the_documentation_are_estimated_as_it_says(tmp_path):
+    blocks = estimating("python")
+    assert len(blocks) == 2
+    for number, (code, told) in enumerate(blocks):
+        path = tmp_path / f"step_{number}.py"
+        path.write_text(code)
+        done = subprocess.run(
+            [sys.executable, path], capture_output=True, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        # Figures are those of the newest torch; that they are there is what every one is held to.
+        assert re.sub(r"\d+", "0", done.stdout).split()[:3] == re.sub(r"\d+", "0", told).split()[:3]
+        assert len(done.stdout.splitlines()) == len(told.splitlines())
+
+
+def test_the_commands_of_the_documentation_are_accepted():
+    """Run on a smaller recipe: what they print is tested elsewhere."""
+    text = (ROOT / "docs" / "estimating.md").read_text()
+    commands = re.findall(r"^ffprof (estimate.*)$", text, re.M)
+    assert len(commands) == 5
+    shown = ffprof("estimate", "--help").stdout
+    for words in commands:
+        for option in re.findall(r"--[a-z-]+", words):
+            assert option in shown
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*.json")), ids=lambda p: p.name)
 def test_recorded_results_are_valid_whole_and_listed(path):
     from ffprof import load

@@ -1,0 +1,144 @@
+"""What children answer to ``ffprof estimate``; torch is imported inside of them only."""
+
+from __future__ import annotations
+
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from ffprof.audit.own_file import FileDescription, addressed, telling
+from ffprof.audit.questions import Axis, Question, border, exponent, sized, swept
+from ffprof.audit.target import Target
+from ffprof.errors import StoreError, one_line
+from ffprof.peak_record import Growth, Largest, PeakRow
+from ffprof.recipe import Recipe
+from ffprof.record import Outcome
+from ffprof.workload import Description
+
+
+def bare_row(
+    description: Description,
+    recipe: Recipe,
+    target: Target,
+    outcome: Outcome,
+    message: str,
+    **figures: Any,
+) -> PeakRow:
+    """The row of a workload with these figures, or with none and the reason."""
+    overhead = target.overhead
+    return PeakRow(
+        workload=description.id,
+        method=description.method,
+        schedule=description.schedule,
+        family=description.family,
+        batch=recipe.batch,
+        micro_batch=description.micro_batch(recipe),
+        image_size=recipe.image_size,
+        backbone=recipe.backbone,
+        outcome=outcome,
+        message=one_line(message)[:1000],
+        card=target.card,
+        budget_bytes=target.total_bytes,
+        overhead_bytes=(overhead.low_bytes, overhead.likely_bytes, overhead.high_bytes),
+        allocator_conf=recipe.flags.allocator_conf,
+        workspaces=target.workspaces,
+        **figures,
+    )
+
+
+def peak_child(
+    sender: Connection,
+    workload: str | FileDescription,
+    recipe: Recipe,
+    target: Target,
+    snapshot_to: Path | None,
+) -> None:
+    """Send the ``PeakRow`` of a workload; with ``snapshot_to``, write its snapshot there."""
+    from ffprof.audit.answering import answer
+
+    with telling(sender, workload):
+        try:
+            sender.send(answer(addressed(workload), recipe, target, snapshot_to))
+        except StoreError as error:
+            sender.send(error)
+
+
+def largest_child(
+    sender: Connection,
+    workload: str | FileDescription,
+    recipe: Recipe,
+    target: Target,
+    question: Question,
+) -> None:
+    """Send the ``Largest`` of a workload."""
+    with telling(sender, workload):
+        sender.send(largest(addressed(workload), recipe, target, question))
+
+
+def sweep_child(
+    sender: Connection,
+    workload: str | FileDescription,
+    recipe: Recipe,
+    target: Target,
+    axis: Axis,
+    values: tuple[int, ...],
+) -> None:
+    """Send the ``Growth`` of a workload."""
+    with telling(sender, workload):
+        sender.send(growth(addressed(workload), recipe, target, axis, values))
+
+
+def largest(
+    description: Description, recipe: Recipe, target: Target, question: Question
+) -> Largest:
+    """The largest size that fits, and the next; a size that is refused does not fit."""
+    from ffprof.audit.answering import answer
+
+    make, unit, start, cap = sized(question, description, recipe)
+    rows: dict[int, PeakRow] = {}
+
+    def row(n: int) -> PeakRow:
+        if n not in rows:
+            rows[n] = answer(description, make(n), target)
+        return rows[n]
+
+    def fits(n: int) -> bool:
+        return (details := row(n).fit) is not None and details.answer == "fits"
+
+    n = border(fits, start=start, cap=cap)
+    return Largest(
+        workload=description.id,
+        question=question,
+        size=n * unit,
+        unit=unit,
+        row=row(n) if n else None,
+        next=row(n + 1) if n < cap else None,
+        traces=len(rows),
+    )
+
+
+def growth(
+    description: Description,
+    recipe: Recipe,
+    target: Target,
+    axis: Axis,
+    values: tuple[int, ...],
+) -> Growth:
+    """A workload at every value of an axis."""
+    from ffprof.audit.answering import answer
+
+    rows = tuple(
+        answer(description, swept(axis, value, description, recipe), target) for value in values
+    )
+    memory = [row.memory for row in rows]
+    return Growth(
+        workload=description.id,
+        axis=axis,
+        values=values,
+        rows=rows,
+        allocated_exponent=exponent(
+            values, [m.allocated_peak_bytes if m else None for m in memory]
+        ),
+        reserved_exponent=exponent(values, [m.reserved_peak_bytes if m else None for m in memory]),
+        activations_exponent=exponent(values, [row.activation_peak_bytes for row in rows]),
+    )

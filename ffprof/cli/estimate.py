@@ -1,0 +1,128 @@
+"""``ffprof estimate``: peak CUDA memory of workloads without running them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ffprof.cli.estimating import Ready
+
+
+class _Format(StrEnum):
+    table = "table"
+    json = "json"
+
+
+class _Largest(StrEnum):
+    micro_batch = "micro-batch"
+    batch = "batch"
+
+
+def estimate(
+    preset: str = typer.Option(None, help="Recipe to start from; by default that of GPUs."),
+    workloads: str = typer.Option(
+        None,
+        help="core, all, or ids separated by commas; by default core, and all of --workload-file.",
+    ),
+    workload_file: list[Path] = typer.Option(
+        [], help="A Python file with methods of your own; may be given more than once."
+    ),
+    gpu_mem: str = typer.Option(None, help="The budget: a card sold with this size; 8GB if none."),
+    card: str = typer.Option(None, help="The budget by a card's name; ffprof cards lists them."),
+    backbone: str = typer.Option(
+        None, help="vgg8, vgg11, vgg16, resnet18, resnet34, or flat-D-W: D blocks of W channels."
+    ),
+    width: float = typer.Option(None, help="Scales all channels."),
+    norm: str = typer.Option(None, help="batch or group."),
+    image_size: int = typer.Option(None, help="Pixels along each side."),
+    batch: int = typer.Option(None, help="Effective batch: images an optimizer step."),
+    micro_batch: int = typer.Option(None, help="Images at a time under accumulation."),
+    precision: str = typer.Option(None, help="fp32, or autocast to bf16 or fp16."),
+    memory_format: str = typer.Option(None, help="contiguous or channels_last."),
+    allocator: str = typer.Option(
+        None, help="default, expandable_segments, or what PYTORCH_ALLOC_CONF takes."
+    ),
+    no_workspaces: bool = typer.Option(
+        False, "--no-workspaces", help="Leave out the workspaces of cuBLAS and cuDNN."
+    ),
+    detail: bool = typer.Option(
+        False, "--detail", help="What is held at the peak; shown of a single workload anyway."
+    ),
+    against: str = typer.Option(
+        None, help="Another workload: what the one holds that the other does not, by layer."
+    ),
+    largest: _Largest = typer.Option(None, help="The largest size that fits the budget."),
+    sweep: str = typer.Option(
+        None, help="How memory grows: batch=8,16,32, depth=4,8,16 or image-size=64,128,224."
+    ),
+    plot: Path = typer.Option(None, help="Draw the sweep: a .png, .svg or .pdf file."),
+    snapshot: Path = typer.Option(
+        None, help="Write one workload's allocations for pytorch.org/memory_viz."
+    ),
+    format: _Format = typer.Option(_Format.table, "--format", "-f", help="How to print it."),
+) -> None:
+    """Say what workloads would take of a GPU's memory, and why, without a GPU.
+
+    Nothing is run, and no result file is written. What is not given comes from the preset.
+    """
+    from ffprof.cli.estimating import Wanted, ready
+    from ffprof.cli.question import Asked, check_asked
+
+    changes = {
+        "backbone": backbone,
+        "width": width,
+        "norm": norm,
+        "image_size": image_size,
+        "batch": batch,
+        "micro_batch": micro_batch,
+        "precision": precision,
+        "memory_format": memory_format,
+    }
+    asked = Asked(
+        changes=changes,
+        detail=detail,
+        against=against,
+        largest=None if largest is None else largest.value,
+        sweep=sweep,
+        plot=plot,
+        snapshot=snapshot,
+    )
+    wanted = Wanted(
+        preset=preset,
+        workloads=workloads,
+        workload_files=tuple(workload_file),
+        gpu_mem=gpu_mem,
+        card=card,
+        changes=changes,
+        allocator=allocator,
+        workspaces=not no_workspaces,
+        single="--against" if against is not None else "--snapshot" if snapshot else "",
+        against=against,
+    )
+    swept = check_asked(asked)
+    if plot is not None:
+        from ffprof.report.growth_plot import check_matplotlib
+
+        check_matplotlib()
+    with ready(wanted) as prepared:
+        if swept is not None:
+            from ffprof.cli.answers import tell_growth
+
+            tell_growth(prepared, swept, plot, as_json=format is _Format.json)
+        else:
+            _tell(prepared, asked, as_json=format is _Format.json)
+
+
+def _tell(prepared: Ready, asked: Any, *, as_json: bool) -> None:
+    from ffprof.cli import answers
+
+    if asked.largest is not None:
+        answers.tell_largest(prepared, asked.largest, as_json=as_json)
+    elif asked.against is not None:
+        answers.tell_against(prepared, as_json=as_json)
+    else:
+        answers.tell_peaks(prepared, asked.snapshot, detail=asked.detail, as_json=as_json)

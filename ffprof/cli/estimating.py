@@ -1,0 +1,211 @@
+"""What ``ffprof estimate`` asks of its children, one workload after the other."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ffprof.audit.asked import bare_row, largest_child, peak_child, sweep_child
+from ffprof.audit.messages import Failed
+from ffprof.audit.own_file import StepDescription, address
+from ffprof.audit.process import run_child
+from ffprof.audit.questions import Question
+from ffprof.audit.target import Target, target_for
+from ffprof.cli.choose import change_recipe, check_recipe, choose_preset, choose_workloads
+from ffprof.cli.options import asked_budget
+from ffprof.cli.own_files import Chosen, choose_with_files, read_sources
+from ffprof.cli.question import Sweep
+from ffprof.cli.request import cuda_of
+from ffprof.cli.starting import started
+from ffprof.errors import StoreError, UsageError
+from ffprof.estimate.api import allocator_settings
+from ffprof.hardware.environment import child_environment
+from ffprof.hardware.machine import check_threads, describe_machine, resolve_threads
+from ffprof.peak_record import Growth, Largest, PeakRow
+from ffprof.recipe import Recipe
+from ffprof.record import Budget
+from ffprof.workload import Description
+
+LIMIT_SECONDS = 600.0  # of one child
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is estimated: the words of the command line.
+
+    ``single`` is the option that is about one workload, or empty; ``against`` is another one.
+    """
+
+    preset: str | None
+    workloads: str | None
+    workload_files: tuple[Path, ...]
+    gpu_mem: str | None
+    card: str | None
+    changes: dict[str, Any]
+    allocator: str | None
+    workspaces: bool
+    single: str = ""
+    against: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """Everything that a question needs, and the server that children are forked from.
+
+    ``other`` is the workload that the only chosen one is compared with, if that was asked.
+    """
+
+    recipe: Recipe
+    chosen: Chosen
+    budget: Budget
+    target: Target
+    torch: str
+    server: BaseContext
+    other: Description | None
+
+    def peaks(self, snapshot_to: Path | None = None) -> list[PeakRow]:
+        """The rows of all workloads.
+
+        Raises:
+            StoreError: the snapshot cannot be written.
+        """
+        path = None if snapshot_to is None else snapshot_to.resolve()
+        return [self.peak(one, path) for one in self._told()]
+
+    def peak(self, one: Description, snapshot_to: Path | None = None) -> PeakRow:
+        """The row of one workload, with the reason if there are no figures."""
+        found = self._ask(peak_child, PeakRow, one, snapshot_to)
+        return found if isinstance(found, PeakRow) else self._without(one, found)
+
+    def largest(self, question: Question) -> list[Largest]:
+        """The largest size of every workload."""
+        made = []
+        for one in self._fed("--largest"):
+            found = self._ask(largest_child, Largest, one, question)
+            if isinstance(found, Failed):
+                row = self._without(one, found)
+                found = Largest(
+                    workload=one.id, question=question, size=0, unit=1, row=None, next=row, traces=0
+                )
+            made.append(found)
+        return made
+
+    def growth(self, sweep: Sweep) -> list[Growth]:
+        """How every workload grows."""
+        made = []
+        for one in self._fed("--sweep"):
+            found = self._ask(sweep_child, Growth, one, sweep.axis, sweep.values)
+            if isinstance(found, Failed):
+                found = Growth(
+                    workload=one.id,
+                    axis=sweep.axis,
+                    values=sweep.values,
+                    rows=(self._without(one, found),) * len(sweep.values),
+                    allocated_exponent=None,
+                    reserved_exponent=None,
+                    activations_exponent=None,
+                )
+            made.append(found)
+        return made
+
+    def _fed(self, option: str) -> Iterator[Description]:
+        for one in self.chosen.workloads:
+            if isinstance(one, StepDescription):
+                raise UsageError(
+                    f"{option}: {one.id} feeds itself, so its sizes cannot be changed from here",
+                    "leave it out of --workloads",
+                )
+        yield from self._told()
+
+    def _told(self) -> Iterator[Description]:
+        """All workloads, each named on a terminal while it is at work."""
+        shown = sys.stderr.isatty() and len(self.chosen.workloads) > 1
+        for number, one in enumerate(self.chosen.workloads, 1):
+            if shown:
+                told = f"\r\033[K{number} of {len(self.chosen.workloads)}: {one.id}"
+                print(told, end="", file=sys.stderr, flush=True)
+            yield one
+        if shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+    def _ask(
+        self, child: Callable[..., None], kind: type[Answer], one: Description, *more: Any
+    ) -> Answer | Failed:
+        arguments = (address(one), self.recipe, self.target, *more)
+        ending = run_child(self.server, child, arguments, LIMIT_SECONDS)
+        for message in ending.messages:
+            if isinstance(message, StoreError):
+                raise message
+            if isinstance(message, kind | Failed):
+                return message
+        outcome: Any = "timeout" if ending.kind == "timeout" else "crashed"
+        return Failed(outcome=outcome, message=ending.reason or "no answer")
+
+    def _without(self, one: Description, failed: Failed) -> PeakRow:
+        return bare_row(one, self.recipe, self.target, failed.outcome, failed.message)
+
+
+@contextmanager
+def ready(wanted: Wanted) -> Iterator[Ready]:
+    """Look everything up, and start the server that children are forked from.
+
+    Raises:
+        FfprofError: something that was asked for cannot be meant.
+    """
+    sources = read_sources(wanted.workload_files)
+    words = wanted.workloads
+    named = () if sources else choose_workloads("core" if words is None else words)
+    other = None if wanted.against is None else _other(wanted.against)
+    if not sources:
+        _check_single(wanted, named, other)
+    budget = asked_budget(wanted.gpu_mem, wanted.card)
+    recipe = change_recipe(choose_preset(wanted.preset, "cuda").recipe, wanted.changes)
+    if wanted.allocator is not None:
+        settings = allocator_settings(wanted.allocator)
+        flags = recipe.flags.model_copy(update={"allocator_conf": settings})
+        recipe = recipe.model_copy(update={"flags": flags})
+    recipe = resolve_threads(recipe)
+    check_threads(recipe)
+    check_recipe(recipe, named)
+    with started(recipe, dry_run=True) as (server, found):
+        chosen = Chosen(workloads=named, files=())
+        if sources:
+            chosen = choose_with_files(words, sources, server, LIMIT_SECONDS)
+            check_recipe(recipe, chosen.workloads)
+            _check_single(wanted, chosen.workloads, other)
+        machine = describe_machine(found, child_environment(recipe))
+        target = target_for(budget, cuda_of(found), machine)
+        yield Ready(
+            recipe=recipe,
+            chosen=chosen,
+            budget=budget,
+            target=replace(target, workspaces=wanted.workspaces),
+            torch=found.versions.get("torch build", "?"),
+            server=server,
+            other=other,
+        )
+
+
+def _other(words: str) -> Description:
+    found = choose_workloads(words)
+    if len(found) != 1:
+        raise UsageError(f"--against {words} is not one workload", "name one from ffprof workloads")
+    return found[0]
+
+
+def _check_single(
+    wanted: Wanted, workloads: tuple[Description, ...], other: Description | None
+) -> None:
+    if wanted.single and len(workloads) != 1:
+        raise UsageError(
+            f"{wanted.single} is about one workload, not {len(workloads)}",
+            "name it with --workloads ID",
+        )
+    if other is not None and other.id == workloads[0].id:
+        raise UsageError(f"--against {other.id} is the workload itself", "name another one")

@@ -1,0 +1,190 @@
+"""What ``ffprof estimate`` finds out about a workload, in the record's names; free of torch.
+
+Beside what an estimated trial has, it says what is held at the peak and where. All sizes are
+bytes; FLOPs count a multiply-add as two.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ffprof.trial_record import Bytes, Fit, Memory, Name, Outcome, Part, Text, Throughput
+
+Count = Annotated[int, Field(ge=0)]
+Held = dict[str, Bytes]  # by category
+
+
+class Fragments(Part):
+    """Held and not asked for: the first two count as allocated, the others as reserved only.
+
+    Requests are rounded up; remainders of blocks are too small to be split off; free blocks are
+    stuck in segments that are in use, or cached, and could be given back.
+    """
+
+    rounding_bytes: Bytes
+    unsplit_bytes: Bytes
+    stuck_bytes: Bytes
+    cached_bytes: Bytes
+
+
+class HeldSegment(Part):
+    """A segment with free bytes; ``holder`` is the module of its largest block in use."""
+
+    pool: Literal["small", "large"]
+    size_bytes: Bytes
+    free_bytes: Bytes
+    largest_free_bytes: Bytes
+    blocks_in_use: Count
+    holder: Text
+
+
+class Layer(Part):
+    """What one module holds; ``operator`` names work outside of all modules."""
+
+    module: Text
+    operator: Text = ""
+    by_category: Held
+
+    @property
+    def total_bytes(self) -> int:
+        """All categories."""
+        return sum(self.by_category.values())
+
+
+class Single(Part):
+    """One allocation."""
+
+    nbytes: Bytes
+    category: Name
+    module: Text
+    operator: Text
+
+
+class Peak(Part):
+    """The moment at which most is allocated in a steady step.
+
+    ``phase``, ``module`` and ``operator`` are those of the request that reached it.
+    ``slack_bytes`` is what rounding and unsplit remainders add to the sums by category.
+    ``segments`` are those with most free bytes, of ``segment_count``.
+    """
+
+    phase: Name
+    module: Text
+    operator: Text
+    allocated_bytes: Bytes
+    reserved_bytes: Bytes
+    slack_bytes: Bytes
+    by_category: Held
+    layers: tuple[Layer, ...]
+    largest: tuple[Single, ...]
+    fragments: Fragments
+    segment_count: Count
+    segments: tuple[HeldSegment, ...]
+
+
+class RanOut(Part):
+    """Where memory runs out under the budget, and what was asked for there."""
+
+    phase: Name
+    module: Text
+    operator: Text
+    asked_bytes: Bytes
+    allocated_bytes: Bytes
+    free_bytes: Bytes
+
+
+class FitDetails(Part):
+    """How the answer was found: ``capacity_bytes`` is what the budget likely leaves."""
+
+    answer: Fit
+    margin: float
+    budget_bytes: Bytes
+    capacity_bytes: Bytes
+    retries: Count
+    ran_out: RanOut | None = None
+
+
+class PeakRow(Part):
+    """One workload, estimated for one card. A figure is null where ``outcome`` says why.
+
+    ``activation_peak_bytes`` is the most that forward and backward hold at once in a steady step
+    beside parameters, gradients and data: activations and temporaries.
+    """
+
+    workload: Name
+    method: Name
+    schedule: Name
+    family: Name
+    batch: Count
+    micro_batch: Count
+    image_size: Count
+    backbone: Name
+    evidence: Literal["estimated"] = "estimated"
+    outcome: Outcome
+    message: Text = ""
+    card: str | None
+    budget_bytes: Bytes
+    overhead_bytes: tuple[Bytes, Bytes, Bytes]
+    allocator_conf: str = ""
+    workspaces: bool = True
+    memory: Memory | None = None
+    throughput: Throughput | None = None
+    fit: FitDetails | None = None
+    peak: Peak | None = None
+    activation_peak_bytes: Bytes | None = None
+    flops_by_operator: dict[str, Count] = Field(default_factory=dict)
+    useful_flops: Count | None = None
+    recomputed_flops: Count | None = None
+
+
+class Largest(Part):
+    """The largest batch or micro-batch whose answer is ``fits``, and the next, whose is not.
+
+    ``size`` is 0 where the smallest does not fit, and ``next`` null where the cap does. Sizes grow
+    in steps of ``unit`` images. ``traces`` is how many sizes were traced.
+    """
+
+    workload: Name
+    question: Literal["micro-batch", "batch"]
+    size: Count
+    unit: Annotated[int, Field(ge=1)]
+    row: PeakRow | None
+    next: PeakRow | None
+    traces: Count
+
+
+class Growth(Part):
+    """How a workload grows with ``axis``; exponents are of the best power law, or null."""
+
+    workload: Name
+    axis: Literal["batch", "depth", "image-size"]
+    values: tuple[int, ...]
+    rows: tuple[PeakRow, ...]
+    allocated_exponent: float | None
+    reserved_exponent: float | None
+    activations_exponent: float | None
+
+
+class Difference(Part):
+    """What one layer holds of one category at both peaks, each of its own step."""
+
+    module: Text
+    operator: Text
+    category: Name
+    ours_bytes: Bytes
+    theirs_bytes: Bytes
+
+    @property
+    def more_bytes(self) -> int:
+        """What ours holds beyond theirs; negative if less."""
+        return self.ours_bytes - self.theirs_bytes
+
+
+class Against(Part):
+    """Two workloads at their peaks, and where they differ, in the order of the layers."""
+
+    ours: PeakRow
+    theirs: PeakRow
+    differences: tuple[Difference, ...]

@@ -1,0 +1,133 @@
+"""The table of ``ffprof estimate``: what each workload takes of a card, and whether it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from ffprof.peak_record import PeakRow
+from ffprof.recipe import Recipe
+from ffprof.report.fitting import Shown, clean, fitted, flowed, percent
+from ffprof.units import format_bytes, format_rate
+
+_COLUMNS = (
+    Shown(name="workload", numeric=False),
+    Shown(name="micro", rank=4),
+    Shown(name="fit", numeric=False),
+    Shown(name="allocated"),
+    Shown(name="reserved"),
+    Shown(name="gap", rank=3),
+    Shown(name="retries", rank=2),
+    Shown(name="expandable", rank=6),
+    Shown(name="process", rank=5),
+    Shown(name="start-up", rank=8),
+    Shown(name="img/s", rank=1),
+    Shown(name="img/s band", rank=7),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heading:
+    """What all rows share: the recipe, and the card with what a process takes beside tensors.
+
+    ``overhead_bytes`` is (low, likely, high). ``varied`` has the fields of the recipe that rows do
+    not share, with what stands for them.
+    """
+
+    recipe: Recipe
+    requested: str
+    card: str | None
+    total_bytes: int
+    overhead_bytes: tuple[int, int, int]
+    overhead_measured: bool
+    workspaces: bool
+    torch: str
+    notes: tuple[str, ...] = ()
+    varied: Mapping[str, str] = field(default_factory=dict)
+
+    def lines(self) -> tuple[str, ...]:
+        """In words."""
+        recipe = self.recipe
+        size, batch, micro, backbone = (
+            self.varied.get(name, getattr(recipe, name))
+            for name in ("image_size", "batch", "micro_batch", "backbone")
+        )
+        low, likely, high = map(format_bytes, self.overhead_bytes)
+        how = "measured here" if self.overhead_measured else f"{low} to {high}, likely {likely}"
+        settings = recipe.flags.allocator_conf
+        return (
+            f"{backbone} at width {recipe.width:g}, {recipe.norm} norm, {recipe.channels}x"
+            f"{size}x{size}, {recipe.classes} classes, batch {batch}, micro-batch {micro}, "
+            f"{recipe.precision}, "
+            f"{recipe.memory_format.replace('_', ' ')}, {recipe.optimizer.name}",
+            f"{self.card or 'a card'} sold with {self.requested}: CUDA offers "
+            f"{format_bytes(self.total_bytes)}; beside what is reserved, a process takes {how}",
+            f"nothing was run: traced with torch {self.torch}"
+            + (f", allocator {settings}" if settings else "")
+            + ("" if self.workspaces else ", without workspaces"),
+            *self.notes,
+        )
+
+
+def heading_lines(heading: Heading, title: str, width: int) -> list[RenderableType]:
+    """The title and the lines under it."""
+    lines: list[RenderableType] = [Text(clean(title), style="bold")]
+    return lines + [flowed(line, width, style="dim", hang="  ") for line in heading.lines()]
+
+
+def peak_table(heading: Heading, rows: Sequence[PeakRow], width: int) -> Group:
+    """All rows; what is wrong with one is said below."""
+    title = f"Peak CUDA memory: preset {heading.recipe.preset}, estimated"
+    cells = [_cells(row) for row in rows]
+    parts = heading_lines(heading, title, width)
+    parts += [Text(), fitted(_COLUMNS, cells, width), flowed(_CAPTION, width, style="dim")]
+    told = [f" - {row.workload}: {row.message}" for row in rows if row.message]
+    if told:
+        parts += [Text(), Text("Problems", style="bold")]
+        parts += [flowed(line, width, hang="   ") for line in told]
+    return Group(*parts)
+
+
+_CAPTION = (
+    "allocated, reserved: peaks of a steady step without a limit; gap: reserved that is not "
+    "allocated; retries: cached memory given back in a step under the budget; img/s: by a "
+    "roofline; all figures estimated"
+)
+
+
+def _cells(row: PeakRow) -> tuple[str, ...]:
+    memory, speed = row.memory, row.throughput
+    allocated = memory.allocated_peak_bytes if memory else None
+    reserved = memory.reserved_peak_bytes if memory else None
+    gap = "-"
+    if allocated is not None and reserved is not None:
+        gap = percent(reserved - allocated, reserved)
+    process = memory.process_range_bytes if memory else None
+    band = speed.images_per_second_range if speed else None
+    retries = row.fit.retries if row.fit else None
+    return (
+        clean(row.workload),
+        str(row.micro_batch),
+        row.fit.answer if row.fit else row.outcome,
+        format_bytes(allocated),
+        format_bytes(reserved),
+        gap,
+        "-" if retries is None else str(retries),
+        format_bytes(memory.expandable_reserved_peak_bytes if memory else None),
+        between(process),
+        format_bytes(memory.cold_reserved_peak_bytes if memory else None),
+        format_rate(speed.images_per_second if speed else None),
+        f"{format_rate(band[0])} to {format_rate(band[1])}" if band else "-",
+    )
+
+
+def between(limits: tuple[int, int] | None) -> str:
+    """``8.73 to 9.36 GiB``, the unit once if it is the same."""
+    if limits is None:
+        return "-"
+    low, high = map(format_bytes, limits)
+    same = low.split()[-1] == high.split()[-1]
+    return f"{low.split()[0] if same else low} to {high}"

@@ -1,0 +1,86 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from ffprof.errors import UsageError
+from ffprof.estimate.api import allocator_settings, estimate
+from ffprof.estimate.result import Estimate
+
+MIB = 2**20
+
+
+def build(device):
+    with torch.device(device):
+        model = nn.Sequential(nn.Linear(512, 1024), nn.ReLU(), nn.Linear(1024, 512))
+        data = torch.randn(256, 512)
+    optimizer = torch.optim.AdamW(model.parameters(), foreach=True)
+
+    def step():
+        optimizer.zero_grad()
+        loss = (model(data) - data).square().mean()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def test_a_step_of_ones_own_is_estimated():
+    found = estimate(build)
+    assert isinstance(found, Estimate)
+    weights = 4 * (512 * 1024 + 1024 + 1024 * 512 + 512)
+    held = found.breakdown.by_category
+    assert held["parameter"] == weights
+    assert held["optimizer state"] >= 2 * weights
+    assert found.allocated_peak_bytes >= 4 * weights
+    assert found.reserved_peak_bytes >= found.allocated_peak_bytes
+    low, high = found.process_range_bytes
+    assert found.reserved_peak_bytes < low < high
+    # Three products a layer, but no gradient of the data; a multiply-add is two.
+    assert found.flops_by_operator["aten.mm"] + found.flops_by_operator["aten.addmm"] == (
+        2 * 256 * 512 * 1024 * 5
+    )
+    assert found.fit(8192 * MIB).answer == "fits"
+    assert found.fit(16 * MIB).answer == "does not fit"
+
+
+def test_parameters_and_optimizer_state_stand_with_their_modules():
+    held = estimate(build).breakdown.by_module
+    assert held["0"]["parameter"] == 4 * (512 * 1024 + 1024)
+    assert held["0"]["optimizer state"] >= 2 * held["0"]["parameter"]
+    assert held["2"]["parameter"] == 4 * (512 * 1024 + 512)
+
+
+def test_options_change_what_they_say():
+    plain = estimate(build)
+    without = estimate(build, workspaces=False)
+    assert "workspace" not in without.breakdown.by_category
+    assert without.allocated_peak_bytes < plain.allocated_peak_bytes
+    growing = estimate(build, allocator="expandable_segments")
+    assert growing.reserved_peak_bytes == plain.expandable_reserved_peak_bytes
+    assert estimate(build, capacity_bytes=16 * MIB).ran_out
+    assert not estimate(build, capacity_bytes=plain.reserved_peak_bytes).ran_out
+    assert estimate(build, steps=3).allocated_peak_bytes == plain.allocated_peak_bytes
+
+
+@pytest.mark.parametrize(
+    "options", [{"steps": 1}, {"capacity_bytes": 0}, {"capacity_bytes": -1}, {"allocator": "fast"}]
+)
+def test_what_cannot_be_meant_is_refused(options):
+    with pytest.raises(UsageError):
+        estimate(build, **options)
+
+
+def test_the_short_words_are_settings():
+    assert allocator_settings("default") == ""
+    assert allocator_settings("expandable_segments") == "expandable_segments:True"
+    assert allocator_settings("max_split_size_mb:128") == "max_split_size_mb:128"
+
+
+def test_naming_the_function_does_not_import_torch():
+    code = (
+        "import sys, ffprof.estimate.api, ffprof.estimate.result\nassert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,149 @@
+import io
+import re
+
+import pytest
+from peaks import MIB, layer, row
+from rich.console import Console
+
+from ffprof.peak_record import Growth, Largest
+from ffprof.report.fitting import Shown, bar, fitted, percent
+from ffprof.report.growth import growth_report
+from ffprof.report.largest import largest_report
+from ffprof.report.peak_detail import LAYERS, peak_details
+from ffprof.report.peak_difference import LINES, compare_peaks, difference_report, signed
+from ffprof.report.peaks import Heading, between, peak_table
+from ffprof.workload import find_preset
+
+HEADING = Heading(
+    recipe=find_preset("smoke").recipe,
+    requested="8GB",
+    card="GeForce RTX 4060",
+    total_bytes=8000 * MIB,
+    overhead_bytes=(400 * MIB, 700 * MIB, 1300 * MIB),
+    overhead_measured=False,
+    workspaces=True,
+    torch="2.14.1",
+)
+
+
+def printed(part, width=80):
+    stream = io.StringIO()
+    Console(file=stream, width=width, highlight=False).print(part, crop=False)
+    text = stream.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    return text
+
+
+def test_80_columns_hold_what_decides_and_140_hold_everything():
+    rows = [
+        row("dtg-ff-streamed-accum", answer="too close to call"),
+        row("mine", answer="does not fit", outcome="oom", message="estimated to run out of memory"),
+        row("other", outcome="refused", message="it reads the value of a tensor"),
+    ]
+    narrow, wide = (printed(peak_table(HEADING, rows, width), width) for width in (80, 160))
+    for word in ("too close to call", "does not fit", "refused", "101 MiB", "151 MiB", "123"):
+        assert word in narrow and word in wide
+    assert " - mine: estimated to run out" in narrow
+    assert " - other: it reads the value of a tensor" in narrow
+    header = next(line for line in wide.splitlines() if line.startswith("workload"))
+    for name in ("micro", "gap", "retries", "process", "expandable", "start-up", "img/s band"):
+        assert name in header
+    assert "process" not in next(x for x in narrow.splitlines() if x.startswith("workload"))
+    assert "400 MiB to 1.27 GiB, likely 700 MiB" in " ".join(narrow.split())
+
+
+def test_columns_go_by_rank_and_empty_ones_go_first():
+    columns = (Shown(name="a"), Shown(name="wide", rank=2), Shown(name="b", rank=1))
+    table = fitted(columns, [("x", "y" * 30, "1")], 12)
+    assert [c.header for c in table.columns] == ["a", "b"]
+    table = fitted(columns, [("x", "y", "-")], 12)
+    assert [c.header for c in table.columns] == ["a", "wide"]
+
+
+def test_the_details_name_the_largest_layers_in_the_order_of_depth():
+    layers = [layer(f"blocks.{n}", activation=n + 1, parameter=1) for n in range(LAYERS + 5)]
+    layers.append(layer("(outside modules)", "aten.native_layer_norm", temporary=70))
+    text = printed(peak_details(row(layers=layers), 80))
+    assert "Peaks at 241 MiB allocated in backward of blocks.3 (relu)." in text
+    shown = text[text.index("By layer") : text.index("and 6 more")]
+    places = [shown.index(f"blocks.{n} ") for n in range(6, LAYERS + 5)]
+    assert places == sorted(places) and "blocks.5 " not in shown
+    assert "outside: native_layer_norm" in shown
+    # 1 + ... + 6, and one MiB of parameters in each.
+    assert "and 6 more, 27.0 MiB together" in text
+    assert "With expandable_segments, 244 MiB would be reserved: 47.0 MiB less." in text
+    assert "nothing: cached" in text
+
+
+def test_a_difference_lists_both_sides_and_sums_to_the_difference_of_the_peaks():
+    ours = row("ours", [layer("a", activation=10), layer("b", activation=5, gradient=1)])
+    theirs = row("theirs", [layer("a", activation=2), layer("c", workspace=3), layer("b")])
+    made = compare_peaks(ours, theirs)
+    assert [(d.module, d.category, d.more_bytes // MIB) for d in made.differences] == [
+        ("a", "activation", 8),
+        ("c", "workspace", -3),
+        ("b", "activation", 5),
+        ("b", "gradient", 1),
+    ]
+    total = sum(d.more_bytes for d in made.differences)
+    assert total == ours.peak.allocated_bytes - theirs.peak.allocated_bytes
+    text = printed(difference_report(made, 80))
+    assert "ours holds 14.0 MiB that theirs does not" in text
+    assert "+8.00 MiB" in text and "-3.00 MiB" in text
+
+
+def test_a_long_difference_is_cut_and_the_rest_is_summed():
+    ours = row("ours", [layer(f"blocks.{n}", activation=n + 1) for n in range(LINES + 3)])
+    text = printed(difference_report(compare_peaks(ours, row(layers=[layer("x")])), 80))
+    assert "and 3 more, +6.00 MiB together" in text
+
+
+def largest(size, unit=1, **more):
+    return Largest(
+        workload="some", question="batch", size=size, unit=unit, traces=7,
+        **{"row": row(batch=size) if size else None, "next": row(answer="does not fit"), **more},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "found,told",
+    [
+        (largest(68), "69  does not fit"),
+        (largest(96, unit=16), "112  does not fit"),
+        (largest(0, unit=16), "some: not even 16 fits"),
+        (largest(65_536, next=None), "some: 65,536 fits, and larger ones were not tried"),
+        (largest(0, next=row(outcome="refused", message="no fake form")), "some: no fake form"),
+    ],
+)
+def test_the_largest_size_is_told_with_the_next(found, told):
+    assert told in printed(largest_report(HEADING, [found], 80))
+
+
+@pytest.mark.parametrize("values", [(8, 16, 32, 64, 128), (1, 2, 3, 4, 5, 6, 7)])
+def test_five_values_fit_80_columns_and_more_are_wrapped(values):
+    rows = tuple(row() for _ in values)
+    one = Growth(
+        workload="dtg-ff-streamed-accum", axis="batch", values=values, rows=rows,
+        allocated_exponent=0.97, reserved_exponent=-0.001, activations_exponent=None,
+    )  # fmt: skip
+    text = printed(growth_report(HEADING, [one], 80))
+    for value in values:
+        assert re.search(rf" {value}\s", text)
+    lines = [line for line in text.splitlines() if line.startswith("dtg-ff")]
+    last = [line.removesuffix("1.00x").split()[-1] for line in map(str.rstrip, lines)]
+    powers = [word for word in last if word != "MiB"]
+    assert powers == ["-", "0.97", "0.00"]
+
+
+def test_what_is_small_is_still_seen():
+    assert bar(1, 10) == "█" * 10 and bar(1e-9, 10) == "▏" and bar(0, 10) == ""
+    assert percent(1, 10_000) == "<1%" and percent(0, 0) == "-" and percent(1, 3) == "33%"
+    assert between((MIB, 2 * MIB)) == "1.00 to 2.00 MiB"
+    assert between((MIB, 2048 * MIB)) == "1.00 MiB to 2.00 GiB"
+    assert signed(0) == "0 B" and signed(-MIB) == "-1.00 MiB"
+
+
+def test_what_a_terminal_might_obey_is_not_printed():
+    name = "a\x1b[31m"
+    text = printed(peak_details(row(name, [layer(name, activation=1)]), 80))
+    assert "\x1b" not in text

@@ -1,0 +1,118 @@
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ffprof.audit.questions import border, exponent, flat_width, sized, swept
+from ffprof.cli.question import Asked, check_asked
+from ffprof.errors import FfprofError, UsageError
+from ffprof.workload import find_preset, find_workload
+
+RECIPE = find_preset("smoke").recipe
+
+
+@given(edge=st.integers(0, 70_000), start=st.integers(1, 70_000), cap=st.integers(1, 65_536))
+def test_the_border_is_exact_and_questions_are_few(edge, start, cap):
+    asked = []
+
+    def fits(n):
+        assert 1 <= n <= cap
+        asked.append(n)
+        return n <= edge
+
+    assert border(fits, start=start, cap=cap) == min(edge, cap)
+    assert len(asked) <= 2 * math.log2(cap + 1) + 3
+    assert len(set(asked)) == len(asked)
+
+
+@given(sizes=st.sets(st.integers(1, 300)), start=st.integers(1, 300))
+def test_with_holes_it_is_still_a_border(sizes, start):
+    found = border(lambda n: n in sizes, start=start, cap=300)
+    assert found == 0 or found in sizes
+    # 0 only says that halving found nothing, and 1 does not fit.
+    assert found == 300 or found + 1 not in sizes
+
+
+def test_sizes_keep_what_a_recipe_needs():
+    plain, parted = find_workload("bp"), find_workload("bp-accum")
+    make, unit, start, _ = sized("micro-batch", parted, RECIPE)
+    assert (unit, start) == (1, 8)
+    assert (make(5).batch, make(5).micro_batch) == (20, 5)  # four micro-batches, as in smoke
+    make, unit, start, cap = sized("batch", parted, RECIPE)
+    assert (unit, start, cap) == (8, 4, 65_536 // 8)
+    assert (make(5).batch, make(5).micro_batch) == (40, 8)
+    for question in ("micro-batch", "batch"):
+        make, unit, start, _ = sized(question, plain, RECIPE)
+        assert (unit, start, make(7).batch, plain.micro_batch(make(7))) == (1, 32, 7, 7)
+
+
+def test_a_sweep_changes_one_thing():
+    parted = find_workload("bp-accum")
+    assert swept("batch", 12, parted, RECIPE).micro_batch == 4  # 8 does not divide 12
+    assert swept("batch", 64, parted, RECIPE).micro_batch == 8
+    assert swept("image-size", 24, parted, RECIPE).image_size == 24
+    assert swept("depth", 5, parted, RECIPE).backbone == "flat-5-64"
+    flat = RECIPE.model_copy(update={"backbone": "flat-3-16"})
+    assert swept("depth", 5, parted, flat).backbone == "flat-5-16"
+    assert flat_width("vgg8") == 64
+
+
+@given(power=st.floats(-1, 3), factor=st.integers(1, 1000))
+def test_the_exponent_of_a_power_law_is_its_power(power, factor):
+    values = (2, 4, 8, 32)
+    sizes = [round(1e6 * factor * v**power) for v in values]
+    assert exponent(values, sizes) == pytest.approx(power, abs=1e-3)
+
+
+def test_there_is_no_exponent_without_two_figures():
+    assert exponent((1, 2, 4), (None, 7, 0)) is None
+
+
+NOTHING = Asked(
+    changes={}, detail=False, against=None, largest=None, sweep=None, plot=None, snapshot=None
+)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"largest": "batch", "sweep": "batch=1,2"},
+        {"against": "bp", "snapshot": Path("x")},
+        {"detail": True, "largest": "batch"},
+        {"plot": Path("x.png")},
+        {"plot": Path("x.gif"), "sweep": "batch=1,2"},
+        {"plot": Path("/nowhere/x.png"), "sweep": "batch=1,2"},
+        {"snapshot": Path("/nowhere/x")},
+        {"largest": "batch", "changes": {"batch": 8}},
+        {"sweep": "batch=1,2", "changes": {"batch": 8}},
+        {"sweep": "image-size=8,16", "changes": {"image_size": 8}},
+        {"sweep": "depth=1,2", "changes": {"backbone": "vgg8"}},
+        {"sweep": "batch"},
+        {"sweep": "batch="},
+        {"sweep": "batch=1"},
+        {"sweep": "batch=2,2"},
+        {"sweep": "batch=0,1"},
+        {"sweep": "batch=-1,1"},
+        {"sweep": "batch=1,2.5"},
+        {"sweep": "batch=1,²"},
+        {"sweep": "batch=1,65537"},
+        {"sweep": "width=1,2"},
+        {"sweep": "batch=" + ",".join(map(str, range(1, 30)))},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_meant_is_refused_in_one_line(options):
+    with pytest.raises(FfprofError) as caught:
+        check_asked(replace(NOTHING, **options))
+    assert "\n" not in str(caught.value) and caught.value.fix
+
+
+def test_a_sweep_is_sorted():
+    assert check_asked(replace(NOTHING, sweep="image_size=64, 16")).values == (16, 64)
+    assert check_asked(replace(NOTHING, changes={"backbone": "flat-2-8"}, sweep="depth=4,1"))
+    assert check_asked(NOTHING) is None
+    with pytest.raises(UsageError, match="nothing that is known"):
+        check_asked(replace(NOTHING, sweep="=1,2"))
