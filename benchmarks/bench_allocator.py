@@ -14,10 +14,10 @@ from __future__ import annotations
 import sys
 import time
 
-from ffprof.estimate.allocator import AllocatorConfig, CachingAllocator
-from ffprof.estimate.replay import Run, replay
-from ffprof.estimate.snapshot import snapshot
-from ffprof.estimate.stream import Allocation, Category, Phase, Stream
+from ffprof.estimator.allocator import AllocatorConfig, CachingAllocator
+from ffprof.estimator.replay import Run, replay
+from ffprof.estimator.snapshot import snapshot
+from ffprof.estimator.stream import Allocation, Category, Phase, Stream
 from ffprof.units import MIB, format_bytes
 
 SETTINGS = ("", "expandable_segments:True", "max_split_size_mb:128", "roundup_power2_divisions:4")

@@ -2,7 +2,7 @@
 
     PYTHONPATH=. python benchmarks/bench_roofline.py [--fit] [--splits 20]
 
-Without --fit, the constants of ffprof.estimate.efficiencies are judged as they are. The streams
+Without --fit, the constants of ffprof.estimator.efficiencies are judged as they are. The streams
 come from benchmarks/provisional_stream.py; networks of timm need that package, and are left out
 without it. The band is what holds nine tenths of the networks that were not fitted, over all
 shuffled splits. Rows with less than CARD_BOUND_SECONDS a kernel on average are reported apart:
@@ -28,10 +28,10 @@ import numpy as np
 from provisional_stream import training_step
 from scipy.optimize import least_squares
 
-from ffprof.estimate.efficiencies import CARD_BOUND_SECONDS, FITTED, Efficiencies
-from ffprof.estimate.operator_kinds import kernels_of, kind_of
-from ffprof.estimate.roofline import step_time
-from ffprof.estimate.stream import Operator
+from ffprof.estimator.efficiencies import CARD_BOUND_SECONDS, FITTED, Efficiencies
+from ffprof.estimator.operator_kinds import kernels_of, kind_of
+from ffprof.estimator.roofline import step_time
+from ffprof.estimator.stream import Operator
 from ffprof.hardware.card import Card, card_from
 
 DATA = Path(__file__).parent / "data"

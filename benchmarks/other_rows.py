@@ -16,10 +16,10 @@ import torchvision
 from timm.layers import set_fused_attn, use_fused_attn
 from torch import Tensor, nn
 
-from ffprof.estimate.allocator import AllocatorConfig, CachingAllocator
-from ffprof.estimate.replay import Run
-from ffprof.estimate.trace import trace
-from ffprof.estimate.workspaces import WorkspaceModel, resolve
+from ffprof.estimator.allocator import AllocatorConfig, CachingAllocator
+from ffprof.estimator.replay import Run
+from ffprof.estimator.trace import trace
+from ffprof.estimator.workspaces import WorkspaceModel, resolve
 from ffprof.units import MIB
 
 Build = Callable[[torch.device], Callable[[], object]]

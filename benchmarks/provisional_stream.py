@@ -1,4 +1,4 @@
-"""The operators of a training step, from fake tensors; stands in for ffprof.estimate.trace.
+"""The operators of a training step, from fake tensors; stands in for ffprof.estimator.trace.
 
 Bytes are those of the tensors an operator takes and gives, FLOPs those of torch's flop counter.
 """
@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from ffprof.estimate.stream import Operator, Phase
+from ffprof.estimator.stream import Operator, Phase
 
 
 class Recorder(TorchDispatchMode):

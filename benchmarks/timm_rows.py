@@ -27,8 +27,8 @@ from timm.loss import LabelSmoothingCrossEntropy
 from timm.optim import create_optimizer_v2
 from torch import nn
 
-from ffprof.estimate.stream import Allocation, Stream
-from ffprof.estimate.trace import trace
+from ffprof.estimator.stream import Allocation, Stream
+from ffprof.estimator.trace import trace
 
 DATA = Path(__file__).parent / "data" / "measured_gpu_memory.csv"
 BATCHES_IN_USE = 3

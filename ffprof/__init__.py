@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ffprof.audit.store import load
-    from ffprof.estimate.api import estimate
-    from ffprof.estimate.result import Estimate
+    from ffprof.estimator.api import estimate
+    from ffprof.estimator.result import Estimate
     from ffprof.record import Record
     from ffprof.registration import register_step, register_workload
     from ffprof.report.frame import trials_frame
@@ -47,11 +47,11 @@ def __getattr__(name: str) -> Any:
 
         return Record
     if name == "estimate":
-        from ffprof.estimate.api import estimate
+        from ffprof.estimator.api import estimate
 
         return estimate
     if name == "Estimate":
-        from ffprof.estimate.result import Estimate
+        from ffprof.estimator.result import Estimate
 
         return Estimate
     if name == "load":

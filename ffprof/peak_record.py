@@ -99,7 +99,8 @@ class FitDetails(Part):
     """How the answer was found: ``capacity_bytes`` is what the budget likely leaves."""
 
     answer: Fit
-    margin: float
+    margin_above: float
+    margin_below: float
     budget_bytes: Bytes
     capacity_bytes: Bytes
     retries: Count

@@ -11,12 +11,12 @@ from ffprof.audit.estimated import estimate_traced, memory_of, oom_message, thro
 from ffprof.audit.target import Target
 from ffprof.audit.traced import STEPS, trace_workload
 from ffprof.errors import DataError, RefusedError, UsageError
-from ffprof.estimate.breakdown import ELSEWHERE
-from ffprof.estimate.fit import Fit
-from ffprof.estimate.replay import MemoryState, mark_position
-from ffprof.estimate.result import Estimate, last_step
-from ffprof.estimate.snapshot import snapshot, write_snapshot
-from ffprof.estimate.stream import Stream
+from ffprof.estimator.breakdown import ELSEWHERE
+from ffprof.estimator.fit import ABOVE, BELOW, Fit
+from ffprof.estimator.replay import MemoryState, mark_position
+from ffprof.estimator.result import Estimate, last_step
+from ffprof.estimator.snapshot import snapshot, write_snapshot
+from ffprof.estimator.stream import Stream
 from ffprof.peak_record import (
     FitDetails,
     Fragments,
@@ -103,7 +103,8 @@ def _fit_details(fits: Fit, stream: Stream) -> FitDetails:
         )
     return FitDetails(
         answer=fits.answer,
-        margin=fits.margin,
+        margin_above=ABOVE,
+        margin_below=BELOW,
         budget_bytes=max(0, fits.budget_bytes),
         capacity_bytes=fits.capacity_bytes,
         retries=fits.retries,

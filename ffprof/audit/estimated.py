@@ -10,10 +10,10 @@ import torch
 from ffprof.audit.messages import Failed, Finished, Report
 from ffprof.audit.target import Target
 from ffprof.audit.traced import STEPS, TracedWorkload, trace_workload
-from ffprof.estimate.allocator import AllocatorConfig
-from ffprof.estimate.fit import Fit
-from ffprof.estimate.result import Estimate, from_stream
-from ffprof.estimate.roofline import step_time
+from ffprof.estimator.allocator import AllocatorConfig
+from ffprof.estimator.fit import Fit
+from ffprof.estimator.result import Estimate, from_stream
+from ffprof.estimator.roofline import step_time
 from ffprof.hardware.cards import find_card
 from ffprof.recipe import Recipe
 from ffprof.record import Conditions, Memory, Throughput

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ffprof.errors import UsageError
-from ffprof.estimate.learned import identity_of, learned_overhead
-from ffprof.estimate.process import (
+from ffprof.estimator.learned import identity_of, learned_overhead
+from ffprof.estimator.process import (
     ASSUMED_CAPABILITY,
     ASSUMED_CUDA,
     Overhead,
     process_overhead,
 )
-from ffprof.estimate.workspaces import WorkspaceModel, model_for
+from ffprof.estimator.workspaces import WorkspaceModel, model_for
 from ffprof.hardware.cards import find_card
 from ffprof.recipe import Recipe
 from ffprof.record import Budget, Machine

@@ -22,9 +22,9 @@ from ffprof.audit.plain import own_facts
 from ffprof.audit.step import TrainingStep, build_module
 from ffprof.audit.timeline import loss_buffer
 from ffprof.audit.update import make_update
-from ffprof.estimate.standin import STAND_IN, fake_copy
-from ffprof.estimate.stream import Operator, Stream
-from ffprof.estimate.trace import trace, tracing
+from ffprof.estimator.standin import STAND_IN, fake_copy
+from ffprof.estimator.stream import Operator, Stream
+from ffprof.estimator.trace import trace, tracing
 from ffprof.hardware.flags import apply_flags, read_flags
 from ffprof.instruments.flops import Counted
 from ffprof.recipe import FILE_DATA, Recipe

@@ -23,7 +23,7 @@ from ffprof.cli.question import Sweep
 from ffprof.cli.request import cuda_of
 from ffprof.cli.starting import started
 from ffprof.errors import StoreError, UsageError
-from ffprof.estimate.api import allocator_settings
+from ffprof.estimator.api import allocator_settings
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import check_threads, describe_machine, resolve_threads
 from ffprof.peak_record import Growth, Largest, PeakRow

@@ -21,7 +21,7 @@ from ffprof.cli.options import Options
 from ffprof.cli.own_files import Chosen
 from ffprof.cli.starting import trial_context
 from ffprof.compare.verdicts import judge
-from ffprof.estimate.process import cuda_version
+from ffprof.estimator.process import cuda_version
 from ffprof.hardware.cards import cuda_budget
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import Probe, check_threads, describe_machine, resolve_threads

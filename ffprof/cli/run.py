@@ -232,7 +232,7 @@ def _remember(record: Record, before: Record) -> str:
 
     Trials that a resumed audit had already were remembered when they ran.
     """
-    from ffprof.estimate.learned import remember
+    from ffprof.estimator.learned import remember
 
     known = {trial.id for trial in before.trials}
     new = tuple(trial for trial in record.trials if trial.id not in known)

@@ -3,7 +3,7 @@
 import random
 from dataclasses import replace
 
-from ffprof.estimate.allocator import AllocatorConfig, CachingAllocator, OutOfMemoryError
+from ffprof.estimator.allocator import AllocatorConfig, CachingAllocator, OutOfMemoryError
 
 MIB = 1024 * 1024
 # What stub_cuda.c says its card has.

@@ -3,7 +3,7 @@
 import pytest
 
 from ffprof.errors import UsageError
-from ffprof.estimate.allocator import AllocatorConfig, CachingAllocator, OutOfMemoryError
+from ffprof.estimator.allocator import AllocatorConfig, CachingAllocator, OutOfMemoryError
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ffprof.estimate.allocator import AllocatorConfig, CachingAllocator, OutOfMemoryError
-from ffprof.estimate.fragmentation import fragmentation
+from ffprof.estimator.allocator import AllocatorConfig, CachingAllocator, OutOfMemoryError
+from ffprof.estimator.fragmentation import fragmentation
 
 MIB = 1024 * 1024
 CONFIGS = [

@@ -10,7 +10,7 @@ import torch
 from sequences import compare, requested_peak, sequence, simulate
 from stub_cuda import ask_torch, build_stub
 
-from ffprof.estimate.allocator import AllocatorConfig
+from ffprof.estimator.allocator import AllocatorConfig
 
 RELEASE = tuple(int(n) for n in re.findall(r"\d+", torch.__version__)[:2])
 # How a release orders equal blocks.

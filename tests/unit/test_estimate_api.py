@@ -3,11 +3,12 @@ import sys
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from ffprof.errors import UsageError
-from ffprof.estimate.api import allocator_settings, estimate
-from ffprof.estimate.result import Estimate
+from ffprof.estimator.api import allocator_settings, estimate
+from ffprof.estimator.result import Estimate
 
 MIB = 2**20
 
@@ -55,7 +56,7 @@ def test_parameters_and_optimizer_state_stand_with_their_modules():
 
 def test_options_change_what_they_say():
     plain = estimate(build)
-    without = estimate(build, workspaces=False)
+    without = estimate(build, workspaces="none")
     assert "workspace" not in without.breakdown.by_category
     assert without.allocated_peak_bytes < plain.allocated_peak_bytes
     growing = estimate(build, allocator="expandable_segments")
@@ -66,7 +67,14 @@ def test_options_change_what_they_say():
 
 
 @pytest.mark.parametrize(
-    "options", [{"steps": 1}, {"capacity_bytes": 0}, {"capacity_bytes": -1}, {"allocator": "fast"}]
+    "options",
+    [
+        {"steps": 1},
+        {"capacity_bytes": 0},
+        {"capacity_bytes": -1},
+        {"allocator": "fast"},
+        {"workspaces": "some"},
+    ],
 )
 def test_what_cannot_be_meant_is_refused(options):
     with pytest.raises(UsageError):
@@ -80,7 +88,65 @@ def test_the_short_words_are_settings():
 
 
 def test_naming_the_function_does_not_import_torch():
-    code = (
-        "import sys, ffprof.estimate.api, ffprof.estimate.result\nassert 'torch' not in sys.modules"
-    )
+    modules = "ffprof.estimator.api, ffprof.estimator.result"
+    code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_cudnns_workspaces_are_counted_when_asked_for_and_always_for_a_fit():
+    def convolutions(device):
+        model = nn.Conv2d(256, 256, 3, padding=1).to(device)
+
+        def step():
+            model(torch.ones(8, 256, 64, 64, device=device)).sum().backward()
+            model.zero_grad()
+
+        return step
+
+    plain, whole = estimate(convolutions), estimate(convolutions, workspaces="all")
+    assert whole.breakdown.by_category["workspace"] > 0
+    assert whole.allocated_peak_bytes > plain.allocated_peak_bytes
+    one, other = (found.fit(8192 * MIB).replay for found in (plain, whole))
+    assert one.allocated_peak_bytes == other.allocated_peak_bytes
+
+
+def loop(name, batch, micro_batches, optimizer):
+    """The loops that an independent simulator of the default allocator was given."""
+
+    def build(device):
+        with torch.device(device):
+            model = getattr(torchvision.models, name)()
+        if optimizer == "sgd":
+            chosen = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, foreach=True)
+        else:
+            chosen = torch.optim.AdamW(model.parameters(), foreach=True)
+
+        def step():
+            x = y = None
+            for _ in range(micro_batches):
+                x = y = None  # gone before the next one is made
+                x = torch.empty(batch // micro_batches, 3, 224, 224, device=device)
+                y = torch.empty(batch // micro_batches, dtype=torch.long, device=device)
+                (nn.functional.cross_entropy(model(x), y) / micro_batches).backward()
+            chosen.step()
+            chosen.zero_grad()
+
+        return step
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("arguments", "allocated_mib", "reserved_mib"),
+    [
+        (("resnet18", 64, 1, "sgd"), 1486.1, 2158),
+        (("resnet18", 64, 4, "sgd"), 508.2, 634),
+        (("resnet18", 64, 1, "adamw"), 1531.0, 2164),
+        (("resnet50", 64, 1, "sgd"), 5542.6, 6612),
+        (("vgg16", 8, 1, "adamw"), 2666.9, 3182),
+    ],
+)
+def test_the_reference_points_are_reproduced(arguments, allocated_mib, reserved_mib):
+    found = estimate(loop(*arguments))
+    assert found.allocated_peak_bytes / MIB == pytest.approx(allocated_mib, rel=1e-3)
+    assert found.reserved_peak_bytes / MIB == pytest.approx(reserved_mib, rel=1e-3)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import record, trial
 
-from ffprof.estimate import learned
-from ffprof.estimate.learned import (
+from ffprof.estimator import learned
+from ffprof.estimator.learned import (
     Identity,
     cache_folder,
     identity_of,
@@ -16,7 +16,7 @@ from ffprof.estimate.learned import (
     overheads_in,
     remember,
 )
-from ffprof.estimate.process import cuda_version, process_overhead
+from ffprof.estimator.process import cuda_version, process_overhead
 from ffprof.hardware.cards import known_cards
 from ffprof.record import Budget, Memory
 from ffprof.units import GIB, MIB

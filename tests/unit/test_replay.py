@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ffprof.errors import StoreError, UsageError
-from ffprof.estimate.allocator import AllocatorConfig
-from ffprof.estimate.replay import replay
-from ffprof.estimate.snapshot import snapshot, write_snapshot
-from ffprof.estimate.stream import Allocation, Stream
+from ffprof.estimator.allocator import AllocatorConfig
+from ffprof.estimator.replay import replay
+from ffprof.estimator.snapshot import snapshot, write_snapshot
+from ffprof.estimator.stream import Allocation, Stream
 
 MIB = 1024 * 1024
 EXPANDABLE = AllocatorConfig.parse("expandable_segments:True")

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffprof.estimate.efficiencies import FITTED
-from ffprof.estimate.operator_kinds import kernels_of, kind_of
-from ffprof.estimate.roofline import step_time, time_operator
-from ffprof.estimate.stream import Operator
+from ffprof.estimator.efficiencies import FITTED
+from ffprof.estimator.operator_kinds import kernels_of, kind_of
+from ffprof.estimator.roofline import step_time, time_operator
+from ffprof.estimator.stream import Operator
 from ffprof.hardware.cards import find_card
 
 CARD = find_card("RTX 3070")  # 20.31 TFLOP/s fp32, 40.6 half, 448 GB/s, 46 SMs

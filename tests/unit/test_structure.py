@@ -17,9 +17,9 @@ MODULES = sorted((ROOT / "ffprof").rglob("*.py"))
 BASE = {"errors", "units", "recipe", "record", "trial_record", "protocol", "registration"}
 BASE |= {"workload", "peak_record"}
 ALLOWED = {
-    "cli": {"audit", "compare", "report", "hardware", "estimate"},
-    "audit": {"instruments", "hardware", "estimate"},
-    "estimate": {"hardware", "instruments"},
+    "cli": {"audit", "compare", "report", "hardware", "estimator"},
+    "audit": {"instruments", "hardware", "estimator"},
+    "estimator": {"hardware", "instruments"},
     "compare": set(),
     "report": {"compare"},
     "instruments": set(),
@@ -92,10 +92,10 @@ def test_nothing_fits_all_exceptions():
         "import ffprof.cli.main",
         "import ffprof.report.terminal, ffprof.report.markdown, ffprof.compare.verdicts",
         "import ffprof.cli.prepare, ffprof.audit.runner",
-        "import ffprof.cli.estimate, ffprof.cli.answers, ffprof.estimate.api, ffprof.audit.asked",
+        "import ffprof.cli.estimate, ffprof.cli.answers, ffprof.estimator.api, ffprof.audit.asked",
         "import ffprof.cli.doctor, ffprof.cli.findings, ffprof.hardware.doctor.diagnose",
         "import ffprof.cli.cards, ffprof.hardware.cards; ffprof.hardware.cards.known_cards()",
-        "import ffprof.estimate.process, ffprof.estimate.learned, ffprof.estimate.roofline",
+        "import ffprof.estimator.process, ffprof.estimator.learned, ffprof.estimator.roofline",
         "from ffprof.cli.choose import all_workloads; assert len(all_workloads()[0]) >= 6",
         "from ffprof.workload import *; [find_preset(n) for n in preset_names()]",
     ],

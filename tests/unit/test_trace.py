@@ -13,8 +13,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ffprof.errors import UsageError
-from ffprof.estimate import standin
-from ffprof.estimate.cuda_autocast import (
+from ffprof.estimator import standin
+from ffprof.estimator.cuda_autocast import (
     AS_IT_IS,
     FLOAT32,
     FLOAT32_NORM,
@@ -23,8 +23,8 @@ from ffprof.estimate.cuda_autocast import (
     NOT_REACHED,
     WIDEST,
 )
-from ffprof.estimate.cuda_rules import TABLE
-from ffprof.estimate.trace import trace
+from ffprof.estimator.cuda_rules import TABLE
+from ffprof.estimator.trace import trace
 from ffprof.instruments.live_tensors import LiveTensors
 
 NEWER = {"rms_norm"}  # of our lists, what torch 2.11 does not cast

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffprof.estimate.allocator import CachingAllocator
-from ffprof.estimate.replay import Run
-from ffprof.estimate.stream import Allocation, Convolution, MatrixProduct, Operator, Stream
-from ffprof.estimate.workspaces import (
+from ffprof.estimator.allocator import CachingAllocator
+from ffprof.estimator.replay import Run
+from ffprof.estimator.stream import Allocation, Convolution, MatrixProduct, Operator, Stream
+from ffprof.estimator.workspaces import (
     WorkspaceModel,
     convolution_bytes,
     resolve,

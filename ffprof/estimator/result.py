@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ffprof.errors import UsageError
-from ffprof.estimate.allocator import AllocatorConfig
-from ffprof.estimate.breakdown import Breakdown, break_down
-from ffprof.estimate.fit import Fit, fit
-from ffprof.estimate.process import Overhead
-from ffprof.estimate.replay import Replay, replay
-from ffprof.estimate.stream import Operator, Stream
-from ffprof.estimate.workspaces import WorkspaceModel, resolve, trial_bytes
+from ffprof.estimator.allocator import AllocatorConfig
+from ffprof.estimator.breakdown import Breakdown, break_down
+from ffprof.estimator.fit import Fit, fit
+from ffprof.estimator.process import Overhead
+from ffprof.estimator.replay import Replay, replay
+from ffprof.estimator.stream import Operator, Stream
+from ffprof.estimator.workspaces import WorkspaceModel, resolve, trial_bytes
 
 
 @dataclass(frozen=True, kw_only=True)

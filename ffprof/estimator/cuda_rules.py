@@ -19,7 +19,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from ffprof.errors import UsageError
-from ffprof.estimate import cuda_attention, cuda_autocast
+from ffprof.estimator import cuda_attention, cuda_autocast
 
 _aten = torch.ops.aten
 
@@ -102,7 +102,7 @@ TABLE: tuple[Rule, ...] = (
     Rule(
         subject="scaled_dot_product_attention",
         reason="CUDA chooses between a flash, a memory-efficient and a plain kernel, which keep "
-        "other tensors for backward than the processor's (ffprof.estimate.cuda_attention)",
+        "other tensors for backward than the processor's (ffprof.estimator.cuda_attention)",
         operator="scaled_dot_product_attention",
         key="AutogradCPU",
         function=cuda_attention.attend,
@@ -121,7 +121,7 @@ TABLE: tuple[Rule, ...] = (
     Rule(
         subject="autocast",
         reason="CUDA casts other operators to float32 than a processor does: norms, softmax, "
-        "sums and powers (ffprof.estimate.cuda_autocast)",
+        "sums and powers (ffprof.estimator.cuda_autocast)",
     ),
     Rule(
         subject="optimizers",
@@ -131,22 +131,22 @@ TABLE: tuple[Rule, ...] = (
     Rule(
         subject="GradScaler",
         reason="it asks whether a gradient overflowed, and would skip the step if anything but "
-        "zero came back (ffprof.estimate.values)",
+        "zero came back (ffprof.estimator.values)",
     ),
     Rule(
         subject="batch normalisation of half precision",
         reason="cuDNN and CUDA keep mean and variance in float32; a fake operator returns them in "
-        "the input's type (ffprof.estimate.tracer)",
+        "the input's type (ffprof.estimator.tracer)",
     ),
     Rule(
         subject="convolutions",
         reason="cuDNN wants one memory format for all tensors, and workspace "
-        "(ffprof.estimate.library_calls)",
+        "(ffprof.estimator.library_calls)",
     ),
     Rule(
         subject="host tensors",
         reason="step counters of optimizers and batches made on the host are not the GPU's: they "
-        "are on another fake device (ffprof.estimate.standin)",
+        "are on another fake device (ffprof.estimator.standin)",
     ),
 )
 

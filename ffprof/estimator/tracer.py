@@ -13,12 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ffprof.errors import UsageError
-from ffprof.estimate.host_tensors import stays_real
-from ffprof.estimate.library_calls import calls_of, corrected, temporaries_of
-from ffprof.estimate.module_paths import ModulePaths
-from ffprof.estimate.standin import STAND_IN
-from ffprof.estimate.storages import ANOTHER_DEVICE, Place, Storages
-from ffprof.estimate.stream import Category, Operator, Scratch, Stream
+from ffprof.estimator.host_tensors import stays_real
+from ffprof.estimator.library_calls import calls_of, corrected, temporaries_of
+from ffprof.estimator.module_paths import ModulePaths
+from ffprof.estimator.standin import STAND_IN
+from ffprof.estimator.storages import ANOTHER_DEVICE, Place, Storages
+from ffprof.estimator.stream import Category, Operator, Scratch, Stream
 from ffprof.instruments.flops import flops_of, passing
 
 # Fake tensors ask this of themselves; real ones never do.

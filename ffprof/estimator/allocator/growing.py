@@ -8,8 +8,8 @@ large ones) are mapped and unmapped.
 
 from __future__ import annotations
 
-from ffprof.estimate.allocator.blocks import Block, Pool, Range
-from ffprof.estimate.allocator.state import State
+from ffprof.estimator.allocator.blocks import Block, Pool, Range
+from ffprof.estimator.allocator.state import State
 
 
 def grow(state: State, pool: Pool, size: int) -> Block | None:

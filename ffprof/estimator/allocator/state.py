@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from ffprof.estimate.allocator.blocks import Block, Pool
-from ffprof.estimate.allocator.config import SMALL_SEGMENT_BYTES, AllocatorConfig
-from ffprof.estimate.allocator.device import Device
+from ffprof.estimator.allocator.blocks import Block, Pool
+from ffprof.estimator.allocator.config import SMALL_SEGMENT_BYTES, AllocatorConfig
+from ffprof.estimator.allocator.device import Device
 
 Action = Literal[
     "alloc", "free", "oom", "segment_alloc", "segment_free", "segment_map", "segment_unmap"

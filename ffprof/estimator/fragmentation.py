@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ffprof.estimate.allocator import AllocatorConfig, Segment
+from ffprof.estimator.allocator import AllocatorConfig, Segment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

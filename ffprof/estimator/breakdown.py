@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ffprof.estimate.replay import MemoryState
-from ffprof.estimate.stream import Category, Phase, Stream
+from ffprof.estimator.replay import MemoryState
+from ffprof.estimator.stream import Category, Phase, Stream
 
 ELSEWHERE = "(outside modules)"
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal, get_args
 
 from ffprof.errors import UsageError
-from ffprof.estimate.allocator import AllocatorConfig
-from ffprof.estimate.process import (
+from ffprof.estimator.allocator import AllocatorConfig
+from ffprof.estimator.process import (
     ASSUMED_CAPABILITY,
     ASSUMED_CUDA,
     cuda_version,
     process_overhead,
 )
-from ffprof.estimate.result import Estimate, from_stream
-from ffprof.estimate.workspaces import WorkspaceModel
+from ffprof.estimator.result import Estimate, from_stream
+from ffprof.estimator.stream import Convolution, Stream
+from ffprof.estimator.workspaces import WorkspaceModel, model_for
+
+Workspaces = Literal["products", "all", "none"]
 
 _SHORT = {"default": "", "expandable_segments": "expandable_segments:True"}
 
@@ -36,7 +40,7 @@ def estimate(
     capacity_bytes: int | None = None,
     allocator: str = "default",
     *,
-    workspaces: bool = True,
+    workspaces: Workspaces = "products",
 ) -> Estimate:
     """What a training step takes of a GPU's memory, found out without one.
 
@@ -52,7 +56,10 @@ def estimate(
             too little, ``ran_out`` is true and peaks are those up to there. Whether it fits a
             card is for ``Estimate.fit`` to say.
         allocator: ``default``, ``expandable_segments``, or what PYTORCH_ALLOC_CONF takes.
-        workspaces: whether those of cuBLAS and cuDNN are counted.
+        workspaces: which are counted in the peaks. ``products``: what cuBLAS keeps for each
+            thread, which is known. ``all``: cuDNN's for convolutions too, by a fitted model
+            (docs/estimator.md) under the present ``torch.backends.cudnn`` switches. ``none``:
+            tensors alone. ``Estimate.fit`` counts cuDNN's unless it is ``none``.
 
     Returns:
         the estimate; its process range is that of a card of compute capability 8.6.
@@ -60,18 +67,38 @@ def estimate(
     Raises:
         UsageError: the step cannot be traced soundly; the error names the line.
     """
-    config = AllocatorConfig.parse(allocator_settings(allocator))
+    if workspaces not in get_args(Workspaces):
+        known = ", ".join(get_args(Workspaces))
+        raise UsageError(f"workspaces={workspaces!r}", f"write one of {known}")
+    settings = allocator_settings(allocator)
     if capacity_bytes is not None and capacity_bytes <= 0:
         raise UsageError(f"a capacity of {capacity_bytes} bytes", "give a positive number of bytes")
-    from ffprof.estimate.trace import trace
+    import torch
 
+    from ffprof.estimator.trace import trace
+
+    stream = trace(build, steps=steps)
+    model = WorkspaceModel.none() if workspaces == "none" else _model(stream)
     return from_stream(
-        trace(build, steps=steps),
+        stream,
         steps=steps,
         overhead=process_overhead(ASSUMED_CAPABILITY, cuda=_built_for()),
-        config=config,
-        workspaces=None if workspaces else WorkspaceModel.none(),
+        config=AllocatorConfig.parse(settings, torch.__version__),
+        workspaces=replace(model, convolutions=workspaces == "all"),
         capacity_bytes=capacity_bytes,
+    )
+
+
+def _model(stream: Stream) -> WorkspaceModel:
+    """By the switches as the traced step left them."""
+    import torch
+
+    calls = (a.scratch for a in stream.allocations if isinstance(a.scratch, Convolution))
+    return model_for(
+        ASSUMED_CAPABILITY,
+        half=any(call.element_bytes < 4 for call in calls),
+        tf32=torch.backends.cudnn.allow_tf32,
+        autotuned=torch.backends.cudnn.benchmark,
     )
 
 

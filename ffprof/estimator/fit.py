@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ffprof.estimate.allocator import AllocatorConfig
-from ffprof.estimate.process import Overhead
-from ffprof.estimate.replay import Replay, replay
-from ffprof.estimate.stream import Stream
+from ffprof.estimator.allocator import AllocatorConfig
+from ffprof.estimator.process import Overhead
+from ffprof.estimator.replay import Replay, replay
+from ffprof.estimator.stream import Stream
 
 Answer = Literal["fits", "too close to call", "does not fit"]
 # How far the whole process may be above and below the estimate: the 90th and 5th percentile of

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from ffprof.estimate.allocator.blocks import Block
-from ffprof.estimate.allocator.state import State
+from ffprof.estimator.allocator.blocks import Block
+from ffprof.estimator.allocator.state import State
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ffprof.estimate.stream import Allocation, Convolution, MatrixProduct, Stream
+from ffprof.estimator.stream import Allocation, Convolution, MatrixProduct, Stream
 from ffprof.units import MIB
 
 _Pass = Literal["forward", "data gradient", "weight gradient"]

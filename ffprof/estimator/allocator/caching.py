@@ -11,13 +11,13 @@ from __future__ import annotations
 from bisect import bisect_left
 
 from ffprof.errors import FfprofError, UsageError
-from ffprof.estimate.allocator.blocks import Block, Pool
-from ffprof.estimate.allocator.config import MIN_BLOCK_BYTES, SMALL_BYTES, AllocatorConfig
-from ffprof.estimate.allocator.device import Device
-from ffprof.estimate.allocator.growing import grow
-from ffprof.estimate.allocator.release import collect, release_all, release_unsplittable
-from ffprof.estimate.allocator.state import Observer, State
-from ffprof.estimate.allocator.view import Segment, view
+from ffprof.estimator.allocator.blocks import Block, Pool
+from ffprof.estimator.allocator.config import MIN_BLOCK_BYTES, SMALL_BYTES, AllocatorConfig
+from ffprof.estimator.allocator.device import Device
+from ffprof.estimator.allocator.growing import grow
+from ffprof.estimator.allocator.release import collect, release_all, release_unsplittable
+from ffprof.estimator.allocator.state import Observer, State
+from ffprof.estimator.allocator.view import Segment, view
 from ffprof.units import format_bytes
 
 

@@ -5,7 +5,7 @@ CACM 52(4), 2009, and a floor for small work): its FLOPs at the peak of its numb
 bytes at the card's bandwidth, each times the share of the peak that is reached in practice, and
 the time that starting its kernels takes. Operators do not overlap, as in PyTorch on one stream.
 Waiting for a slow host is not in it: where much is bound by launches, the step may take longer.
-The shares are fitted to public training speeds (``ffprof.estimate.efficiencies``), and the band
+The shares are fitted to public training speeds (``ffprof.estimator.efficiencies``), and the band
 around the figure is what was left over on networks that were not fitted.
 """
 
@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ffprof.estimate.efficiencies import CARD_BOUND_SECONDS, FITTED, Efficiencies
-from ffprof.estimate.operator_kinds import Kind, kernels_of, kind_of
-from ffprof.estimate.stream import Operator
+from ffprof.estimator.efficiencies import CARD_BOUND_SECONDS, FITTED, Efficiencies
+from ffprof.estimator.operator_kinds import Kind, kernels_of, kind_of
+from ffprof.estimator.stream import Operator
 from ffprof.hardware.card import Card
 from ffprof.recipe import Precision
 

@@ -1,6 +1,6 @@
 """Which library an operator calls on CUDA, and what PyTorch makes for the call.
 
-Only descriptions: what workspace a call takes is for ``ffprof.estimate.workspaces`` to say.
+Only descriptions: what workspace a call takes is for ``ffprof.estimator.workspaces`` to say.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ffprof.estimate.stream import Convolution, MatrixProduct, Phase, Scratch
+from ffprof.estimator.stream import Convolution, MatrixProduct, Phase, Scratch
 
 _aten = torch.ops.aten
 

@@ -15,13 +15,13 @@ from torch.optim.optimizer import (
 )
 
 from ffprof.errors import UsageError
-from ffprof.estimate.cuda_rules import as_on_cuda
-from ffprof.estimate.module_paths import ModulePaths
-from ffprof.estimate.refusals import refusing
-from ffprof.estimate.standin import STAND_IN, FakeMode, check_version
-from ffprof.estimate.stream import Stream
-from ffprof.estimate.tracer import Tracer
-from ffprof.estimate.values import DataDependentError, Values
+from ffprof.estimator.cuda_rules import as_on_cuda
+from ffprof.estimator.module_paths import ModulePaths
+from ffprof.estimator.refusals import refusing
+from ffprof.estimator.standin import STAND_IN, FakeMode, check_version
+from ffprof.estimator.stream import Stream
+from ffprof.estimator.tracer import Tracer
+from ffprof.estimator.values import DataDependentError, Values
 
 Step = Callable[[], object]
 Build = Callable[[torch.device], Step]

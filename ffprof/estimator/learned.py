@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ffprof.errors import one_line
-from ffprof.estimate.process import Overhead
+from ffprof.estimator.process import Overhead
 from ffprof.record import Machine, Record
 
 _VERSION = 1

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from ffprof.errors import StoreError
-from ffprof.estimate.allocator import Action, AllocatorConfig, BlockView, CachingAllocator, Segment
-from ffprof.estimate.allocator.config import UNLIMITED
-from ffprof.estimate.replay import Run
-from ffprof.estimate.stream import Allocation, Stream
+from ffprof.estimator.allocator import Action, AllocatorConfig, BlockView, CachingAllocator, Segment
+from ffprof.estimator.allocator.config import UNLIMITED
+from ffprof.estimator.replay import Run
+from ffprof.estimator.stream import Allocation, Stream
 
 _DEFAULT_POOL = (0, 0)
 _STATES = {"active": "active_allocated", "inactive": "inactive"}

@@ -2,7 +2,7 @@
 
 What nvidia-smi shows of a process is what the allocator reserved plus this. It depends on the
 GPU, the driver and the builds, and nobody publishes a table, so it is a range put together from
-single public readings; ``ffprof.estimate.learned`` replaces it by what was measured here.
+single public readings; ``ffprof.estimator.learned`` replaces it by what was measured here.
 Workspaces of cuBLAS and cuDNN come from the allocator and are not in it.
 """
 

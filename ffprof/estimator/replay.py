@@ -6,15 +6,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from ffprof.errors import UsageError
-from ffprof.estimate.allocator import (
+from ffprof.estimator.allocator import (
     AllocatorConfig,
     Block,
     CachingAllocator,
     OutOfMemoryError,
     Segment,
 )
-from ffprof.estimate.fragmentation import Fragmentation, fragmentation
-from ffprof.estimate.stream import Stream
+from ffprof.estimator.fragmentation import Fragmentation, fragmentation
+from ffprof.estimator.stream import Stream
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

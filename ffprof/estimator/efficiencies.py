@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ffprof.estimate.operator_kinds import Kind
+from ffprof.estimator.operator_kinds import Kind
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from ffprof.estimate.allocator.blocks import Block, Pool
-from ffprof.estimate.allocator.config import UNLIMITED
-from ffprof.estimate.allocator.growing import release_pages
-from ffprof.estimate.allocator.state import State
+from ffprof.estimator.allocator.blocks import Block, Pool
+from ffprof.estimator.allocator.config import UNLIMITED
+from ffprof.estimator.allocator.growing import release_pages
+from ffprof.estimator.allocator.state import State
 
 
 def release_all(state: State) -> None:

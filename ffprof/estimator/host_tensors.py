@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from ffprof.estimate.standin import STAND_IN
+from ffprof.estimator.standin import STAND_IN
 
 _aten = torch.ops.aten
 _FROM_NUMBERS = {

@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 
 from ffprof.errors import UsageError
-from ffprof.estimate.standin import STAND_IN
+from ffprof.estimator.standin import STAND_IN
 
 _SCALER = "torch/amp/grad_scaler.py"
 _OPTIMIZERS = "torch/optim/"

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ffprof.errors import UsageError
-from ffprof.estimate.standin import STAND_IN
-from ffprof.estimate.stream import Allocation, Category, Phase, Scratch, Stream
+from ffprof.estimator.standin import STAND_IN
+from ffprof.estimator.stream import Allocation, Category, Phase, Scratch, Stream
 
 ANOTHER_DEVICE = "use the device that build(device) is given, and its type"
 _UNDECIDED = ("temporary", "activation", "other", "data")
