@@ -48,19 +48,20 @@ def bare_row(
 
 def peak_child(
     sender: Connection,
-    workload: str | FileDescription,
+    workloads: list[str | FileDescription],
     recipe: Recipe,
     target: Target,
     snapshot_to: Path | None,
 ) -> None:
-    """Send the ``PeakRow`` of a workload; with ``snapshot_to``, write its snapshot there."""
+    """Send the ``PeakRow`` of every workload; with ``snapshot_to``, write its snapshot there."""
     from ffprof.audit.answering import answer
 
-    with telling(sender, workload):
-        try:
-            sender.send(answer(addressed(workload), recipe, target, snapshot_to))
-        except StoreError as error:
-            sender.send(error)
+    for workload in workloads:
+        with telling(sender, workload):
+            try:
+                sender.send(answer(addressed(workload), recipe, target, snapshot_to))
+            except StoreError as error:
+                sender.send(error)
 
 
 def largest_child(

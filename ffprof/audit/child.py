@@ -72,18 +72,22 @@ def trial_child(
 
 
 def estimate_child(
-    sender: Connection, workload: str | FileDescription, recipe: Recipe, target: Target
+    sender: Connection,
+    workloads: list[str | FileDescription],
+    recipe: Recipe,
+    target: Target,
 ) -> None:
-    """Estimate one workload for a card and send ``Finished`` or ``Failed``."""
+    """Estimate workloads for a card and send ``Finished`` or ``Failed`` for each."""
     from ffprof.audit.estimated import estimate_trial
 
-    with telling(sender, workload):
-        try:
-            sender.send(estimate_trial(addressed(workload), recipe, target))
-        except (RefusedError, UsageError) as error:
-            sender.send(Failed(outcome="refused", message=str(error)))
-        except DataError as error:
-            sender.send(Failed(outcome="crashed", message=str(error)))
+    for workload in workloads:
+        with telling(sender, workload):
+            try:
+                sender.send(estimate_trial(addressed(workload), recipe, target))
+            except (RefusedError, UsageError) as error:
+                sender.send(Failed(outcome="refused", message=str(error)))
+            except DataError as error:
+                sender.send(Failed(outcome="crashed", message=str(error)))
 
 
 def _try(

@@ -24,7 +24,7 @@ from ffprof.audit.own_file import (
     telling,
 )
 from ffprof.audit.process import run_child
-from ffprof.audit.runner import Request
+from ffprof.audit.request import Request
 from ffprof.audit.work import Convolution, Rates, Traced, Unforecast
 from ffprof.errors import DataError, RefusedError
 from ffprof.recipe import FILE_DATA, Recipe

@@ -84,6 +84,8 @@ def run_child(
     on_message: Callable[[int, Any], None] | None = None,
     tick: Callable[[], None] | None = None,
     tick_seconds: float = 0.1,
+    *,
+    renewed: bool = False,
 ) -> Ending:
     """Run ``target(connection, *args)`` in a child and wait for it.
 
@@ -96,6 +98,7 @@ def run_child(
         tick: called about every ``tick_seconds``; without it the parent does not wake up until
             something happens.
         tick_seconds: the period of ``tick``.
+        renewed: the limit begins anew with every message.
 
     Returns:
         how it ended; ``ended`` means that it exited with status 0.
@@ -110,7 +113,7 @@ def run_child(
             with _interrupts_held_back():
                 child.start()
             sender.close()
-            watch = _Watch(receiver, child, started + limit_seconds, on_message)
+            watch = _Watch(receiver, child, limit_seconds, on_message, renewed=renewed)
             in_time = watch.until_end(tick, tick_seconds)
             took = time.monotonic() - started
             messages = tuple(watch.messages)
@@ -133,11 +136,13 @@ class _Watch:
         self,
         receiver: Connection,
         child: BaseProcess,
-        deadline: float,
+        limit: float,
         on_message: Callable[[int, Any], None] | None,
+        *,
+        renewed: bool,
     ) -> None:
-        self._receiver, self._child, self._deadline = receiver, child, deadline
-        self._on_message = on_message
+        self._receiver, self._child, self._on_message = receiver, child, on_message
+        self._limit, self._renewed, self._deadline = limit, renewed, time.monotonic() + limit
         self.messages: list[Any] = []
         self.unreadable = ""
 
@@ -171,6 +176,8 @@ class _Watch:
             self.unreadable = f"its answer cannot be read: {error}"[:800]
             return True
         self.messages.append(message)
+        if self._renewed:
+            self._deadline = time.monotonic() + self._limit
         if self._on_message and self._child.pid:
             self._on_message(self._child.pid, message)
         return True

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ffprof.audit.forecast import RowForecast, forecast
 from ffprof.audit.plan import plan_rounds
-from ffprof.audit.runner import Request
+from ffprof.audit.request import Request
 from ffprof.audit.store import load, newest_first
 from ffprof.errors import RecordError
 from ffprof.hardware.sameness import compare_machines

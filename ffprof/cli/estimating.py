@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 from ffprof.audit.asked import bare_row, largest_child, peak_child, sweep_child
 from ffprof.audit.messages import Failed
 from ffprof.audit.own_file import StepDescription, address
-from ffprof.audit.process import run_child
+from ffprof.audit.process import Ending, run_child
 from ffprof.audit.questions import Question
+from ffprof.audit.series import run_series
 from ffprof.audit.target import Target, target_for
 from ffprof.cli.choose import change_recipe, check_recipe, choose_preset, choose_workloads
 from ffprof.cli.options import asked_budget
@@ -70,18 +71,29 @@ class Ready:
     other: Description | None
 
     def peaks(self, snapshot_to: Path | None = None) -> list[PeakRow]:
-        """The rows of all workloads.
+        """The rows of all workloads, with the reason where there are no figures.
 
         Raises:
             StoreError: the snapshot cannot be written.
         """
+        workloads = self.chosen.workloads
+        rows: list[PeakRow] = []
         path = None if snapshot_to is None else snapshot_to.resolve()
-        return [self.peak(one, path) for one in self._told()]
+        shown = sys.stderr.isatty() and len(workloads) > 1
 
-    def peak(self, one: Description, snapshot_to: Path | None = None) -> PeakRow:
-        """The row of one workload, with the reason if there are no figures."""
-        found = self._ask(peak_child, PeakRow, one, snapshot_to)
-        return found if isinstance(found, PeakRow) else self._without(one, found)
+        def answered(number: int, ending: Ending) -> None:
+            found = _answer(ending, PeakRow)
+            one = workloads[number]
+            rows.append(found if isinstance(found, PeakRow) else self._without(one, found))
+            if shown:
+                told = f"\r\033[K{number + 1} of {len(workloads)}: {one.id}"
+                end = "\r\033[K" if number + 1 == len(workloads) else ""
+                print(told + end, end="", file=sys.stderr, flush=True)
+
+        addresses = [address(one) for one in workloads]
+        more = (self.recipe, self.target, path)
+        run_series(self.server, peak_child, addresses, LIMIT_SECONDS, answered, more)
+        return rows
 
     def largest(self, question: Question) -> list[Largest]:
         """The largest size of every workload."""
@@ -138,17 +150,20 @@ class Ready:
         self, child: Callable[..., None], kind: type[Answer], one: Description, *more: Any
     ) -> Answer | Failed:
         arguments = (address(one), self.recipe, self.target, *more)
-        ending = run_child(self.server, child, arguments, LIMIT_SECONDS)
-        for message in ending.messages:
-            if isinstance(message, StoreError):
-                raise message
-            if isinstance(message, kind | Failed):
-                return message
-        outcome: Any = "timeout" if ending.kind == "timeout" else "crashed"
-        return Failed(outcome=outcome, message=ending.reason or "no answer")
+        return _answer(run_child(self.server, child, arguments, LIMIT_SECONDS), kind)
 
     def _without(self, one: Description, failed: Failed) -> PeakRow:
         return bare_row(one, self.recipe, self.target, failed.outcome, failed.message)
+
+
+def _answer(ending: Ending, kind: type[Answer]) -> Answer | Failed:
+    for message in ending.messages:
+        if isinstance(message, StoreError):
+            raise message
+        if isinstance(message, kind | Failed):
+            return message
+    outcome: Any = "timeout" if ending.kind == "timeout" else "crashed"
+    return Failed(outcome=outcome, message=ending.reason or "no answer")
 
 
 @contextmanager

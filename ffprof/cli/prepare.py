@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import cast
 
 from ffprof.audit.lock import writing
-from ffprof.audit.runner import Request
+from ffprof.audit.request import Request
 from ffprof.audit.sources.look import complete, look_at
 from ffprof.audit.sources.words import parse_data
 from ffprof.audit.store import prepare_folder

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from ffprof import __version__
-from ffprof.audit.runner import Request
+from ffprof.audit.request import Request
 from ffprof.audit.sources.look import check_data, crowding, resolve_workers
 from ffprof.audit.sources.words import Found
 from ffprof.audit.target import Target, estimated_budget, target_for

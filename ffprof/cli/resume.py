@@ -15,7 +15,7 @@ from typing import Any
 
 from ffprof.audit.lock import writing
 from ffprof.audit.own_load import Source
-from ffprof.audit.runner import Request
+from ffprof.audit.request import Request
 from ffprof.audit.store import find_record, load, newest_first
 from ffprof.cli.contradictions import MAY_CHANGE, check_budget, check_options
 from ffprof.cli.recorded import (

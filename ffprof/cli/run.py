@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from ffprof.audit.runner import Request
+    from ffprof.audit.request import Request
     from ffprof.record import Record
 
 

@@ -1,0 +1,57 @@
+"""What an audit is asked for, whom it tells of its progress, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Protocol
+
+from ffprof.audit.plan import Slot
+from ffprof.audit.target import Target
+from ffprof.record import Device, Record, Trial, Verdict
+from ffprof.workload import Description
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """An audit to be run: a record, empty or begun, and how to fill it.
+
+    With a ``target`` nothing is measured: trials are estimated for it. ``environment`` is set
+    while it runs; None removes a variable.
+    """
+
+    record: Record
+    workloads: tuple[Description, ...]
+    device: Device
+    path: Path
+    context: BaseContext
+    judge: Callable[[Record], tuple[Verdict, ...]]
+    target: Target | None = None
+    environment: dict[str, str | None] = field(default_factory=dict)
+
+
+class Progress(Protocol):
+    """Told of what happens; it must be quiet between ``trial_starts`` and ``trial_ends``."""
+
+    def proof_starts(self, workload: str, number: int, total: int) -> None:
+        """A gradient proof is about to run."""
+
+    def trial_starts(self, slot: Slot, number: int, total: int) -> None:
+        """A trial is about to run."""
+
+    def trial_ends(self, trial: Trial, left_seconds: float | None) -> None:
+        """A trial is over; ``left_seconds`` forecasts the rest of the audit."""
+
+    def ends(self) -> None:
+        """No more trials."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The record as far as it goes, and why it goes no further."""
+
+    record: Record
+    stopped: str | None = None
+    interrupt: BaseException | None = None
