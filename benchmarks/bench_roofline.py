@@ -3,7 +3,7 @@
     PYTHONPATH=. python benchmarks/bench_roofline.py [--fit] [--splits 20]
 
 Without --fit, the constants of ffprof.estimator.efficiencies are judged as they are. The streams
-come from benchmarks/provisional_stream.py; networks of timm need that package, and are left out
+come from benchmarks/training_steps.py; networks of timm need that package, and are left out
 without it. The band is what holds nine tenths of the networks that were not fitted, over all
 shuffled splits. Rows with less than CARD_BOUND_SECONDS a kernel on average are reported apart:
 there half precision is hardly faster than fp32 on the same card, so the host sets the pace.
@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from provisional_stream import training_step
 from scipy.optimize import least_squares
+from training_steps import training_step
 
 from ffprof.estimator.efficiencies import CARD_BOUND_SECONDS, FITTED, Efficiencies
 from ffprof.estimator.operator_kinds import kernels_of, kind_of

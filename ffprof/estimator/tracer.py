@@ -115,6 +115,8 @@ class Tracer(TorchDispatchMode):
         self._forget()
         at = _MOVES.get(func)
         arrives = at is not None and _on_host(args[at])
+        if arrives and place.phase == "forward":
+            place.phase = "data"
         calls = calls_of(func, args, result, place.phase)
         self._see_all(func, result, calls, "data" if arrives else "temporary")
         for number in copies:
@@ -163,6 +165,7 @@ class Tracer(TorchDispatchMode):
         inputs = [a for a in tree_leaves((args, kwargs)) if isinstance(a, Tensor)]
         outputs = [a for a in tree_leaves(result) if isinstance(a, Tensor)]
         every = [*inputs, *outputs]
+        floats = [t.element_size() for t in every if t.is_floating_point()]
         if func in _FREE or not any(t.device == STAND_IN for t in every):
             return
         self.stream.operators.append(
@@ -173,7 +176,7 @@ class Tracer(TorchDispatchMode):
                 flops=flops_of(func, args, kwargs, result),
                 read_bytes=sum(t.numel() * t.element_size() for t in inputs),
                 written_bytes=sum(t.numel() * t.element_size() for t in outputs),
-                element_bytes=every[0].element_size(),
+                element_bytes=min(floats, default=every[0].element_size()),
                 position=len(self.stream.events),
                 recorded=torch.is_grad_enabled(),
             )
