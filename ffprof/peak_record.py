@@ -62,12 +62,30 @@ class Single(Part):
     operator: Text
 
 
+class ReservedPeak(Part):
+    """The moment at which most is reserved, the first time, in a steady step.
+
+    ``segments`` are those with most free bytes, of ``segment_count``. ``slack_bytes`` is what
+    rounding and unsplit remainders add to what is asked for.
+    """
+
+    phase: Name
+    module: Text
+    operator: Text
+    allocated_bytes: Bytes
+    reserved_bytes: Bytes
+    slack_bytes: Bytes
+    fragments: Fragments
+    segment_count: Count
+    segments: tuple[HeldSegment, ...]
+
+
 class Peak(Part):
     """The moment at which most is allocated in a steady step.
 
     ``phase``, ``module`` and ``operator`` are those of the request that reached it.
     ``slack_bytes`` is what rounding and unsplit remainders add to the sums by category.
-    ``segments`` are those with most free bytes, of ``segment_count``.
+    ``at_reserved`` is another moment, or the same.
     """
 
     phase: Name
@@ -79,9 +97,7 @@ class Peak(Part):
     by_category: Held
     layers: tuple[Layer, ...]
     largest: tuple[Single, ...]
-    fragments: Fragments
-    segment_count: Count
-    segments: tuple[HeldSegment, ...]
+    at_reserved: ReservedPeak
 
 
 class RanOut(Part):

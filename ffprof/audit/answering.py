@@ -11,7 +11,7 @@ from ffprof.audit.estimated import estimate_traced, memory_of, oom_message, thro
 from ffprof.audit.target import Target
 from ffprof.audit.traced import STEPS, trace_workload
 from ffprof.errors import DataError, RefusedError, UsageError
-from ffprof.estimator.breakdown import ELSEWHERE
+from ffprof.estimator.breakdown import ELSEWHERE, break_down
 from ffprof.estimator.fit import ABOVE, BELOW, Fit
 from ffprof.estimator.replay import MemoryState, mark_position
 from ffprof.estimator.result import Estimate, last_step
@@ -25,6 +25,7 @@ from ffprof.peak_record import (
     Peak,
     PeakRow,
     RanOut,
+    ReservedPeak,
     Single,
 )
 from ffprof.recipe import Recipe
@@ -113,8 +114,7 @@ def _fit_details(fits: Fit, stream: Stream) -> FitDetails:
 
 
 def _peak(found: Estimate) -> Peak:
-    broken, state = found.breakdown, found.replay.at_allocated_peak
-    parts = state.fragmentation
+    broken = found.breakdown
     return Peak(
         phase=broken.phase,
         module=broken.module,
@@ -123,11 +123,25 @@ def _peak(found: Estimate) -> Peak:
         reserved_bytes=broken.reserved_bytes,
         slack_bytes=broken.slack_bytes,
         by_category={str(name): count for name, count in broken.by_category.items()},
-        layers=_layers(found.stream, state),
+        layers=_layers(found.stream, found.replay.at_allocated_peak),
         largest=tuple(
             Single(nbytes=size, category=kind, module=module, operator=operator)
             for size, kind, module, operator in broken.largest
         ),
+        at_reserved=_reserved(found),
+    )
+
+
+def _reserved(found: Estimate) -> ReservedPeak:
+    state = found.replay.at_reserved_peak
+    broken, parts = break_down(found.stream, state), state.fragmentation
+    return ReservedPeak(
+        phase=broken.phase,
+        module=broken.module,
+        operator=broken.operator,
+        allocated_bytes=broken.allocated_bytes,
+        reserved_bytes=broken.reserved_bytes,
+        slack_bytes=broken.slack_bytes,
         fragments=Fragments(
             rounding_bytes=parts.rounding_bytes,
             unsplit_bytes=parts.unsplit_bytes,

@@ -119,9 +119,10 @@ def oom_message(fits: Fit, found: Estimate) -> str:
     assert lost is not None
     wanted = found.stream.allocations[lost.number]
     place = f"{wanted.phase} of {wanted.module}" if wanted.module else wanted.phase
+    likely = "" if fits.answer == "does not fit" else " in the likely case"
     return (
-        f"estimated to run out of memory: {format_bytes(lost.asked_bytes)} asked for in {place} "
-        f"({wanted.operator}), {format_bytes(lost.allocated_bytes)} allocated and "
+        f"estimated to run out of memory{likely}: {format_bytes(lost.asked_bytes)} asked for in "
+        f"{place} ({wanted.operator}), {format_bytes(lost.allocated_bytes)} allocated and "
         f"{format_bytes(lost.free_bytes)} free of {format_bytes(fits.capacity_bytes)}; it would "
         f"reserve {format_bytes(found.reserved_peak_bytes)}"
     )

@@ -82,6 +82,14 @@ def choose_preset(name: str | None, device: Device) -> Preset:
     raise UsageError(f"no preset is the default on {device}", "name one with --preset")
 
 
+def whole_batches(changes: dict[str, Any], workloads: tuple[Description, ...]) -> dict[str, Any]:
+    """Where a batch is asked for and no workload cuts it, micro-batches need not divide it."""
+    asked = changes.get("batch") is not None and changes.get("micro_batch") is None
+    if asked and workloads and not any(one.accumulates for one in workloads):
+        return {**changes, "micro_batch": changes["batch"]}
+    return changes
+
+
 def change_recipe(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
     """The recipe with the options that were given (those that are not None).
 
@@ -107,7 +115,7 @@ def change_recipe(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
             problem = f"{option} {first['input']!r} is not possible ({told})"
         else:
             problem = f"the recipe is not possible: {told}"
-        raise UsageError(problem, "see ffprof run --help") from error
+        raise UsageError(problem, "--help says what is") from error
 
 
 def absent_members(recipe: Recipe, workloads: tuple[Description, ...]) -> str:

@@ -17,7 +17,13 @@ from ffprof.audit.process import Ending, run_child
 from ffprof.audit.questions import Question
 from ffprof.audit.series import run_series
 from ffprof.audit.target import Target, target_for
-from ffprof.cli.choose import change_recipe, check_recipe, choose_preset, choose_workloads
+from ffprof.cli.choose import (
+    change_recipe,
+    check_recipe,
+    choose_preset,
+    choose_workloads,
+    whole_batches,
+)
 from ffprof.cli.options import asked_budget
 from ffprof.cli.own_files import Chosen, choose_with_files, read_sources
 from ffprof.cli.question import Sweep
@@ -180,7 +186,8 @@ def ready(wanted: Wanted) -> Iterator[Ready]:
     if not sources:
         _check_single(wanted, named, other)
     budget = asked_budget(wanted.gpu_mem, wanted.card)
-    recipe = change_recipe(choose_preset(wanted.preset, "cuda").recipe, wanted.changes)
+    changes = whole_batches(wanted.changes, named if other is None else (*named, other))
+    recipe = change_recipe(choose_preset(wanted.preset, "cuda").recipe, changes)
     if wanted.allocator is not None:
         settings = allocator_settings(wanted.allocator)
         flags = recipe.flags.model_copy(update={"allocator_conf": settings})

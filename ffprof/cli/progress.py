@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ffprof.audit.plan import Slot
 from ffprof.record import Trial
-from ffprof.units import format_rate, format_seconds
+from ffprof.units import format_bytes, format_rate, format_seconds
 
 
 class QuietProgress:
@@ -59,8 +59,13 @@ class TerminalProgress:
             self._left = f", about {format_seconds(left_seconds)} left"
         speed = trial.throughput.images_per_second if trial.throughput else None
         told = f"{format_rate(speed)} img/s" if speed else trial.message
+        head = f"round {trial.round + 1}  {trial.workload:<24}{trial.outcome:<9}"
+        if trial.evidence == "estimated":
+            held = format_bytes(trial.memory.allocated_peak_bytes)
+            answer = trial.memory.fit or trial.outcome
+            head, told = f"estimated  {trial.workload:<24}{answer:<19}", held
         self._progress.console.print(
-            f"  round {trial.round + 1}  {trial.workload:<24}{trial.outcome:<9}{told}",
+            f"  {head}{told}",
             markup=False,
             highlight=False,
             overflow="ellipsis",

@@ -16,7 +16,13 @@ from ffprof.audit.request import Request
 from ffprof.audit.sources.look import check_data, crowding, resolve_workers
 from ffprof.audit.sources.words import Found
 from ffprof.audit.target import Target, estimated_budget, target_for
-from ffprof.cli.choose import absent_members, change_recipe, check_recipe, choose_preset
+from ffprof.cli.choose import (
+    absent_members,
+    change_recipe,
+    check_recipe,
+    choose_preset,
+    whole_batches,
+)
 from ffprof.cli.options import Options
 from ffprof.cli.own_files import Chosen
 from ffprof.cli.starting import trial_context
@@ -54,7 +60,7 @@ def asked_recipe(
     Raises:
         FfprofError: it is no recipe, or nothing can run under it.
     """
-    changes = {**options.changes, **(data.changes() if data else {})}
+    changes = whole_batches(options.changes, workloads) | (data.changes() if data else {})
     recipe = change_recipe(choose_preset(options.preset, device).recipe, changes)
     check_recipe(recipe, workloads)
     check_data(recipe, data)

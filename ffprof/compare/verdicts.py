@@ -25,10 +25,17 @@ def judge(record: Record) -> tuple[Verdict, ...]:
     """Verdicts, in order, on the recipe's claims both sides of which are part of the audit."""
     rows = {row.workload: row for row in summarise(record)}
     return tuple(
-        _judge(record, rows, claim)
+        _labelled(_judge(record, rows, claim), record.evidence)
         for claim in record.recipe.claims
         if claim.challenger in rows and _has_baseline(rows, claim)
     )
+
+
+def _labelled(verdict: Verdict, evidence: Evidence) -> Verdict:
+    """What was not measured says so in the sentence, which will be quoted alone."""
+    if evidence != "estimated":
+        return verdict
+    return verdict.model_copy(update={"sentence": f"estimated: {verdict.sentence}"})
 
 
 def _judge(record: Record, rows: dict[str, Row], claim: Claim) -> Verdict:

@@ -77,7 +77,10 @@ def estimate(
 
     from ffprof.estimator.trace import trace
 
-    stream = trace(build, steps=steps)
+    try:
+        stream = trace(build, steps=steps)
+    except UsageError as error:  # where it came from is in its one line
+        raise UsageError(error.problem, error.fix) from None
     model = WorkspaceModel.none() if workspaces == "none" else _model(stream)
     return from_stream(
         stream,

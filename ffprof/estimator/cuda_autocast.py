@@ -125,4 +125,8 @@ def _in_widest(operator: Any) -> Callable[..., Any]:
 
 
 def _as_it_is(operator: Any) -> Callable[..., Any]:
+    """As if there were no rule: what an operator is put together from has rules of its own."""
+    has = torch._C._dispatch_has_kernel_for_dispatch_key
+    if has(operator.name(), "CompositeImplicitAutograd"):
+        return lambda *args, **kwargs: operator.decompose(*args, **kwargs)
     return lambda *args, **kwargs: _without(lambda: operator(*args, **kwargs))

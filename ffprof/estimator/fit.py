@@ -9,7 +9,7 @@ call.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ffprof.estimator.allocator import AllocatorConfig
@@ -36,7 +36,7 @@ class Fit:
     budget_bytes: int
     capacity_bytes: int
     retries: int
-    replay: Replay
+    replay: Replay = field(repr=False)
 
 
 def fit(

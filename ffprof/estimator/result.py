@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ffprof.errors import UsageError
@@ -14,6 +14,8 @@ from ffprof.estimator.process import Overhead
 from ffprof.estimator.replay import Replay, replay
 from ffprof.estimator.stream import Operator, Stream
 from ffprof.estimator.workspaces import WorkspaceModel, resolve, trial_bytes
+from ffprof.hardware.cards import find_card
+from ffprof.units import format_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +27,25 @@ class Estimate:
     ``estimated``. ``stream`` holds every allocation with its workspace, ``traced`` without.
     """
 
-    stream: Stream
-    traced: Stream
+    stream: Stream = field(repr=False)
+    traced: Stream = field(repr=False)
     workspaces: WorkspaceModel
     steps: int
     config: AllocatorConfig
     overhead: Overhead
     capacity_bytes: int | None
-    replay: Replay
+    replay: Replay = field(repr=False)
     evidence: str = "estimated"
+
+    def __str__(self) -> str:
+        low, high = self.process_range_bytes
+        return (
+            f"estimated peaks: {format_bytes(self.allocated_peak_bytes)} allocated, "
+            f"{format_bytes(self.reserved_peak_bytes)} reserved, "
+            f"{format_bytes(low)} to {format_bytes(high)} of the process; "
+            f"most is allocated in {self.breakdown.phase} of "
+            f"{self.breakdown.module or 'no module'} ({self.breakdown.operator})"
+        )
 
     @property
     def allocated_peak_bytes(self) -> int:
@@ -79,18 +91,22 @@ class Estimate:
             self.stream, config=config, peak_from=last_step(self.steps)
         ).reserved_peak_bytes
 
-    def fit(self, budget_bytes: int) -> Fit:
-        """Whether it fits a card that offers CUDA ``budget_bytes`` in all.
+    def fit(self, budget: int | str) -> Fit:
+        """Whether it fits a card: by what it offers CUDA in all, in bytes, or by its name.
 
         cuDNN's workspaces count here even where the peaks leave them out, unless no workspace is
         counted at all.
+
+        Raises:
+            UsageError: no such card.
         """
+        size = find_card(budget).cuda_total_bytes if isinstance(budget, str) else budget
         model = self.workspaces
         if model.products and not model.convolutions:
             model = replace(model, convolutions=True)
         return fit(
             self.stream if model == self.workspaces else resolve(self.traced, model),
-            budget_bytes,
+            size,
             self.overhead,
             config=self.config,
             peak_from=last_step(self.steps),

@@ -54,7 +54,8 @@ def find_card(name: str) -> Card:
         meant = " or ".join(cards[key].name for key in close)
         raise UsageError(
             f"no profile of a card {name!r}",
-            f"did you mean {meant}?" if meant else "ffprof cards lists those that are known",
+            (f"did you mean {meant}? " if meant else "")
+            + "ffprof cards lists those that are known; a size does for others: --gpu-mem 24GB",
         )
     return card
 

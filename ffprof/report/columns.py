@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ffprof.compare.summary import MEMORY_MEANING, Row, Spread
 from ffprof.record import Record
+from ffprof.report.fitting import about
 from ffprof.units import format_bytes, format_rate
 
 
@@ -43,7 +44,7 @@ def caption_of(record: Record, rows: Sequence[Row]) -> str:
         parts = [
             "memory: allocated peak of a step, steady",
             "reserved: without a limit",
-            "retries: a step, under the budget",
+            "retries: what is cached is given back, in a step under the budget",
             "img/s: by a roofline",
             "all figures estimated",
         ]
@@ -107,6 +108,10 @@ _SPEED: tuple[Column, _Cell] = (
     Column(name="img/s"),
     lambda row, _: format_rate(row.throughput.median if row.throughput else None),
 )
+_ABOUT: tuple[Column, _Cell] = (
+    Column(name="img/s"),
+    lambda row, _: about(row.throughput.median if row.throughput else None),
+)
 _EVIDENCE: tuple[Column, _Cell] = (
     Column(name="evidence", numeric=False, wide=True),
     lambda _, record: record.evidence,
@@ -142,7 +147,7 @@ _ESTIMATED: tuple[tuple[Column, _Cell], ...] = (
     _START_UP,
     (Column(name="expandable", wide=True), lambda row, _: _size(row.expandable_reserved)),
     (Column(name="process", wide=True), _process),
-    _SPEED,
+    _ABOUT,
     (Column(name="img/s band", wide=True), _range),
     _EVIDENCE,
 )

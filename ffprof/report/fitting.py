@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
+from ffprof.units import format_rate
+
 _GAP = 2
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 STYLES = {"fits": "green", "does not fit": "red", "too close to call": "yellow"}
@@ -88,3 +90,8 @@ def flowed(line: str, width: int, *, style: str = "", hang: str = "") -> Text:
         break_on_hyphens=False, break_long_words=False,
     )  # fmt: skip
     return Text("\n".join(wrapped), style=style, no_wrap=True, overflow="ignore")
+
+
+def about(rate: float | None) -> str:
+    """An estimated rate: ``~159``, so that it does not look exact."""
+    return "-" if rate is None else f"~{format_rate(rate)}"

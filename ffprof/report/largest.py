@@ -8,9 +8,9 @@ from rich.console import Group
 from rich.text import Text
 
 from ffprof.peak_record import Largest, PeakRow
-from ffprof.report.fitting import Shown, clean, fitted, flowed
+from ffprof.report.fitting import Shown, about, clean, fitted, flowed
 from ffprof.report.peaks import Heading, heading_lines
-from ffprof.units import format_bytes, format_rate
+from ffprof.units import format_bytes
 
 _COLUMNS = (
     Shown(name="workload", numeric=False),
@@ -52,15 +52,16 @@ def largest_report(heading: Heading, found: Sequence[Largest], width: int) -> Gr
 
 
 def _cells(name: str, size: int, row: PeakRow) -> tuple[str, ...]:
-    memory, speed = row.memory, row.throughput
+    fits = row.fit is not None and row.fit.answer != "does not fit"
+    memory, speed = row.memory, row.throughput if fits else None
     return (
         clean(name),
         str(size),
         row.fit.answer if row.fit else row.outcome,
         format_bytes(memory.allocated_peak_bytes if memory else None),
         format_bytes(memory.reserved_peak_bytes if memory else None),
-        format_rate(speed.images_per_second if speed else None),
-        "-" if row.fit is None else str(row.fit.retries),
+        about(speed.images_per_second if speed else None),
+        str(row.fit.retries) if row.fit and fits else "-",
         str(row.batch),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ffprof.peak_record import HeldSegment, Layer, Peak, PeakRow
+from ffprof.peak_record import HeldSegment, Layer, Peak, PeakRow, ReservedPeak
 from ffprof.report.fitting import Shown, bar, clean, fitted, flowed, middle, percent
 from ffprof.units import format_bytes
 
@@ -38,7 +38,7 @@ def peak_details(row: PeakRow, width: int) -> Group:
                 width,
             )
         )
-    parts += _gap(row, peak, width)
+    parts += _gap(row, peak.at_reserved, width)
     parts += _categories(peak, width)
     parts += _layers(peak, width)
     parts += _singles(peak, width)
@@ -74,18 +74,18 @@ def _reached(peak: Peak) -> str:
     return f"Peaks at {format_bytes(peak.allocated_bytes)} allocated in {place}."
 
 
-def _gap(row: PeakRow, peak: Peak, width: int) -> list[RenderableType]:
-    parts = peak.fragments
-    reserved = peak.reserved_bytes
-    asked = peak.allocated_bytes - peak.slack_bytes
+def _gap(row: PeakRow, moment: ReservedPeak, width: int) -> list[RenderableType]:
+    parts = moment.fragments
+    reserved = moment.reserved_bytes
+    asked = moment.allocated_bytes - moment.slack_bytes
     lines = (
         ("asked for", asked, "tensors and workspaces"),
         ("+ rounding", parts.rounding_bytes, "requests are rounded up to 512 B or more"),
         ("+ unsplit", parts.unsplit_bytes, "remainders too small to be split off"),
-        ("= allocated", peak.allocated_bytes, ""),
+        ("= allocated", moment.allocated_bytes, "at this moment"),
         ("+ stuck", parts.stuck_bytes, "free in segments that are in use"),
         ("+ cached", parts.cached_bytes, "free, given back when memory runs short"),
-        ("= reserved", reserved, "at this moment"),
+        ("= reserved", reserved, "the most of a step"),
     )
     columns = (
         Shown(name="held", numeric=False),
@@ -94,33 +94,32 @@ def _gap(row: PeakRow, peak: Peak, width: int) -> list[RenderableType]:
         Shown(name="", numeric=False),
     )
     cells = [(name, format_bytes(n), percent(n, reserved), told) for name, n, told in lines]
-    made: list[RenderableType] = [Text(), Text("From asked for to reserved", style="bold")]
-    made.append(fitted(columns, cells, width))
-    made += [flowed(line, width) for line in _remarks(row, peak)]
-    if peak.segments:
+    made: list[RenderableType] = [Text(), Text("When most is reserved", style="bold")]
+    place = place_of(moment.phase, moment.module, moment.operator)
+    made += [flowed(f"That is in {place}.", width), fitted(columns, cells, width)]
+    made += [flowed(line, width) for line in _remarks(row)]
+    if moment.segments:
         made += [
-            flowed(f"{peak.segment_count} segments; most is free in:", width),
-            _segments(peak.segments[:SEGMENTS], width),
+            flowed(f"{moment.segment_count} segments; most is free in:", width),
+            _segments(moment.segments[:SEGMENTS], width),
         ]
     return made
 
 
-def _remarks(row: PeakRow, peak: Peak) -> list[str]:
+def _remarks(row: PeakRow) -> list[str]:
     memory = row.memory
-    lines: list[str] = []
     if memory is None or memory.reserved_peak_bytes is None:
-        return lines
+        return []
     reserved, other = memory.reserved_peak_bytes, memory.expandable_reserved_peak_bytes
-    if reserved != peak.reserved_bytes:
-        lines.append(f"Most is reserved at another moment: {format_bytes(reserved)}.")
-    if other is not None and other < reserved:
-        lines.append(
-            f"With expandable_segments, {format_bytes(other)} would be reserved: "
-            f"{format_bytes(reserved - other)} less."
-        )
-    elif other is not None and "expandable_segments:True" not in row.allocator_conf:
-        lines.append("expandable_segments would save nothing here.")
-    return lines
+    if other is None or "expandable_segments:True" in row.allocator_conf:
+        return []
+    if other == reserved:
+        return ["With expandable_segments as much would be reserved."]
+    difference = "less" if other < reserved else "more"
+    return [
+        f"With expandable_segments, {format_bytes(other)} would be reserved: "
+        f"{format_bytes(abs(reserved - other))} {difference}."
+    ]
 
 
 def _segments(segments: Sequence[HeldSegment], width: int) -> RenderableType:

@@ -9,11 +9,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ffprof.peak_record import Against, Difference, Layer, PeakRow
-from ffprof.report.fitting import Shown, clean, fitted, flowed
+from ffprof.report.fitting import Shown, clean, fitted, flowed, middle
 from ffprof.report.peak_detail import cut_name, place_of
 from ffprof.units import format_bytes
 
 LINES = 24
+_NAME = 15  # characters of a workload at the head of a column
 
 
 def compare_peaks(ours: PeakRow, theirs: PeakRow) -> Against:
@@ -62,12 +63,12 @@ def difference_report(made: Against, width: int) -> Group:
         for one in made.differences
         if id(one) in shown
     ]
-    parts += [Text(), fitted(_columns("layer"), cells, width)]
+    parts += [Text(), fitted(_columns("layer", made), cells, width)]
     rest = ranked[LINES:]
     if rest:
         more = sum(one.more_bytes for one in rest)
         parts.append(Text(f"and {len(rest)} more, {signed(more)} together", style="dim"))
-    parts += [Text(), fitted(_columns("in all"), _totals(made), width)]
+    parts += [Text(), fitted(_columns("in all", made), _totals(made), width)]
     return Group(*parts, *(flowed(line, width) for line in _sums(made)))
 
 
@@ -76,12 +77,13 @@ def signed(size: int) -> str:
     return f"{'+' if size > 0 else '-' if size < 0 else ''}{format_bytes(abs(size))}"
 
 
-def _columns(first: str) -> tuple[Shown, ...]:
+def _columns(first: str, made: Against) -> tuple[Shown, ...]:
+    ours, theirs = (middle(clean(row.workload), _NAME) for row in (made.ours, made.theirs))
     return (
         Shown(name=first, numeric=False),
         Shown(name="category", numeric=False),
-        Shown(name="this"),
-        Shown(name="other"),
+        Shown(name=ours),
+        Shown(name=theirs),
         Shown(name="more"),
     )
 

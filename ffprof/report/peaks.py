@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ffprof.peak_record import PeakRow
 from ffprof.recipe import Recipe
-from ffprof.report.fitting import Shown, clean, fitted, flowed, percent
+from ffprof.report.fitting import Shown, about, clean, fitted, flowed, percent
 from ffprof.units import format_bytes, format_rate
 
 _COLUMNS = (
@@ -93,8 +93,8 @@ def peak_table(heading: Heading, rows: Sequence[PeakRow], width: int) -> Group:
 
 _CAPTION = (
     "allocated, reserved: peaks of a steady step without a limit; gap: reserved that is not "
-    "allocated; retries: cached memory given back in a step under the budget; img/s: by a "
-    "roofline; all figures estimated"
+    "allocated; retries: what is cached is given back, in a step under the budget, so reserved may "
+    "exceed it; img/s: by a roofline; all figures estimated"
 )
 
 
@@ -106,8 +106,10 @@ def _cells(row: PeakRow) -> tuple[str, ...]:
     if allocated is not None and reserved is not None:
         gap = percent(reserved - allocated, reserved)
     process = memory.process_range_bytes if memory else None
+    fits = row.fit is not None and row.fit.answer != "does not fit"
+    retries = row.fit.retries if row.fit and fits else None
+    speed = speed if fits else None
     band = speed.images_per_second_range if speed else None
-    retries = row.fit.retries if row.fit else None
     return (
         clean(row.workload),
         str(row.micro_batch),
@@ -119,7 +121,7 @@ def _cells(row: PeakRow) -> tuple[str, ...]:
         format_bytes(memory.expandable_reserved_peak_bytes if memory else None),
         between(process),
         format_bytes(memory.cold_reserved_peak_bytes if memory else None),
-        format_rate(speed.images_per_second if speed else None),
+        about(speed.images_per_second if speed else None),
         f"{format_rate(band[0])} to {format_rate(band[1])}" if band else "-",
     )
 

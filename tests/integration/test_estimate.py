@@ -42,8 +42,9 @@ def test_it_says_what_an_estimated_audit_says(tmp_path):
             total = sum(size for one in held for size in one.values())
             assert total + peak["slack_bytes"] == peak["allocated_bytes"]
         assert peak["allocated_bytes"] == row["memory"]["allocated_peak_bytes"]
-        gap = peak["fragments"]["stuck_bytes"] + peak["fragments"]["cached_bytes"]
-        assert peak["reserved_bytes"] - peak["allocated_bytes"] == gap
+        moment = peak["at_reserved"]
+        gap = moment["fragments"]["stuck_bytes"] + moment["fragments"]["cached_bytes"]
+        assert moment["reserved_bytes"] - moment["allocated_bytes"] == gap
 
 
 def test_several_are_a_table_and_one_is_explained(tmp_path):

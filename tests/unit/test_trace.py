@@ -286,6 +286,39 @@ def test_autocast_casts_what_cuda_casts():
     assert seen[0] == (torch.float32, torch.bfloat16, torch.float32, torch.float32)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_under_autocast_is_that_of_its_parts(smoothing):
+    """CUDA has no rule for it, but for nll_loss and sums inside it.
+
+    It asks log_softmax for the type of its input (aten/src/ATen/native/LossNLL.cpp), so that stays
+    narrow, and a float32 copy of all its values is made for the loss.
+    """
+    rows, classes = 64, 1000
+
+    def build(device):
+        head = nn.Linear(8, classes).to(device)
+
+        def step():
+            with torch.autocast(device.type, torch.bfloat16):
+                logits = head(torch.ones(rows, 8, device=device))
+                labels = torch.zeros(rows, dtype=torch.long, device=device)
+                loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+            seen.append((logits.dtype, loss.dtype))
+            loss.backward()
+
+        return step
+
+    seen = []
+    stream = trace(build)
+    assert seen[0] == (torch.bfloat16, torch.float32)
+    narrow = [a.nbytes for a in of_operator(stream, "_log_softmax") if a.phase == "forward"]
+    assert narrow == [2 * rows * classes] * 2
+    copies = [a for a in of_operator(stream, "_to_copy") if a.phase == "forward"]
+    wide = [a.category for a in copies if a.nbytes == 4 * rows * classes]
+    assert wide[: 2 if smoothing == 0 else 0] == ["activation"] * (2 if smoothing == 0 else 0)
+    assert wide
+
+
 def test_batch_norm_keeps_its_statistics_in_float32_under_autocast():
     def build(device):
         model = net().to(device)
