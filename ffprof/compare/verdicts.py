@@ -24,18 +24,12 @@ ESTIMATED_ZONE = 0.05
 def judge(record: Record) -> tuple[Verdict, ...]:
     """Verdicts, in order, on the recipe's claims both sides of which are part of the audit."""
     rows = {row.workload: row for row in summarise(record)}
-    return tuple(
-        _labelled(_judge(record, rows, claim), record.evidence)
-        for claim in record.recipe.claims
-        if claim.challenger in rows and _has_baseline(rows, claim)
-    )
-
-
-def _labelled(verdict: Verdict, evidence: Evidence) -> Verdict:
-    """What was not measured says so in the sentence, which will be quoted alone."""
-    if evidence != "estimated":
-        return verdict
-    return verdict.model_copy(update={"sentence": f"estimated: {verdict.sentence}"})
+    chosen = (c for c in record.recipe.claims if c.challenger in rows and _has_baseline(rows, c))
+    verdicts = tuple(_judge(record, rows, claim) for claim in chosen)
+    if record.evidence != "estimated":
+        return verdicts
+    # What was not measured says so in the sentence, which will be quoted alone.
+    return tuple(v.model_copy(update={"sentence": f"estimated: {v.sentence}"}) for v in verdicts)
 
 
 def _judge(record: Record, rows: dict[str, Row], claim: Claim) -> Verdict:

@@ -54,7 +54,7 @@ def test_several_are_a_table_and_one_is_explained(tmp_path):
     assert max(map(len, done.stdout.splitlines())) <= 80
     done = ffprof(*SMOKE, "--workloads", "bp", "--no-workspaces")
     assert "without workspaces" in done.stdout
-    for word in ("From asked for to reserved", "By category", "By layer", "Largest single"):
+    for word in ("When most is reserved", "By category", "By layer", "Largest single"):
         assert word in done.stdout
     assert "workspace " not in done.stdout.split("By category")[1]
 

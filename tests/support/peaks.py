@@ -1,6 +1,15 @@
 """Rows of ``ffprof estimate`` that no workload made."""
 
-from ffprof.peak_record import FitDetails, Fragments, HeldSegment, Layer, Peak, PeakRow, Single
+from ffprof.peak_record import (
+    FitDetails,
+    Fragments,
+    HeldSegment,
+    Layer,
+    Peak,
+    PeakRow,
+    ReservedPeak,
+    Single,
+)
 from ffprof.record import Memory, Throughput
 
 MIB = 2**20
@@ -26,22 +35,30 @@ def peak(layers, slack=0, cached=0):
             for one in layers
             for kind, size in one.by_category.items()
         )[:10],
-        fragments=Fragments(
-            rounding_bytes=0, unsplit_bytes=slack, stuck_bytes=0, cached_bytes=cached
-        ),
-        segment_count=2,
-        segments=(
-            HeldSegment(
-                pool="large",
-                size_bytes=cached,
-                free_bytes=cached,
-                largest_free_bytes=cached,
-                blocks_in_use=0,
-                holder="",
+        at_reserved=ReservedPeak(
+            phase="optimizer",
+            module="",
+            operator="aten._foreach_add",
+            allocated_bytes=allocated,
+            reserved_bytes=allocated + cached,
+            slack_bytes=slack,
+            fragments=Fragments(
+                rounding_bytes=0, unsplit_bytes=slack, stuck_bytes=0, cached_bytes=cached
             ),
-        )
-        if cached
-        else (),
+            segment_count=2,
+            segments=(
+                HeldSegment(
+                    pool="large",
+                    size_bytes=cached,
+                    free_bytes=cached,
+                    largest_free_bytes=cached,
+                    blocks_in_use=0,
+                    holder="",
+                ),
+            )
+            if cached
+            else (),
+        ),
     )
 
 
@@ -69,7 +86,12 @@ def row(workload="some", layers=(), answer="fits", outcome="ok", message="", **m
                 images_per_second_range=(100.0, 140.0),
             ),
             "fit": FitDetails(
-                answer=answer, margin=0.05, budget_bytes=8000, capacity_bytes=7000, retries=2
+                answer=answer,
+                margin_above=0.05,
+                margin_below=0.02,
+                budget_bytes=8000,
+                capacity_bytes=7000,
+                retries=2,
             ),
             "peak": found,
             "activation_peak_bytes": 100 * MIB,
