@@ -458,6 +458,22 @@ def test_what_cannot_be_estimated_is_refused_with_the_users_line(name):
     assert refused.value.fix
 
 
+def test_sparse_gradients_are_refused():
+    def build(device):
+        table = nn.Embedding(500, 16, sparse=True).to(device)
+        optimizer = torch.optim.SGD(table.parameters(), lr=0.1)
+
+        def step():
+            table(torch.zeros(8, dtype=torch.long, device=device)).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return step
+
+    with pytest.raises(UsageError, match="sparse_coo"):
+        trace(build)
+
+
 def test_errors_of_the_user_stay_their_own():
     def broken(model, x, device):
         raise KeyError("mine")
