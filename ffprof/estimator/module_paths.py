@@ -8,6 +8,7 @@ and so which module recorded it.
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import nn
@@ -27,9 +28,11 @@ class ModulePaths:
     """Follows modules while it is entered; they are named as they are put together."""
 
     def __init__(self) -> None:
-        self._parents: dict[int, tuple[int, str]] = {}
-        self._kept: list[nn.Module] = []  # so that no identity is used again
-        self._names: dict[int, str] = {}
+        # Held weakly: a module that the user lets go must let go of its memory.
+        self._parents: WeakKeyDictionary[nn.Module, tuple[ref[nn.Module], str]]
+        self._parents = WeakKeyDictionary()
+        self._kept: WeakKeyDictionary[nn.Module, None] = WeakKeyDictionary()  # in order
+        self._names: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
         self._stack: list[str] = []
         self._recorded: dict[int, str] = {}
         self._parameters: dict[int, str] = {}
@@ -52,14 +55,14 @@ class ModulePaths:
     def name(self, root: nn.Module) -> None:
         """Name the parts of a module that was put together before."""
         for name, module in root.named_modules():
-            self._names[id(module)] = name
-            self._kept.append(module)
+            self._names[module] = name
+            self._kept[module] = None
             for parameter in module.parameters(recurse=False):
                 self._parameters.setdefault(id(parameter), name)
 
     def modules(self) -> list[nn.Module]:
         """All that are known so far."""
-        return list({id(module): module for module in self._kept}.values())
+        return list(self._kept)
 
     def here(self) -> str:
         """The innermost running module."""
@@ -81,7 +84,7 @@ class ModulePaths:
 
     def of_module(self, module: nn.Module) -> str:
         """The path of a module, whether it has run or not."""
-        named = self._names.get(id(module))
+        named = self._names.get(module)
         return self._path(module) if named is None else named
 
     def of_parameter(self, tensor: torch.Tensor) -> str:
@@ -90,11 +93,11 @@ class ModulePaths:
 
     def _registered(self, parent: nn.Module, name: str, child: nn.Module | None) -> None:
         if child is not None:
-            self._kept += [parent, child]
-            self._parents[id(child)] = (id(parent), name)
+            self._kept[parent] = self._kept[child] = None
+            self._parents[child] = (ref(parent), name)
 
     def _holds(self, module: nn.Module, *_: Any) -> None:
-        self._kept.append(module)
+        self._kept[module] = None
 
     def _enters(self, module: nn.Module, _: Any) -> None:
         if isinstance(module, OptimizedModule):
@@ -102,10 +105,10 @@ class ModulePaths:
                 "a module is compiled: its kernels keep other tensors than the traced operators",
                 "estimate it before torch.compile, or measure it on a GPU",
             )
-        path = self._names.get(id(module))
+        path = self._names.get(module)
         if path is None:
-            path = self._names[id(module)] = self._path(module)
-            self._kept.append(module)
+            path = self._names[module] = self._path(module)
+            self._kept[module] = None
             for parameter in module.parameters(recurse=False):
                 self._parameters.setdefault(id(parameter), path)
         self._stack.append(path)
@@ -116,8 +119,9 @@ class ModulePaths:
 
     def _path(self, module: nn.Module) -> str:
         parts: list[str] = []
-        key = id(module)
-        while key in self._parents and len(parts) < 100:
-            key, name = self._parents[key]
+        at: nn.Module | None = module
+        while at is not None and at in self._parents and len(parts) < 100:
+            parent, name = self._parents[at]
+            at = parent()
             parts.append(name)
         return ".".join(reversed(parts)) or type(module).__name__

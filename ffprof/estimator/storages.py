@@ -51,11 +51,8 @@ class Storages:
             if tensor.device.type not in ("cpu", "meta"):
                 raise UsageError(f"a tensor is made on {tensor.device}", ANOTHER_DEVICE)
             return
-        if tensor.layout == torch.sparse_coo:
-            self.see(tensor._indices(), place)
-            self.see(tensor._values(), place)
-            return
         if tensor.layout != torch.strided:
+            # Of a fake sparse tensor, indices and values are made anew each time they are asked.
             self.uncounted = str(tensor.layout)
             return
         storage = tensor.untyped_storage()
@@ -73,6 +70,9 @@ class Storages:
     def tag(self, tensor: object, category: Category, module: str = "") -> None:
         """Say what a storage is, and whose; what was said first counts."""
         if not isinstance(tensor, Tensor) or tensor.device != STAND_IN:
+            return
+        if tensor.layout != torch.strided:
+            self.uncounted = str(tensor.layout)
             return
         found = self._live.get(tensor.untyped_storage()._cdata)
         if found is not None:

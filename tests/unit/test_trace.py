@@ -183,6 +183,29 @@ def test_the_trace_does_not_grow_with_the_batch():
     assert [o.name for o in few.operators] == [o.name for o in many.operators]
 
 
+@pytest.mark.parametrize("when", ["build", "step"])
+def test_a_module_that_is_let_go_lets_go_of_its_memory(when):
+    """A head that is replaced, as in every fine-tuning script; a module made anew each step."""
+
+    def build(device):
+        model = net().to(device)
+        if when == "build":
+            model[5] = nn.Linear(512, 20).to(device)
+
+        def step():
+            head = nn.Linear(10, 1000).to(device) if when == "step" else nn.Identity()
+            head(model(torch.ones(4, 3, 16, 16, device=device))[:, :10]).sum().backward()
+            model.zero_grad()
+
+        return step
+
+    gone = {512 * 10 * 4} if when == "build" else {1000 * 10 * 4}
+    stream = trace(build, steps=3)
+    ended = {~event for event in stream.events if event < 0}
+    of_size = [n for n, a in enumerate(stream.allocations) if a.nbytes in gone]
+    assert of_size and all(number in ended for number in of_size)
+
+
 def test_events_are_balanced():
     stream = trace(training(lambda: torchvision.models.resnet18(num_classes=10), size=64))
     live = set()
@@ -466,6 +489,22 @@ def test_what_cannot_be_estimated_is_refused_with_the_users_line(name):
     assert "test_trace.py:" in str(refused.value)
     assert "\n" not in str(refused.value)
     assert refused.value.fix
+
+
+def test_sparse_gradients_are_refused():
+    def build(device):
+        table = nn.Embedding(500, 16, sparse=True).to(device)
+        optimizer = torch.optim.SGD(table.parameters(), lr=0.1)
+
+        def step():
+            table(torch.zeros(8, dtype=torch.long, device=device)).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return step
+
+    with pytest.raises(UsageError, match="sparse_coo"):
+        trace(build)
 
 
 def test_errors_of_the_user_stay_their_own():
