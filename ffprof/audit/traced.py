@@ -24,7 +24,7 @@ from ffprof.audit.timeline import loss_buffer
 from ffprof.audit.update import make_update
 from ffprof.estimator.standin import STAND_IN, fake_copy
 from ffprof.estimator.stream import Operator, Stream
-from ffprof.estimator.trace import trace, tracing
+from ffprof.estimator.trace import trace, tracing, try_other_numbers
 from ffprof.hardware.flags import apply_flags, read_flags
 from ffprof.instruments.flops import Counted
 from ffprof.recipe import FILE_DATA, Recipe
@@ -33,7 +33,7 @@ from ffprof.workload import Description
 
 STEPS = 2  # the optimizer makes its state in the first
 SETTLING = 2  # micro-batches of the steps before the last: the second finds gradients there
-PART = "micro-batch begins"
+PART = "micro-batch"
 # More micro-batches than these repeat: gradients exist from the second on, and the sum of losses
 # from the third. Whether the last two were alike is checked; if not, all are traced.
 MICRO_BATCHES = 4
@@ -118,6 +118,7 @@ def _traced(
                     tracer.stream.emptied.append(len(tracer.stream.events))
                 with tracer.step(number):
                     step(fed if number == STEPS - 1 else fed[:SETTLING])
+            try_other_numbers(tracer, lambda: step(fed))
     stream = tracer.stream
     left = len(parts) - len(fed)
     if left and not _repeat(stream, left):

@@ -67,6 +67,16 @@ def estimate(
     Raises:
         UsageError: the step cannot be traced soundly; the error names the line.
     """
+    for name, value, kinds in (
+        ("steps", steps, (int,)),
+        ("capacity_bytes", capacity_bytes, (int, type(None))),
+        ("allocator", allocator, (str,)),
+    ):
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            wanted = {"steps": "a whole number", "capacity_bytes": "a whole number of bytes"}
+            raise UsageError(f"{name}={value!r}", f"give {wanted.get(name, 'a text')}")
+    if not callable(build):
+        raise UsageError(f"build is a {type(build).__name__}", "give a function build(device)")
     if workspaces not in get_args(Workspaces):
         known = ", ".join(get_args(Workspaces))
         raise UsageError(f"workspaces={workspaces!r}", f"write one of {known}")

@@ -1,8 +1,10 @@
 """Which kernel scaled_dot_product_attention takes on CUDA, and what it keeps.
 
 The order and the conditions are those of ``aten/src/ATen/native/transformers/cuda/sdp_utils.cpp``
-for a card of compute capability 8.0 or newer: flash for half precision without a mask, else the
-memory-efficient kernel where the head's size is aligned, else plain products.
+for a card of compute capability 8.0 or newer: flash for half precision without a mask (with fewer
+heads of keys than of queries too), else the memory-efficient kernel where the head's size is
+aligned, else plain products. Kernels that ``torch.nn.attention.sdpa_kernel`` switches off are
+passed over.
 """
 
 from __future__ import annotations
@@ -22,20 +24,20 @@ def attend(
     is_causal: bool = False, *, scale: float | None = None, enable_gqa: bool = False,
 ) -> Any:  # fmt: skip
     """The operator as CUDA would run it; the arguments are PyTorch's."""
-    plain = query.dim() != 4 or enable_gqa
     head = query.size(-1)
-    flash = query.dtype in _HALF and attn_mask is None and head == value.size(-1)
-    if not plain and flash and head <= _FLASH_HEAD:
+    flash = query.dtype in _HALF and attn_mask is None and head == value.size(-1) <= _FLASH_HEAD
+    if query.dim() == 4 and flash and torch.backends.cuda.flash_sdp_enabled():
         padded = [_padded(t, -head % 8) for t in (query, key, value)]
         out = _aten._scaled_dot_product_flash_attention.default(
             *padded, dropout_p, is_causal, False, scale=scale or head**-0.5
         )[0]
         return out[..., :head] if head % 8 else out
-    if not plain and head * query.element_size() % _ALIGNED_BYTES == 0:
+    aligned = head * query.element_size() % _ALIGNED_BYTES == 0
+    plain = query.dim() != 4 or enable_gqa or not aligned
+    if not plain and torch.backends.cuda.mem_efficient_sdp_enabled():
         keeps = torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value))
-        bias = _bias(attn_mask, query)
         return _aten._scaled_dot_product_efficient_attention.default(
-            query, key, value, bias, keeps, dropout_p, is_causal, scale=scale
+            query, key, value, _bias(attn_mask, query), keeps, dropout_p, is_causal, scale=scale
         )[0]
     return _aten._scaled_dot_product_attention_math.default(
         query, key, value, attn_mask, dropout_p, is_causal, None, scale=scale,

@@ -59,6 +59,10 @@ def _softmax(name: str) -> Callable[..., Any]:
     return softmax
 
 
+def _rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Any:
+    return _aten._fused_rms_norm.default(x, normalized_shape, weight, eps)[0]
+
+
 def _no_recurrent(*_: Any, **__: Any) -> Any:
     raise UsageError(
         "a recurrent layer: cuDNN runs it in one call whose memory is not modelled",
@@ -67,6 +71,8 @@ def _no_recurrent(*_: Any, **__: Any) -> Any:
 
 
 _RECURRENT = (
+    "lstm_cell",
+    "gru_cell",
     "lstm.input",
     "lstm.data",
     "gru.input",
@@ -98,6 +104,19 @@ TABLE: tuple[Rule, ...] = (
         operator="log_softmax.int",
         key="AutogradCPU",
         function=_softmax("log_softmax"),
+    ),
+    Rule(
+        subject="rms_norm",
+        reason="on CUDA one kernel keeps the input and a number a row; on a processor it is put "
+        "together from powers, means and products, each of which keeps its own",
+        operator="rms_norm",
+        key="AutogradCPU",
+        function=_rms_norm,
+    ),
+    Rule(
+        subject="log_sigmoid",
+        reason="a processor keeps a buffer for backward, CUDA an empty one "
+        "(ffprof.estimator.library_calls)",
     ),
     Rule(
         subject="scaled_dot_product_attention",

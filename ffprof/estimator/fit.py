@@ -21,6 +21,7 @@ Answer = Literal["fits", "too close to call", "does not fit"]
 # How far the whole process may be above and below the estimate: the 90th and 5th percentile of
 # what the public rows measured (docs/estimator.md), fitted on all of them.
 ABOVE, BELOW = 0.068, 0.021
+_NEAR = (0.0, 0.01, 0.02, 0.03)  # parts of a capacity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +64,11 @@ def fit(
     answer: Answer = "too close to call"
     # The larger of the two allowances, as in benchmarks/split_half.py.
     least = min(budget_bytes / (1 + ABOVE), budget_bytes - trial_bytes) - overhead.high_bytes
-    if within(least).fits:
+    most = budget_bytes / (1 - BELOW) - overhead.low_bytes
+    # A larger capacity is not always better, because blocks fall otherwise: near ones must agree.
+    if all(within(least * (1 - part)).fits for part in _NEAR):
         answer = "fits"
-    elif not within(budget_bytes / (1 - BELOW) - overhead.low_bytes).fits:
+    elif not any(within(most * (1 + part)).fits for part in _NEAR):
         answer = "does not fit"
     return Fit(
         answer=answer,

@@ -52,6 +52,9 @@ def corrected(func: Any, args: Any, result: Any) -> Any:
     """
     if func is _aten.native_batch_norm.default and args[0].dtype in _HALVES:
         return (result[0], *(t.to(torch.float32) for t in result[1:]))
+    if func is _aten.log_sigmoid_forward.default:
+        # The processor keeps a buffer as large as the input, CUDA an empty one.
+        return (result[0], result[1].new_empty(0))
     return result
 
 

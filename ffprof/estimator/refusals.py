@@ -64,12 +64,24 @@ def refusing() -> Iterator[None]:
                 "CUDA itself is asked for something" + _where(error),
                 "guard it with torch.cuda.is_available()",
             ) from error
+        if isinstance(error, AssertionError) and _where(error) and not _from_user(error):
+            raise UsageError(
+                f"PyTorch cannot do this on tensors without values ({text[:200] or 'no words'})"
+                + _where(error),
+                "leave it out of the step that is estimated",
+            ) from error
         if "fake" in text.lower() or "cuda" in text.lower():
             raise UsageError(
                 f"the step cannot be traced ({text.splitlines()[0][:200]})" + _where(error),
                 "make everything inside build(device), on the device that it is given",
             ) from error
         raise
+
+
+def _from_user(error: BaseException) -> bool:
+    """Whether an error was raised by a line that is neither torch's nor ours."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return not {_OURS, _TORCH} & set(Path(frames[-1].filename).resolve().parents)
 
 
 def _where(error: BaseException) -> str:

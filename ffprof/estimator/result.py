@@ -100,6 +100,8 @@ class Estimate:
         Raises:
             UsageError: no such card.
         """
+        if not isinstance(budget, (int, str)):
+            raise UsageError(f"a budget of {budget!r}", "give bytes, or the name of a card")
         size = find_card(budget).cuda_total_bytes if isinstance(budget, str) else budget
         model = self.workspaces
         if model.products and not model.convolutions:

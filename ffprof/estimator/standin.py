@@ -10,7 +10,8 @@ on CUDA.
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+import threading
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -40,10 +41,31 @@ def check_version() -> None:
 
 
 class FakeMode(FakeTensorMode):
-    """The mode of fake tensors, which deep copies of them share."""
+    """The mode of fake tensors of one thread, which deep copies of them share.
+
+    ``refusal`` is the first use in another thread, whose error that thread may have swallowed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(allow_non_fake_inputs=True)
+        self._thread = threading.get_ident()
+        self.refusal: UsageError | None = None
 
     def __deepcopy__(self, memo: object) -> FakeMode:
         return self
+
+    def dispatch(self, *args: Any, **kwargs: Any) -> Any:
+        """As always, but in the thread that traces only: work in others would not be seen.
+
+        Raises:
+            UsageError: this is another thread.
+        """
+        if threading.get_ident() != self._thread:
+            self.refusal = self.refusal or UsageError(
+                "a step works in another thread, which is not seen", "let it work in one thread"
+            )
+            raise self.refusal
+        return super().dispatch(*args, **kwargs)
 
 
 def fake_copy(module: _Module) -> _Module:

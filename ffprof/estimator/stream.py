@@ -133,6 +133,12 @@ class Stream:
         self.marks.append((len(self.events), name))
         self.operator_marks.append((len(self.operators), name))
 
+    def cut(self, events: int, allocations: int, operators: int) -> None:
+        """Forget what came after so many of each."""
+        del self.events[events:], self.allocations[allocations:], self.operators[operators:]
+        self.marks = [mark for mark in self.marks if mark[0] <= events]
+        self.operator_marks = [mark for mark in self.operator_marks if mark[0] <= operators]
+
     def live(self) -> Iterator[tuple[int, int]]:
         """(position, live bytes after that event): tensors alone, before any rounding."""
         bytes_now = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -20,10 +22,14 @@ from ffprof.estimator.module_paths import ModulePaths
 from ffprof.estimator.refusals import refusing
 from ffprof.estimator.standin import STAND_IN, FakeMode, check_version
 from ffprof.estimator.stream import Stream
-from ffprof.estimator.tracer import Tracer
+from ffprof.estimator.tracer import BEGINS, Tracer
 from ffprof.estimator.values import DataDependentError, Values
 
 Step = Callable[[], object]
+_ONE_AT_A_TIME = threading.RLock()
+# What a number read from a tensor is, beside 1.0; logarithms and exponentials of them exist.
+_OTHER_NUMBERS = (1e-6, 500.0)
+_BY_A_NUMBER = "a number read from a tensor decides what is done"
 Build = Callable[[torch.device], Step]
 
 
@@ -37,18 +43,27 @@ def tracing() -> Iterator[Tracer]:
         UsageError: something cannot be traced soundly; the error names the line.
     """
     check_version()
-    mode = FakeMode(allow_non_fake_inputs=True)
+    mode, values = FakeMode(), Values()
     with ExitStack() as stack:
+        # What is told to PyTorch while tracing holds for the whole process.
+        stack.enter_context(_ONE_AT_A_TIME)
         stack.enter_context(refusing())
+        # Whatever the caller has on: the step decides for itself.
+        stack.enter_context(torch.enable_grad())
+        for kind in ("cpu", "cuda"):
+            stack.enter_context(torch.autocast(kind, enabled=False))
         paths = stack.enter_context(ModulePaths())
         stack.enter_context(as_on_cuda())
         stack.enter_context(mode)
-        tracer = Tracer(mode, paths)
+        tracer = Tracer(mode, paths, values)
         stack.enter_context(_optimizers(tracer))
         stack.enter_context(tracer)
-        stack.enter_context(Values())
+        stack.enter_context(values)
         yield tracer
         tracer.storages.closed = True
+        for refusal in (values.refusal, mode.refusal):
+            if refusal is not None:  # raised before, and caught by the step
+                raise refusal
         layout = tracer.storages.uncounted
         if layout:
             raise UsageError(
@@ -87,8 +102,45 @@ def trace(build: Build, *, steps: int = 2) -> Stream:
         tracer.built()
         for number in range(steps):
             with tracer.step(number):
-                step()
+                _check_result(step())
+        try_other_numbers(tracer, step)
     return tracer.stream
+
+
+def try_other_numbers(tracer: Tracer, step: Step) -> None:
+    """If the step read numbers from tensors, see whether it asks for the same memory with others.
+
+    Raises:
+        UsageError: it does not, or fails.
+    """
+    if not tracer.values.asked:
+        return
+    stream = tracer.stream
+    began = next(place for place, name in reversed(stream.marks) if name.endswith(BEGINS))
+    before = _asked_for(stream, began)
+    for number in _OTHER_NUMBERS:
+        tracer.values.number = number
+        place = len(stream.events), len(stream.allocations), len(stream.operators)
+        try:
+            step()
+        except (ArithmeticError, ValueError, IndexError) as error:
+            raise DataDependentError(_BY_A_NUMBER) from error
+        if _asked_for(stream, place[0]) != before:
+            raise DataDependentError(_BY_A_NUMBER)
+        stream.cut(*place)
+
+
+def _asked_for(stream: Stream, start: int) -> list[tuple[int, str]]:
+    numbers = (event for event in stream.events[start:] if event >= 0)
+    return [(stream.allocations[n].nbytes, stream.allocations[n].operator) for n in numbers]
+
+
+def _check_result(result: object) -> None:
+    if inspect.isawaitable(result) or inspect.isgenerator(result):
+        raise UsageError(
+            f"the step returns a {type(result).__name__} and has done nothing yet",
+            "return a plain function that runs one training step",
+        )
 
 
 @contextmanager

@@ -19,8 +19,10 @@ from ffprof.estimator.module_paths import ModulePaths
 from ffprof.estimator.standin import STAND_IN
 from ffprof.estimator.storages import ANOTHER_DEVICE, Place, Storages
 from ffprof.estimator.stream import Category, Operator, Scratch, Stream
+from ffprof.estimator.values import Values
 from ffprof.instruments.flops import flops_of, passing
 
+BEGINS = " begins"  # how the mark before a step ends; those of its parts end otherwise
 # Fake tensors ask this of themselves; real ones never do.
 _ASKS_DEVICE = torch.ops.prim.device.default
 # These make memory and touch none.
@@ -41,13 +43,15 @@ class Tracer(TorchDispatchMode):
     Args:
         mode: the fake tensors' mode, entered outside of this one.
         paths: says which module's work is going on.
+        values: answers what is asked of values.
     """
 
-    def __init__(self, mode: FakeTensorMode, paths: ModulePaths) -> None:
+    def __init__(self, mode: FakeTensorMode, paths: ModulePaths, values: Values) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.stream = Stream()
         self.storages = Storages(self.stream)
         self.in_optimizer = False
+        self.values = values
         self._building = True
         self._mode, self._paths = mode, paths
         self._place = Place()
@@ -94,9 +98,19 @@ class Tracer(TorchDispatchMode):
 
     @contextmanager
     def step(self, number: int) -> Iterator[None]:
-        """Around one training step."""
-        self.stream.mark(f"step {number} begins")
+        """Around one training step.
+
+        Raises:
+            UsageError: it did nothing that was seen.
+        """
+        self.stream.mark(f"step {number}{BEGINS}")
+        before = len(self.stream.operators)
         yield
+        if len(self.stream.operators) == before:
+            raise UsageError(
+                "a step does nothing on the device that build was given",
+                "make model and data on that device, whatever torch.cuda.is_available() says",
+            )
         self.stream.mark(f"step {number} ends")
 
     def name(self, root: nn.Module) -> None:

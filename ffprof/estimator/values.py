@@ -2,14 +2,15 @@
 
 A number read for a log (``loss.item()``) can be anything, so a stand-in is handed out; it may be
 added up, divided and printed. Whatever would let it decide (a comparison, ``bool``, ``int``) is
-refused, because memory would then depend on what is not known.
+refused, because memory would then depend on what is not known. Where it goes further than can be
+followed (``float``, ``math``), other numbers are tried.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
@@ -35,8 +36,8 @@ class DataDependentError(UsageError):
 
 
 def _undecided(what: str) -> Callable[..., Any]:
-    def refuse(*_: Any) -> Any:
-        raise DataDependentError(what)
+    def refuse(self: UnknownNumber, *_: Any) -> Any:
+        self.reader.refuse(DataDependentError(what))
 
     return refuse
 
@@ -44,24 +45,31 @@ def _undecided(what: str) -> Callable[..., Any]:
 def _passed_on(name: str) -> Callable[..., Any]:
     method = getattr(float, name)
 
-    def compute(self: float, *others: Any) -> Any:
+    def compute(self: UnknownNumber, *others: Any) -> Any:
         result = method(self, *others)
-        return UnknownNumber(result) if type(result) is float else result
+        return UnknownNumber(result, self.reader) if type(result) is float else result
 
     return compute
 
 
 class UnknownNumber(float):
-    """A number read from a tensor that has no values; 1.0 where a number must be had.
+    """A number read from a tensor that has no values, and the ``Values`` that made it up."""
 
-    It is finite, so a loop that stops at a loss that is not finite goes on.
-    """
+    reader: Values
+
+    def __new__(cls, value: float, reader: Values) -> UnknownNumber:
+        """A float of this value."""
+        made = super().__new__(cls, value)
+        made.reader = reader
+        return made
 
     for _name in ("__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__",
-                  "__truediv__", "__rtruediv__", "__neg__", "__abs__", "__pos__"):  # fmt: skip
+                  "__truediv__", "__rtruediv__", "__pow__", "__rpow__", "__neg__", "__abs__",
+                  "__pos__"):  # fmt: skip
         locals()[_name] = _passed_on(_name)
     for _name in ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__", "__bool__", "__int__",
-                  "__trunc__", "__floor__", "__ceil__", "__round__"):  # fmt: skip
+                  "__trunc__", "__floor__", "__ceil__", "__round__", "__mod__", "__rmod__",
+                  "__floordiv__", "__rfloordiv__", "__divmod__", "is_integer"):  # fmt: skip
         locals()[_name] = _undecided("a number read from a tensor is compared or rounded")
     del _name
     __hash__ = float.__hash__
@@ -80,7 +88,28 @@ _FROM_NUMBERS = {torch.tensor, torch.as_tensor, torch.asarray, torch.Tensor.new_
 
 
 class Values(TorchFunctionMode):
-    """Answers what is asked of values while it is entered."""
+    """Answers what is asked of values while it is entered.
+
+    ``number`` is what is made up where a number must be had: 1.0, so a loop that stops at a loss
+    that is not finite goes on. ``asked`` tells whether it was; whoever traces then tries other
+    numbers, because not all that a number can decide is seen. ``refusal`` is the first refusal,
+    which the step may have caught.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 1.0
+        self.asked = False
+        self.refusal: DataDependentError | None = None
+
+    def refuse(self, error: DataDependentError) -> NoReturn:
+        """Raise, and remember it.
+
+        Raises:
+            DataDependentError: always.
+        """
+        self.refusal = self.refusal or error
+        raise error
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -92,7 +121,9 @@ class Values(TorchFunctionMode):
             if func in _READS:
                 if func is torch.Tensor.__bool__ and _asked_from(_INITS):
                     return False  # "is anything out of range still?", when a weight is drawn
-                raise DataDependentError(_READS[func])
+                self.refuse(DataDependentError(_READS[func]))
+            if func is torch.Tensor.__format__ and asked.dim() == 0:
+                return format(self._number(func), args[1])
         kwargs = kwargs or {}
         if func in _FROM_NUMBERS:
             own = args[0].device if func is torch.Tensor.new_tensor else None
@@ -100,13 +131,15 @@ class Values(TorchFunctionMode):
                 return func(*args, **kwargs | {"device": "cpu"}).to(STAND_IN)
         return func(*args, **kwargs)
 
-    @staticmethod
-    def _number(func: Any) -> float:
+    def _number(self, func: Any) -> float:
         if _asked_from(_SCALER):
             return 0.0  # nothing overflowed: the step is taken
         if _asked_from(_OPTIMIZERS):
             return 1.0  # the number of the step
-        return 1.0 if func is torch.Tensor.__float__ else UnknownNumber(1.0)
+        self.asked = True
+        if func is torch.Tensor.item:
+            return UnknownNumber(self.number, self)
+        return self.number
 
 
 def _asked_from(path: str) -> bool:

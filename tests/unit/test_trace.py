@@ -2,6 +2,8 @@
 
 import copy
 import gc
+import math
+import threading
 import warnings
 from collections import Counter
 
@@ -10,6 +12,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from ffprof.errors import UsageError
@@ -607,3 +610,165 @@ def test_a_model_made_outside_is_moved_in():
 
     sums = bytes_by(trace(build), "phase")
     assert sums["build"] > 4 * sum(p.numel() for p in net().parameters()) * 0.9
+
+
+# What would be a wrong number
+
+
+def nothing(device):
+    model = nn.Linear(4, 4)  # on the host
+    return lambda: model(torch.ones(2, 4)).sum().backward()
+
+
+def in_a_thread(device):
+    model = nn.Linear(64, 64).to(device)
+
+    def step():
+        made = []
+        x = torch.ones(8, 64, device=device)
+        worker = threading.Thread(target=lambda: made.append(model(x)))
+        worker.start()
+        worker.join()
+        model(x).sum().backward()
+
+    return step
+
+
+def caught(device):
+    model = nn.Linear(4, 4).to(device)
+
+    def step():
+        loss = model(torch.ones(2, 4, device=device)).sum()
+        try:
+            if loss > 3:
+                loss = loss * 2
+        except Exception:  # noqa: BLE001
+            pass
+        loss.backward()
+
+    return step
+
+
+def coroutine(device):
+    async def step():
+        return torch.ones(4, device=device)
+
+    return step
+
+
+def generator(device):
+    def step():
+        yield torch.ones(4, device=device)
+
+    return step
+
+
+def deciding(decide):
+    def build(device):
+        model = nn.Linear(4, 4).to(device)
+
+        def step():
+            loss = model(torch.ones(2, 4, device=device)).sum()
+            if decide(loss):
+                torch.ones(1000, device=device)
+            loss.backward()
+
+        return step
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (nothing, "does nothing on the device"),
+        (in_a_thread, "in another thread"),
+        (caught, "the truth of a tensor"),
+        (coroutine, "coroutine"),
+        (generator, "generator"),
+        (deciding(lambda loss: float(loss) > 3), "decides what is done"),
+        (deciding(lambda loss: float(loss.item()) < 0.5), "decides what is done"),
+        (deciding(lambda loss: math.exp(loss.item()) > 10), "decides what is done"),
+        (deciding(lambda loss: len(range(int(float(loss) * 10))) > 20), "decides what is done"),
+        (deciding(lambda loss: loss.item() % 2 == 0), "compared or rounded"),
+        (deciding(lambda loss: loss.item() ** 2 > 4), "compared or rounded"),
+    ],
+)  # fmt: skip
+def test_a_number_that_would_be_wrong_is_refused(build, said):
+    with pytest.raises(UsageError, match=said), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trace(build)
+
+
+def test_numbers_for_a_log_do_not_change_the_stream():
+    def build_with(log):
+        def build(device):
+            model = nn.Linear(4, 4).to(device)
+            seen = []
+
+            def step():
+                loss = model(torch.ones(2, 4, device=device)).sum()
+                loss.backward()
+                if log:
+                    seen.append(float(loss))
+                    seen.append(math.log(loss.item()))
+                    assert f"{loss:.2f}"
+                model.zero_grad()
+
+            return step
+
+        return build
+
+    quiet, loud = trace(build_with(False)), trace(build_with(True))
+    assert quiet.events == loud.events
+    assert [o.name for o in quiet.operators] == [
+        o.name for o in loud.operators if "local_scalar" not in o.name
+    ]
+    assert quiet.marks == loud.marks
+
+
+def test_it_does_not_matter_what_the_caller_has_on():
+    plain = trace(training())
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert trace(training()).events == plain.events
+
+
+def test_rms_norm_and_log_sigmoid_keep_what_cuda_keeps():
+    def build_with(layer):
+        def build(device):
+            model = layer.to(device)
+
+            def step():
+                x = torch.ones(128, 256, device=device, requires_grad=True)
+                model(x).sum().backward()
+
+            return step
+
+        return build
+
+    def kept(stream):
+        return sum(a.nbytes for a in stream.allocations if a.category == "activation") // 2
+
+    plain = 128 * 256 * 4
+    assert kept(trace(build_with(nn.RMSNorm(256)))) <= 2 * plain + 128 * 4 + 1024
+    assert kept(trace(build_with(nn.LogSigmoid()))) <= 2 * plain + 1024
+
+
+@pytest.mark.parametrize("cell", [nn.LSTMCell, nn.GRUCell])
+def test_recurrent_cells_are_refused(cell):
+    with pytest.raises(UsageError, match="recurrent"):
+        trace(spoiled(lambda m, x, d: cell(4, 4, device=d)(x)))
+
+
+def test_kernels_of_attention_that_are_switched_off_are_not_taken():
+    def build(device):
+        model = attention()().to(device)
+
+        def step():
+            with sdpa_kernel(SDPBackend.MATH):
+                model(torch.randn(4, 3, 16, 16, device=device)).sum().backward()
+            model.zero_grad()
+
+        return step
+
+    assert not {o.name for o in trace(build).operators if "attention" in o.name}
