@@ -48,12 +48,12 @@ def prepare(options: Options) -> Iterator[tuple[Request, ...]]:
         if seen:
             look_only = options.dry_run or kinds[0] == "estimate"
             data = complete(seen, server, options.download, say, look_only=look_only)
-        if not options.dry_run:
-            prepare_folder(options.out)
         start = Start(
             options=options, chosen=chosen, data=data, asked=asked, found=found, server=server
         )
         requests = tuple(request_for(kind, start, paired=len(kinds) > 1) for kind in kinds)
+        if not options.dry_run:
+            prepare_folder(options.out)
         with ExitStack() as locks:
             for request in () if options.dry_run else requests:
                 locks.enter_context(writing(request.path))
