@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 from torch._guards import detect_fake_mode
-from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensor, FakeTensorMode
 
 from ffprof.errors import UsageError
 
@@ -38,6 +38,11 @@ def check_version() -> None:
             f"memory is estimated with torch {oldest} to {newest}, and this is {torch.__version__}",
             f"install torch=={newest}.*, or measure instead",
         )
+
+
+def device_of(tensor: torch.Tensor) -> torch.device:
+    """The device of a tensor; a fake one is not asked by way of the dispatcher."""
+    return tensor.fake_device if isinstance(tensor, FakeTensor) else tensor.device
 
 
 class FakeMode(FakeTensorMode):

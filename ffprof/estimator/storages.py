@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ffprof.errors import UsageError
-from ffprof.estimator.standin import STAND_IN
+from ffprof.estimator.standin import STAND_IN, device_of
 from ffprof.estimator.stream import Allocation, Category, Phase, Scratch, Stream
 
 ANOTHER_DEVICE = "use the device that build(device) is given, and its type"
@@ -47,9 +47,10 @@ class Storages:
         Raises:
             UsageError: it is on a device that nothing stands in for.
         """
-        if tensor.device != STAND_IN:
-            if tensor.device.type not in ("cpu", "meta"):
-                raise UsageError(f"a tensor is made on {tensor.device}", ANOTHER_DEVICE)
+        device = device_of(tensor)
+        if device != STAND_IN:
+            if device.type not in ("cpu", "meta"):
+                raise UsageError(f"a tensor is made on {device}", ANOTHER_DEVICE)
             return
         if tensor.layout != torch.strided:
             # Of a fake sparse tensor, indices and values are made anew each time they are asked.
@@ -69,7 +70,7 @@ class Storages:
 
     def tag(self, tensor: object, category: Category, module: str = "") -> None:
         """Say what a storage is, and whose; what was said first counts."""
-        if not isinstance(tensor, Tensor) or tensor.device != STAND_IN:
+        if not isinstance(tensor, Tensor) or device_of(tensor) != STAND_IN:
             return
         if tensor.layout != torch.strided:
             self.uncounted = str(tensor.layout)

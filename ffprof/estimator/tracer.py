@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_map_only
 
 from ffprof.errors import UsageError
 from ffprof.estimator.host_tensors import stays_real
-from ffprof.estimator.library_calls import calls_of, corrected, temporaries_of
+from ffprof.estimator.library_calls import calls_of, run, temporaries_of
 from ffprof.estimator.module_paths import ModulePaths
-from ffprof.estimator.standin import STAND_IN
+from ffprof.estimator.standin import STAND_IN, device_of
 from ffprof.estimator.storages import ANOTHER_DEVICE, Place, Storages
 from ffprof.estimator.stream import Category, Operator, Scratch, Stream
 from ffprof.estimator.values import Values
@@ -33,6 +33,16 @@ _FREE = {
     torch.ops.aten.new_empty.default,
     torch.ops.aten.new_empty_strided.default,
     torch.ops.aten.detach.default,
+}
+_INITIALISE = {
+    torch.ops.aten.normal_.default,
+    torch.ops.aten.uniform_.default,
+    torch.ops.aten.fill_.Scalar,
+    torch.ops.aten.zero_.default,
+    torch.ops.aten.erfinv_.default,
+    torch.ops.aten.mul_.Tensor,
+    torch.ops.aten.add_.Tensor,
+    torch.ops.aten.clamp_.default,
 }
 _MOVES = {torch.ops.aten._to_copy.default: 0, torch.ops.aten.copy_.default: 1}
 
@@ -66,8 +76,10 @@ class Tracer(TorchDispatchMode):
         kwargs = kwargs or {}
         if torch.is_autocast_enabled("cuda"):
             raise UsageError("autocast is on for 'cuda' and would cast nothing", ANOTHER_DEVICE)
-        if func is _ASKS_DEVICE:
-            return func(*args, **kwargs)
+        if func is _ASKS_DEVICE and isinstance(args[0], FakeTensor):
+            return args[0].fake_device
+        if self._building and func in _INITIALISE and isinstance(args[0], FakeTensor):
+            return args[0]  # what a weight begins with is no matter
         if FakeTensor not in types:
             if stays_real(func, args, kwargs):
                 with unset_fake_temporarily():
@@ -120,22 +132,26 @@ class Tracer(TorchDispatchMode):
     def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
         storages, place = self.storages, self._place
         if self._building:
-            result = corrected(func, args, func(*args, **kwargs))
+            result = run(func, args, kwargs)
             self._forget()
             self._see_all(func, result, (), "other")
             return result
-        copies = [storages.allocate(n, "temporary", place) for n in temporaries_of(func, args)]
-        result = corrected(func, args, func(*args, **kwargs))
+        with torch._C.DisableTorchFunction():  # our own questions are nobody's business
+            copies = [storages.allocate(n, "temporary", place) for n in temporaries_of(func, args)]
+        # Lists changed in place: nothing is made, and checking hundreds of tensors takes time.
+        silent = not func._schema.returns and place.operator.startswith("aten._foreach_")
+        result = None if silent else run(func, args, kwargs)
         self._forget()
-        at = _MOVES.get(func)
-        arrives = at is not None and _on_host(args[at])
-        if arrives and place.phase == "forward":
-            place.phase = "data"
-        calls = calls_of(func, args, result, place.phase)
-        self._see_all(func, result, calls, "data" if arrives else "temporary")
-        for number in copies:
-            self.stream.free(number)
-        self._note(func, args, kwargs, result)
+        with torch._C.DisableTorchFunction():
+            at = _MOVES.get(func)
+            arrives = at is not None and _on_host(args[at])
+            if arrives and place.phase == "forward":
+                place.phase = "data"
+            calls = calls_of(func, args, result, place.phase)
+            self._see_all(func, result, calls, "data" if arrives else "temporary")
+            for number in copies:
+                self.stream.free(number)
+            self._note(func, args, kwargs, result)
         return result
 
     def _forget(self) -> None:
@@ -167,21 +183,21 @@ class Tracer(TorchDispatchMode):
     ) -> None:
         waiting = list(calls)
         if func._schema.returns:
-            for tensor in (result,) if isinstance(result, Tensor) else tree_leaves(result):
-                if isinstance(tensor, Tensor):
-                    self.storages.see(tensor, self._place, category)
-                    if waiting:  # one call an output, made when its output has its memory
-                        self.storages.call_library(waiting.pop(0), self._place)
+            for tensor in _tensors((result,)):
+                self.storages.see(tensor, self._place, category)
+                if waiting:  # one call an output, made when its output has its memory
+                    self.storages.call_library(waiting.pop(0), self._place)
         for call in waiting:
             self.storages.call_library(call, self._place)
 
     def _note(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
-        inputs = [a for a in tree_leaves((args, kwargs)) if isinstance(a, Tensor)]
-        outputs = [a for a in tree_leaves(result) if isinstance(a, Tensor)]
-        every = [*inputs, *outputs]
-        floats = [t.element_size() for t in every if t.is_floating_point()]
-        if func in _FREE or not any(t.device == STAND_IN for t in every):
+        if func in _FREE:
             return
+        inputs, outputs = _tensors((*args, *kwargs.values())), _tensors((result,))
+        every = [*inputs, *outputs]
+        if not any(device_of(t) == STAND_IN for t in every):
+            return
+        floats = [t.element_size() for t in every if t.is_floating_point()]
         self.stream.operators.append(
             Operator(
                 name=self._place.operator,
@@ -197,5 +213,16 @@ class Tracer(TorchDispatchMode):
         )
 
 
+def _tensors(values: Iterable[Any]) -> list[Tensor]:
+    """In the order in which they stand, lists of lists included."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            found += _tensors(value)
+    return found
+
+
 def _on_host(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.device != STAND_IN
+    return isinstance(value, Tensor) and device_of(value) != STAND_IN
