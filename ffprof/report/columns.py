@@ -139,7 +139,7 @@ _MEASURED: tuple[tuple[Column, _Cell], ...] = (
 )
 _ESTIMATED: tuple[tuple[Column, _Cell], ...] = (
     _NAME,
-    _MICRO,
+    (Column(name="micro", wide=True), _MICRO[1]),
     (Column(name="fit", numeric=False), _fit),
     _MEMORY,
     (Column(name="reserved"), lambda row, _: _size(row.reserved)),
