@@ -93,7 +93,10 @@ def test_naming_the_function_does_not_import_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_cudnns_workspaces_are_counted_when_asked_for_and_always_for_a_fit():
+def test_cudnns_workspaces_are_counted_when_asked_for_and_always_for_a_fit(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+
     def convolutions(device):
         model = nn.Conv2d(256, 256, 3, padding=1).to(device)
 

@@ -301,7 +301,8 @@ def test_a_row_that_is_too_close_to_call_decides_nothing_by_fitting():
     fits = {"memory": 10 * MIB}
     lost = {"memory": 90 * MIB, "outcome": "oom", "fit": "does not fit"}
     assert (
-        estimated(fits, lost).sentence == "a fits where b does not: the memory claim is supported"
+        estimated(fits, lost).sentence
+        == "estimated: a fits where b does not: the memory claim is supported"
     )
     close = lost | {"fit": "too close to call"}
     got = estimated(fits, close)
