@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ffprof.gpu_record import Debit, Energy, GpuConditions
 from ffprof.recipe import Metric, Recipe
 from ffprof.trial_record import (
     Bytes,
@@ -33,10 +34,13 @@ __all__ = [
     "SCHEMA_VERSION",
     "Budget",
     "Conditions",
+    "Debit",
     "Device",
+    "Energy",
     "Evidence",
     "Fact",
     "Finding",
+    "GpuConditions",
     "GradientProof",
     "LedgerRow",
     "Loss",
@@ -47,6 +51,7 @@ __all__ = [
     "Record",
     "Throughput",
     "Trial",
+    "Uncapped",
     "Verdict",
     "WorkloadFile",
     "is_unmatched",
@@ -56,13 +61,23 @@ SCHEMA_VERSION = 1  # of Record; a change that older readers cannot read raises 
 
 
 class Budget(Part):
-    """The bytes that a process may take; all null on a CPU."""
+    """The bytes that a process may take; all null on a CPU.
+
+    ``total_bytes`` is what CUDA offers on the card, ``display_bytes`` what a desktop takes of it,
+    ``debit_bytes`` the most that any trial's context and libraries were counted with, and
+    ``limit_bytes`` what is left. ``target_debit_bytes`` is what they are estimated to take on the
+    card itself, where that is emulated. ``spills`` says why the driver uses host memory instead
+    of failing, or is empty.
+    """
 
     requested: str = ""
     card: str | None = None
     total_bytes: Bytes | None = None
+    display_bytes: Bytes = 0
     debit_bytes: Bytes | None = None
+    target_debit_bytes: Bytes | None = None
     limit_bytes: Bytes | None = None
+    spills: Text = ""
     sources: tuple[Text, ...] = ()
 
 
@@ -110,11 +125,23 @@ class GradientProof(Part):
     message: Text = ""
 
 
+class Uncapped(Part):
+    """What a workload takes of a GPU that is larger than the card: a short trial without a limit.
+
+    ``message`` says why there are no figures.
+    """
+
+    memory: Memory | None = None
+    debit: Debit | None = None
+    message: Text = ""
+
+
 class LedgerRow(Part):
     """What the harness found one workload to be."""
 
     facts: dict[Name, Fact] = Field(default_factory=dict)
     gradient: GradientProof | None = None
+    uncapped: Uncapped | None = None
 
 
 class WorkloadFile(Part):
@@ -183,6 +210,7 @@ class Record(Part):
     evidence: Evidence
     ledger: dict[Name, LedgerRow] = Field(default_factory=dict)
     trials: tuple[Trial, ...] = Field(default=(), max_length=100_000)
+    discarded: tuple[Trial, ...] = Field(default=(), max_length=100_000)  # taken again
     verdicts: tuple[Verdict, ...] = Field(default=(), max_length=10_000)
     notes: tuple[Text, ...] = ()
 

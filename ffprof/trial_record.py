@@ -7,22 +7,32 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from ffprof.gpu_record import Debit, Energy, GpuConditions
+from ffprof.record_part import Bytes, Name, Part, Seconds, Text
+
+__all__ = [
+    "Bytes",
+    "Conditions",
+    "Device",
+    "Evidence",
+    "Fit",
+    "Loss",
+    "Memory",
+    "Name",
+    "Outcome",
+    "Part",
+    "Seconds",
+    "Text",
+    "Throughput",
+    "Trial",
+]
 
 Outcome = Literal["ok", "oom", "timeout", "crashed", "refused"]
 Evidence = Literal["measured", "measured (cpu)", "emulated", "estimated"]
 Device = Literal["cpu", "cuda"]
 Fit = Literal["fits", "too close to call", "does not fit"]
-Bytes = Annotated[int, Field(ge=0, lt=2**63)]
-Seconds = Annotated[float, Field(ge=0)]
-Text = Annotated[str, Field(max_length=4000)]
-Name = Annotated[str, Field(min_length=1, max_length=100)]
-
-
-class Part(BaseModel):
-    """Base of all parts of a record: frozen, and strict about what it holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Memory(Part):
@@ -93,6 +103,8 @@ class Conditions(Part):
     load_average_end: float | None = None
     host_peak_reset: bool | None = None
     nvml_samples: int | None = None
+    gpu: GpuConditions | None = None
+    disturbances: tuple[Text, ...] = ()  # what spoils its figures, in words
     skipped_optimizer_steps: Annotated[int, Field(ge=0)] | None = None  # fp16: by the GradScaler
     wall_seconds: Seconds | None = None
 
@@ -115,7 +127,8 @@ class Trial(Part):
     memory: Memory = Memory()
     throughput: Throughput | None = None
     loss: Loss | None = None
-    energy: None = None
+    energy: Energy | None = None
+    debit: Debit | None = None
     conditions: Conditions = Conditions()
     message: Text = ""
 

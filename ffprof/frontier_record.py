@@ -1,0 +1,118 @@
+"""The record of a frontier or of a search for the largest size: what was tried, and what it gave.
+
+A file of its own beside those of audits, with the same rules about units and nulls. ``kind`` tells
+the two apart; readers refuse what is neither.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ffprof.recipe import Precision, Recipe
+from ffprof.record import Budget, Machine
+from ffprof.record_part import Bytes, Name, Part, Seconds, Text
+from ffprof.trial_record import Evidence, Fit, Outcome, Trial
+
+FRONTIER_VERSION = 1
+Grown = Literal["micro-batch", "batch", "depth"]
+# measured: it has trials. The others were left out, by an estimate or by trials of other points.
+Standing = Literal["measured", "does not fit", "dominated", "refused", "failed", "estimated"]
+
+
+class Guess(Part):
+    """What an estimate says of one point; nulls where it says nothing."""
+
+    outcome: Outcome
+    fit: Fit | None = None
+    memory_bytes: Bytes | None = None  # the figure that memory is judged by on the device
+    reserved_bytes: Bytes | None = None
+    images_per_second: float | None = None
+    message: Text = ""
+
+
+class Point(Part):
+    """One workload at one micro-batch, precision and memory format.
+
+    ``memory_bytes`` and ``images_per_second`` are of its trials (the median), or of the estimate
+    where nothing is measured. ``because`` says why it was not measured: the id of the point that
+    dominates it, or the reason in words. ``on_frontier``: no point of its method needs less and is
+    faster.
+    """
+
+    id: Name
+    workload: Name
+    method: Name
+    family: Name
+    schedule: Name
+    batch: Annotated[int, Field(ge=1)]
+    micro_batch: Annotated[int, Field(ge=1)]
+    precision: Precision
+    memory_format: Literal["contiguous", "channels_last"]
+    guess: Guess | None = None
+    trials: tuple[Trial, ...] = Field(default=(), max_length=1000)
+    standing: Standing
+    because: Text = ""
+    memory_bytes: Bytes | None = None
+    images_per_second: float | None = None
+    on_frontier: bool = False
+    best: bool = False  # the fastest of its method that fits the budget
+
+
+class Tried(Part):
+    """One size and what became of it; ``evidence`` estimated means that nothing was run."""
+
+    size: Annotated[int, Field(ge=1)]
+    outcome: Outcome
+    evidence: Evidence
+    reserved_bytes: Bytes | None = None
+    process_bytes: Bytes | None = None
+    fit: Fit | None = None
+    message: Text = ""
+
+
+class Capacity(Part):
+    """The largest size of a workload that fits: ``largest``, and ``first_failing``, which does not.
+
+    ``largest`` is 0 where the smallest does not fit; ``first_failing`` is null where the search
+    ended at its upper end. Sizes grow by ``unit`` images or blocks. ``proven`` says whether the
+    two are neighbours and how each was shown; ``tried`` is all that was, in order.
+    """
+
+    workload: Name
+    method: Name
+    family: Name
+    grown: Grown
+    unit: Annotated[int, Field(ge=1)] = 1
+    largest: Annotated[int, Field(ge=0)]
+    first_failing: Annotated[int, Field(ge=1)] | None = None
+    proven: bool
+    proposed: Annotated[int, Field(ge=0)] | None = None  # by the estimator
+    tried: tuple[Tried, ...] = Field(default=(), max_length=1000)
+    message: Text = ""
+
+
+class FrontierRecord(Part):
+    """All points, or all capacities, of one recipe under one budget.
+
+    ``spent_seconds`` is what measuring took, ``all_seconds`` what measuring every point as often
+    would have taken: measured where it was, and forecast by the measured ones elsewhere.
+    """
+
+    schema_version: Literal[1] = 1
+    kind: Literal["frontier", "capacity"]
+    created: datetime
+    ffprof: str
+    command: Text
+    recipe: Recipe
+    rounds: Annotated[int, Field(ge=1)] = 1
+    budget: Budget = Budget()
+    machine: Machine
+    evidence: Evidence
+    points: tuple[Point, ...] = Field(default=(), max_length=100_000)
+    capacities: tuple[Capacity, ...] = Field(default=(), max_length=10_000)
+    spent_seconds: Seconds | None = None
+    all_seconds: Seconds | None = None
+    notes: tuple[Text, ...] = ()
