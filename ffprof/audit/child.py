@@ -8,14 +8,20 @@ The parent imports this module to name these functions, so torch is imported ins
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
 
-from ffprof.audit.messages import Failed, Finished, Ready
+from ffprof.audit.messages import Failed, Finished, Probed, Ready
 from ffprof.audit.own_file import FileDescription, StepDescription, addressed, telling
 from ffprof.audit.target import Target
 from ffprof.errors import DataError, RefusedError, UsageError
+from ffprof.hardware.cap import Hold
 from ffprof.recipe import Recipe
 from ffprof.workload import Description
+
+if TYPE_CHECKING:
+    from ffprof.audit.held import Held
 
 # What running out of memory looks like when it is not an OutOfMemoryError.
 _OOM_SIGNS = (
@@ -61,14 +67,26 @@ def trial_child(
     workload: str | FileDescription,
     recipe: Recipe,
     device: str,
-    budget_bytes: int | None,
+    hold: Hold | None,
 ) -> None:
     """Measure one workload and send ``Ready``, then ``Finished`` or ``Failed``.
 
-    ``workload`` is the id under which it is registered, or what is known of one in a file.
+    ``workload`` is the id under which it is registered, or what is known of one in a file;
+    ``hold`` is what the process may take of the GPU, None on a CPU.
     """
     with telling(sender, workload):
-        _try(sender, addressed(workload), recipe, device, budget_bytes)
+        _try(sender, hold, lambda held: _measure(addressed(workload), recipe, device, held))
+
+
+def memory_child(
+    sender: Connection, workload: str | FileDescription, recipe: Recipe, hold: Hold
+) -> None:
+    """Run one workload on the GPU for a few steps and send ``Ready``, then ``Probed``, ``Failed``.
+
+    Nothing is timed. Without ``hold.limited`` it may take the whole GPU.
+    """
+    with telling(sender, workload):
+        _try(sender, hold, lambda held: _probe(addressed(workload), recipe, held))
 
 
 def estimate_child(
@@ -91,21 +109,23 @@ def estimate_child(
 
 
 def _try(
-    sender: Connection,
-    workload: Description,
-    recipe: Recipe,
-    device: str,
-    budget_bytes: int | None,
+    sender: Connection, hold: Hold | None, work: Callable[[Held | None], Finished | Probed]
 ) -> None:
+    """Send what ``work`` comes to; what keeps it from that is an outcome."""
     import torch
 
+    held = None
     try:
-        _measure(sender, workload, recipe, device, budget_bytes)
+        held = _held(sender, hold)
+        sender.send(work(held))
     except RefusedError as error:
         sender.send(Failed(outcome="refused", message=str(error)))
     except DataError as error:
         sender.send(Failed(outcome="crashed", message=str(error)))
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except torch.OutOfMemoryError as error:
+        message = _line(error) if held is None else held.explain(error)
+        sender.send(Failed(outcome="oom", message=message))
+    except MemoryError as error:
         sender.send(Failed(outcome="oom", message=_line(error)))
     except RuntimeError as error:
         if str(error).startswith(_DEAD_WORKER):
@@ -117,31 +137,53 @@ def _try(
         sender.send(Failed(outcome="oom", message=_line(error)))
 
 
+def _held(sender: Connection, hold: Hold | None) -> Held | None:
+    """Say which GPU is used, then measure what the context takes of it."""
+    if hold is None:
+        sender.send(Ready(gpu_uuid=None))
+        return None
+    from ffprof.audit.held import Held
+    from ffprof.hardware.machine import gpu_uuid
+    from ffprof.instruments.debit import CudaDebitMeter
+
+    uuid = gpu_uuid()
+    sender.send(Ready(gpu_uuid=uuid))
+    return Held(hold, CudaDebitMeter(uuid))
+
+
 def _measure(
-    sender: Connection,
-    workload: Description,
-    recipe: Recipe,
-    device: str,
-    budget_bytes: int | None,
-) -> None:
+    workload: Description, recipe: Recipe, device_name: str, held: Held | None
+) -> Finished:
     import torch
 
+    from ffprof.audit.timeline import instruments_for
     from ffprof.audit.trial import measure
 
-    debit, uuid = None, None
-    if device == "cuda":
-        from ffprof.hardware.cap import apply_cap
-
-        uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
-        debit = apply_cap(budget_bytes).debit_bytes if budget_bytes else None
-    sender.send(Ready(gpu_uuid=uuid))
+    device = torch.device(device_name)
+    if held is not None:
+        held.begin()
+    tools = instruments_for(device.type, held)
     if isinstance(workload, StepDescription):
         from ffprof.audit.plain import measure_step
 
-        report = measure_step(workload, recipe, torch.device(device))
+        report = measure_step(workload, recipe, device, tools)
     else:
-        report = measure(workload, recipe, torch.device(device))
-    sender.send(Finished(report=report, debit_bytes=debit))
+        report = measure(workload, recipe, device, tools)
+    return Finished(report=report, debit=None if held is None else held.end(report.memory))
+
+
+def _probe(workload: Description, recipe: Recipe, held: Held | None) -> Probed:
+    import torch
+
+    from ffprof.audit.memory_run import measure_memory
+    from ffprof.audit.timeline import instruments_for
+
+    if held is None:
+        raise ValueError("a memory run needs a hold")
+    held.begin()
+    tools = instruments_for("cuda", held)
+    memory = measure_memory(workload, recipe, torch.device("cuda"), tools)
+    return Probed(memory=memory, debit=held.end(memory))
 
 
 def _line(error: BaseException) -> str:

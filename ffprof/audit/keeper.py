@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ffprof.audit.budgets import with_debit
 from ffprof.audit.plan import Slot
 from ffprof.audit.process import Ending
 from ffprof.audit.request import Request
 from ffprof.audit.store import save
-from ffprof.audit.trials import Sampling, trial_from
+from ffprof.audit.trials import TrialResult, trial_from
+from ffprof.audit.watching import Watching
 from ffprof.record import LedgerRow, Record, Trial
 
 
@@ -31,29 +33,53 @@ class Keeper:
         ordered = {n: ledger[n] for n in self.record.plan.workloads if n in ledger}
         self.record = self.record.model_copy(update={"ledger": ordered})
 
-    def keep(self, slot: Slot, ending: Ending, sampling: Sampling | None = None) -> Trial:
-        """Store what became of a slot; an ending without messages and with a reason is refused."""
+    def judged(
+        self, slot: Slot, ending: Ending, watching: Watching | None = None, attempt: int = 0
+    ) -> TrialResult:
+        """What became of a slot, without keeping it; see ``trial_from``."""
         request = self._request
-        result = trial_from(
+        return trial_from(
             ending,
             slot,
             self.descriptions[slot.workload],
             self.record,
             request.device,
             self.record.evidence,
-            sampling,
+            watching,
             request.context.get_start_method() or "",
+            attempt,
         )
+
+    def keep(self, slot: Slot, ending: Ending) -> Trial:
+        """Store what became of a slot; an ending without messages and with a reason is refused."""
+        return self.add(self.judged(slot, ending))
+
+    def add(self, result: TrialResult) -> Trial:
+        """Store a trial."""
         if result.facts:
-            self.note(slot.workload, facts=result.facts)
-        update: dict[str, object] = {"trials": (*self.record.trials, result.trial)}
-        if result.debit_bytes is not None:
-            known = self.record.budget.debit_bytes or 0
-            debit = {"debit_bytes": max(known, result.debit_bytes)}
-            update["budget"] = self.record.budget.model_copy(update=debit)
-        self.record = self.record.model_copy(update=update)
-        save(self.record, request.path)
+            self.note(result.trial.workload, facts=result.facts)
+        self._update(
+            trials=(*self.record.trials, result.trial),
+            budget=with_debit(self.record.budget, result.trial.debit),
+        )
         return result.trial
+
+    def discard(self, trial: Trial) -> None:
+        """Store a trial that is taken again; it counts for nothing."""
+        numbered = trial.model_copy(update={"id": f"{trial.id}-a{trial.attempt}"})
+        self._update(
+            discarded=(*self.record.discarded, numbered),
+            budget=with_debit(self.record.budget, trial.debit),
+        )
+
+    def say(self, *notes: str) -> None:
+        """Add notes, each once; they are stored with the next trial."""
+        new = [note for note in notes if note not in self.record.notes]
+        self.record = self.record.model_copy(update={"notes": (*self.record.notes, *new)})
+
+    def _update(self, **update: object) -> None:
+        self.record = self.record.model_copy(update=update)
+        save(self.record, self._request.path)
 
     def refuse(self, slot: Slot, reason: str) -> Trial:
         """Store that a slot was not run."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ffprof.record import Conditions, Fact, Loss, Memory, Outcome, Throughput
+from ffprof.record import Conditions, Debit, Fact, Loss, Memory, Outcome, Throughput
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """What a trial that ran to its end has to say; ``loss`` is None if none was reported.
 
-    ``throughput`` is None only where an estimate knows no card.
+    ``throughput`` is None only where an estimate knows no card. ``timed`` is when the timed phase
+    began and ended, in ``time.monotonic`` seconds, and ``images`` how many went through it; both
+    are of measured trials.
     """
 
     memory: Memory
@@ -19,6 +21,8 @@ class Report:
     loss: Loss | None
     conditions: Conditions
     facts: dict[str, Fact]
+    timed: tuple[float, float] | None = None
+    images: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,15 @@ class Finished:
     """The trial ran to its end."""
 
     report: Report
-    debit_bytes: int | None = None
+    debit: Debit | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """A short run without timing: what it takes of the GPU."""
+
+    memory: Memory
+    debit: Debit
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,7 +47,7 @@ def measure_step(
     known = present_tensors(device.type)
     build: Any = description.load()
     torch.manual_seed(recipe.seed)
-    step = _OwnStep(build(device))
+    step = OwnStep(build(device))
     course = run_timeline(step, recipe, device, tools)
 
     held = tensors_beside(device.type, known)
@@ -61,6 +61,8 @@ def measure_step(
         conditions=course.conditions(load_before),
         facts=own_facts(description, recipe, sum(p.numel() for p in parameters))
         | flops_facts(untimed.operators),
+        timed=course.timed,
+        images=description.micro_batch(recipe) * len(course.laps),
     )
 
 
@@ -82,7 +84,7 @@ def own_facts(description: StepDescription, recipe: Recipe, parameters: int) -> 
     }
 
 
-class _OwnStep:
+class OwnStep:
     """Calls the user's step and makes its answer a loss, without waiting for the device."""
 
     tells_waiting = False  # it fetches its data itself
@@ -102,6 +104,7 @@ class _OwnStep:
         return
 
     def __call__(self) -> Tensor | float | None:
+        """One step."""
         loss = self._step()
         if isinstance(loss, Tensor):
             if loss.numel() != 1:

@@ -8,6 +8,7 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Protocol
 
+from ffprof.audit.guard import Policy
 from ffprof.audit.plan import Slot
 from ffprof.audit.target import Target
 from ffprof.record import Device, Record, Trial, Verdict
@@ -18,8 +19,9 @@ from ffprof.workload import Description
 class Request:
     """An audit to be run: a record, empty or begun, and how to fill it.
 
-    With a ``target`` nothing is measured: trials are estimated for it. ``environment`` is set
-    while it runs; None removes a variable.
+    With a ``target`` nothing is measured: trials are estimated for it. ``on_foreign`` says what to
+    do about processes of others on the GPU. ``environment`` is set while it runs; None removes a
+    variable.
     """
 
     record: Record
@@ -29,6 +31,7 @@ class Request:
     context: BaseContext
     judge: Callable[[Record], tuple[Verdict, ...]]
     target: Target | None = None
+    on_foreign: Policy = "warn"
     environment: dict[str, str | None] = field(default_factory=dict)
 
 
@@ -43,6 +46,12 @@ class Progress(Protocol):
 
     def trial_ends(self, trial: Trial, left_seconds: float | None) -> None:
         """A trial is over; ``left_seconds`` forecasts the rest of the audit."""
+
+    def memory_starts(self, workload: str, number: int, total: int) -> None:
+        """A workload is about to be run without a limit, for its memory alone."""
+
+    def says(self, text: str) -> None:
+        """Something that the user should know now; never while a trial runs."""
 
     def ends(self) -> None:
         """No more trials."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ffprof.audit.held import NoBudget, Stepped
 from ffprof.instruments.allocator import (
     Allocator,
     AllocatorPeaks,
@@ -32,17 +33,23 @@ STEADY = 0.1  # two warm-up steps within a tenth of each other
 
 @dataclass(frozen=True, kw_only=True)
 class Instruments:
-    """What a trial reads."""
+    """What a trial reads, and who is told when the first whole step is over."""
 
     clock: Clock
     allocator: Allocator
     host: HostMemory
+    budget: Stepped = field(default_factory=NoBudget)
 
 
-def instruments_for(device_type: str) -> Instruments:
+def instruments_for(device_type: str, budget: Stepped | None = None) -> Instruments:
     """The real instruments of a device type."""
     if device_type == "cuda":
-        return Instruments(clock=CudaClock(), allocator=CudaAllocator(), host=ProcessHostMemory())
+        return Instruments(
+            clock=CudaClock(),
+            allocator=CudaAllocator(),
+            host=ProcessHostMemory(),
+            budget=budget or NoBudget(),
+        )
     return Instruments(
         clock=WallClock(),
         allocator=NullAllocator("the CPU allocator keeps no statistics"),
@@ -70,8 +77,10 @@ class Advance(Protocol):
 class Course:
     """What the instruments read on the way.
 
-    ``losses`` are those of the first so many steps, the same number in all trials of a recipe;
-    they are on the device. Steps without a loss leave a 0 there.
+    ``timed`` is when the timed phase began and ended, in ``time.monotonic`` seconds, which are the
+    same in all processes of a machine; the device was idle at both. ``losses`` are those of the
+    first so many steps, the same number in all trials of a recipe; they are on the device. Steps
+    without a loss leave a 0 there.
     """
 
     warm: tuple[float, ...]
@@ -81,6 +90,7 @@ class Course:
     host_peak: int | None
     host_reset: bool
     wait_seconds: float | None
+    timed: tuple[float, float]
     losses: Tensor
 
     def throughput(self, images: int) -> Throughput:
@@ -122,13 +132,14 @@ def run_timeline(
     least = max(recipe.warmup_steps, advance.ahead)
     losses = loss_buffer(recipe, least, device)
 
-    warm = _warm_up(advance, losses, least, device)
+    warm = _warm_up(advance, losses, least, device, tools.budget)
     cold = tools.allocator.read()
     tools.allocator.reset_peak()
     host_reset = tools.host.reset_peak()
 
-    taken = _timed(advance, losses, recipe, tools.clock, len(warm))
+    began, taken = _timed(advance, losses, recipe, tools.clock, len(warm))
     laps = tools.clock.laps()
+    ended = time.monotonic()
     steady, host_peak = tools.allocator.read(), tools.host.peak_bytes()
     return Course(
         warm=tuple(warm),
@@ -138,11 +149,14 @@ def run_timeline(
         host_peak=host_peak,
         host_reset=host_reset,
         wait_seconds=tools.clock.waited() if advance.tells_waiting else None,
+        timed=(began, ended),
         losses=losses[: recipe.warmup_steps + 1 + min(recipe.min_steps, taken)],
     )
 
 
-def _warm_up(advance: Advance, losses: Tensor, least: int, device: torch.device) -> list[float]:
+def _warm_up(
+    advance: Advance, losses: Tensor, least: int, device: torch.device, budget: Stepped
+) -> list[float]:
     """Seconds of the steps. Steps that loss scaling left out come on top: they did less."""
     taken: list[float] = []
     skipped = 0
@@ -151,6 +165,8 @@ def _warm_up(advance: Advance, losses: Tensor, least: int, device: torch.device)
         _note(losses, len(taken), advance())
         _wait(device)
         taken.append(time.perf_counter() - started)
+        if len(taken) == 1:
+            budget.first_step()
         skipped = min(MOST_SKIPPED, advance.skipped() or 0)
     return taken
 
@@ -162,17 +178,21 @@ def _is_warm(taken: list[float], least: int) -> bool:
     return len(taken) >= max(MAX_WARMUP, least) or slow - fast <= STEADY * fast
 
 
-def _timed(advance: Advance, losses: Tensor, recipe: Recipe, clock: Clock, offset: int) -> int:
+def _timed(
+    advance: Advance, losses: Tensor, recipe: Recipe, clock: Clock, offset: int
+) -> tuple[float, int]:
+    """When it began, on the monotonic clock, and how many steps were taken."""
     _note(losses, offset, advance())  # the first step after the reset of peaks is slow
     taken = 0
     clock.start()
+    began = time.monotonic()
     while taken < recipe.steps and (
         taken < recipe.min_steps or clock.elapsed() < recipe.step_box_seconds
     ):
         _note(losses, offset + 1 + taken, advance())
         clock.lap()
         taken += 1
-    return taken
+    return began, taken
 
 
 def _note(losses: Tensor, index: int, loss: Tensor | float | None) -> None:

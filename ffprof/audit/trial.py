@@ -66,7 +66,7 @@ def measure(
     built = build_step(description, recipe, device)
     module, step, update = built.module, built.step, built.update
     micro = description.micro_batch(recipe)
-    feed = _Feed(step, batches, micro, tools.clock)
+    feed = Feed(step, batches, micro, tools.clock)
     course = run_timeline(feed, recipe, device, tools)
     skipped = update.skipped_steps()
     batches.stop()
@@ -90,10 +90,12 @@ def measure(
             description, recipe, module, batches.epoch_images, built.matched, observed, flags
         )
         | flops_facts(untimed.operators),
+        timed=course.timed,
+        images=recipe.batch * len(course.laps),
     )
 
 
-class _Feed:
+class Feed:
     """Takes one optimizer step after the other over the recipe's batches, and tells the clock."""
 
     tells_waiting = True
@@ -106,9 +108,11 @@ class _Feed:
         self.ahead = batches.ahead
 
     def __call__(self) -> Tensor:
+        """One optimizer step."""
         return self._step(self.next())
 
     def skipped(self) -> int | None:
+        """Optimizer steps that loss scaling has left out so far."""
         return self._step.update.skipped_steps()
 
     def next(self) -> list[Part]:

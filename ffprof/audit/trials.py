@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from ffprof.audit.accept import mismatch
-from ffprof.audit.messages import Failed, Finished, Ready, Report
+from ffprof.audit.messages import Failed, Finished, Report
 from ffprof.audit.plan import Slot
 from ffprof.audit.process import Ending
+from ffprof.audit.watching import Watching
 from ffprof.errors import one_line
-from ffprof.instruments.nvml import NvmlGpuMemory, NvmlUnavailableError, PeakSampler
 from ffprof.record import (
     Conditions,
+    Debit,
     Device,
     Evidence,
     Fact,
@@ -22,57 +22,8 @@ from ffprof.record import (
     Trial,
     is_unmatched,
 )
+from ffprof.units import format_bytes
 from ffprof.workload import Description
-
-
-@dataclass(kw_only=True)
-class Sampling:
-    """NVML peaks of one trial, taken by the parent once the child has said which GPU it uses."""
-
-    sampler: PeakSampler | None = None
-    reason: str = "not a GPU"
-    _source: NvmlGpuMemory | None = field(default=None, repr=False)
-
-    def on_message(self, pid: int, message: Any) -> None:
-        """Start sampling at ``Ready`` with a GPU, stop at the end."""
-        if isinstance(message, Ready) and message.gpu_uuid is not None:
-            try:
-                self._source = NvmlGpuMemory(message.gpu_uuid)
-            except NvmlUnavailableError as error:
-                self.reason = str(error)
-                return
-            self.sampler = PeakSampler(self._source, pid)
-        else:
-            self.close()
-
-    def close(self) -> None:
-        """Stop sampling; may be called again."""
-        if self._source is not None:
-            self._source.close()
-            self._source = None
-
-    def take(self) -> None:
-        """One sample, while there is something to sample."""
-        if self.sampler is not None and self._source is not None:
-            self.sampler.take()
-
-    def add_to(self, memory: Memory) -> Memory:
-        """The memory figures with NVML's peaks, or the reason why there are none."""
-        if self.sampler is None:
-            unread = dict.fromkeys(("process_peak_bytes", "device_peak_bytes"), self.reason)
-            return memory.model_copy(update={"unread": {**memory.unread, **unread}})
-        unread = {}
-        if self.sampler.process_reason():
-            unread["process_peak_bytes"] = self.sampler.process_reason()
-        if self.sampler.device_peak_bytes is None:
-            unread["device_peak_bytes"] = self.sampler.reason or "no sample was taken"
-        return memory.model_copy(
-            update={
-                "process_peak_bytes": self.sampler.process_peak_bytes,
-                "device_peak_bytes": self.sampler.device_peak_bytes,
-                "unread": {**memory.unread, **unread},
-            }
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +32,6 @@ class TrialResult:
 
     trial: Trial
     facts: dict[str, Fact]
-    debit_bytes: int | None = None
 
 
 def trial_from(
@@ -91,11 +41,12 @@ def trial_from(
     record: Record,
     device: Device,
     evidence: Evidence,
-    sampling: Sampling | None = None,
+    watching: Watching | None = None,
     start_method: str = "",
+    attempt: int = 0,
 ) -> TrialResult:
     """Turn an ending into a trial; an ending without messages and with a reason is a refusal."""
-    sampling = sampling or Sampling()
+    watching = watching or Watching()
     base = {
         "id": slot.id,
         "workload": slot.workload,
@@ -105,6 +56,7 @@ def trial_from(
         "micro_batch": description.micro_batch(record.recipe),
         "round": slot.round,
         "position": slot.position,
+        "attempt": attempt,
         "device": device,
         "evidence": evidence,
     }
@@ -119,32 +71,43 @@ def trial_from(
             trial = Trial(
                 **base,
                 outcome="ok",
-                memory=report.memory if evidence == "estimated" else sampling.add_to(report.memory),
+                memory=report.memory if evidence == "estimated" else watching.memory(report.memory),
                 throughput=report.throughput,
                 loss=report.loss,
-                conditions=report.conditions.model_copy(
-                    update={
-                        "start_method": start_method,
-                        "wall_seconds": ending.seconds,
-                        "nvml_samples": sampling.sampler.samples if sampling.sampler else None,
-                    }
+                energy=watching.energy(),
+                debit=finished.debit,
+                conditions=_spoilt(
+                    watching.add_to(
+                        report.conditions.model_copy(
+                            update={"start_method": start_method, "wall_seconds": ending.seconds}
+                        )
+                    ),
+                    finished.debit,
                 ),
             )
-            return TrialResult(trial=trial, facts=report.facts, debit_bytes=finished.debit_bytes)
+            return TrialResult(trial=trial, facts=report.facts)
         outcome: Outcome = "refused"
         message = objection
     else:
         outcome, message = _why(ending)
     estimated = _estimate_in(ending)
-    memory = sampling.add_to(Memory(unread=_unread(f"the outcome is {outcome}")))
+    memory = watching.memory(Memory(unread=_unread(f"the outcome is {outcome}")))
     trial = Trial(
         **base,
         outcome=outcome,
         message=one_line(message)[:1000],
-        conditions=conditions,
+        conditions=watching.add_to(conditions),
         memory=estimated.memory if estimated else memory,
     )
     return TrialResult(trial=trial, facts=estimated.facts if estimated else {})
+
+
+def _spoilt(conditions: Conditions, debit: Debit | None) -> Conditions:
+    """With the process that went beyond the card's memory among what spoils figures."""
+    if debit is None or not debit.exceeded_bytes:
+        return conditions
+    told = f"the process took {format_bytes(debit.exceeded_bytes)} more than the card has"
+    return conditions.model_copy(update={"disturbances": (*conditions.disturbances, told)})
 
 
 def _estimate_in(ending: Ending) -> Report | None:

@@ -71,7 +71,7 @@ def check_options(record: Record, path: Path, device: Device, given: Mapping[str
                     f"--rounds {value} is fewer than {path} has ({record.plan.rounds})",
                     "rounds can be added, not taken away",
                 )
-        elif name not in (*MAY_CHANGE, "workload_file"):
+        elif name not in (*MAY_CHANGE, "workload_file", "on_foreign"):
             raise UsageError(f"{option} cannot be given with --resume", _NEW)
 
 
@@ -126,7 +126,7 @@ def check_budget(
         return
     asked = budget_for(given["gpu_mem"])
     budget, evidence, _ = cuda_budget(asked, total_bytes, explicit=True)
-    if (budget.limit_bytes, evidence) != (record.budget.limit_bytes, record.evidence):
+    if (budget.total_bytes, evidence) != (record.budget.total_bytes, record.evidence):
         raise UsageError(
             f"--gpu-mem {given['gpu_mem']} contradicts the record "
             f"({record.budget.requested or 'the whole GPU'}, {record.evidence})",

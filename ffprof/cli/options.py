@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ffprof.audit.guard import Policy
 from ffprof.errors import UsageError
 from ffprof.hardware.cards import budget_for, card_budget
 from ffprof.record import Budget
@@ -31,6 +32,7 @@ class Options:
     run_limit: float | None
     out: Path
     dry_run: bool = False
+    on_foreign: Policy = "warn"
 
 
 def asked_budget(gpu_mem: str | None, card: str | None) -> Budget:

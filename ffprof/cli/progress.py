@@ -13,7 +13,17 @@ from ffprof.units import format_bytes, format_rate, format_seconds
 
 
 class QuietProgress:
-    """Says nothing: for pipes and logs."""
+    """Says only what must be known: for pipes and logs."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def memory_starts(self, workload: str, number: int, total: int) -> None:
+        """Nothing."""
+
+    def says(self, text: str) -> None:
+        """See ``Progress``."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def proof_starts(self, workload: str, number: int, total: int) -> None:
         """Nothing."""
@@ -48,6 +58,14 @@ class TerminalProgress:
     def proof_starts(self, workload: str, number: int, total: int) -> None:
         """See ``Progress``."""
         self._draw(f"checking gradients of {workload}", number, total)
+
+    def memory_starts(self, workload: str, number: int, total: int) -> None:
+        """See ``Progress``."""
+        self._draw(f"memory without a limit of {workload}", number, total)
+
+    def says(self, text: str) -> None:
+        """See ``Progress``."""
+        self._progress.console.print(f"  {text}", markup=False, highlight=False)
 
     def trial_starts(self, slot: Slot, number: int, total: int) -> None:
         """See ``Progress``."""
@@ -86,4 +104,4 @@ class TerminalProgress:
 
 def progress_for(console: Console) -> QuietProgress | TerminalProgress:
     """The terminal's progress if there is a terminal."""
-    return TerminalProgress(console) if console.is_terminal else QuietProgress()
+    return TerminalProgress(console) if console.is_terminal else QuietProgress(console)

@@ -124,6 +124,7 @@ def request_for(kind: Kind, start: Start, *, paired: bool) -> Request:
         context=start.server if target else trial_context(start.server, device),
         judge=judge,
         target=target,
+        on_foreign=options.on_foreign,
         environment=wanted,
     )
 
@@ -154,7 +155,19 @@ def _budget(
         return Budget(requested=requested), "measured (cpu)", tuple(notes), None
     total = start.found.gpu_total_bytes or 0
     explicit = gpu_mem is not None or start.options.card is not None
-    return *cuda_budget(start.asked, total, explicit=explicit), None
+    budget, evidence, told = cuda_budget(start.asked, total, explicit=explicit)
+    if evidence == "emulated":
+        budget = _with_its_debit(budget, target_for(start.asked, cuda_of(start.found)))
+    return budget, evidence, told, None
+
+
+def _with_its_debit(budget: Budget, target: Target) -> Budget:
+    """What context and libraries are estimated to take on the card itself."""
+    likely = target.overhead.likely_bytes
+    told = tuple(f"on the card itself, estimated: {source}" for source in target.overhead.sources)
+    return budget.model_copy(
+        update={"target_debit_bytes": likely, "sources": (*budget.sources, *told)}
+    )
 
 
 def cuda_of(found: Probe) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
@@ -123,7 +124,8 @@ def resumed(
                     "notes": (*record.notes, *notes)[-200:],
                 }
             )
-            yield (_request(record, workloads, device, path, trial_context(server, device)),)
+            request = _request(record, workloads, device, path, trial_context(server, device))
+            yield (replace(request, on_foreign=given.get("on_foreign", "warn")),)
 
 
 def _request(

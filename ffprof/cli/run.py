@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
-if TYPE_CHECKING:
-    from ffprof.audit.request import Request
-    from ffprof.record import Record
+from ffprof.cli.interrupts import Terminated
 
 
 class _Device(StrEnum):
@@ -23,20 +20,10 @@ class _Device(StrEnum):
     estimate = "estimate"
 
 
-class Terminated(KeyboardInterrupt):
-    """Somebody asked the process to end; handled like Ctrl-C.
-
-    ``hung_up`` is true if the terminal has gone with it.
-    """
-
-    def __init__(self, hung_up: bool = False) -> None:
-        super().__init__()
-        self.hung_up = hung_up
-
-
-def interrupt_code(interrupt: BaseException) -> int:
-    """The exit code that shells expect: 143 if asked to end, 130 after Ctrl-C."""
-    return 143 if isinstance(interrupt, Terminated) else 130
+class _OnForeign(StrEnum):
+    warn = "warn"
+    wait = "wait"
+    refuse = "refuse"
 
 
 def run(
@@ -85,6 +72,10 @@ def run(
     seed: int = typer.Option(None, help="Weights, batches and order of trials."),
     threads: int = typer.Option(None, help="CPU threads of a trial; all cores by default."),
     steps: int = typer.Option(None, help="Timed optimizer steps of a trial."),
+    on_foreign: _OnForeign = typer.Option(
+        _OnForeign.warn,
+        help="Processes of others on the GPU: go on and say so, wait for their end, or stop.",
+    ),
     time_limit: float = typer.Option(600.0, min=0.1, help="Seconds a trial may take."),
     run_limit: float = typer.Option(
         None, min=0.1, help="Seconds the whole run may take; what is done by then is kept."
@@ -104,6 +95,7 @@ def run(
     from ffprof.cli.options import Options
     from ffprof.cli.prepare import prepare
     from ffprof.cli.resume import resumed
+    from ffprof.cli.running import run_all
 
     changes = {
         "backbone": backbone,
@@ -134,6 +126,7 @@ def run(
         run_limit=run_limit,
         out=out,
         dry_run=dry_run,
+        on_foreign=on_foreign.value,
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)
@@ -147,32 +140,8 @@ def run(
 
             print_plans(requests, time.monotonic() - started)
             return
-        code = _run_all(requests)
+        code = run_all(requests)
     raise typer.Exit(code)
-
-
-def _run_all(requests: tuple[Request, ...]) -> int:
-    """One after the other; what ends one of them early ends them all.
-
-    Raises:
-        NothingMeasuredError: none of them has a number.
-    """
-    from ffprof.errors import NothingMeasuredError
-
-    empty: list[NothingMeasuredError] = []
-    for number, request in enumerate(requests):
-        if number:
-            print()
-        try:
-            code = _run_and_print(request)
-        except NothingMeasuredError as error:
-            empty.append(error)
-            continue
-        if code:
-            return code
-    if len(empty) == len(requests):
-        raise empty[0]
-    return 0
 
 
 def _given(context: typer.Context) -> dict[str, Any]:
@@ -183,60 +152,6 @@ def _given(context: typer.Context) -> dict[str, Any]:
         if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
         if name not in ("resume", "dry_run")
     }
-
-
-def _run_and_print(request: Request) -> int:
-    from rich.console import Console
-
-    from ffprof.audit.runner import run_audit
-    from ffprof.cli.progress import progress_for
-    from ffprof.errors import NothingMeasuredError
-    from ffprof.report.terminal import OutputConsole, print_report
-
-    notices = Console(stderr=True, highlight=False, soft_wrap=True)
-    if not request.record.missing():
-        print_report(request.record, OutputConsole())
-        notices.print(f"nothing is missing in {request.path}", markup=False)
-        return 0
-    outcome = run_audit(request, progress_for(Console(stderr=True)))
-    record, interrupt = outcome.record, outcome.interrupt
-    problem = ""
-    if request.device == "cuda" and request.target is None:
-        problem = _remember(record, request.record)
-    if isinstance(interrupt, Terminated) and interrupt.hung_up:
-        return interrupt_code(interrupt)
-    if problem:
-        notices.print(problem, markup=False)
-    if record.trials:
-        console = OutputConsole()
-        print_report(record, console)
-        console.print()
-        notices.print(f"written to {request.path}", markup=False)
-    if outcome.stopped:
-        kept = "" if record.trials else "; nothing was measured or written"
-        notices.print(
-            f"stopped early: {outcome.stopped}; missing trials: {len(record.missing())}{kept}"
-        )
-        if record.trials:
-            path = shlex.quote(str(request.path))
-            notices.print(f"go on with: ffprof run --resume {path}", markup=False)
-    if interrupt is not None:
-        return interrupt_code(interrupt)
-    if not any(trial.outcome == "ok" for trial in record.trials):
-        raise NothingMeasuredError("no trial gave a number", "read the problems listed above")
-    return 0
-
-
-def _remember(record: Record, before: Record) -> str:
-    """Let later estimates know what this GPU takes beside the allocator; returns a note.
-
-    Trials that a resumed audit had already were remembered when they ran.
-    """
-    from ffprof.estimator.learned import remember
-
-    known = {trial.id for trial in before.trials}
-    new = tuple(trial for trial in record.trials if trial.id not in known)
-    return remember(record.model_copy(update={"trials": new}))
 
 
 def _terminate(number: int, frame: object) -> None:

@@ -38,8 +38,10 @@ class Row:
 
     ``memory`` is the figure of ``MEMORY_FIELD``. ``data_wait`` is the part of the timed phase, 0 to
     1, that steps waited for their batches (median over trials). ``marks`` are reasons for which
-    the row must not win a claim, in words. ``fit`` and what follows it are of estimates: whether it
-    fits the budget, how often cached memory is given back under it in one step, what is reserved
+    the row must not win a claim, in words. ``disturbed`` is what spoiled trials that were kept, and
+    ``retaken`` how many were taken again. ``uncapped`` is what is reserved where the card is not
+    the limit, and ``energy`` joules an image. ``fit`` and what follows it are of estimates: whether
+    it fits the budget, how often cached memory is given back under it in one step, what is reserved
     with ``expandable_segments``, the range of the whole process, and the band of the speed.
     """
 
@@ -66,6 +68,10 @@ class Row:
 
     planned: int
     skipped: int = 0
+    disturbed: tuple[str, ...] = ()
+    retaken: int = 0
+    uncapped: int | None = None
+    energy: Spread | None = None
     fit: Fit | None = None
     retries: int | None = None
     expandable_reserved: Spread | None = None
@@ -145,6 +151,10 @@ def _row(record: Record, name: str, trials: Sequence[Trial]) -> Row:
         marks=_marks(good, real=record.recipe.data != "synthetic"),
         messages=tuple(dict.fromkeys(t.message for t in trials if t.message)),
         skipped=max((t.conditions.skipped_optimizer_steps or 0 for t in good), default=0),
+        disturbed=tuple(dict.fromkeys(d for t in trials for d in t.conditions.disturbances)),
+        retaken=sum(t.workload == name for t in record.discarded),
+        uncapped=_uncapped(record, name),
+        energy=_spread([t.energy.joules_per_image if t.energy else None for t in good]),
         planned=record.plan.rounds,
         fit=estimate.memory.fit if estimate else None,
         retries=estimate.memory.alloc_retries if estimate else None,
@@ -152,6 +162,11 @@ def _row(record: Record, name: str, trials: Sequence[Trial]) -> Row:
         process_range=estimate.memory.process_range_bytes if estimate else None,
         speed_range=_band(estimate),
     )
+
+
+def _uncapped(record: Record, name: str) -> int | None:
+    found = record.ledger[name].uncapped if name in record.ledger else None
+    return found.memory.reserved_peak_bytes if found and found.memory else None
 
 
 def _band(trial: Trial | None) -> tuple[float, float] | None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ffprof.compare.statistics import MIN_ROUNDS, ZONE, RatioInterval, paired_ratio
-from ffprof.compare.summary import Row, Spread, rate, summarise
+from ffprof.compare.speed_verdict import speed_ratio, throughput_verdict
+from ffprof.compare.statistics import RatioInterval
+from ffprof.compare.summary import Row, Spread, summarise
+from ffprof.compare.wording import against, no_verdict, word
 from ffprof.recipe import FAMILY, Claim
-from ffprof.record import Evidence, Finding, Record, Verdict
+from ffprof.record import Finding, Record, Verdict
 from ffprof.units import MIB, format_ratio
 
 MEMORY_ZONE_BYTES = 2 * MIB
@@ -36,17 +38,17 @@ def _judge(record: Record, rows: dict[str, Row], claim: Claim) -> Verdict:
     challenger = rows[claim.challenger]
     baseline, objection = _baseline(rows, claim)
     if baseline is None:
-        return _no_verdict(claim, claim.baseline, objection)
+        return no_verdict(claim, claim.baseline, objection)
     if challenger.marks:
         reason = f"{challenger.workload} cannot win: {challenger.marks[0]}"
-        return _no_verdict(claim, baseline.workload, reason)
+        return no_verdict(claim, baseline.workload, reason)
     if baseline.marks:
         reason = f"{baseline.workload} is no baseline: {baseline.marks[0]}"
-        return _no_verdict(claim, baseline.workload, reason)
+        return no_verdict(claim, baseline.workload, reason)
     for row in (challenger, baseline):
         if row.fit == "too close to call" and challenger.settled != baseline.settled:
             reason = f"whether {row.workload} fits is too close to call"
-            return _no_verdict(claim, baseline.workload, reason)
+            return no_verdict(claim, baseline.workload, reason)
     outcomes = (challenger.settled, baseline.settled)
     if outcomes == ("ok", "oom"):
         return _fits(claim, baseline, f"{challenger.workload} fits where {baseline.workload}", True)
@@ -57,11 +59,11 @@ def _judge(record: Record, rows: dict[str, Row], claim: Claim) -> Verdict:
     for row in (challenger, baseline):
         if row.settled != "ok":
             reason = f"{row.workload} is not ok in every round: {row.told_outcomes()}"
-            return _no_verdict(claim, baseline.workload, reason)
-    ratio = _throughput(record, challenger, baseline)
+            return no_verdict(claim, baseline.workload, reason)
+    ratio = speed_ratio(record, challenger, baseline)
     if claim.metric == "memory":
         return _memory_verdict(claim, challenger, baseline, ratio)
-    return _throughput_verdict(claim, challenger, baseline, ratio, record.evidence)
+    return throughput_verdict(claim, challenger, baseline, ratio, record.evidence)
 
 
 def _members(rows: dict[str, Row], claim: Claim) -> list[Row]:
@@ -96,27 +98,11 @@ def _baseline(rows: dict[str, Row], claim: Claim) -> tuple[Row | None, str]:
     return max(fitting, key=lambda row: row.throughput.median if row.throughput else 0), ""
 
 
-def _throughput(record: Record, challenger: Row, baseline: Row) -> RatioInterval | None:
-    rates = {
-        name: {
-            t.round: rate(t)
-            for t in record.trials
-            if t.workload == name and t.outcome == "ok" and t.throughput
-        }
-        for name in (challenger.workload, baseline.workload)
-    }
-    theirs, ours = rates[baseline.workload], rates[challenger.workload]
-    common = sorted(theirs.keys() & ours.keys())
-    if not common:
-        return None
-    return paired_ratio([ours[r] for r in common], [theirs[r] for r in common])
-
-
 def _memory_verdict(
     claim: Claim, challenger: Row, baseline: Row, speed: RatioInterval | None
 ) -> Verdict:
     if challenger.memory is None or baseline.memory is None or not baseline.memory.low:
-        return _no_verdict(claim, baseline.workload, "a peak could not be read")
+        return no_verdict(claim, baseline.workload, "a peak could not be read")
     part = MEMORY_ZONE if baseline.fit is None else ESTIMATED_ZONE
     zone = max(MEMORY_ZONE_BYTES, part * baseline.memory.high)
     ratio = challenger.memory.median / baseline.memory.median
@@ -124,7 +110,7 @@ def _memory_verdict(
     supported = {"lower": True, "higher": False, "same": False}.get(finding)
     text = (
         f"{challenger.workload} takes {format_ratio(ratio)} the memory of {baseline.workload}"
-        f"{_against(claim)}"
+        f"{against(claim)}"
     )
     if challenger.reserved and baseline.reserved and baseline.reserved.median:
         text += f", {format_ratio(challenger.reserved.median / baseline.reserved.median)} reserved,"
@@ -143,7 +129,7 @@ def _memory_verdict(
         ratio=ratio,
         finding=finding,
         supported=supported,
-        sentence=f"{text}: the memory claim is {_word(supported)}{reason}",
+        sentence=f"{text}: the memory claim is {word(supported)}{reason}",
     )
 
 
@@ -158,53 +144,6 @@ def _memory_finding(ours: Spread, theirs: Spread, zone: float) -> Finding:
     return "inconclusive"
 
 
-def _throughput_verdict(
-    claim: Claim,
-    challenger: Row,
-    baseline: Row,
-    speed: RatioInterval | None,
-    evidence: Evidence,
-) -> Verdict:
-    if speed is None:
-        return _no_verdict(claim, baseline.workload, "no round has the speed of both rows")
-    head = (
-        f"{challenger.workload} runs at {format_ratio(speed.ratio)} the throughput of "
-        f"{baseline.workload}{_against(claim)}"
-    )
-    finding, supported, tail = _speed_finding(speed)
-    if evidence == "estimated":
-        tail = ": an estimate gives no verdict on throughput"
-    return Verdict(
-        claim=claim.id,
-        challenger=claim.challenger,
-        baseline=baseline.workload,
-        metric="throughput",
-        ratio=speed.ratio,
-        interval=None if speed.low is None or speed.high is None else (speed.low, speed.high),
-        finding=finding,
-        supported=supported,
-        sentence=f"{head}{tail}",
-    )
-
-
-def _speed_finding(speed: RatioInterval) -> tuple[Finding, bool | None, str]:
-    if speed.low is None or speed.high is None:
-        tail = f": no verdict below {MIN_ROUNDS} rounds (use --rounds {MIN_ROUNDS} or more)"
-        return "ratio only", None, tail
-    low, high = 1 - ZONE, 1 / (1 - ZONE)
-    interval = f" (95 % interval {speed.low:.3f} to {speed.high:.3f})"
-    finding: Finding = "inconclusive"
-    if speed.low > high:
-        finding = "faster"
-    elif speed.high < low:
-        finding = "slower"
-    elif speed.low >= low:
-        # The claim is "at least as fast", so it needs only the lower end.
-        finding = "same" if speed.high <= high else "not slower"
-    supported = None if finding == "inconclusive" else finding != "slower"
-    return finding, supported, f"{interval}: the throughput claim is {_word(supported)}"
-
-
 def _fits(claim: Claim, baseline: Row, start: str, challenger_fits: bool) -> Verdict:
     return Verdict(
         claim=claim.id,
@@ -213,31 +152,8 @@ def _fits(claim: Claim, baseline: Row, start: str, challenger_fits: bool) -> Ver
         metric=claim.metric,
         finding="fits" if challenger_fits else "does not fit",
         supported=challenger_fits,
-        sentence=f"{start} does not: the {claim.metric} claim is {_word(challenger_fits)}",
+        sentence=f"{start} does not: the {claim.metric} claim is {word(challenger_fits)}",
     )
-
-
-def _no_verdict(claim: Claim, baseline: str, reason: str) -> Verdict:
-    return Verdict(
-        claim=claim.id,
-        challenger=claim.challenger,
-        baseline=baseline,
-        metric=claim.metric,
-        finding="not comparable",
-        supported=None,
-        sentence=f"{claim.challenger} against {baseline}: no verdict on {claim.metric}, {reason}",
-    )
-
-
-def _against(claim: Claim) -> str:
-    if not claim.baseline.startswith(FAMILY):
-        return ""
-    best = "smallest" if claim.metric == "memory" else "fastest"
-    return f" (the {best} row of family {claim.baseline.removeprefix(FAMILY)} here)"
-
-
-def _word(supported: bool | None) -> str:
-    return {True: "supported", False: "not supported", None: "undecided"}[supported]
 
 
 def count_supported(verdicts: Sequence[Verdict]) -> tuple[int, int, int]:

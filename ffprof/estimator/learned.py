@@ -49,15 +49,19 @@ def identity_of(machine: Machine) -> Identity | None:
 
 
 def overheads_in(record: Record) -> tuple[int, ...]:
-    """Bytes outside the allocator at the peak of every CUDA trial that ran to its end.
+    """Bytes outside the allocator in every CUDA trial that ran to its end.
 
-    The peak of the process less the larger of the allocator's peaks, before and after warm-up.
-    Where the driver hides processes, it is the audit's debit: the context alone.
+    The debit after the first step or at the end, whichever is larger. Records without it have the
+    peak of the process less the larger of the allocator's peaks, before and after warm-up.
     """
     found = []
     for trial in record.trials:
         memory = trial.memory
         if trial.device != "cuda" or trial.outcome != "ok":
+            continue
+        if trial.debit is not None:
+            taken = max(trial.debit.step_bytes or 0, trial.debit.end_bytes or 0)
+            found += [taken] if taken else []
             continue
         process, reserved = memory.process_peak_bytes, memory.reserved_peak_bytes
         if process is None or reserved is None:
@@ -65,10 +69,6 @@ def overheads_in(record: Record) -> tuple[int, ...]:
         outside = process - max(reserved, memory.cold_reserved_peak_bytes or 0)
         if outside > 0:
             found.append(outside)
-    debit = record.budget.debit_bytes
-    ran = any(t.device == "cuda" and t.outcome == "ok" for t in record.trials)
-    if not found and ran and debit:
-        found.append(debit)
     return tuple(found)
 
 

@@ -1,40 +1,79 @@
-"""Hold PyTorch's CUDA allocator to a budget.
+"""Hold PyTorch's CUDA allocator to what a card leaves of its memory.
 
-The budget is what a process may take on the target card; context and libraries take their part
-first. That debit is measured here as what is used on the device after the context exists and
-before the allocator holds anything, so the GPU should be otherwise empty. Libraries that load
-later (cuDNN, cuBLAS workspaces outside the allocator) are not in it yet.
+What CUDA offers on the card is shared by the allocator and by everything beside it: context,
+kernels of libraries, a desktop. That part, the debit, is taken off first; the rest is the
+allocator's limit. The limit is set before the first step, from what is known by then, and made
+smaller if the first whole step shows that more is taken (``ffprof.audit.held``).
+
+torch is imported inside functions: the parent makes a ``Hold`` and never imports it.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-import torch
+from ffprof.units import format_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cap:
-    """What was debited, and what the allocator may reserve, in bytes."""
+class Hold:
+    """What one process may take of the GPU.
 
-    debit_bytes: int
-    limit_bytes: int
-
-
-def apply_cap(budget_bytes: int) -> Cap:
-    """Limit the allocator of this process to the budget less the debit.
-
-    Raises:
-        torch.OutOfMemoryError: the debit alone exceeds the budget.
+    ``total_bytes`` is what CUDA offers on the card, a desktop's part left out; ``counted_bytes``
+    what is known beforehand to be taken beside the allocator. ``limited`` is false where the card
+    itself is the limit, or where the figures without a limit are wanted; then the debit is
+    measured and nothing is held. ``words`` name the budget to people, such as
+    ``8GB (GeForce RTX 5050)``.
     """
-    torch.zeros(1, device="cuda")
-    torch.cuda.synchronize()
-    free, total = torch.cuda.mem_get_info()
-    debit = total - free - torch.cuda.memory_reserved()
-    limit = budget_bytes - debit
-    if limit <= 0:
-        raise torch.OutOfMemoryError(
-            f"context and other processes use {debit} bytes, more than the budget {budget_bytes}"
+
+    total_bytes: int
+    words: str
+    counted_bytes: int = 0
+    limited: bool = True
+
+
+def limit_allocator(limit_bytes: int) -> None:
+    """Let the allocator of this process reserve so much on the current device, and no more.
+
+    More than the device has is no limit. What is reserved already is kept, so free what can be
+    freed before.
+    """
+    import torch
+
+    total = torch.cuda.mem_get_info()[1]
+    torch.cuda.set_per_process_memory_fraction(min(1.0, max(0, limit_bytes) / total))
+
+
+def out_of_memory(hold: Hold, debit_bytes: int, told: str, free_bytes: int) -> str:
+    """What to say when the allocator ran out: the budget and the card, not the GPU beneath.
+
+    Args:
+        hold: what the process was held to.
+        debit_bytes: what was taken beside the allocator.
+        told: torch's own words, which name the real GPU.
+        free_bytes: what the device still had.
+    """
+    asked = _asked(told)
+    wanted = "" if asked is None else f"{format_bytes(asked)} more "
+    if hold.limited and asked is not None and free_bytes < asked:
+        return (
+            f"out of memory below the budget of {hold.words}: {wanted}were asked for, and the GPU "
+            f"itself had {format_bytes(free_bytes)} left; something else is on it"
         )
-    torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total))
-    return Cap(debit_bytes=debit, limit_bytes=min(limit, total))
+    left = max(0, hold.total_bytes - debit_bytes)
+    return (
+        f"out of memory: {wanted}{'do' if wanted else 'it does'} not fit the budget of "
+        f"{hold.words}; CUDA offers {format_bytes(hold.total_bytes)}, context and libraries take "
+        f"{format_bytes(debit_bytes)}, which leaves {format_bytes(left)}"
+    )
+
+
+_TRIED = re.compile(r"Tried to allocate (\d+(?:\.\d+)?) (bytes|[KMGT]iB)")
+_UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def _asked(told: str) -> int | None:
+    """Bytes of the request that failed, as torch's message spells them (c10/core/Allocator)."""
+    match = _TRIED.search(told)
+    return int(float(match[1]) * _UNITS[match[2]]) if match else None

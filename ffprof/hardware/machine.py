@@ -33,6 +33,7 @@ class Probe:
     gpu: str | None = None
     gpu_uuid: str | None = None
     gpu_total_bytes: int | None = None
+    capability: tuple[int, int] | None = None
     versions: dict[str, str] = field(default_factory=dict)
 
 
@@ -49,10 +50,18 @@ def probe() -> Probe:
     return Probe(
         cuda=True,
         gpu=properties.name,
-        gpu_uuid=f"GPU-{properties.uuid}",
+        gpu_uuid=gpu_uuid(),
         gpu_total_bytes=torch.cuda.mem_get_info(0)[1],
+        capability=torch.cuda.get_device_capability(0),
         versions=versions,
     )
+
+
+def gpu_uuid() -> str:
+    """The UUID of CUDA's first device, as NVML spells it; call it in a child only."""
+    import torch
+
+    return f"GPU-{torch.cuda.get_device_properties(0).uuid}"
 
 
 def usable_cpus() -> int:

@@ -54,9 +54,22 @@ def caption_of(record: Record, rows: Sequence[Row]) -> str:
         f"memory: {MEMORY_MEANING[device]}",
         "img/s: median over rounds",
         "loss: the method's own, first step -> last steps",
+        *_on_a_gpu(record, rows),
         f"all figures {record.evidence}",
     ]
     return "; ".join(parts)
+
+
+def _on_a_gpu(record: Record, rows: Sequence[Row]) -> list[str]:
+    told = []
+    if any(row.uncapped is not None for row in rows):
+        told.append("uncapped: what is reserved where the card is not the limit")
+    energies = [t.energy for t in record.trials if t.energy]
+    if energies:
+        idle = energies[0].idle_watts
+        rest = "" if idle is None else f", of which idle is {idle:.0f} W"
+        told.append(f"J/img: of the GPU over the timed steps{rest}")
+    return told
 
 
 def _size(spread: Spread | None) -> str:
@@ -83,6 +96,10 @@ def _loss(row: Row, _: Record) -> str:
     if row.loss_first is None or row.loss_last is None:
         return "-"
     return f"{row.loss_first:.2f} -> {row.loss_last:.2f}"
+
+
+def _joules(row: Row, _: Record) -> str:
+    return "-" if row.energy is None else f"{row.energy.median:.3g}"
 
 
 def _fit(row: Row, _: Record) -> str:
@@ -125,11 +142,13 @@ _MEASURED: tuple[tuple[Column, _Cell], ...] = (
     (Column(name="outcome", numeric=False), _outcome),
     _MEMORY,
     (Column(name="reserved", wide=True), _reserved),
+    (Column(name="uncapped", wide=True), lambda row, _: format_bytes(row.uncapped)),
     _START_UP,
     (Column(name="device peak", wide=True), lambda row, _: _size(row.device_peak)),
     (Column(name="host peak", wide=True), lambda row, _: _size(row.host_peak)),
     _SPEED,
     (Column(name="img/s range", wide=True), _range),
+    (Column(name="J/img", wide=True), _joules),
     (Column(name="loss"), _loss),
     (
         Column(name="rounds", wide=True),

@@ -88,12 +88,8 @@ def setting_lines(record: Record) -> tuple[str, ...]:
             f"{format_bytes(budget.total_bytes)}, of which context and libraries likely take "
             f"{format_bytes(budget.debit_bytes)}",
         )
-    elif budget.limit_bytes is not None:
-        held = (
-            f"CUDA memory held to {format_bytes(budget.limit_bytes)}"
-            f" ({budget.requested}{f', {budget.card}' if budget.card else ''}), less "
-            f"{format_bytes(budget.debit_bytes)} for context and other processes",
-        )
+    elif budget.total_bytes is not None:
+        held = (_budget(record),)
     return (
         f"{recipe.backbone} at width {recipe.width:g}, {recipe.norm} norm, {recipe.data} images "
         f"{recipe.channels}x{recipe.image_size}x{recipe.image_size}, {recipe.classes} classes",
@@ -104,6 +100,23 @@ def setting_lines(record: Record) -> tuple[str, ...]:
         + (f", commit {machine.commit}" if machine.commit else ""),
         *held,
     )
+
+
+def _budget(record: Record) -> str:
+    """What trials on a GPU had, and what was left out of it."""
+    budget = record.budget
+    offers = f"CUDA offers {format_bytes(budget.total_bytes)}"
+    if budget.display_bytes:
+        offers += f", a desktop takes {format_bytes(budget.display_bytes)}"
+    if budget.debit_bytes is None:
+        debit = "what context and libraries take is not known yet"
+    else:
+        debit = f"context and libraries take {format_bytes(budget.debit_bytes)}"
+        debit += f", tensors have {format_bytes(budget.limit_bytes)}"
+    if record.evidence != "emulated":
+        return f"{budget.card or 'this GPU'}: {offers}; {debit}"
+    card = budget.card or "a card"
+    return f"held to {card} sold with {budget.requested}: {offers} there; {debit}"
 
 
 def _data(record: Record) -> tuple[str, ...]:

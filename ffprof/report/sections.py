@@ -31,6 +31,7 @@ def problems(record: Record, rows: Sequence[Row]) -> Section:
         lines += [f"{row.workload}: {mark}; it can win no claim" for mark in row.marks]
         if row.outcome and row.outcome != "ok":
             lines.append(f"{row.workload}: {row.told_outcomes()}; {'; '.join(row.messages)}")
+        lines += _disturbed(row)
         if row.skipped:
             lines.append(
                 f"{row.workload}: loss scaling left out optimizer steps whose gradients were not "
@@ -49,6 +50,18 @@ def problems(record: Record, rows: Sequence[Row]) -> Section:
         more = f" and {len(missing) - 12} more" if len(missing) > 12 else ""
         lines.append(f"missing trials, {len(missing)}: {rounds}{more}")
     return Section(heading="Problems", lines=tuple(lines))
+
+
+def _disturbed(row: Row) -> list[str]:
+    lines = []
+    if row.retaken:
+        lines.append(
+            f"{row.workload}: {row.retaken} disturbed trial{'s' if row.retaken > 1 else ''} taken "
+            "again, which count for nothing"
+        )
+    if row.disturbed:
+        lines.append(f"{row.workload}: disturbed to the end: {'; '.join(row.disturbed)}")
+    return lines
 
 
 def _noise(rows: Sequence[Row]) -> list[str]:

@@ -1,0 +1,60 @@
+"""Makes a folder that stands for an installation of this checkout, without a network or pip.
+
+    python without_install.py FOLDER [FOLDER-OF-WHEELS]
+    python without_install.py --provenance
+
+The folder gets ffprof's metadata, by which entry points are found, and what the wheels hold.
+"""
+
+import platform
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def install(folder: Path, wheels: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    info = folder / f"{project['name']}-{project['version']}.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    lines = ["Metadata-Version: 2.1", f"Name: {project['name']}", f"Version: {project['version']}"]
+    lines += [f"Requires-Dist: {one}" for one in project["dependencies"]]
+    (info / "METADATA").write_text("\n".join(lines) + "\n")
+    groups = {"console_scripts": project["scripts"], **project["entry-points"]}
+    text = ""
+    for group, entries in groups.items():
+        text += f"[{group}]\n" + "".join(f"{n} = {v}\n" for n, v in entries.items()) + "\n"
+    (info / "entry_points.txt").write_text(text)
+    for wheel in sorted(Path(wheels).glob("*.whl")) if wheels else ():
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder)
+
+
+def provenance() -> None:
+    """What the results were made with, for the file that lies beside them."""
+    import torch
+
+    print("python", platform.python_version(), platform.platform())
+    print("torch", torch.__version__, "cuda", torch.version.cuda)
+    if torch.cuda.is_available():
+        print("gpu", torch.cuda.get_device_name(0), "cudnn", torch.backends.cudnn.version())
+    for words in (
+        ["git", "-C", str(ROOT), "log", "-1", "--format=commit %H"],
+        ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"],
+    ):
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+        except OSError as error:
+            print(words[0], "is not here:", error.strerror)
+        else:
+            print((done.stdout or done.stderr).strip())
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--provenance"]:
+        provenance()
+    else:
+        install(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "")

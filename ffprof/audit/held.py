@@ -1,0 +1,108 @@
+"""A trial's process under a budget: the debit is measured, and the allocator held to the rest.
+
+::
+
+    context      first step        warm-up ...  timed ...  untimed passes      end
+    |            |                 |                                           |
+    debit read   limit set from    debit read again: if more is taken than     debit read: did the
+                 what is known     was counted, the limit is made smaller      process stay inside?
+
+What is known before is the larger of what the workload took without a limit, where that was tried,
+and what the target card's process is estimated to take. So the limit holds from the first step on.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from ffprof.gpu_record import Debit, DebitSource
+from ffprof.hardware.cap import Hold, limit_allocator, out_of_memory
+from ffprof.instruments.debit import DebitMeter
+from ffprof.trial_record import Memory
+
+
+class Stepped(Protocol):
+    """Is told when the first whole optimizer step is over."""
+
+    def first_step(self) -> None:
+        """The device is idle, and the optimizer has its state."""
+
+
+class NoBudget:
+    """A process that nothing is held to: on a CPU."""
+
+    def first_step(self) -> None:
+        """Nothing to do."""
+
+
+class Held:
+    """One process on a GPU under a ``Hold``."""
+
+    def __init__(self, hold: Hold, meter: DebitMeter) -> None:
+        self._hold, self._meter = hold, meter
+        torch.empty(1, device="cuda")  # the context, and the allocator's first segment
+        self._context, self._source = meter.read()
+        torch.cuda.empty_cache()
+        self._most = self._context
+        self._step: int | None = None
+        self._peak = 0  # of what was reserved, before the marks are lowered
+        self._limit: int | None = None
+        self._counted = max(hold.counted_bytes, self._context)
+
+    def begin(self) -> None:
+        """Set the limit, where there is one.
+
+        Raises:
+            torch.OutOfMemoryError: context and libraries alone exceed the budget.
+        """
+        self._set_limit()
+
+    def first_step(self) -> None:
+        """See ``Stepped``."""
+        self._step = self._read()
+        if self._step > self._counted:
+            self._counted = self._step
+            # Cached memory would count against the smaller limit, and is not needed.
+            torch.cuda.empty_cache()
+            self._set_limit()
+
+    def end(self, memory: Memory) -> Debit:
+        """What was taken from beginning to end, with the peaks that were read on the way."""
+        peaks = (memory.cold_reserved_peak_bytes, memory.reserved_peak_bytes)
+        self._peak = max(self._peak, *(peak or 0 for peak in peaks))
+        return self._debit(self._read())
+
+    def explain(self, error: BaseException) -> str:
+        """The allocator ran out: in which budget."""
+        free = torch.cuda.mem_get_info()[0]
+        return out_of_memory(self._hold, max(self._most, self._counted), str(error), free)
+
+    def _read(self) -> int:
+        """Read between steps, when what the peak was before must not be forgotten."""
+        self._peak = max(self._peak, torch.cuda.max_memory_reserved())
+        now, self._source = self._meter.read()
+        self._most = max(self._most, now)
+        return now
+
+    def _set_limit(self) -> None:
+        if not self._hold.limited:
+            return
+        self._limit = self._hold.total_bytes - self._counted
+        if self._limit <= 0:
+            raise torch.OutOfMemoryError
+        limit_allocator(self._limit)
+
+    def _debit(self, end: int | None) -> Debit:
+        beyond = self._peak + self._most - self._hold.total_bytes
+        source: DebitSource = self._source
+        return Debit(
+            context_bytes=self._context,
+            step_bytes=self._step,
+            end_bytes=end,
+            source=source,
+            counted_bytes=self._counted,
+            limit_bytes=self._limit,
+            exceeded_bytes=max(0, beyond) if self._hold.limited else 0,
+        )

@@ -1,0 +1,78 @@
+"""One run of a workload in a child of its own, watched on a GPU."""
+
+from __future__ import annotations
+
+from multiprocessing.context import BaseContext
+
+from ffprof.audit.child import memory_child, trial_child
+from ffprof.audit.guard import Guard
+from ffprof.audit.messages import Failed, Probed
+from ffprof.audit.own_file import address
+from ffprof.audit.process import Ending, run_child
+from ffprof.audit.watching import GpuGoneError, Watching
+from ffprof.hardware.cap import Hold
+from ffprof.recipe import Recipe
+from ffprof.record import Device, Uncapped
+from ffprof.workload import Description
+
+
+def take(
+    context: BaseContext,
+    description: Description,
+    recipe: Recipe,
+    device: Device,
+    limit_seconds: float,
+    *,
+    hold: Hold | None = None,
+    guard: Guard | None = None,
+) -> tuple[Ending, Watching]:
+    """Measure a workload once; what becomes of it is for ``ffprof.audit.trials`` to say.
+
+    ``hold`` and ``guard`` are those of the GPU, None on a CPU.
+    """
+    watching = Watching(guard)
+    try:
+        ending = run_child(
+            context,
+            trial_child,
+            (address(description), recipe, device, hold),
+            limit_seconds,
+            on_message=watching.on_message,
+            tick=watching.take if device == "cuda" else None,
+        )
+    except GpuGoneError as error:
+        ending = Ending(kind="crashed", messages=(), reason=str(error))
+    return ending, watching
+
+
+def probe(
+    context: BaseContext,
+    description: Description,
+    recipe: Recipe,
+    hold: Hold,
+    limit_seconds: float,
+    guard: Guard | None = None,
+) -> tuple[Ending, Watching]:
+    """Run a workload on the GPU for its memory alone: a ``Probed``, or what kept it from that."""
+    watching = Watching(guard)
+    try:
+        ending = run_child(
+            context,
+            memory_child,
+            (address(description), recipe, hold),
+            limit_seconds,
+            on_message=watching.on_message,
+            tick=watching.take,
+        )
+    except GpuGoneError as error:
+        ending = Ending(kind="crashed", messages=(), reason=str(error))
+    return ending, watching
+
+
+def uncapped_from(ending: Ending, watching: Watching) -> Uncapped:
+    """What a run without a limit found, or why it found nothing."""
+    for message in ending.messages:
+        if isinstance(message, Probed):
+            return Uncapped(memory=watching.memory(message.memory), debit=message.debit)
+    failed = next((m.message for m in ending.messages if isinstance(m, Failed)), ending.reason)
+    return Uncapped(message=failed[:1000] or "no answer")

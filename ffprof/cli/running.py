@@ -1,0 +1,83 @@
+"""Running what was prepared, one audit after the other, with everything that is said about it."""
+
+from __future__ import annotations
+
+import shlex
+
+from rich.console import Console
+
+from ffprof.audit.request import Request
+from ffprof.audit.runner import run_audit
+from ffprof.cli.interrupts import Terminated, interrupt_code
+from ffprof.cli.progress import progress_for
+from ffprof.errors import NothingMeasuredError
+from ffprof.estimator.learned import remember
+from ffprof.record import Record
+from ffprof.report.terminal import OutputConsole, print_report
+
+
+def run_all(requests: tuple[Request, ...]) -> int:
+    """One after the other; what ends one of them early ends them all.
+
+    Raises:
+        NothingMeasuredError: none of them has a number.
+    """
+    empty: list[NothingMeasuredError] = []
+    for number, request in enumerate(requests):
+        if number:
+            print()
+        try:
+            code = _run_and_print(request)
+        except NothingMeasuredError as error:
+            empty.append(error)
+            continue
+        if code:
+            return code
+    if len(empty) == len(requests):
+        raise empty[0]
+    return 0
+
+
+def _run_and_print(request: Request) -> int:
+    notices = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not request.record.missing():
+        print_report(request.record, OutputConsole())
+        notices.print(f"nothing is missing in {request.path}", markup=False)
+        return 0
+    outcome = run_audit(request, progress_for(Console(stderr=True)))
+    record, interrupt = outcome.record, outcome.interrupt
+    problem = ""
+    if request.device == "cuda" and request.target is None:
+        problem = _remember(record, request.record)
+    if isinstance(interrupt, Terminated) and interrupt.hung_up:
+        return interrupt_code(interrupt)
+    if problem:
+        notices.print(problem, markup=False)
+    if record.trials:
+        console = OutputConsole()
+        print_report(record, console)
+        console.print()
+        notices.print(f"written to {request.path}", markup=False)
+    if outcome.stopped:
+        kept = "" if record.trials else "; nothing was measured or written"
+        notices.print(
+            f"stopped early: {outcome.stopped}; missing trials: {len(record.missing())}{kept}"
+        )
+        if record.trials:
+            path = shlex.quote(str(request.path))
+            notices.print(f"go on with: ffprof run --resume {path}", markup=False)
+    if interrupt is not None:
+        return interrupt_code(interrupt)
+    if not any(trial.outcome == "ok" for trial in record.trials):
+        raise NothingMeasuredError("no trial gave a number", "read the problems listed above")
+    return 0
+
+
+def _remember(record: Record, before: Record) -> str:
+    """Let later estimates know what this GPU takes beside the allocator; returns a note.
+
+    Trials that a resumed audit had already were remembered when they ran.
+    """
+    known = {trial.id for trial in before.trials}
+    new = tuple(trial for trial in record.trials if trial.id not in known)
+    return remember(record.model_copy(update={"trials": new}))

@@ -1,0 +1,299 @@
+"""An audit on a GPU as its parent sees it: real processes, a told driver (fake_gpu)."""
+
+import dataclasses
+import multiprocessing
+import os
+import time
+
+import fake_gpu
+import pytest
+from fake_gpu import MIB, UUID, FakeGpu, with_processes
+from records import record
+
+from ffprof.audit import guard as guard_module
+from ffprof.audit import runner, taking, watching
+from ffprof.audit.gpu_lock import GpuLock
+from ffprof.audit.guard import Guard
+from ffprof.audit.request import Request
+from ffprof.audit.store import load
+from ffprof.cli.progress import QuietProgress
+from ffprof.errors import DeviceError
+from ffprof.record import Budget
+from ffprof.workload import find_workload
+
+STRANGER = 999_999_999  # no process has this number
+
+
+class Said(QuietProgress):
+    def __init__(self):
+        self.lines = []
+
+    def says(self, text):
+        self.lines.append(text)
+
+
+@pytest.fixture(autouse=True)
+def _fakes(monkeypatch, tmp_path):
+    monkeypatch.setattr(taking, "trial_child", fake_gpu.trial_child)
+    monkeypatch.setattr(taking, "memory_child", fake_gpu.memory_child)
+    monkeypatch.setattr(guard_module, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(guard_module, "_POLL_SECONDS", 0.01)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+
+
+def audit(
+    tmp_path, gpu, *, rounds=1, workloads=("bp",), evidence="measured", policy="warn", said=None,
+    begun=None, run_limit=None,
+):  # fmt: skip
+    made = begun or record([], workloads=workloads, rounds=rounds)
+    machine = made.machine.model_copy(update={"gpu_uuid": UUID, "gpu": "card"})
+    total = {"total_bytes": 8000 * MIB, "requested": "8GB", "card": "card"}
+    if evidence == "emulated":
+        total["target_debit_bytes"] = 400 * MIB
+    update = {
+        "machine": machine, "evidence": evidence,
+        "plan": made.plan.model_copy(
+            update={"trial_limit_seconds": 60.0, "run_limit_seconds": run_limit}
+        ),
+    }  # fmt: skip
+    if begun is None:
+        update["budget"] = Budget(**total)
+    made = made.model_copy(update=update)
+    progress = said or Said()
+    request = Request(
+        record=made,
+        workloads=tuple(find_workload(n) for n in made.plan.workloads),
+        device="cuda",
+        path=tmp_path / "audit.json",
+        context=multiprocessing.get_context("fork"),
+        judge=lambda record: (),
+        on_foreign=policy,
+    )
+
+    def opened(uuid):
+        assert uuid == UUID
+        if isinstance(gpu, Exception):
+            raise gpu
+        return gpu
+
+    watched = Guard(UUID, policy, say=progress.says, opened=opened)
+    return runner.run_audit(request, progress, guard=watched)
+
+
+def test_a_clean_trial_has_debit_energy_conditions_and_peaks(tmp_path):
+    seen = []
+
+    def change(sample, number):
+        (child,) = multiprocessing.active_children() or [None]
+        if child is None:
+            return sample
+        seen.append(child.pid)
+        return with_processes(sample, child.pid)
+
+    outcome = audit(tmp_path, gpu := FakeGpu(change))
+    (trial,) = outcome.record.trials
+    assert outcome.stopped is None
+    assert trial.outcome == "ok", trial.message
+    assert trial.memory.process_peak_bytes == 800 * MIB
+    assert trial.memory.device_peak_bytes == 900 * MIB
+    assert trial.debit.step_bytes == 500 * MIB
+    assert outcome.record.budget.debit_bytes == 500 * MIB
+    assert outcome.record.budget.limit_bytes == 7500 * MIB
+    seconds = trial.energy.seconds
+    assert fake_gpu.TIMED_SECONDS * 0.9 < seconds < 3
+    assert trial.energy.joules == pytest.approx(fake_gpu.WATTS * seconds, rel=0.05)
+    assert trial.energy.images == 24
+    assert trial.energy.idle_watts == pytest.approx(fake_gpu.WATTS)
+    assert abs(trial.energy.gap) < 0.05
+    assert trial.conditions.gpu.clock_mhz == 1500
+    assert trial.conditions.gpu.foreign == ()
+    assert trial.conditions.disturbances == ()
+    assert trial.conditions.nvml_samples >= 2
+    assert gpu.closed
+    assert seen
+    assert load(tmp_path / "audit.json") == outcome.record
+
+
+def test_an_emulated_card_has_runs_without_a_limit_first(tmp_path):
+    names = ("bp", "hinton-ff")  # which are their own references, so that nothing is proved
+    outcome = audit(tmp_path, FakeGpu(), evidence="emulated", workloads=names)
+    rows = outcome.record.ledger
+    for name in names:
+        assert rows[name].uncapped.memory.reserved_peak_bytes == 9000 * MIB
+        assert rows[name].uncapped.debit.step_bytes == 620 * MIB
+    # The trials were held to the card less what that run took, not to the estimate's 400 MiB.
+    assert {t.debit.counted_bytes for t in outcome.record.trials} == {620 * MIB}
+
+
+def test_a_slowed_trial_is_taken_again_and_the_spoilt_one_is_kept_apart(tmp_path):
+    began = time.monotonic()
+
+    def hot(sample, number):
+        late = sample.seconds - began > 0.8
+        return sample if late else dataclasses.replace(sample, throttle=0x40)
+
+    said = Said()
+    outcome = audit(tmp_path, FakeGpu(hot), said=said)
+    (kept,), (spoilt,) = outcome.record.trials, outcome.record.discarded
+    assert (spoilt.attempt, kept.attempt) == (0, 1)
+    assert spoilt.id != kept.id
+    assert spoilt.conditions.disturbances
+    assert kept.conditions.disturbances == ()
+    assert any("taken again" in line for line in said.lines)
+
+
+def test_what_is_always_slowed_is_kept_and_marked_after_two_more_chances(tmp_path, monkeypatch):
+    monkeypatch.setattr(guard_module, "CALM_SECONDS", 0.05)
+
+    def hot(sample, number):
+        return dataclasses.replace(sample, throttle=0x40)
+
+    outcome = audit(tmp_path, FakeGpu(hot), rounds=4)
+    assert len(outcome.record.trials) == 4
+    assert all(trial.conditions.disturbances for trial in outcome.record.trials)
+    # Four retakes may always be: two of the first trial, two of the second, and no more.
+    assert [t.attempt for t in outcome.record.trials] == [2, 2, 0, 0]
+    assert len(outcome.record.discarded) == 4
+
+
+def test_a_power_cap_is_recorded_and_does_not_disturb(tmp_path):
+    outcome = audit(tmp_path, FakeGpu(lambda s, n: dataclasses.replace(s, throttle=0x04)))
+    (trial,) = outcome.record.trials
+    assert trial.conditions.disturbances == ()
+    assert outcome.record.discarded == ()
+
+
+def intruded(since, until):
+    began = time.monotonic()
+
+    def change(sample, number):
+        there = since < sample.seconds - began < until
+        return with_processes(sample, STRANGER, used=3000 * MIB) if there else sample
+
+    return FakeGpu(change)
+
+
+def test_a_process_that_comes_into_a_trial_disturbs_it(tmp_path):
+    outcome = audit(tmp_path, intruded(0.2, 0.9))
+    assert len(outcome.record.discarded) >= 1
+    assert outcome.record.trials[-1].conditions.disturbances == ()
+    told = outcome.record.discarded[0].conditions.gpu
+    assert str(STRANGER) in told.foreign[0]
+    assert told.foreign_peak_bytes == 3000 * MIB
+
+
+def test_who_was_there_before_is_noted_and_does_not_disturb_under_warn(tmp_path):
+    said = Said()
+    outcome = audit(tmp_path, intruded(-1, 1e9), said=said)
+    assert outcome.record.discarded == ()
+    assert str(STRANGER) in outcome.record.notes[0]
+    assert said.lines == [outcome.record.notes[0]]
+    (trial,) = outcome.record.trials
+    assert trial.conditions.gpu.foreign
+    assert trial.energy is None or trial.energy.idle_watts is None  # it was not idle
+
+
+def test_refuse_does_not_begin_and_wait_waits(tmp_path):
+    with pytest.raises(DeviceError, match=str(STRANGER)):
+        audit(tmp_path, intruded(-1, 1e9), policy="refuse")
+    assert not (tmp_path / "audit.json").exists()
+    said = Said()
+    outcome = audit(tmp_path, intruded(-1, 0.5), policy="wait", said=said)
+    assert outcome.stopped is None
+    assert any("waiting until the GPU is free" in line for line in said.lines)
+    assert outcome.record.trials[0].conditions.disturbances == ()
+
+
+def test_waiting_ends_with_the_runs_limit(tmp_path):
+    with pytest.raises(DeviceError, match="time limit"):
+        audit(tmp_path, intruded(-1, 1e9), policy="wait", run_limit=0.3)
+
+
+def test_refuse_in_the_middle_keeps_what_is_done(tmp_path):
+    outcome = audit(tmp_path, intruded(0.7, 1e9), policy="refuse", rounds=8)
+    assert "other processes" in outcome.stopped
+    assert 1 <= len(outcome.record.trials) < 8
+    assert load(tmp_path / "audit.json").trials == outcome.record.trials
+
+
+def test_a_gpu_that_is_lost_in_the_middle_ends_the_audit_and_keeps_what_is_done(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(watching, "LOST_SECONDS", 0.3)
+    began = time.monotonic()
+
+    def dying(sample, number):
+        return sample if sample.seconds - began < 1.0 else None
+
+    monkeypatch.setattr(taking, "trial_child", fake_gpu.trial_child)
+    outcome = audit(tmp_path, FakeGpu(dying), rounds=9)
+    assert "the GPU is gone" in outcome.stopped
+    assert 1 <= len(outcome.record.trials) < 9
+    assert outcome.record.trials[0].outcome == "ok"
+    assert load(tmp_path / "audit.json").trials == outcome.record.trials
+
+
+def test_a_trial_that_hangs_on_a_lost_gpu_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(watching, "LOST_SECONDS", 0.2)
+    monkeypatch.setattr(taking, "trial_child", fake_gpu.hanging_child)
+    began = time.monotonic()
+    outcome = audit(tmp_path, FakeGpu(lambda s, n: s if s.seconds - began < 0.3 else None))
+    assert time.monotonic() - began < 20
+    (trial,) = (*outcome.record.trials, *outcome.record.discarded)[:1]
+    assert trial.outcome == "crashed"
+    assert trial.conditions.gpu.lost
+    assert "the GPU is gone" in (outcome.stopped or "")
+
+
+def test_a_process_that_outgrows_the_card_is_taken_again_with_what_it_took(tmp_path, monkeypatch):
+    monkeypatch.setattr(taking, "trial_child", fake_gpu.growing_child)
+    outcome = audit(tmp_path, FakeGpu(), evidence="emulated")
+    (spoilt,), (kept,) = outcome.record.discarded, outcome.record.trials
+    assert "30.0 MiB more than the card has" in spoilt.conditions.disturbances[0]
+    assert (kept.debit.counted_bytes, kept.debit.exceeded_bytes) == (650 * MIB, 0)
+    assert outcome.record.budget.debit_bytes == 650 * MIB
+
+
+def test_running_out_is_an_outcome_that_names_the_budget(tmp_path, monkeypatch):
+    monkeypatch.setattr(taking, "trial_child", fake_gpu.oom_child)
+    (trial,) = audit(tmp_path, FakeGpu(), evidence="emulated").record.trials
+    assert (trial.outcome, trial.message) == ("oom", "does not fit the budget of 8GB (card)")
+
+
+def test_without_nvml_everything_runs_and_says_why_figures_are_missing(tmp_path):
+    from ffprof.instruments.nvml import NvmlError
+
+    outcome = audit(tmp_path, NvmlError("NVML cannot be loaded"))
+    (trial,) = outcome.record.trials
+    assert trial.outcome == "ok"
+    assert trial.conditions.gpu is None
+    assert trial.energy is None
+    for name in ("process_peak_bytes", "device_peak_bytes"):
+        assert getattr(trial.memory, name) is None
+        assert "NVML cannot be loaded" in trial.memory.unread[name]
+
+
+def test_one_audit_a_gpu(tmp_path):
+    lock = GpuLock(UUID)
+    assert lock.take() is None
+    other = GpuLock(UUID)
+    assert other.take() == f"process {os.getpid()}"
+    with pytest.raises(DeviceError, match=f"another audit .process {os.getpid()}."):
+        audit(tmp_path, FakeGpu())
+    lock.release()
+    assert audit(tmp_path, FakeGpu()).stopped is None
+    assert GpuLock(UUID).take() is None  # it was given back
+
+
+def test_going_on_repeats_no_run_without_a_limit(tmp_path, monkeypatch):
+    first = audit(tmp_path, FakeGpu(), evidence="emulated", rounds=1).record
+    more = first.model_copy(update={"plan": first.plan.model_copy(update={"rounds": 2})})
+
+    def never(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(taking, "memory_child", never)
+    again = audit(tmp_path, FakeGpu(), evidence="emulated", begun=more).record
+    assert len(again.trials) == 2
+    assert again.ledger["bp"].uncapped == first.ledger["bp"].uncapped
