@@ -55,6 +55,8 @@ def find_capacities(
         stopped, interrupt = "interrupted", error
     finally:
         progress.ends()
+    if stopped is not None:
+        all_of_them.note(stopped)
     return CapacityOutcome(record=all_of_them.record, stopped=stopped, interrupt=interrupt)
 
 
@@ -83,6 +85,18 @@ class _Capacities:
             self._keep(proposal)
         else:
             self._run(one, proposal, self._request.run_probe)
+
+    def note(self, stopped: str) -> None:
+        """Keep in the record why not all workloads are in it, or not to the end."""
+        done = {one.workload for one in self.record.capacities}
+        left = [one.id for one in self._request.workloads if one.id not in done]
+        told = f"stopped early: {stopped}"
+        if left:
+            told += f"; not searched: {', '.join(left)}"
+        notes = (*self.record.notes, told[:1000])
+        self.record = self.record.model_copy(update={"notes": notes})
+        if done:
+            save_frontier(self.record, self._request.path)
 
     def _run(self, one: Description, proposal: Capacity, run_probe: RunProbe) -> None:
         request, recipe = self._request, self._request.record.recipe

@@ -55,7 +55,7 @@ def capacity_document(record: FrontierRecord) -> Document:
             sections=tuple(
                 section
                 for section in (
-                    Section(heading="Not proven", lines=_unproven(record)),
+                    Section(heading="Remarks", lines=_remarks(record)),
                     Section(heading="Notes", lines=record.notes),
                 )
                 if section.lines
@@ -70,8 +70,8 @@ _HOW_MEASURED = (
     "≥: not proven to be the largest"
 )
 _HOW_ESTIMATED = (
-    "batch: effective, at the largest; reserved: there, without a limit; next: the next size, "
-    "which is not estimated to fit; all figures estimated"
+    "batch: effective, at the largest; reserved: there, without a limit (what is cached is given "
+    "back under one); next: the next size, which is not estimated to fit; all figures estimated"
 )
 
 
@@ -127,7 +127,7 @@ def _number(number: int | None) -> str:
     return "-" if number is None else str(number)
 
 
-def _unproven(record: FrontierRecord) -> tuple[str, ...]:
+def _remarks(record: FrontierRecord) -> tuple[str, ...]:
     told = []
     for one in record.capacities:
         message = one.message

@@ -143,6 +143,8 @@ def test_an_interrupt_keeps_what_was_found(tmp_path):
     assert "stopped early: interrupted" in err and "written to" in err
     record = only_capacities(tmp_path)
     assert 1 <= len(record.capacities) < 4 and record.capacities[0].largest > 1
+    assert "stopped early: interrupted; not searched: " in record.notes[-1]
+    assert record.notes[-1].endswith("bp-ckpt-accum") and "not searched" in out
     assert "bp " in out and [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
