@@ -12,13 +12,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import from_json
-
+from ffprof.audit.reading import Contents, read_contents
 from ffprof.errors import RecordError, StoreError
 from ffprof.record import SCHEMA_VERSION, Record
 
-MAX_BYTES = 256 * 1024 * 1024
+AGAIN = "make one with `ffprof run --out DIR`"
 
 
 def load(path: str | Path) -> Record:
@@ -27,29 +25,25 @@ def load(path: str | Path) -> Record:
     Raises:
         RecordError: absent, not a file, too large, not JSON, of a newer schema, or not a record.
     """
-    path = Path(path)
-    again = "make one with `ffprof run --out DIR`"
-    try:
-        if path.exists() and not path.is_file():
-            raise RecordError(f"{path} is not a file", "name a result file of ffprof run")
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except FileNotFoundError as error:
-        raise RecordError(f"there is no result file {path}", again) from error
-    except OSError as error:
-        problem = f"cannot read {path}: {error.strerror or error}"
-        raise RecordError(problem, "name a result file such as DIR/audit-small.json") from error
-    if len(data) > MAX_BYTES:
-        raise RecordError(f"{path} is larger than any record", "name a result file of ffprof run")
-    _check_version(path, data, again)
-    try:
-        return Record.model_validate_json(data)
-    except ValidationError as error:
-        raise RecordError(f"{path} is not a valid record: {first_problem(error)}", again) from error
+    return record_in(read_contents(Path(path), AGAIN))
 
 
-def find_record(path: Path) -> Path:
-    """The file itself, or the newest result file in a folder.
+def record_in(contents: Contents) -> Record:
+    """What a file holds, as the record of an audit.
+
+    Raises:
+        RecordError: of a newer schema, or not a record.
+    """
+    if isinstance(contents.kind, str):
+        raise RecordError(
+            f"{contents.path} holds a {contents.kind[:50]!r}, not an audit",
+            "ffprof report prints it",
+        )
+    return contents.as_record(Record, SCHEMA_VERSION)
+
+
+def find_record(path: Path, patterns: tuple[str, ...] = ("audit-*.json",)) -> Path:
+    """The file itself, or the newest result file in a folder; ``patterns`` are of their names.
 
     Raises:
         RecordError: a folder with none, or that cannot be read.
@@ -57,7 +51,7 @@ def find_record(path: Path) -> Path:
     try:
         if not path.is_dir():
             return path
-        files = newest_first(path)
+        files = newest_first(path, patterns)
     except OSError as error:
         raise RecordError(
             f"cannot read {str(path)[:200]}: {error.strerror or error}", "name a result file"
@@ -67,39 +61,14 @@ def find_record(path: Path) -> Path:
     return files[0]
 
 
-def newest_first(folder: Path) -> list[Path]:
+def newest_first(folder: Path, patterns: tuple[str, ...] = ("audit-*.json",)) -> list[Path]:
     """The result files of a folder, unread.
 
     Raises:
         OSError: one is gone by now, or cannot be looked at.
     """
-    return sorted(folder.glob("audit-*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
-
-
-def _check_version(path: Path, data: bytes, again: str) -> None:
-    try:
-        document = from_json(data)
-    except ValueError as error:
-        raise RecordError(f"{path} is not JSON ({error})", again) from error
-    if not isinstance(document, dict) or "schema_version" not in document:
-        raise RecordError(f"{path} is JSON, but not a record of ffprof", again)
-    version = document["schema_version"]
-    if isinstance(version, bool) or not isinstance(version, int):
-        raise RecordError(f"{path} has no readable schema_version", again)
-    if version > SCHEMA_VERSION:
-        raise RecordError(
-            f"{path} has schema {version}, but this ffprof reads up to {SCHEMA_VERSION}",
-            "upgrade ffprof with pip install --upgrade ffprof",
-        )
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first of pydantic's complaints, in one line with the field's full name."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{field}: {message}{more}" if field else f"{message}{more}"
+    files = [file for pattern in patterns for file in folder.glob(pattern)]
+    return sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
 
 
 def save(record: Record, path: Path) -> None:

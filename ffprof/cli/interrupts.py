@@ -1,6 +1,8 @@
-"""What a command ends with when it is asked to end; free of heavy imports."""
+"""What asks the process to end, and the exit code that it leads to."""
 
 from __future__ import annotations
+
+import signal
 
 
 class Terminated(KeyboardInterrupt):
@@ -17,3 +19,12 @@ class Terminated(KeyboardInterrupt):
 def interrupt_code(interrupt: BaseException) -> int:
     """The exit code that shells expect: 143 if asked to end, 130 after Ctrl-C."""
     return 143 if isinstance(interrupt, Terminated) else 130
+
+
+def raise_terminated(number: int, frame: object) -> None:
+    """A handler of signals.
+
+    Raises:
+        Terminated: always.
+    """
+    raise Terminated(hung_up=number == signal.SIGHUP)

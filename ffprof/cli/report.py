@@ -21,17 +21,21 @@ def report(
     file: Path = typer.Argument(help="A result file, or a folder that holds one."),
     format: Format = typer.Option(Format.table, "--format", "-f", help="How to write it."),
 ) -> None:
-    """Print a recorded audit."""
-    from ffprof.audit.store import find_record, load
+    """Print a result file: an audit, or the largest sizes that fit."""
+    from ffprof.audit.store import find_record
+    from ffprof.audit.store_frontier import RESULT_FILES, load_any
+    from ffprof.report.documents import document_of
 
-    record = load(find_record(file))
-    if format is Format.markdown:
-        from ffprof.report.markdown import to_markdown
-
-        sys.stdout.write(to_markdown(record))
-    elif format is Format.json:
+    record = load_any(find_record(file, RESULT_FILES))
+    if format is Format.json:
         print(record.model_dump_json(indent=1))
-    else:
-        from ffprof.report.terminal import OutputConsole, print_report
+        return
+    document = document_of(record)
+    if format is Format.markdown:
+        from ffprof.report.markdown import render
 
-        print_report(record, OutputConsole())
+        sys.stdout.write(render(document))
+    else:
+        from ffprof.report.terminal import OutputConsole, print_document
+
+        print_document(document, OutputConsole())

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from ffprof.cli.interrupts import Terminated
+from ffprof.cli.interrupts import raise_terminated
 
 
 class _Device(StrEnum):
@@ -84,6 +84,12 @@ def run(
     resume: Path = typer.Option(
         None, help="Go on with this unfinished result file, or the newest one in this folder."
     ),
+    max_batch: bool = typer.Option(
+        False, "--max-batch", help="Only look for the largest micro-batch that fits the budget."
+    ),
+    max_depth: bool = typer.Option(
+        False, "--max-depth", help="Only look for the largest depth of flat-D-W that fits."
+    ),
     dry_run: bool = typer.Option(
         False, "--dry-run", help="Print the plan with a forecast; measure and write nothing."
     ),
@@ -129,7 +135,11 @@ def run(
         on_foreign=on_foreign.value,
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _terminate)
+        signal.signal(number, raise_terminated)
+    if max_batch or max_depth:
+        from ffprof.cli.capacity import print_largest
+
+        raise typer.Exit(print_largest(options, _written(context)))
     started = time.monotonic()
     opened = (
         prepare(options) if resume is None else resumed(resume, _given(context), dry_run=dry_run)
@@ -146,13 +156,13 @@ def run(
 
 def _given(context: typer.Context) -> dict[str, Any]:
     """The options that were written on the command line, by the name of their parameter."""
+    written = _written(context)
+    return {name: written[name] for name in written if name not in ("resume", "dry_run")}
+
+
+def _written(context: typer.Context) -> dict[str, Any]:
     return {
         name: getattr(value, "value", value)
         for name, value in context.params.items()
         if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
-        if name not in ("resume", "dry_run")
     }
-
-
-def _terminate(number: int, frame: object) -> None:
-    raise Terminated(hung_up=number == signal.SIGHUP)

@@ -1,0 +1,97 @@
+"""Files that ffprof wrote, read with suspicion: what a file holds is never trusted, only checked.
+
+Audits and frontiers are read alike; which of the two a file holds is told by its ``kind``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from ffprof.errors import RecordError
+
+MAX_BYTES = 256 * 1024 * 1024
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What a file holds: JSON with a ``schema_version``, and nothing else is known of it.
+
+    ``again`` says how such a file is made, for errors.
+    """
+
+    path: Path
+    data: bytes
+    version: int
+    kind: object
+    again: str
+
+    def as_record(self, model: type[Model], newest: int) -> Model:
+        """The file as a record of schema ``newest`` or older.
+
+        Raises:
+            RecordError: of a newer schema, or not a record.
+        """
+        if self.version > newest:
+            raise RecordError(
+                f"{self.path} has schema {self.version}, but this ffprof reads up to {newest}",
+                "upgrade ffprof with pip install --upgrade ffprof",
+            )
+        try:
+            return model.model_validate_json(self.data)
+        except ValidationError as error:
+            problem = f"{self.path} is not a valid record: {first_problem(error)}"
+            raise RecordError(problem, self.again) from error
+
+
+def read_contents(path: Path, again: str) -> Contents:
+    """Read a file.
+
+    Raises:
+        RecordError: absent, not a file, too large, not JSON, or without a version.
+    """
+    data = _read(path, again)
+    document = _parsed(path, data, again)
+    if not isinstance(document, dict) or "schema_version" not in document:
+        raise RecordError(f"{path} is JSON, but not a record of ffprof", again)
+    version = document["schema_version"]
+    if isinstance(version, bool) or not isinstance(version, int):
+        raise RecordError(f"{path} has no readable schema_version", again)
+    return Contents(path=path, data=data, version=version, kind=document.get("kind"), again=again)
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first of pydantic's complaints, in one line with the field's full name."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{field}: {message}{more}" if field else f"{message}{more}"
+
+
+def _read(path: Path, again: str) -> bytes:
+    try:
+        if path.exists() and not path.is_file():
+            raise RecordError(f"{path} is not a file", "name a result file of ffprof run")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise RecordError(f"there is no result file {path}", again) from error
+    except OSError as error:
+        problem = f"cannot read {path}: {error.strerror or error}"
+        raise RecordError(problem, "name a result file such as DIR/audit-small.json") from error
+    if len(data) > MAX_BYTES:
+        raise RecordError(f"{path} is larger than any record", "name a result file of ffprof run")
+    return data
+
+
+def _parsed(path: Path, data: bytes, again: str) -> Any:
+    try:
+        return from_json(data)
+    except ValueError as error:
+        raise RecordError(f"{path} is not JSON ({error})", again) from error

@@ -1,0 +1,52 @@
+"""Result files of frontiers and of searches for the largest size, beside those of audits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ffprof.audit.reading import Contents, read_contents
+from ffprof.audit.store import AGAIN, record_in, write_atomically
+from ffprof.errors import RecordError
+from ffprof.frontier_record import FRONTIER_VERSION, FrontierRecord
+from ffprof.record import Record
+
+# Names of result files of every kind; a folder stands for the newest.
+RESULT_FILES = ("audit-*.json", "frontier-*.json", "capacity-*.json")
+_KINDS = ("frontier", "capacity")
+
+
+def load_frontier(path: str | Path) -> FrontierRecord:
+    """Read and validate the file of a frontier or of a search for the largest size.
+
+    Raises:
+        RecordError: absent, not a file, too large, not JSON, of a newer schema, or something else.
+    """
+    return _frontier_in(read_contents(Path(path), "make one with `ffprof frontier --out DIR`"))
+
+
+def load_any(path: str | Path) -> Record | FrontierRecord:
+    """Read and validate a result file of any kind.
+
+    Raises:
+        RecordError: absent, not a file, too large, not JSON, of a newer schema, or not a record.
+    """
+    contents = read_contents(Path(path), AGAIN)
+    return record_in(contents) if contents.kind is None else _frontier_in(contents)
+
+
+def save_frontier(record: FrontierRecord, path: Path) -> None:
+    """Write a record atomically.
+
+    Raises:
+        StoreError: the folder cannot be written to.
+    """
+    write_atomically(path, record.model_dump_json(indent=1) + "\n")
+
+
+def _frontier_in(contents: Contents) -> FrontierRecord:
+    if contents.kind not in _KINDS:
+        raise RecordError(
+            f"{contents.path} holds neither a frontier nor a search for the largest size",
+            "ffprof report prints every result file" if contents.kind is None else contents.again,
+        )
+    return contents.as_record(FrontierRecord, FRONTIER_VERSION)
