@@ -10,7 +10,7 @@ from ffprof.audit.messages import Failed, Finished, Ready, Report
 from ffprof.audit.plan import Slot
 from ffprof.audit.process import Ending
 from ffprof.errors import one_line
-from ffprof.instruments.nvml import NvmlGpuMemory, NvmlUnavailableError, PeakSampler
+from ffprof.instruments.nvml import NvmlError, NvmlGpu, Watch, open_gpu
 from ffprof.record import (
     Conditions,
     Device,
@@ -29,19 +29,19 @@ from ffprof.workload import Description
 class Sampling:
     """NVML peaks of one trial, taken by the parent once the child has said which GPU it uses."""
 
-    sampler: PeakSampler | None = None
+    sampler: Watch | None = None
     reason: str = "not a GPU"
-    _source: NvmlGpuMemory | None = field(default=None, repr=False)
+    _source: NvmlGpu | None = field(default=None, repr=False)
 
     def on_message(self, pid: int, message: Any) -> None:
         """Start sampling at ``Ready`` with a GPU, stop at the end."""
         if isinstance(message, Ready) and message.gpu_uuid is not None:
             try:
-                self._source = NvmlGpuMemory(message.gpu_uuid)
-            except NvmlUnavailableError as error:
+                self._source = open_gpu(message.gpu_uuid)
+                self.sampler = Watch(pid, facts=self._source.facts())
+            except NvmlError as error:
+                self.close()
                 self.reason = str(error)
-                return
-            self.sampler = PeakSampler(self._source, pid)
         else:
             self.close()
 
@@ -54,7 +54,7 @@ class Sampling:
     def take(self) -> None:
         """One sample, while there is something to sample."""
         if self.sampler is not None and self._source is not None:
-            self.sampler.take()
+            self.sampler.take_from(self._source)
 
     def add_to(self, memory: Memory) -> Memory:
         """The memory figures with NVML's peaks, or the reason why there are none."""
@@ -65,7 +65,7 @@ class Sampling:
         if self.sampler.process_reason():
             unread["process_peak_bytes"] = self.sampler.process_reason()
         if self.sampler.device_peak_bytes is None:
-            unread["device_peak_bytes"] = self.sampler.reason or "no sample was taken"
+            unread["device_peak_bytes"] = self.sampler.device_reason()
         return memory.model_copy(
             update={
                 "process_peak_bytes": self.sampler.process_peak_bytes,

@@ -85,14 +85,45 @@ def test_event_times_agree_with_the_host_clock():
 def test_nvml_sees_this_gpu_by_uuid_and_at_least_what_is_reserved():
     import os
 
-    from ffprof.instruments.nvml import NvmlGpuMemory
+    from ffprof.instruments.nvml import Watch, open_gpu
 
     hold = torch.zeros(256 * MIB // 4, device="cuda")
-    source = NvmlGpuMemory(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
-    seen = source.sample(os.getpid())
-    source.close()
-    assert seen.device_used_bytes >= hold.nbytes
-    assert seen.process_used_bytes is None or seen.process_used_bytes >= hold.nbytes
+    gpu = open_gpu(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
+    watch = Watch(os.getpid(), facts=gpu.facts())
+    watch.take_from(gpu)
+    assert gpu.facts().nvml_total_bytes >= torch.cuda.mem_get_info(0)[1]
+    gpu.close()
+    assert watch.device_peak_bytes >= hold.nbytes
+    if watch.process_peak_bytes is None:
+        assert watch.process_reason()
+    else:
+        assert hold.nbytes <= watch.process_peak_bytes <= watch.device_peak_bytes
+
+
+def test_energy_by_the_counter_and_by_power_agree_under_a_steady_load():
+    """Three seconds of products, then their energy; power is a mean over the last second."""
+    import os
+    import time
+
+    from ffprof.instruments.nvml import PERIOD_SECONDS, Watch, idle_power, open_gpu
+
+    gpu = open_gpu(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
+    idle = idle_power(gpu, 1.0)
+    watch, a = Watch(os.getpid()), torch.randn(4096, 4096, device="cuda")
+    began = last = time.monotonic()
+    while time.monotonic() < began + 6:
+        a @ a
+        torch.cuda.synchronize()
+        if time.monotonic() - last >= PERIOD_SECONDS:
+            last = time.monotonic()
+            watch.take_from(gpu)
+    energy, remark = watch.energy(began + 2, began + 5, 1, idle)
+    gpu.close()
+    if energy is None:
+        pytest.skip(f"this GPU tells no energy: {remark}")
+    assert idle is None or energy.joules > 0.5 * idle * energy.seconds
+    if energy.gap is not None:
+        assert abs(energy.gap) < 0.15, remark
 
 
 @pytest.fixture

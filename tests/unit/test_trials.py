@@ -5,7 +5,7 @@ from ffprof.audit.messages import Failed, Finished, Ready, Report
 from ffprof.audit.plan import Slot
 from ffprof.audit.process import Ending
 from ffprof.audit.trials import Sampling, trial_from
-from ffprof.instruments.nvml import GpuSample, PeakSampler, ReplayedGpuMemory
+from ffprof.instruments.nvml import GpuProcess, Sample, Watch
 from ffprof.record import Conditions, LedgerRow, Loss, Memory, Throughput
 from ffprof.workload import find_workload
 
@@ -77,9 +77,9 @@ def test_endless_messages_are_cut():
 
 
 def test_nvml_peaks_are_added():
-    source = ReplayedGpuMemory([GpuSample(device_used_bytes=9, process_used_bytes=4)])
-    sampling = Sampling(sampler=PeakSampler(source, 1))
-    sampling.sampler.take()
+    sampling = Sampling(sampler=Watch(1))
+    seen = (GpuProcess(pid=1, used_bytes=4),)
+    sampling.sampler.take(Sample(seconds=0.0, device_used_bytes=9, processes=seen))
     done = Ending(kind="ended", messages=(Finished(report=REPORT),))
     memory = made(done, sampling=sampling).trial.memory
     assert (memory.device_peak_bytes, memory.process_peak_bytes) == (9, 4)
