@@ -36,14 +36,18 @@ class GpuConditions(Part):
     """What NVML saw of the GPU while a trial ran; of clocks and throttling, in the timed phase.
 
     ``slowdowns`` are reasons that slow a GPU down, with ``slowed_share`` the part of the samples
-    that had one. ``clock_mhz`` is the median of the SM clock, ``default_clock_mhz`` what the card
-    runs at by default. ``foreign`` names the processes of others. ``process_source`` says how the
-    process figure was told apart. What the driver does not tell is null, its reason in ``unread``.
+    that had one; ``power_capped_share`` had the power limit's, which is usual under full load.
+    ``clock_mhz`` is the median of the SM clock, ``default_clock_mhz`` what the card runs at by
+    default. ``foreign`` names the processes of others that compute, ``foreign_graphics`` those
+    that only draw. ``process_source`` says how the process figure was told apart. What the driver
+    does not tell is null, its reason in ``unread``.
     """
 
     samples: Annotated[int, Field(ge=0)]
+    timed_samples: Annotated[int, Field(ge=0)] = 0
     slowdowns: tuple[Text, ...] = ()
     slowed_share: float | None = None
+    power_capped_share: float | None = None
     clock_mhz: float | None = None
     clock_low_mhz: float | None = None
     default_clock_mhz: float | None = None
@@ -51,6 +55,7 @@ class GpuConditions(Part):
     temperature_celsius: float | None = None  # the highest
     power_watts: float | None = None  # mean of the timed phase
     foreign: tuple[Text, ...] = ()
+    foreign_graphics: tuple[Text, ...] = ()
     foreign_peak_bytes: Bytes | None = None
     process_source: DebitSource | None = None
     lost: Text = ""  # how the GPU was lost, if it was

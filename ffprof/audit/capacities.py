@@ -36,6 +36,10 @@ class _OutOfTimeError(Exception):
     """The limit of all runs is over."""
 
 
+class _NotAdmittedError(Exception):
+    """The GPU is gone, or others are on it."""
+
+
 def find_capacities(
     request: CapacityRequest,
     progress: CapacityProgress,
@@ -46,11 +50,15 @@ def find_capacities(
     stopped: str | None = None
     interrupt: BaseException | None = None
     try:
-        with environment(request.environment):
+        duty = request.guard.on_duty(all_of_them.left)
+        with environment(request.environment), duty as notes:
+            all_of_them.add_notes(notes)
             for number in range(len(request.workloads)):
                 all_of_them.look_at(number)
     except _OutOfTimeError:
         stopped = OUT_OF_TIME
+    except _NotAdmittedError as error:
+        stopped = str(error)
     except KeyboardInterrupt as error:
         stopped, interrupt = "interrupted", error
     finally:
@@ -86,6 +94,16 @@ class _Capacities:
         else:
             self._run(one, proposal, self._request.run_probe)
 
+    def left(self) -> float:
+        """Seconds of the run's limit that are left."""
+        if self._request.run_limit_seconds is None:
+            return float("inf")
+        return self._request.run_limit_seconds - (self._now() - self._started)
+
+    def add_notes(self, notes: tuple[str, ...]) -> None:
+        """Add to the record's notes."""
+        self.record = self.record.model_copy(update={"notes": (*self.record.notes, *notes)})
+
     def note(self, stopped: str) -> None:
         """Keep in the record why not all workloads are in it, or not to the end."""
         done = {one.workload for one in self.record.capacities}
@@ -104,6 +122,8 @@ class _Capacities:
         known = {tried.size: tried for tried in proposal.tried}
 
         def probe(size: int) -> Tried:
+            if (stopped := request.guard.admit(self.left)) is not None:
+                raise _NotAdmittedError(stopped)
             self._progress.tries(one.id, size, *search.border)
             limit = self._limit(request.time_limit_seconds)
             tried = run_probe(one, make(size), limit).model_copy(update={"size": size})
@@ -124,8 +144,8 @@ class _Capacities:
         )
         try:
             found = search.run()
-        except (KeyboardInterrupt, _OutOfTimeError) as error:
-            why = OUT_OF_TIME if isinstance(error, _OutOfTimeError) else "interrupted"
+        except (KeyboardInterrupt, _OutOfTimeError, _NotAdmittedError) as error:
+            why = OUT_OF_TIME if isinstance(error, _OutOfTimeError) else str(error) or "interrupted"
             found = search.found(why)
             if found.tried:
                 self._keep(self._capacity(one, proposal, found, make))
@@ -184,9 +204,7 @@ class _Capacities:
         )
 
     def _limit(self, wanted: float) -> float:
-        if self._request.run_limit_seconds is None:
-            return wanted
-        left = self._request.run_limit_seconds - (self._now() - self._started)
+        left = self.left()
         if left <= 0:
             raise _OutOfTimeError
         return min(wanted, left)

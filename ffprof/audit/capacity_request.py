@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from ffprof.audit.capacity import MAX_OOM, MAX_RUNS
+from ffprof.audit.guard import Guard
 from ffprof.audit.target import Target
 from ffprof.frontier_record import FrontierRecord, Tried
 from ffprof.recipe import Recipe
@@ -25,8 +26,8 @@ class CapacityRequest:
 
     Without ``run_probe`` nothing is run: the search is one over estimates. ``server`` is what
     children that estimate are forked from. ``time_limit_seconds`` is the limit of one run, and of
-    one search by estimates; ``run_limit_seconds`` that of everything. ``environment`` is set while
-    it lasts; None removes a variable.
+    one search by estimates; ``run_limit_seconds`` that of everything. ``guard`` looks after the
+    GPU. ``environment`` is set while it lasts; None removes a variable.
     """
 
     record: FrontierRecord
@@ -38,6 +39,7 @@ class CapacityRequest:
     run_probe: RunProbe | None
     time_limit_seconds: float
     run_limit_seconds: float | None = None
+    guard: Guard = field(default_factory=lambda: Guard(None))
     max_oom: int = MAX_OOM
     max_runs: int = MAX_RUNS
     environment: dict[str, str | None] = field(default_factory=dict)

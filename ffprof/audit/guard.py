@@ -16,15 +16,17 @@ import psutil
 from ffprof.audit.gpu_lock import GpuLock
 from ffprof.errors import DeviceError
 from ffprof.instruments.nvml import (
+    DeviceFacts,
     GpuLostError,
+    GpuProcess,
     NvmlError,
     NvmlGpu,
     Sample,
-    foreign_in,
     idle_power,
     open_gpu,
-    slowdowns_in,
 )
+from ffprof.instruments.nvml.slowdowns import in_words
+from ffprof.units import format_bytes
 
 Policy = Literal["warn", "wait", "refuse"]
 IDLE_SECONDS = 2.0  # over which idle power is taken
@@ -56,7 +58,9 @@ class Guard:
         self._uuid, self._policy, self._say, self._sleep = uuid, policy, say, sleep
         self._opened = opened
         self.gpu: NvmlGpu | None = None
-        self.reason = "not a GPU"
+        self.facts: DeviceFacts | None = None
+        self.last: Sample | None = None  # the newest look between trials
+        self.reason = "not a GPU" if uuid is None else "NVML was not asked"
         self.idle_watts: float | None = None
         self.known: frozenset[int] = frozenset()  # processes of others that were there before
 
@@ -78,6 +82,7 @@ class Guard:
             self._take(lock, left)
             try:
                 self.gpu = self._opened(self._uuid)
+                self.facts = self.gpu.facts()
             except NvmlError as error:
                 self.reason = str(error)
             notes = self._first_look(left)
@@ -106,11 +111,10 @@ class Guard:
         if stopped is not None:
             raise DeviceError(stopped, "end them, or use --on-foreign wait or warn")
         notes = []
-        seen = self._look()
-        others = foreign_in(seen, own_processes()) if seen else ()
+        others = [one for one in _foreign(self.last) if not one.graphics]
         if others:
             self.known = frozenset(one.pid for one in others)
-            told = ", ".join(one.words for one in others)
+            told = ", ".join(map(_words, others))
             notes.append(
                 f"on the GPU before the audit began: {told}; they take memory and time from trials"
             )
@@ -123,14 +127,13 @@ class Guard:
         """Why no trial may begin now, or None; under ``wait`` it waits for others to end."""
         told = False
         while True:
-            seen = self._look()
-            if isinstance(seen, str):
-                return seen
-            others = foreign_in(seen, own_processes()) if seen else ()
-            strange = [one for one in others if one.computes and one.pid not in self.known]
+            gone = self._look()
+            if gone is not None:
+                return gone
+            strange = self._strange()
             if not strange or self._policy == "warn":
                 return None
-            words = ", ".join(one.words for one in strange)
+            words = ", ".join(map(_words, strange))
             if self._policy == "refuse":
                 return f"other processes are on the GPU: {words}"
             if left() <= 0:
@@ -144,25 +147,41 @@ class Guard:
         """Give a slowed GPU some time to recover, and, unless they are refused, others to go."""
         until = time.monotonic() + min(CALM_SECONDS, left())
         while time.monotonic() < until:
-            seen = self._look()
-            if not isinstance(seen, Sample):
+            if self._look() is not None or self.last is None:
                 return
-            others = foreign_in(seen, own_processes())
-            strange = any(one.computes and one.pid not in self.known for one in others)
-            if not slowdowns_in(seen.throttle) and not (strange and self._policy != "refuse"):
+            strange = self._policy != "refuse" and self._strange()
+            if not in_words(self.last.throttle or 0) and not strange:
                 return
             self._sleep(_POLL_SECONDS)
 
-    def _look(self) -> Sample | str | None:
-        """A sample; why the GPU is no more; None where NVML does not say."""
-        if self.gpu is None:
-            return None
-        try:
-            return self.gpu.sample()
-        except GpuLostError as error:
-            return f"the GPU is gone ({error})"
-        except NvmlError:
-            return None
+    def _strange(self) -> list[GpuProcess]:
+        """Who computes and was not there before the audit."""
+        return [
+            one for one in _foreign(self.last) if not one.graphics and one.pid not in self.known
+        ]
+
+    def _look(self) -> str | None:
+        """Take ``last``; returns why the GPU is no more, or None."""
+        self.last = None
+        if self.gpu is not None:
+            try:
+                self.last = self.gpu.sample()
+            except GpuLostError as error:
+                return f"the GPU is gone ({error})"
+            except NvmlError:
+                return None  # it does not tell now; the trial's own samples say why
+        return None
+
+
+def _foreign(seen: Sample | None) -> list[GpuProcess]:
+    """Processes that are not ours; between trials, in which nothing of ours is on the GPU."""
+    own = own_processes()
+    return [one for one in (seen.processes if seen else None) or () if one.pid not in own]
+
+
+def _words(one: GpuProcess) -> str:
+    size = "" if one.used_bytes is None else f" {format_bytes(one.used_bytes)}"
+    return f"{one.name.split('/')[-1][:40]} ({one.pid}){size}"
 
 
 def own_processes() -> frozenset[int]:

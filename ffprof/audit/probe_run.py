@@ -1,112 +1,90 @@
-"""One short run on the GPU that says whether a workload fits under the budget.
-
-What is run, and how it is held to the budget, is named in ``card_probe`` and nowhere else.
-"""
+"""One short run on the GPU that says whether a workload fits under the budget."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.context import BaseContext
-from typing import Any
 
-from ffprof.audit.child import trial_child
-from ffprof.audit.messages import Failed, Finished, Probed
-from ffprof.audit.own_file import address
-from ffprof.audit.process import Ending, run_child
-from ffprof.audit.questions import resized
-from ffprof.audit.trials import Sampling
+from ffprof.audit.budgets import hold_for, most_taken
+from ffprof.audit.guard import Guard
+from ffprof.audit.messages import Failed, Probed
+from ffprof.audit.process import Ending
+from ffprof.audit.taking import probe
+from ffprof.audit.watching import Watching
 from ffprof.errors import one_line
 from ffprof.frontier_record import Tried
 from ffprof.recipe import Recipe
-from ffprof.record import Debit, Evidence, Memory, Outcome
+from ffprof.record import Budget, Debit, Evidence, Outcome
 from ffprof.units import format_bytes
 from ffprof.workload import Description
-
-_STEPS = {"warmup_steps": 2, "steps": 1, "min_steps": 1}  # three whole ones, none worth timing
 
 
 @dataclass(frozen=True, kw_only=True)
 class CardProbe:
-    """Runs a workload in a process of its own.
+    """Runs a workload in a process of its own, held to the budget.
 
-    ``child(connection, address, recipe, *held)`` sends ``Ready`` and then ``Probed``, ``Finished``
-    or ``Failed``; ``held`` is what holds it to the budget.
+    What a workload takes beside the allocator is known from its first run on. A run that went
+    beyond the card, because that was not known, is made again; one that still does, does not fit.
+    ``child`` stands for ``memory_child`` in tests.
     """
 
     context: BaseContext
-    child: Callable[..., None]
-    held: tuple[Any, ...]
+    budget: Budget
     evidence: Evidence
+    guard: Guard
+    child: Callable[..., None] | None = None
+    known: dict[str, int] = field(default_factory=dict)
 
     def __call__(self, description: Description, recipe: Recipe, limit_seconds: float) -> Tried:
         """Run it; every ending is an outcome. The ``size`` is the micro-batch."""
-        sampling = Sampling()
-        arguments = (address(description), recipe, *self.held)
-        try:
-            ending = run_child(
-                self.context,
-                self.child,
-                arguments,
-                limit_seconds,
-                on_message=sampling.on_message,
-                tick=sampling.take,
-            )
-        finally:
-            sampling.close()
-        return tried_from(ending, description.micro_batch(recipe), self.evidence, sampling)
+        tried, beyond = self._once(description, recipe, limit_seconds)
+        return self._once(description, recipe, limit_seconds)[0] if beyond else tried
+
+    def _once(
+        self, description: Description, recipe: Recipe, limit_seconds: float
+    ) -> tuple[Tried, bool]:
+        name = description.id
+        hold = hold_for(self.budget, self.evidence, self.known.get(name, 0))
+        if hold is None:
+            raise ValueError("there is no budget to run under")
+        ending, watching = probe(
+            self.context, description, recipe, hold, limit_seconds, self.guard, child=self.child
+        )
+        size = description.micro_batch(recipe)
+        probed = next((m for m in ending.messages if isinstance(m, Probed)), None)
+        if probed is None or ending.kind == "timeout":
+            outcome, message = _why(ending)
+            tried = Tried(size=size, outcome=outcome, evidence=self.evidence, message=message)
+            return tried, False
+        self.known[name] = max(self.known.get(name, 0), most_taken(probed.debit))
+        tried = tried_from(probed, size, self.evidence, watching)
+        return tried, probed.debit.exceeded_bytes > 0
 
 
-def card_probe(context: BaseContext, limit_bytes: int | None, evidence: Evidence) -> CardProbe:
-    """The run on this GPU, held to ``limit_bytes`` with everything that the process takes."""
-
-    return CardProbe(
-        context=context,
-        child=short_trial_child,
-        held=("cuda", limit_bytes),
-        evidence=evidence,
-    )
-
-
-def short_trial_child(sender: Any, workload: Any, recipe: Recipe, *held: Any) -> None:
-    """A trial of as few steps as there may be."""
-    trial_child(sender, workload, resized(recipe, **_STEPS), *held)
-
-
-def tried_from(ending: Ending, size: int, evidence: Evidence, sampling: Sampling) -> Tried:
+def tried_from(probed: Probed, size: int, evidence: Evidence, watching: Watching) -> Tried:
     """What became of a run. One that took more than the card has did not fit."""
-    memory, debit = _figures(ending)
-    if memory is None or ending.kind == "timeout":
-        outcome, message = _why(ending)
-        return Tried(size=size, outcome=outcome, evidence=evidence, message=message)
-    memory = sampling.add_to(memory)
+    memory, debit = watching.memory(probed.memory), probed.debit
     peaks = (memory.reserved_peak_bytes, memory.cold_reserved_peak_bytes)
     reserved = max((peak for peak in peaks if peak is not None), default=None)
-    process = memory.process_peak_bytes
-    if process is None and reserved is not None and debit is not None:
-        process = reserved + max(debit.context_bytes, debit.step_bytes or 0, debit.end_bytes or 0)
-    beyond = debit.exceeded_bytes if debit is not None else 0
-    told = f"it ran, with {format_bytes(beyond)} more than the card has" if beyond else ""
+    told = ""
+    if debit.exceeded_bytes:
+        told = f"it ran, with {format_bytes(debit.exceeded_bytes)} more than the card has"
     return Tried(
         size=size,
-        outcome="oom" if beyond else "ok",
+        outcome="oom" if debit.exceeded_bytes else "ok",
         evidence=evidence,
         reserved_bytes=reserved,
-        process_bytes=process,
+        process_bytes=_process(memory.process_peak_bytes, reserved, debit),
         message=told,
     )
 
 
-def _figures(ending: Ending) -> tuple[Memory | None, Debit | None]:
-    for message in ending.messages:
-        if isinstance(message, Probed):
-            return message.memory, message.debit
-        if isinstance(message, Finished):
-            debit = message.debit_bytes
-            source = "free memory of the device"
-            found = None if debit is None else Debit(context_bytes=debit, source=source)
-            return message.report.memory, found
-    return None, None
+def _process(seen: int | None, reserved: int | None, debit: Debit) -> int | None:
+    """NVML's figure, or else what is reserved with what is taken beside it."""
+    if seen is not None or reserved is None:
+        return seen
+    return reserved + most_taken(debit)
 
 
 def _why(ending: Ending) -> tuple[Outcome, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from multiprocessing.context import BaseContext
 
 from ffprof.audit.child import memory_child, trial_child
@@ -52,13 +53,18 @@ def probe(
     hold: Hold,
     limit_seconds: float,
     guard: Guard | None = None,
+    *,
+    child: Callable[..., None] | None = None,
 ) -> tuple[Ending, Watching]:
-    """Run a workload on the GPU for its memory alone: a ``Probed``, or what kept it from that."""
+    """Run a workload on the GPU for its memory alone: a ``Probed``, or what kept it from that.
+
+    ``child`` is ``memory_child``, or what stands for it.
+    """
     watching = Watching(guard)
     try:
         ending = run_child(
             context,
-            memory_child,
+            child or memory_child,
             (address(description), recipe, hold),
             limit_seconds,
             on_message=watching.on_message,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ffprof.audit.guard import Guard, own_processes
+from ffprof.audit.guard import Guard
 from ffprof.audit.messages import Finished, Ready
-from ffprof.instruments.nvml import GpuLostError, NvmlError, Watch, disturbances
-from ffprof.record import Conditions, Energy, GpuConditions, Memory
+from ffprof.instruments.nvml import Watch, disturbances
+from ffprof.record import Conditions, Energy, Memory
 
 LOST_SECONDS = 10.0  # that a trial is given to end by itself when its GPU is gone
 
@@ -35,7 +35,7 @@ class Watching:
         if isinstance(message, Ready):
             if message.gpu_uuid is None or guard is None or guard.gpu is None:
                 return
-            self._watch = Watch(pid, gpu=guard.gpu, own=own_processes)
+            self._watch = Watch(pid, guard.last, facts=guard.facts)
             self._sampling = True
         elif self._sampling:
             self._sample()
@@ -57,13 +57,9 @@ class Watching:
     def _sample(self) -> None:
         if self._watch is None or self._guard is None or self._guard.gpu is None:
             return
-        try:
-            self._watch.take(self._guard.gpu.sample())
-        except GpuLostError as error:
-            self._watch.failed(error)
-            self._lost_at = self._lost_at or time.monotonic()
-        except NvmlError as error:
-            self._watch.failed(error)
+        self._watch.take_from(self._guard.gpu)
+        if self._watch.lost and self._lost_at is None:
+            self._lost_at = time.monotonic()
 
     def memory(self, memory: Memory) -> Memory:
         """The memory figures with NVML's peaks, or the reason why there are none."""
@@ -82,28 +78,31 @@ class Watching:
             }
         )
 
-    def gpu(self) -> GpuConditions | None:
-        """How the GPU was; None on a CPU or without NVML."""
-        return self._watch.conditions(self._timed) if self._watch else None
-
     def energy(self) -> Energy | None:
-        """Of the timed phase; None where it could not be read."""
+        """Of the timed phase; None where it could not be read, which ``add_to`` explains."""
+        return self._energy()[0]
+
+    def _energy(self) -> tuple[Energy | None, str]:
         if self._watch is None or self._timed is None or not self._images:
-            return None
+            return None, ""
         idle = self._guard.idle_watts if self._guard else None
-        found, _ = self._watch.energy(self._timed, self._images, idle)
-        return found
+        return self._watch.energy(*self._timed, self._images, idle)
 
     def add_to(self, conditions: Conditions) -> Conditions:
         """The conditions with what was seen of the GPU, and what of it spoils the figures."""
-        seen = self.gpu()
-        if seen is None:
+        if self._watch is None:
             return conditions
+        seen = self._watch.conditions(*(self._timed or (None, None)))
+        remark = self._energy()[1]
+        if remark:
+            seen = seen.model_copy(update={"unread": {**seen.unread, "energy": remark}})
         known = self._guard.known if self._guard else frozenset()
+        # Who was there before the audit is told once, in its notes.
+        strange = tuple(one for one in seen.foreign if not any(f"({pid})" in one for pid in known))
         return conditions.model_copy(
             update={
                 "gpu": seen,
                 "nvml_samples": seen.samples,
-                "disturbances": disturbances(seen, known),
+                "disturbances": disturbances(seen.model_copy(update={"foreign": strange})),
             }
         )

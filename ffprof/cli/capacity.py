@@ -12,9 +12,10 @@ from rich.console import Console
 
 from ffprof.audit.capacities import find_capacities
 from ffprof.audit.capacity_request import CapacityRequest, Grown
+from ffprof.audit.guard import Guard
 from ffprof.audit.lock import writing
 from ffprof.audit.own_file import StepDescription
-from ffprof.audit.probe_run import card_probe
+from ffprof.audit.probe_run import CardProbe
 from ffprof.audit.questions import flat_shape
 from ffprof.audit.request import Request
 from ffprof.audit.store import prepare_folder
@@ -24,6 +25,7 @@ from ffprof.cli.interrupts import Terminated, interrupt_code
 from ffprof.cli.options import Options
 from ffprof.cli.prepare import begun
 from ffprof.cli.request import NO_SPEED, Start, cuda_of, request_for
+from ffprof.cli.starting import say
 from ffprof.errors import NothingMeasuredError, UsageError
 from ffprof.frontier_record import Capacity, FrontierRecord
 from ffprof.hardware.cards import find_card
@@ -116,9 +118,12 @@ def _request(request: Request, start: Start, grown: Grown, target: Target) -> Ca
     record, options = request.record, start.options
     # Said of audits: nothing is compared here, and speed is not asked for.
     beside = (absent_members(record.recipe, request.workloads), NO_SPEED)
-    run_probe = None
+    run_probe, guard = None, Guard(None)
     if request.target is None:
-        run_probe = card_probe(request.context, record.budget.limit_bytes, record.evidence)
+        guard = Guard(record.machine.gpu_uuid, options.on_foreign, say=say)
+        run_probe = CardProbe(
+            context=request.context, budget=record.budget, evidence=record.evidence, guard=guard
+        )
     return CapacityRequest(
         record=FrontierRecord(
             kind="capacity",
@@ -139,6 +144,7 @@ def _request(request: Request, start: Start, grown: Grown, target: Target) -> Ca
         run_probe=run_probe,
         time_limit_seconds=options.time_limit,
         run_limit_seconds=options.run_limit,
+        guard=guard,
         environment=request.environment,
     )
 

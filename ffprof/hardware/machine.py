@@ -16,6 +16,9 @@ from pathlib import Path
 import psutil
 
 from ffprof.errors import UsageError
+from ffprof.instruments.nvml.device import read_system
+from ffprof.instruments.nvml.errors import NvmlError
+from ffprof.instruments.nvml.library import Library
 from ffprof.recipe import Recipe
 from ffprof.record import Machine
 
@@ -131,18 +134,11 @@ def _cpu_name() -> str:
 
 
 def _driver() -> str | None:
-    import pynvml
-
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
+        with Library() as library:
+            return read_system(library).driver
+    except NvmlError:
         return None
-    try:
-        return str(pynvml.nvmlSystemGetDriverVersion())
-    except pynvml.NVMLError:
-        return None
-    finally:
-        pynvml.nvmlShutdown()
 
 
 def _commit() -> str | None:

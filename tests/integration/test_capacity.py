@@ -13,15 +13,13 @@ from frontiers import frontier
 
 from ffprof.audit.capacities import OUT_OF_TIME, find_capacities
 from ffprof.audit.capacity_request import CapacityRequest
-from ffprof.audit.probe_run import CardProbe, short_trial_child
 from ffprof.audit.process import start_context
-from ffprof.audit.questions import sized
 from ffprof.audit.store_frontier import load_frontier
 from ffprof.audit.target import target_for
 from ffprof.cli.choose import choose_workloads
 from ffprof.frontier_record import Tried
 from ffprof.hardware.cards import budget_for
-from ffprof.workload import find_preset, find_workload
+from ffprof.workload import find_preset
 
 # Of which context and libraries take most; larger images need fewer questions.
 SMALL_CARD = ["--preset", "smoke", "--gpu-mem", "1500MB", "--image-size", "128"]
@@ -298,14 +296,3 @@ def test_what_a_recipe_refuses_is_not_searched(server, tmp_path):
     )
     (one,) = find_capacities(refused, Told()).record.capacities
     assert one.largest == 0 and not one.proven and one.message.startswith("refused: ")
-
-
-def test_a_short_run_is_a_real_one(server):
-    """The run that a GPU gets, on a processor, where nothing is reserved."""
-    probe = CardProbe(
-        context=server, child=short_trial_child, held=("cpu", None), evidence="measured (cpu)"
-    )
-    one, recipe = find_workload("bp-accum"), find_preset("smoke").recipe
-    make, *_ = sized("micro-batch", one, recipe.model_copy(update={"threads": 1}))
-    found = probe(one, make(3), 60.0)
-    assert (found.outcome, found.size, found.reserved_bytes) == ("ok", 3, None), found.message

@@ -8,12 +8,12 @@ import dataclasses
 import time
 
 from ffprof.audit.messages import Failed, Finished, Probed, Ready, Report
-from ffprof.instruments.nvml import GpuLostError, GpuProcess, Sample
+from ffprof.instruments.nvml import DeviceFacts, GpuLostError, GpuProcess, Sample
 from ffprof.record import Conditions, Debit, Loss, Memory, Throughput
 
 MIB = 2**20
 UUID = "GPU-11111111-2222-3333-4444-555555555555"
-TIMED_SECONDS = 0.35
+TIMED_SECONDS = 0.75
 WATTS = 100.0
 
 
@@ -45,14 +45,16 @@ class FakeGpu:
         return changed
 
     def facts(self):
-        raise NotImplementedError
+        return DeviceFacts(uuid=UUID, name="fake", default_clock=1500)
 
     def close(self):
         self.closed = True
 
 
 def with_processes(sample, *pids, used=800 * MIB):
-    found = tuple(GpuProcess(pid=pid, used_bytes=used, graphics=False, name="") for pid in pids)
+    found = tuple(
+        GpuProcess(pid=pid, used_bytes=used, graphics=False, name="other") for pid in pids
+    )
     return dataclasses.replace(sample, processes=found)
 
 
@@ -80,7 +82,7 @@ def debit(hold, **more):
 
 
 def trial_child(sender, workload, recipe, device, hold):
-    """A trial that takes a third of a second."""
+    """A trial that takes a second, of which most is timed."""
     sender.send(Ready(gpu_uuid=UUID))
     time.sleep(0.1)
     began = time.monotonic()

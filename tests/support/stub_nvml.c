@@ -1,37 +1,92 @@
 /* A libnvidia-ml.so.1 that answers from a table, so that the real binding can be tested without
  * a GPU. Each line of the file that STUB_NVML names is "GPU FUNCTION ANSWER", with "-" for the GPU
  * where a function has none. "!18" answers with error 18; what is not in the table is error 3, not
- * supported. Signatures: nvml.h. */
+ * supported. Signatures: nvml.h.
+ *
+ * Time: "A | B | C" is a list with one answer for each look at the GPU, the last of which repeats.
+ * A look begins with nvmlDeviceGetMemoryInfo, of whichever GPU. The table is read again when the
+ * file changes, so a test may also rewrite it. STUB_NVML_CALLS names a file that gets one line for
+ * each question. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define SUCCESS 0
+#define UNINITIALIZED 1
 #define NOT_SUPPORTED 3
+#define NOT_FOUND 6
 #define INSUFFICIENT_SIZE 7
 typedef unsigned long long u64;
 typedef struct { unsigned pid; u64 used; unsigned gpu_instance, compute_instance; } process;
 
-static char text[4096];
+static char text[16384];
+static char *table;
+static struct stat seen;
+static int opened, look = -1;
+
+static void read_table(void) {
+    struct stat now;
+    const char *path = getenv("STUB_NVML");
+    if (!path || stat(path, &now)) return;
+    if (table && now.st_mtim.tv_sec == seen.st_mtim.tv_sec && now.st_ino == seen.st_ino
+        && now.st_mtim.tv_nsec == seen.st_mtim.tv_nsec && now.st_size == seen.st_size) return;
+    FILE *file = fopen(path, "r");
+    if (!file) return;
+    free(table);
+    table = calloc(1, now.st_size + 1);
+    table[fread(table, 1, now.st_size, file)] = 0;
+    fclose(file);
+    seen = now;
+}
+
+/* Leaves the answer for this look in text. */
+static void pick(const char *answers, const char *end) {
+    const char *bar;
+    for (int n = look; n > 0; n--) {
+        for (bar = answers; bar < end && *bar != '|'; bar++) {}
+        if (bar == end) break;
+        answers = bar + 1 + (bar[1] == ' ');
+    }
+    for (bar = answers; bar < end && *bar != '|'; bar++) {}
+    while (bar < end && bar > answers && bar[-1] == ' ') bar--;
+    snprintf(text, sizeof text, "%.*s", (int)(bar - answers), answers);
+}
+
+static void note(const char *key) {
+    const char *path = getenv("STUB_NVML_CALLS");
+    FILE *calls = path ? fopen(path, "a") : NULL;
+    if (!calls) return;
+    fprintf(calls, "%s\n", key);
+    fclose(calls);
+}
 
 /* The answer is left in text; handles are index + 1. */
 static int find(void *gpu, const char *function) {
-    char name[32] = "-", line[4096], have[32], called[128];
-    const char *path = getenv("STUB_NVML");
-    FILE *table = path ? fopen(path, "r") : NULL;
-    int result = NOT_SUPPORTED, at;
-    if (gpu) snprintf(name, sizeof name, "%d", (int)(uintptr_t)gpu - 1);
-    while (table && fgets(line, sizeof line, table)) {
-        if (sscanf(line, "%31s %127s %n", have, called, &at) < 2) continue;
-        if (strcmp(have, name) || strcmp(called, function)) continue;
-        strcpy(text, line + at);
-        text[strcspn(text, "\n")] = 0;
-        result = text[0] == '!' ? atoi(text + 1) : SUCCESS;
-        break;
+    char key[160] = "- ";
+    if (!opened) return UNINITIALIZED;
+    read_table();
+    if (gpu) snprintf(key, sizeof key, "%d ", (int)(uintptr_t)gpu - 1);
+    strncat(key, function, 120);
+    note(key);
+    size_t length = strlen(key);
+    for (const char *line = table, *next; line && *line; line = next) {
+        const char *end = line + strcspn(line, "\n");
+        next = end + (*end == '\n');
+        if (strncmp(line, key, length) || (line[length] != ' ' && line + length != end)) continue;
+        pick(line + length + (line + length != end), end);
+        return text[0] == '!' ? atoi(text + 1) : SUCCESS;
     }
-    if (table) fclose(table);
-    return result;
+    return NOT_SUPPORTED;
+}
+
+/* Of a clock or a sensor: "FUNCTION/1" for kind 1, "FUNCTION" for all. */
+static int find_kind(void *gpu, const char *function, unsigned kind) {
+    char one[128];
+    snprintf(one, sizeof one, "%s/%u", function, kind);
+    int result = find(gpu, one);
+    return result == NOT_SUPPORTED ? find(gpu, function) : result;
 }
 
 static u64 number(void) { return strtoull(text, NULL, 10); }
@@ -41,6 +96,12 @@ static u64 number(void) { return strtoull(text, NULL, 10); }
         int result = find(gpu, #function);               \
         if (!result) *out = (type)number();              \
         return result;                                   \
+    }
+#define NUMBER_OF_KIND(function)                                    \
+    int function(void *gpu, unsigned kind, unsigned *out) {         \
+        int result = find_kind(gpu, #function, kind);               \
+        if (!result) *out = (unsigned)number();                     \
+        return result;                                              \
     }
 #define WORDS(function, ...)                             \
     int function(__VA_ARGS__ char *out, unsigned size) { \
@@ -55,7 +116,6 @@ static u64 number(void) { return strtoull(text, NULL, 10); }
         return result;                                   \
     }
 #define GPU void *gpu,
-#define GPU_AND_KIND void *gpu, unsigned kind,
 
 static void *const gpu = NULL; /* for functions without one */
 NUMBER(nvmlSystemGetCudaDriverVersion, int, )
@@ -70,27 +130,60 @@ NUMBER(nvmlDeviceGetEnforcedPowerLimit, unsigned, GPU)
 NUMBER(nvmlDeviceGetPowerManagementDefaultLimit, unsigned, GPU)
 NUMBER(nvmlDeviceGetCurrentClocksEventReasons, u64, GPU)
 NUMBER(nvmlDeviceGetCurrentClocksThrottleReasons, u64, GPU)
-NUMBER(nvmlDeviceGetClockInfo, unsigned, GPU_AND_KIND)
-NUMBER(nvmlDeviceGetMaxClockInfo, unsigned, GPU_AND_KIND)
-NUMBER(nvmlDeviceGetApplicationsClock, unsigned, GPU_AND_KIND)
-NUMBER(nvmlDeviceGetDefaultApplicationsClock, unsigned, GPU_AND_KIND)
-NUMBER(nvmlDeviceGetTemperature, unsigned, GPU_AND_KIND)
-NUMBER(nvmlDeviceGetTemperatureThreshold, unsigned, GPU_AND_KIND)
+NUMBER_OF_KIND(nvmlDeviceGetClockInfo)
+NUMBER_OF_KIND(nvmlDeviceGetMaxClockInfo)
+NUMBER_OF_KIND(nvmlDeviceGetApplicationsClock)
+NUMBER_OF_KIND(nvmlDeviceGetDefaultApplicationsClock)
+NUMBER_OF_KIND(nvmlDeviceGetTemperature)
+NUMBER_OF_KIND(nvmlDeviceGetTemperatureThreshold)
+NUMBER(nvmlDeviceGetPowerUsage, unsigned, GPU)
+NUMBER(nvmlDeviceGetTotalEnergyConsumption, u64, GPU)
 PAIR(nvmlDeviceGetMigMode)
 PAIR(nvmlDeviceGetEccMode)
+PAIR(nvmlDeviceGetDriverModel_v2)
 
 int nvmlInitWithFlags(unsigned flags) {
+    opened++;
     int result = find(NULL, "nvmlInitWithFlags");
-    return result == NOT_SUPPORTED ? SUCCESS : result;
+    if (result == NOT_SUPPORTED) return SUCCESS;
+    opened--;
+    return result;
 }
-int nvmlShutdown(void) { return SUCCESS; }
+int nvmlShutdown(void) {
+    if (!opened) return UNINITIALIZED;
+    opened--;
+    return SUCCESS;
+}
 const char *nvmlErrorString(int error) {
-    return error == NOT_SUPPORTED ? "Not Supported"
-         : error == 18 ? "Driver/library version mismatch" : "Stub error";
+    switch (error) {
+        case UNINITIALIZED: return "Uninitialized";
+        case NOT_SUPPORTED: return "Not Supported";
+        case 4: return "Insufficient Permissions";
+        case NOT_FOUND: return "Not Found";
+        case 9: return "Driver Not Loaded";
+        case 15: return "GPU is lost";
+        case 16: return "GPU requires restart";
+        case 18: return "Driver/library version mismatch";
+        case 999: return "Unknown Error";
+        default: return "Stub error";
+    }
 }
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **out) {
     *out = (void *)(uintptr_t)(index + 1);
     return SUCCESS;
+}
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **out) {
+    for (uintptr_t handle = 1; handle <= 8; handle++) {
+        if (find((void *)handle, "nvmlDeviceGetUUID") || strcmp(text, uuid)) continue;
+        *out = (void *)handle;
+        return SUCCESS;
+    }
+    return opened ? NOT_FOUND : UNINITIALIZED;
+}
+int nvmlDeviceGetDeviceHandleFromMigDeviceHandle(void *gpu, void **out) {
+    int result = find(gpu, "nvmlDeviceGetDeviceHandleFromMigDeviceHandle");
+    if (!result) *out = (void *)(uintptr_t)(number() + 1);
+    return result;
 }
 int nvmlSystemGetProcessName(unsigned pid, char *out, unsigned size) {
     char key[32];
@@ -100,6 +193,7 @@ int nvmlSystemGetProcessName(unsigned pid, char *out, unsigned size) {
     return result;
 }
 int nvmlDeviceGetMemoryInfo(void *gpu, u64 *memory) { /* total, free, used */
+    look++;
     int result = find(gpu, "nvmlDeviceGetMemoryInfo");
     if (!result && sscanf(text, "%llu %llu", &memory[0], &memory[2]) == 2)
         memory[1] = memory[0] - memory[2];

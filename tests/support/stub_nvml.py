@@ -41,7 +41,39 @@ THROTTLED = {
     "0 nvmlDeviceGetApplicationsClock": "1500",
     "0 nvmlDeviceGetDefaultApplicationsClock": "1830",
 }
+# What an audit on a healthy GPU asks besides.
+WORKING = {
+    "0 nvmlDeviceGetPowerUsage": "100000",
+    "0 nvmlDeviceGetTotalEnergyConsumption": "5000000",
+    "0 nvmlDeviceGetCurrentClocksEventReasons": "4",
+    "0 nvmlDeviceGetClockInfo/1": "1800",
+    "0 nvmlDeviceGetClockInfo/2": "8501",
+    "0 nvmlDeviceGetDefaultApplicationsClock": "1830",
+}
+SLICE_UUID = "MIG-99999999-2222-3333-4444-555555555555"
+SLICE = {
+    "0 nvmlDeviceGetMigMode": "1",
+    "1 nvmlDeviceGetUUID": SLICE_UUID,
+    "1 nvmlDeviceGetName": "NVIDIA A30 MIG 1g.6gb",
+    "1 nvmlDeviceGetDeviceHandleFromMigDeviceHandle": "0",
+    "1 nvmlDeviceGetMemoryInfo": "6241124352 104857600",
+    "1 nvmlDeviceGetComputeRunningProcesses_v3": "4242:3145728000",
+}
 MISMATCH = {"- nvmlInitWithFlags": "!18"}
+
+
+def over_time(*answers: str) -> str:
+    """One answer for each look at the GPU, the last of which repeats."""
+    return " | ".join(answers)
+
+
+def lost_after(looks: int, table: dict[str, str], code: int = 15) -> dict[str, str]:
+    """The GPU of a table falls off the bus after so many looks."""
+    return {
+        key: over_time(*[text] * looks, f"!{code}")
+        for key, text in table.items()
+        if key.startswith("0 ") and key != "0 nvmlDeviceGetUUID"
+    }
 
 
 def build_stub(folder: Path) -> Path:

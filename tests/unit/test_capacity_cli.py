@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ffprof.audit.probe_run import CardProbe, short_trial_child
+from ffprof.audit.probe_run import CardProbe
 from ffprof.cli.capacity import LineProgress, _asked, _request, _target_here
 from ffprof.cli.choose import choose_workloads
 from ffprof.cli.options import Options, asked_budget
@@ -56,8 +56,8 @@ def test_a_large_gpu_is_held_to_the_card_that_is_proposed_for():
     made = asked_of("NVIDIA H100 80GB HBM3", 80 * GIB)
     assert made.record.evidence == "emulated" and made.record.kind == "capacity"
     probe = made.run_probe
-    assert isinstance(probe, CardProbe) and probe.child is short_trial_child
-    assert probe.held == ("cuda", made.record.budget.limit_bytes)
+    assert isinstance(probe, CardProbe) and probe.child is None
+    assert probe.budget == made.record.budget and probe.guard is made.guard
     assert probe.context.get_start_method() == "spawn"
     card = find_card(made.record.budget.card)
     assert made.target.card == card.name and made.target.total_bytes == card.cuda_total_bytes

@@ -21,7 +21,7 @@ from ffprof.errors import DeviceError
 from ffprof.record import Budget
 from ffprof.workload import find_workload
 
-STRANGER = 999_999_999  # no process has this number
+STRANGER = os.getppid()  # a process of this machine that is not ours
 
 
 class Said(QuietProgress):

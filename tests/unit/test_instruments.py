@@ -1,4 +1,3 @@
-import re
 import subprocess
 import sys
 import time
@@ -11,13 +10,6 @@ from ffprof.instruments.allocator import AllocatorPeaks, FakeAllocator, NullAllo
 from ffprof.instruments.clock import FakeClock, WallClock
 from ffprof.instruments.host_memory import FakeHostMemory, ProcessHostMemory
 from ffprof.instruments.live_tensors import LiveTensors
-from ffprof.instruments.nvml import (
-    GpuSample,
-    NvmlGpuMemory,
-    NvmlUnavailableError,
-    PeakSampler,
-    ReplayedGpuMemory,
-)
 from ffprof.instruments.saved_tensors import SavedTensors
 
 MIB = 1024 * 1024
@@ -214,56 +206,6 @@ def test_a_system_that_refuses_the_reset_says_so(tmp_path):
     assert host.peak_bytes() > 0  # getrusage
     assert ProcessHostMemory(tmp_path).peak_bytes() == 1234 * 1024
     assert FakeHostMemory(5, resettable=False).reset_peak() is False
-
-
-def test_the_real_binding_without_a_driver_is_a_clear_reason():
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        with pytest.raises(NvmlUnavailableError, match=re.compile("NVML: .+")):
-            NvmlGpuMemory("GPU-00000000-0000-0000-0000-000000000000")
-    else:
-        pynvml.nvmlShutdown()
-        with pytest.raises(NvmlUnavailableError):
-            NvmlGpuMemory("GPU-00000000-0000-0000-0000-000000000000")
-
-
-def samples(*pairs):
-    return [GpuSample(device_used_bytes=d, process_used_bytes=p) for d, p in pairs]
-
-
-def test_peaks_over_samples():
-    sampler = PeakSampler(ReplayedGpuMemory(samples((5, 1), (9, 4), (7, 2))), pid=1)
-    for _ in range(4):
-        sampler.take()
-    assert (sampler.device_peak_bytes, sampler.process_peak_bytes, sampler.samples) == (9, 4, 4)
-    assert sampler.process_reason() == ""
-
-
-def test_a_hidden_process_is_null_with_a_reason_and_never_zero():
-    sampler = PeakSampler(ReplayedGpuMemory(samples((5, None))), pid=1)
-    sampler.take()
-    assert sampler.process_peak_bytes is None
-    assert "container" in sampler.process_reason()
-
-
-def test_a_failing_driver_is_remembered_and_sampling_goes_on():
-    class Flaky:
-        calls = 0
-
-        def sample(self, pid):
-            self.calls += 1
-            if self.calls == 1:
-                raise NvmlUnavailableError("NVML: GPU is lost")
-            return GpuSample(device_used_bytes=3, process_used_bytes=None)
-
-    sampler = PeakSampler(Flaky(), pid=1)
-    sampler.take()
-    sampler.take()
-    assert (sampler.samples, sampler.device_peak_bytes) == (1, 3)
-    assert sampler.process_reason() == "NVML: GPU is lost"
 
 
 def test_sparse_gradients_are_counted_and_strange_layouts_named():

@@ -6,16 +6,18 @@ import time
 
 import pytest
 
+from ffprof.audit.guard import Guard
 from ffprof.audit.messages import Failed, Probed, Ready
 from ffprof.audit.probe_run import CardProbe
-from ffprof.record import Debit, Memory
+from ffprof.record import Budget, Debit, Memory
 from ffprof.workload import find_preset, find_workload
 
 RECIPE = find_preset("smoke").recipe
 MIB = 2**20
 
 
-def child(sender, workload, recipe, hold):
+def child(sender, workload, recipe, held):
+    hold = held.words.removeprefix("GPU")
     sender.send(Ready(gpu_uuid=None))
     if hold == "hangs":
         time.sleep(60)
@@ -46,8 +48,9 @@ def run(hold, limit=30.0, workload="bp-accum"):
     probe = CardProbe(
         context=multiprocessing.get_context("fork"),
         child=child,
-        held=(hold,),
+        budget=Budget(total_bytes=1000 * MIB, requested=f"GPU{hold}"),
         evidence="emulated",
+        guard=Guard(None),
     )
     return probe(find_workload(workload), RECIPE, limit)
 

@@ -18,7 +18,7 @@ from ffprof.estimator.learned import (
 )
 from ffprof.estimator.process import cuda_version, process_overhead
 from ffprof.hardware.cards import known_cards
-from ffprof.record import Budget, Memory
+from ffprof.record import Debit, Memory
 from ffprof.units import GIB, MIB
 
 
@@ -82,7 +82,7 @@ def cuda_trial(number, *, process=None, reserved=5 * GIB, cold=None, outcome="ok
     )
 
 
-def audit(trials, *, driver="580.10", gpu="NVIDIA GeForce RTX 4060", debit=None):
+def audit(trials, *, driver="580.10", gpu="NVIDIA GeForce RTX 4060"):
     made = record([trial("a", 0)])
     versions = {"torch": "2.14.1", "torch build": "2.14.1+cu130", "cuda build": "13.0"}
     machine = made.machine.model_copy(update={"gpu": gpu, "driver": driver, "versions": versions})
@@ -90,7 +90,6 @@ def audit(trials, *, driver="580.10", gpu="NVIDIA GeForce RTX 4060", debit=None)
         update={
             "trials": tuple(trials),
             "machine": machine,
-            "budget": Budget(debit_bytes=debit),
         }
     )
 
@@ -151,11 +150,18 @@ def test_only_cuda_trials_that_ended_well_teach():
     assert overheads_in(audit([cuda_trial(0, process=6 * GIB, cold=int(5.5 * GIB))])) == (GIB // 2,)
 
 
-def test_where_processes_are_hidden_the_debit_is_taken():
-    assert overheads_in(audit([cuda_trial(0)], debit=300 * MIB)) == (300 * MIB,)
-    assert overheads_in(audit([], debit=300 * MIB)) == ()
-    seen = audit([cuda_trial(0, process=6 * GIB)], debit=300 * MIB)
-    assert overheads_in(seen) == (GIB,)
+def test_the_debit_of_a_trial_says_it_best():
+    debit = Debit(
+        context_bytes=300 * MIB,
+        step_bytes=650 * MIB,
+        end_bytes=640 * MIB,
+        source="NVML, this process",
+    )
+    told = cuda_trial(0, process=7 * GIB, debit=debit)
+    assert overheads_in(audit([told])) == (650 * MIB,)
+    # The context alone is not what a training process takes.
+    only = debit.model_copy(update={"step_bytes": None, "end_bytes": None})
+    assert overheads_in(audit([cuda_trial(0, process=7 * GIB, debit=only)])) == ()
 
 
 def test_a_record_without_a_gpu_teaches_nothing(tmp_path):
@@ -242,7 +248,7 @@ def test_the_cache_is_where_the_user_keeps_caches(tmp_path, monkeypatch):
 
 
 def test_a_resumed_audit_remembers_its_new_trials_only(tmp_path, monkeypatch):
-    from ffprof.cli.run import _remember
+    from ffprof.cli.running import _remember
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     before = audit([cuda_trial(0, process=6 * GIB)])

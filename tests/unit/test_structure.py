@@ -23,7 +23,7 @@ ALLOWED = {
     "compare": set(),
     "report": {"compare"},
     "instruments": set(),
-    "hardware": set(),
+    "hardware": {"instruments"},
 }
 
 

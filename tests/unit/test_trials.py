@@ -4,9 +4,9 @@ from records import recipe, record
 from ffprof.audit.messages import Failed, Finished, Ready, Report
 from ffprof.audit.plan import Slot
 from ffprof.audit.process import Ending
-from ffprof.audit.trials import Sampling, trial_from
-from ffprof.instruments.nvml import GpuSample, PeakSampler, ReplayedGpuMemory
-from ffprof.record import Conditions, LedgerRow, Loss, Memory, Throughput
+from ffprof.audit.trials import trial_from
+from ffprof.audit.watching import Watching
+from ffprof.record import Conditions, Debit, LedgerRow, Loss, Memory, Throughput
 from ffprof.workload import find_workload
 
 SLOT = Slot(round=1, position=2, workload="bp")
@@ -20,12 +20,12 @@ REPORT = Report(
 )
 
 
-def made(ending, facts=None, sampling=None):
+def made(ending, facts=None, watching=None):
     base = record([], workloads=("bp",), rounds=2, **recipe().model_dump(exclude={"preset"}))
     if facts:
         base = base.model_copy(update={"ledger": {"other": LedgerRow(facts=facts)}})
     return trial_from(
-        ending, SLOT, find_workload("bp"), base, "cpu", "measured (cpu)", sampling, "forkserver"
+        ending, SLOT, find_workload("bp"), base, "cpu", "measured (cpu)", watching, "forkserver"
     )
 
 
@@ -76,20 +76,20 @@ def test_endless_messages_are_cut():
     assert len(made(ending).trial.message) <= 1000
 
 
-def test_nvml_peaks_are_added():
-    source = ReplayedGpuMemory([GpuSample(device_used_bytes=9, process_used_bytes=4)])
-    sampling = Sampling(sampler=PeakSampler(source, 1))
-    sampling.sampler.take()
+def test_without_a_gpu_there_is_a_reason_and_no_conditions():
+    watching = Watching()
+    watching.on_message(1, Ready(gpu_uuid=None))
+    watching.take()
     done = Ending(kind="ended", messages=(Finished(report=REPORT),))
-    memory = made(done, sampling=sampling).trial.memory
-    assert (memory.device_peak_bytes, memory.process_peak_bytes) == (9, 4)
-    assert "device_peak_bytes" not in memory.unread
+    trial = made(done, watching=watching).trial
+    assert trial.memory.device_peak_bytes is None
+    assert trial.memory.unread["device_peak_bytes"] == "not a GPU"
+    assert (trial.energy, trial.debit, trial.conditions.gpu) == (None, None, None)
 
 
-def test_a_gpu_without_nvml_is_a_reason():
-    sampling = Sampling()
-    sampling.on_message(1, Ready(gpu_uuid="GPU-00000000-0000-0000-0000-000000000000"))
-    sampling.take()
-    memory = sampling.add_to(Memory())
-    assert memory.device_peak_bytes is None
-    assert memory.unread["device_peak_bytes"].startswith("NVML: ")
+def test_a_process_beyond_the_card_is_a_disturbance():
+    debit = Debit(context_bytes=5, source="NVML, this process", exceeded_bytes=3 * 2**20)
+    done = Ending(kind="ended", messages=(Finished(report=REPORT, debit=debit),))
+    trial = made(done).trial
+    assert trial.debit == debit
+    assert trial.conditions.disturbances == ("the process took 3.00 MiB more than the card has",)

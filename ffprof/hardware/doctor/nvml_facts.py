@@ -1,145 +1,70 @@
-"""NVML's answers, each on its own: one that a driver does not give leaves the others alone."""
+"""NVML's answers for the doctor: one that a driver does not give leaves the others alone."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
-from typing import Any
-
 from ffprof.hardware.doctor.facts import GpuFacts, GpuProcess, NvmlFacts
+from ffprof.instruments.nvml.device import NvmlGpu, open_all, read_system
+from ffprof.instruments.nvml.errors import DriverMismatchError, NvmlError
+from ffprof.instruments.nvml.library import Library
+from ffprof.instruments.nvml.sample import SystemFacts
+
+# The doctor's word for a field of the instrument, where it is another.
+_FIELDS = {
+    "nvml_total_bytes": "memory",
+    "device_used_bytes": "memory",
+    "sm_clock_mhz": "clock",
+    "temperature_celsius": "temperature",
+}
 
 
 def read_nvml() -> NvmlFacts:
-    """Ask the driver through the ``pynvml`` module of nvidia-ml-py; never raises NVML's errors."""
+    """Ask the driver; never raises NVML's errors."""
     try:
-        import pynvml
-    except ImportError as error:
-        return NvmlFacts(problem=f"the module pynvml cannot be imported ({error})")
-    if not all(hasattr(pynvml, name) for name in ("NVMLError", "nvmlInit", "nvmlShutdown")):
-        return NvmlFacts(problem="the module pynvml is not the one of nvidia-ml-py")
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        return NvmlFacts(
-            problem=str(error),
-            mismatch=error.value == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH,
-        )
-    try:
-        return _read(pynvml)
-    finally:
-        with contextlib.suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()
+        library = Library()
+    except NvmlError as error:
+        return NvmlFacts(problem=error.reason, mismatch=isinstance(error, DriverMismatchError))
+    with library:
+        system = SystemFacts()
+        try:
+            system = read_system(library)
+            gpus = tuple(_gpu(index, gpu) for index, gpu in enumerate(open_all(library)))
+        except NvmlError as error:
+            return NvmlFacts(problem=error.reason, driver=system.driver, driver_cuda=system.cuda)
+        return NvmlFacts(driver=system.driver, driver_cuda=system.cuda, gpus=gpus)
 
 
-def _read(nvml: Any) -> NvmlFacts:
-    system = _Asker(nvml)
-    cuda = system.ask("driver_cuda", "nvmlSystemGetCudaDriverVersion")
-    facts = NvmlFacts(
-        driver=_text(system.ask("driver", "nvmlSystemGetDriverVersion")),
-        # 13010 means 13.1.
-        driver_cuda=(cuda // 1000, cuda % 1000 // 10) if cuda else None,
-    )
-    try:
-        count = nvml.nvmlDeviceGetCount()
-        gpus = tuple(_gpu(nvml, index) for index in range(count))
-    except nvml.NVMLError as error:
-        return NvmlFacts(problem=str(error), driver=facts.driver, driver_cuda=facts.driver_cuda)
-    return NvmlFacts(driver=facts.driver, driver_cuda=facts.driver_cuda, gpus=gpus)
-
-
-def _gpu(nvml: Any, index: int) -> GpuFacts:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)
-    gpu = _Asker(nvml, handle)
-    memory = gpu.ask("memory", "nvmlDeviceGetMemoryInfo")
-    graphics = nvml.NVML_CLOCK_GRAPHICS
-    limit = gpu.ask("power_limit", "nvmlDeviceGetEnforcedPowerLimit")
-    default = gpu.ask("default_power_limit", "nvmlDeviceGetPowerManagementDefaultLimit")
-    mig = gpu.ask("mig", "nvmlDeviceGetMigMode")
+def _gpu(index: int, gpu: NvmlGpu) -> GpuFacts:
+    facts, now = gpu.facts(), gpu.sample()
+    processes = now.processes
+    unread = {_FIELDS.get(name, name): text for name, text in (facts.unread | now.unread).items()}
     return GpuFacts(
         index=index,
-        uuid=_text(nvml.nvmlDeviceGetUUID(handle)) or "",
-        name=_text(gpu.ask("name", "nvmlDeviceGetName")) or "GPU",
-        total_bytes=memory and int(memory.total),
-        used_bytes=memory and int(memory.used),
-        processes=_processes(gpu),
-        persistence=_truth(gpu.ask("persistence", "nvmlDeviceGetPersistenceMode")),
-        mig=bool(mig[0]) if mig else None,
-        ecc=_truth(gpu.ask("ecc", "nvmlDeviceGetCurrentEccMode")),
-        compute_mode=gpu.ask("compute_mode", "nvmlDeviceGetComputeMode"),
-        display=_truth(gpu.ask("display", "nvmlDeviceGetDisplayActive")),
-        clock=gpu.ask("clock", "nvmlDeviceGetClockInfo", graphics),
-        max_clock=gpu.ask("max_clock", "nvmlDeviceGetMaxClockInfo", graphics),
-        set_clock=gpu.ask("set_clock", "nvmlDeviceGetApplicationsClock", graphics),
-        default_clock=gpu.ask("default_clock", "nvmlDeviceGetDefaultApplicationsClock", graphics),
-        throttle=_throttle(gpu),
-        temperature=gpu.ask("temperature", "nvmlDeviceGetTemperature", nvml.NVML_TEMPERATURE_GPU),
-        slowdown_temperature=gpu.ask(
-            "slowdown_temperature",
-            "nvmlDeviceGetTemperatureThreshold",
-            nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN,
+        uuid=facts.uuid,
+        name=facts.name,
+        total_bytes=facts.nvml_total_bytes,
+        used_bytes=now.device_used_bytes,
+        processes=None
+        if processes is None
+        else tuple(
+            GpuProcess(pid=p.pid, name=p.name, used_bytes=p.used_bytes, graphics=p.graphics)
+            for p in processes
         ),
-        power_limit=limit and limit / 1000,
-        default_power_limit=default and default / 1000,
-        unread=gpu.unread,
+        persistence=facts.persistence,
+        mig=facts.mig,
+        ecc=facts.ecc,
+        compute_mode=facts.compute_mode,
+        display=facts.display,
+        clock=None if now.sm_clock_mhz is None else int(now.sm_clock_mhz),
+        max_clock=facts.max_clock,
+        set_clock=facts.set_clock,
+        default_clock=facts.default_clock,
+        throttle=now.throttle,
+        temperature=None if now.temperature_celsius is None else int(now.temperature_celsius),
+        slowdown_temperature=facts.slowdown_temperature,
+        power_limit=facts.power_limit,
+        default_power_limit=facts.default_power_limit,
+        unread={name: text for name, text in unread.items() if name in _TOLD},
     )
 
 
-class _Asker:
-    """Asks one question after the other and keeps the reasons of those that got no answer."""
-
-    def __init__(self, nvml: Any, *handle: Any) -> None:
-        self._nvml, self._handle = nvml, handle
-        self.unread: dict[str, str] = {}
-
-    def ask(self, field: str, function: str, *arguments: Any) -> Any:
-        call: Callable[..., Any] | None = getattr(self._nvml, function, None)
-        if call is None:
-            self.unread[field] = f"this pynvml has no {function}"
-            return None
-        try:
-            answer = call(*self._handle, *arguments)
-        except self._nvml.NVMLError as error:
-            self.unread[field] = str(error)
-            return None
-        self.unread.pop(field, None)
-        return answer
-
-    def name_of(self, pid: int) -> str:
-        try:
-            return _text(self._nvml.nvmlSystemGetProcessName(pid)) or "unknown"
-        except self._nvml.NVMLError:
-            return "unknown"
-
-
-def _processes(gpu: _Asker) -> tuple[GpuProcess, ...] | None:
-    """Compute and graphics processes, each once; None where neither list is told."""
-    found: dict[int, GpuProcess] = {}
-    told = False
-    for kind in ("Graphics", "Compute"):
-        listed = gpu.ask("processes", f"nvmlDeviceGet{kind}RunningProcesses")
-        told = told or listed is not None
-        for one in listed or ():
-            used = getattr(one, "usedGpuMemory", None)
-            found[one.pid] = GpuProcess(
-                pid=int(one.pid),
-                name=gpu.name_of(one.pid),
-                used_bytes=None if used is None else int(used),
-                graphics=kind == "Graphics",
-            )
-    return tuple(found.values()) if told else None
-
-
-def _throttle(gpu: _Asker) -> int | None:
-    """Drivers before 535 know the question by its older name only."""
-    answer: int | None = gpu.ask("throttle", "nvmlDeviceGetCurrentClocksEventReasons")
-    if answer is None:
-        answer = gpu.ask("throttle", "nvmlDeviceGetCurrentClocksThrottleReasons")
-    return answer
-
-
-def _truth(value: Any) -> bool | None:
-    return None if value is None else bool(value)
-
-
-def _text(value: Any) -> str | None:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+_TOLD = {"memory", *GpuFacts.__dataclass_fields__}

@@ -8,20 +8,15 @@ from ffprof.hardware.cards import budget_for
 from ffprof.hardware.doctor.facts import Facts, GpuFacts, GpuProcess
 from ffprof.hardware.doctor.finding import Judgement, Unknown, bad, note, ok, unknown, warn
 from ffprof.hardware.doctor.rules_gpu import card_of
+from ffprof.instruments.nvml.slowdowns import POWER_CAP, SLOWDOWNS
 from ffprof.units import format_bytes
 
 CLASS = "8GB"
 ENOUGH = 0.9  # of the budget; a context of our own takes part of the rest
 HOT_DEGREES = 80  # where the GPU does not tell where it slows down
 NEAR_SLOWDOWN_DEGREES = 10
-# Bits of nvmlDeviceGetCurrentClocksEventReasons that slow an idle GPU down, nvml.h.
-_SLOWED = {
-    0x04: "power cap",
-    0x08: "hardware slowdown",
-    0x20: "too hot (driver)",
-    0x40: "too hot (hardware)",
-    0x80: "power brake",
-}
+# The power cap counts here: an idle GPU should not reach it.
+_SLOWED = {POWER_CAP: "power cap", **SLOWDOWNS}
 _EXCLUSIVE_THREAD, _PROHIBITED, _EXCLUSIVE_PROCESS = 1, 2, 3
 
 CardRule = Callable[[Facts, GpuFacts], Judgement | Unknown]
