@@ -24,7 +24,7 @@ _APPLICATION_DEFAULT = 2  # NVML_CLOCK_ID_APP_CLOCK_DEFAULT
 _OF_THE_WHOLE = "a MIG slice: the driver tells this of the whole GPU only"
 
 
-def open_gpu(uuid: str) -> NvmlGpu:
+def open_gpu(uuid: str, clock: Callable[[], float] = time.monotonic) -> NvmlGpu:
     """The GPU with this UUID: CUDA's ``GPU-...``, or else the MIG slice ``MIG-...``.
 
     PyTorch gives a slice's UUID without saying that it is one.
@@ -44,7 +44,7 @@ def open_gpu(uuid: str) -> NvmlGpu:
                 if isinstance(error, GpuNotFoundError) or error.code == INVALID_ARGUMENT:
                     continue
                 raise
-            return NvmlGpu(library, handle, name)
+            return NvmlGpu(library, handle, name, clock)
         raise GpuNotFoundError(f"no GPU has the UUID {uuid}")
     except NvmlError:
         library.close()

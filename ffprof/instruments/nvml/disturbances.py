@@ -23,10 +23,12 @@ def disturbances(conditions: GpuConditions | None) -> tuple[str, ...]:
     share = conditions.slowed_share
     if share is not None and share > SLOWED_SHARE:
         reasons = ", ".join(conditions.slowdowns)
-        found.append(f"slowed down in {share:.0%} of the timed samples: {reasons}")
+        found.append(f"slowed down in {100 * share:.0f} % of the timed samples: {reasons}")
     clock, default = conditions.clock_mhz, conditions.default_clock_mhz
     if clock is not None and default and clock < CLOCK_SHARE * default:
-        found.append(f"clock at {clock:.0f} MHz, {clock / default:.0%} of its default")
+        found.append(
+            f"clock at {clock:.0f} MHz, less than {100 * CLOCK_SHARE:.0f} % of its {default:.0f}"
+        )
     if conditions.foreign:
         named = ", ".join(conditions.foreign[:_NAMED])
         more = len(conditions.foreign) - _NAMED

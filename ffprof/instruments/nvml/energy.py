@@ -69,7 +69,7 @@ def energy(
         gap = (integrated - counted) / counted
     remark = no_counter if joules else ""
     if gap is not None and abs(gap) > GAP_TOLD:
-        remark = f"power integrated over time differs from the energy counter by {gap:+.0%}"
+        remark = f"power integrated over time differs from the energy counter by {100 * gap:+.0f} %"
     made = Energy(
         joules=found,
         images=images,

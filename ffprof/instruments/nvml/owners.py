@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 import psutil
 
+from ffprof.errors import one_line
 from ffprof.gpu_record import DebitSource
 from ffprof.instruments.nvml.sample import GpuProcess, Sample
 from ffprof.units import format_bytes
@@ -135,5 +136,5 @@ class Owners:
 
 
 def _words(one: GpuProcess, peak: int | None) -> str:
-    name = one.name.split("/")[-1][:40]
+    name = one_line(one.name).split("/")[-1][:40]
     return f"{name} ({one.pid})" + ("" if peak is None else f" {format_bytes(peak)}")
