@@ -126,7 +126,7 @@ def check_budget(
         return
     asked = budget_for(given["gpu_mem"])
     budget, evidence, _ = cuda_budget(asked, total_bytes, explicit=True)
-    if (budget.limit_bytes, evidence) != (record.budget.limit_bytes, record.evidence):
+    if (budget.total_bytes, evidence) != (record.budget.total_bytes, record.evidence):
         raise UsageError(
             f"--gpu-mem {given['gpu_mem']} contradicts the record "
             f"({record.budget.requested or 'the whole GPU'}, {record.evidence})",

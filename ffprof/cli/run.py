@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ffprof.cli.budget_options import CARD, CARD_FILE, DISPLAY
+
 if TYPE_CHECKING:
     from ffprof.audit.request import Request
     from ffprof.record import Record
@@ -60,7 +62,9 @@ def run(
         None,
         help="The budget: a card sold with this size; 8GB by default. A larger GPU is held to it.",
     ),
-    card: str = typer.Option(None, help="The budget by a card's name; ffprof cards lists them."),
+    card: str = CARD,
+    card_file: list[Path] = CARD_FILE,
+    display: bool = DISPLAY,
     rounds: int = typer.Option(
         3, min=1, max=1000, help="Trials of each workload; throughput gets verdicts from 5 on."
     ),
@@ -134,6 +138,8 @@ def run(
         run_limit=run_limit,
         out=out,
         dry_run=dry_run,
+        card_files=tuple(card_file),
+        display=display,
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)

@@ -80,6 +80,7 @@ def _gpu(nvml: Any, index: int) -> GpuFacts:
         ),
         power_limit=limit and limit / 1000,
         default_power_limit=default and default / 1000,
+        driver_model=gpu.ask("driver_model", "nvmlDeviceGetCurrentDriverModel"),
         unread=gpu.unread,
     )
 
