@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import typer
 
+GPU_MEM = typer.Option(
+    None, help="The budget: a card sold with this size; 8GB by default. A larger GPU is held to it."
+)
 CARD = typer.Option(None, help="The budget by a card's name; ffprof cards lists them.")
 CARD_FILE = typer.Option(
     [], help="A card of your own, as a profile: see ffprof cards --template; may be repeated."

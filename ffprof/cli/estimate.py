@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ffprof.cli.budget_options import CARD, CARD_FILE, DISPLAY
+from ffprof.cli.budget_options import CARD, CARD_FILE, DISPLAY, GPU_MEM
 
 if TYPE_CHECKING:
     from ffprof.cli.estimating import Ready
@@ -33,7 +33,7 @@ def estimate(
     workload_file: list[Path] = typer.Option(
         [], help="A Python file with methods of your own; may be given more than once."
     ),
-    gpu_mem: str = typer.Option(None, help="The budget: a card sold with this size; 8GB if none."),
+    gpu_mem: str = GPU_MEM,
     card: str = CARD,
     card_file: list[Path] = CARD_FILE,
     display: bool = DISPLAY,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ffprof.cli.budget_options import CARD, CARD_FILE, DISPLAY
+from ffprof.cli.budget_options import CARD, CARD_FILE, DISPLAY, GPU_MEM
 
 if TYPE_CHECKING:
     from ffprof.audit.request import Request
@@ -58,10 +58,7 @@ def run(
         help="Where to measure; estimate measures nothing. Without a GPU, auto estimates the "
         "recipe for the card, and measures preset small here.",
     ),
-    gpu_mem: str = typer.Option(
-        None,
-        help="The budget: a card sold with this size; 8GB by default. A larger GPU is held to it.",
-    ),
+    gpu_mem: str = GPU_MEM,
     card: str = CARD,
     card_file: list[Path] = CARD_FILE,
     display: bool = DISPLAY,

@@ -76,6 +76,7 @@ class Card:
         return (*totals, *((f"profile from {self.origin}",) if self.origin else ()))
 
 
+SIZE = re.compile(r"\s*\b\d+\s*GB$", re.IGNORECASE)  # at the end of a name
 _MAKERS_WORDS = re.compile(r"nvidia|geforce|quadro|tesla|jetson|rtx|gtx|gpu|\W", re.ASCII)
 
 
@@ -86,6 +87,11 @@ def card_key(name: str) -> str:
     "Laptop GPU" means mobile.
     """
     return _MAKERS_WORDS.sub("", name.lower().replace("laptop", "mobile"))
+
+
+def sizeless_key(name: str) -> str:
+    """The key of a name without the size at its end, if it has one."""
+    return card_key(SIZE.sub("", name))
 
 
 def _fp32_lanes(capability: tuple[int, int]) -> int:

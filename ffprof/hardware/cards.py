@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import difflib
 import functools
-import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 from ffprof.errors import UsageError
-from ffprof.hardware.card import Card, card_key
+from ffprof.hardware.card import SIZE, Card, card_key, sizeless_key
 from ffprof.hardware.profile import parse_profile, read_profile
 from ffprof.record import Budget, Evidence
 from ffprof.units import GIB, format_bytes, parse_size
@@ -28,7 +27,6 @@ __all__ = [
     "find_card",
     "known_cards",
     "own_cards",
-    "sizeless_key",
 ]
 
 
@@ -81,7 +79,7 @@ def find_card(name: str, own: Sequence[Card] = ()) -> Card:
     # "RTX 4060 Ti" is the 8 GB one, as long as no card bears the shorter name itself.
     sizeless = {sizeless_key(card.name): card for card in known}
     card = cards.get(wanted) or sizeless.get(wanted)
-    if card is None and (size := _SIZE.search(name)):
+    if card is None and (size := SIZE.search(name)):
         of_size = cards.get(sizeless_key(name))
         if of_size and of_size.sold_as_bytes == parse_size(size.group()):
             card = of_size
@@ -95,14 +93,6 @@ def find_card(name: str, own: Sequence[Card] = ()) -> Card:
             "or a profile of your own: --card-file",
         )
     return card
-
-
-_SIZE = re.compile(r"\s*\b\d+\s*GB$", re.IGNORECASE)
-
-
-def sizeless_key(name: str) -> str:
-    """The key of a name without the size at its end, if it has one."""
-    return card_key(_SIZE.sub("", name))
 
 
 def budget_for(text: str) -> Budget:

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from ffprof.errors import UsageError, one_line
-from ffprof.hardware.card import Card, Confidence, card_key
+from ffprof.hardware.card import Card, Confidence, sizeless_key
 from ffprof.units import GIB, MIB, parse_size
 
 MAX_BYTES = 64 * 1024  # ten times the largest of ours
@@ -80,8 +80,8 @@ class Profile(_Part):
     @field_validator("name")
     @classmethod
     def _can_be_asked_for(cls, name: str) -> str:
-        if not card_key(name):
-            raise ValueError("must have a letter or digit beside makers' words such as RTX")
+        if not sizeless_key(name):
+            raise ValueError("must have a letter or digit beside a size and words such as RTX")
         return name
 
     @field_validator("size")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ffprof.hardware.card import Card, card_key
-from ffprof.hardware.cards import known_cards, sizeless_key
+from ffprof.hardware.card import Card, card_key, sizeless_key
+from ffprof.hardware.cards import known_cards
 
 # Of the size that a card is sold with, what the driver or CUDA call its total: 89 % at the least
 # (CUDA on a Jetson) to 100 %. Models that are sold with several sizes under one name differ by a

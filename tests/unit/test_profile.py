@@ -100,6 +100,7 @@ def test_every_figure_needs_a_source_and_every_source_a_figure(field):
         ({"compute_capability": "sm_89"}, 'compute_capability: is written as "8.9"'),
         ({"stands_for_class": "yes"}, 'stands_for_class: is "no: " and the reason'),
         ({"name": "NVIDIA GeForce RTX"}, "name: must have a letter or digit"),
+        ({"name": "RTX 8 GB"}, "name: must have a letter or digit"),
         ({"name": ""}, "name: text should have at least 1 character"),
         ({"name": "x" * 81}, "name: text should have at most 80 characters"),
         ({"name": "A\x9b2J"}, "name: must be one line of printable text"),

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ffprof.hardware.cards import find_card, known_cards, sizeless_key
+from ffprof.hardware.card import sizeless_key
+from ffprof.hardware.cards import find_card, known_cards
 from ffprof.hardware.profile import parse_profile
 from ffprof.hardware.recognise import agrees, recognise
 from ffprof.hardware.template import TEMPLATE
