@@ -32,7 +32,7 @@ from ffprof.estimator.efficiencies import CARD_BOUND_SECONDS, FITTED, Efficienci
 from ffprof.estimator.operator_kinds import kernels_of, kind_of
 from ffprof.estimator.roofline import step_time
 from ffprof.estimator.stream import Operator
-from ffprof.hardware.card import Card, card_from
+from ffprof.hardware.card import Card
 
 DATA = Path(__file__).parent / "data"
 COVERAGE = 0.9
@@ -85,19 +85,41 @@ class Row:
 
 
 def read_cards() -> dict[str, Card]:
-    rest = {"class": "8GB", "driver_total_mib": 0, "cuda_total_mib": 0, "chip": "", "year": 0}
-    rest |= {"memory_type": "", "tdp_watts": 0, "confidence": "high"}
+    """What a roofline asks of the cards that the public speeds were measured on."""
     cards = {}
     with (DATA / "public_cards.csv").open() as file:
         for line in csv.DictReader(file):
-            given: dict[str, Any] = {
-                key: float(text) if key.endswith(("_tflops", "_gb_s")) else text
-                for key, text in line.items()
-                if text
-            }
-            given |= {"sm_count": int(line["sm_count"]), "sources": {}}
-            cards[line["name"]] = card_from(rest | given)
+            generation, lanes = line["pcie"].removeprefix("PCIe ").split(".0 x")
+            major, minor = line["compute_capability"].split(".")
+            cards[line["name"]] = Card(
+                name=line["name"],
+                sold_as_bytes=0,
+                nvml_total_bytes=0,
+                cuda_total_bytes=0,
+                nvml_confidence="low",
+                cuda_confidence="low",
+                architecture=line["architecture"],
+                chip="",
+                year=0,
+                compute_capability=(int(major), int(minor)),
+                sm_count=int(line["sm_count"]),
+                memory_type="",
+                bandwidth_bytes_per_second=float(line["bandwidth_gb_s"]) * 1e9,
+                fp32_flops=float(line["fp32_tflops"]) * 1e12,
+                tf32_flops=tera(line["tf32_tflops"]),
+                fp16_tensor_flops=tera(line["fp16_tensor_tflops"]),
+                bf16_tensor_flops=tera(line["bf16_tensor_tflops"]),
+                tdp_watts=0,
+                pcie_generation=int(generation),
+                pcie_lanes=int(lanes),
+                class_objection="",
+                sources={},
+            )
     return cards
+
+
+def tera(text: str) -> float | None:
+    return float(text) * 1e12 if text else None
 
 
 @functools.cache

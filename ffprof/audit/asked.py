@@ -38,7 +38,7 @@ def bare_row(
         backbone=recipe.backbone,
         outcome=outcome,
         message=one_line(message)[:1000],
-        card=target.card,
+        card=target.card and target.card.name,
         budget_bytes=target.total_bytes,
         overhead_bytes=(overhead.low_bytes, overhead.likely_bytes, overhead.high_bytes),
         allocator_conf=recipe.flags.allocator_conf,

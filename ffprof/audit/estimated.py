@@ -14,7 +14,6 @@ from ffprof.estimator.allocator import AllocatorConfig
 from ffprof.estimator.fit import Fit
 from ffprof.estimator.result import Estimate, from_stream
 from ffprof.estimator.roofline import step_time
-from ffprof.hardware.cards import find_card
 from ffprof.recipe import Recipe
 from ffprof.record import Conditions, Memory, Throughput
 from ffprof.units import format_bytes
@@ -99,7 +98,7 @@ def throughput_of(
         return None
     time = step_time(
         found.operators,
-        find_card(target.card),
+        target.card,
         precision=recipe.precision,
         tf32=recipe.flags.tf32,
         channels_last=recipe.memory_format == "channels_last",

@@ -10,21 +10,24 @@ from ffprof.estimator.process import (
     ASSUMED_CAPABILITY,
     ASSUMED_CUDA,
     Overhead,
+    display_overhead,
     process_overhead,
 )
 from ffprof.estimator.workspaces import WorkspaceModel, model_for
-from ffprof.hardware.cards import find_card
+from ffprof.hardware.card import Card
+from ffprof.hardware.recognise import recognise
 from ffprof.recipe import Recipe
 from ffprof.record import Budget, Machine
+from ffprof.units import format_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A budget in bytes that CUDA offers, and a card, if one is known."""
+    """The bytes that CUDA offers, less what a desktop takes, and the card, if one is known."""
 
     total_bytes: int
     overhead: Overhead
-    card: str | None = None
+    card: Card | None = None
     capability: tuple[int, int] = ASSUMED_CAPABILITY
     workspaces: bool = True
 
@@ -41,7 +44,10 @@ class Target:
 
 
 def target_for(
-    budget: Budget, cuda: tuple[int, int] | None, machine: Machine | None = None
+    budget: Budget,
+    card: Card | None,
+    cuda: tuple[int, int] | None,
+    machine: Machine | None = None,
 ) -> Target:
     """What a budget asks an estimate for; ``cuda`` is what torch was built for.
 
@@ -52,25 +58,22 @@ def target_for(
     """
     if budget.total_bytes is None:
         raise UsageError("an estimate needs a budget", "name one with --gpu-mem or --card")
-    capability = find_card(budget.card).compute_capability if budget.card else ASSUMED_CAPABILITY
+    capability = card.compute_capability if card else ASSUMED_CAPABILITY
     overhead = process_overhead(capability, cuda=cuda or ASSUMED_CUDA)
     return Target(
-        total_bytes=budget.total_bytes,
-        overhead=_learned(budget, machine) or overhead,
-        card=budget.card,
+        total_bytes=max(0, budget.total_bytes - budget.display_bytes),
+        overhead=_learned(card, machine) or overhead,
+        card=card,
         capability=capability,
     )
 
 
-def _learned(budget: Budget, machine: Machine | None) -> Overhead | None:
+def _learned(card: Card | None, machine: Machine | None) -> Overhead | None:
     identity = identity_of(machine) if machine else None
-    if identity is None or budget.card is None:
+    if identity is None or card is None or machine is None:
         return None
-    try:
-        here = find_card(identity.gpu).name
-    except UsageError:  # a GPU without a profile is not the card
-        return None
-    return learned_overhead(identity)[0] if here == budget.card else None
+    here = recognise(identity.gpu, None, machine.gpu_total_bytes, (card,))
+    return learned_overhead(identity)[0] if here == card else None
 
 
 def estimated_budget(budget: Budget, target: Target) -> Budget:
@@ -83,3 +86,36 @@ def estimated_budget(budget: Budget, target: Target) -> Budget:
             "sources": (*budget.sources, *overhead.sources),
         }
     )
+
+
+def with_display(budget: Budget) -> Budget:
+    """The budget of a card that also drives a desktop: less what that likely takes."""
+    taken = display_overhead()
+    return budget.model_copy(
+        update={
+            "display_bytes": taken.likely_bytes,
+            "limit_bytes": max(0, (budget.limit_bytes or 0) - taken.likely_bytes),
+            "sources": (*budget.sources, *taken.sources),
+        }
+    )
+
+
+def check_room(budget: Budget, card: Card | None) -> None:
+    """A budget must be more than context and libraries take at the least.
+
+    Raises:
+        UsageError: it is not, so nothing could ever fit.
+    """
+    if budget.total_bytes is None:
+        return
+    capability = card.compute_capability if card else ASSUMED_CAPABILITY
+    least = process_overhead(capability, cuda=ASSUMED_CUDA).low_bytes
+    room = budget.total_bytes - budget.display_bytes
+    if room <= least:
+        drawn = format_bytes(budget.display_bytes)
+        display = f", {drawn} of it for a desktop," if budget.display_bytes else ""
+        raise UsageError(
+            f"a budget of {format_bytes(budget.total_bytes)}{display} is less than CUDA's context "
+            f"and libraries take at the least ({format_bytes(least)})",
+            f"ask for more than {format_bytes(least + budget.display_bytes)}",
+        )

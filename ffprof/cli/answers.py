@@ -105,8 +105,9 @@ def heading(prepared: Ready, varied: Mapping[str, str] | None = None) -> Heading
     return Heading(
         recipe=prepared.recipe,
         requested=prepared.budget.requested,
-        card=prepared.target.card,
-        total_bytes=prepared.target.total_bytes,
+        card=prepared.budget.card,
+        total_bytes=prepared.budget.total_bytes or 0,
+        display_bytes=prepared.budget.display_bytes,
         overhead_bytes=(
             prepared.target.overhead.low_bytes,
             prepared.target.overhead.likely_bytes,

@@ -28,7 +28,7 @@ from ffprof.cli.request import NO_SPEED, Start, cuda_of, request_for
 from ffprof.cli.starting import say
 from ffprof.errors import NothingMeasuredError, UsageError
 from ffprof.frontier_record import Capacity, FrontierRecord
-from ffprof.hardware.cards import find_card
+from ffprof.hardware.recognise import recognise
 from ffprof.report.capacity import capacity_document
 from ffprof.report.terminal import OutputConsole, print_document
 from ffprof.workload import Description
@@ -151,14 +151,11 @@ def _request(request: Request, start: Start, grown: Grown, target: Target) -> Ca
 
 def _target_here(request: Request, start: Start) -> Target:
     """What is proposed for this GPU: for the card that it is, or that it is held to."""
-    budget, machine = request.record.budget, request.record.machine
-    card = budget.card
-    if card is None and machine.gpu is not None:
-        try:
-            card = find_card(machine.gpu).name
-        except UsageError:  # a GPU without a profile
-            card = None
-    return target_for(budget.model_copy(update={"card": card}), cuda_of(start.found), machine)
+    record, asked = request.record, start.asked
+    machine, card = record.machine, asked.card
+    if record.evidence != "emulated":
+        card = recognise(machine.gpu or "", None, machine.gpu_total_bytes, asked.own)
+    return target_for(record.budget, card, cuda_of(start.found), machine)
 
 
 def _check_fed(workloads: tuple[Description, ...], grown: Grown) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ffprof.cli.budget_options import CARD, CARD_FILE, DISPLAY, GPU_MEM
+
 if TYPE_CHECKING:
     from ffprof.cli.estimating import Ready
 
@@ -32,8 +34,10 @@ def estimate(
     workload_file: list[Path] = typer.Option(
         [], help="A Python file with methods of your own; may be given more than once."
     ),
-    gpu_mem: str = typer.Option(None, help="The budget: a card sold with this size; 8GB if none."),
-    card: str = typer.Option(None, help="The budget by a card's name; ffprof cards lists them."),
+    gpu_mem: str = GPU_MEM,
+    card: str = CARD,
+    card_file: list[Path] = CARD_FILE,
+    display: bool = DISPLAY,
     backbone: str = typer.Option(
         None, help="vgg8, vgg11, vgg16, resnet18, resnet34, or flat-D-W: D blocks of W channels."
     ),
@@ -106,6 +110,8 @@ def estimate(
         single="--against" if against is not None else "--snapshot" if snapshot else "",
         against=against,
         deep=largest is _Largest.depth,
+        card_files=tuple(card_file),
+        display=display,
     )
     swept = check_asked(asked)
     if plot is not None:

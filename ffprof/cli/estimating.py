@@ -16,7 +16,7 @@ from ffprof.audit.own_file import StepDescription, address
 from ffprof.audit.process import Ending, run_child
 from ffprof.audit.questions import Question, flat_shape
 from ffprof.audit.series import run_series
-from ffprof.audit.target import Target, target_for
+from ffprof.audit.target import Target, check_room, target_for, with_display
 from ffprof.cli.choose import (
     change_recipe,
     check_recipe,
@@ -61,6 +61,8 @@ class Wanted:
     single: str = ""
     against: str | None = None
     deep: bool = False
+    card_files: tuple[Path, ...] = ()
+    display: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +189,9 @@ def ready(wanted: Wanted) -> Iterator[Ready]:
     other = None if wanted.against is None else _other(wanted.against)
     if not sources:
         _check_single(wanted, named, other)
-    budget = asked_budget(wanted.gpu_mem, wanted.card)
+    asked = asked_budget(wanted.gpu_mem, wanted.card, wanted.card_files)
+    budget = with_display(asked.budget) if wanted.display else asked.budget
+    check_room(budget, asked.card)
     changes = whole_batches(wanted.changes, named if other is None else (*named, other))
     recipe = change_recipe(choose_preset(wanted.preset, "cuda").recipe, changes)
     if wanted.allocator is not None:
@@ -206,7 +210,7 @@ def ready(wanted: Wanted) -> Iterator[Ready]:
             check_recipe(recipe, chosen.workloads)
             _check_single(wanted, chosen.workloads, other)
         machine = describe_machine(found, child_environment(recipe))
-        target = target_for(budget, cuda_of(found), machine)
+        target = target_for(budget, asked.card, cuda_of(found), machine)
         yield Ready(
             recipe=recipe,
             chosen=chosen,

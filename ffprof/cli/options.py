@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ffprof.audit.guard import Policy
 from ffprof.errors import UsageError
-from ffprof.hardware.cards import budget_for, card_budget
+from ffprof.hardware.cards import Card, budget_for, budget_of, find_card, own_cards
 from ffprof.record import Budget
 
 DEFAULT_GPU_MEM = "8GB"
@@ -33,16 +34,44 @@ class Options:
     out: Path
     dry_run: bool = False
     on_foreign: Policy = "warn"
+    card_files: tuple[Path, ...] = ()
+    display: bool = False
 
 
-def asked_budget(gpu_mem: str | None, card: str | None) -> Budget:
-    """The budget of ``--gpu-mem`` or ``--card``, by default that of a card sold with 8GB.
+@dataclass(frozen=True, kw_only=True)
+class AskedBudget:
+    """A budget, the card that it is of, if one is known, and all cards of the user's files.
+
+    ``named`` is true if a card was meant, not a size or the default.
+    """
+
+    budget: Budget
+    card: Card | None
+    own: tuple[Card, ...] = ()
+    named: bool = False
+
+
+def asked_budget(
+    gpu_mem: str | None, card: str | None, card_files: Sequence[Path] = ()
+) -> AskedBudget:
+    """The budget of ``--gpu-mem``, ``--card`` or ``--card-file``, by default a card sold with 8GB.
+
+    A single file is meant itself; with more, ``--card`` says which.
 
     Raises:
-        UsageError: both are given, or one means nothing.
+        UsageError: two of them name a budget, one means nothing, or a file is no profile.
     """
+    own = own_cards(card_files)
+    if gpu_mem is not None and (own or card is not None):
+        both = "--card" if card is not None else "--card-file"
+        raise UsageError(f"--gpu-mem and {both} both name a budget", "leave one of them out")
     if card is not None:
-        if gpu_mem is not None:
-            raise UsageError("--gpu-mem and --card both name a budget", "leave one of them out")
-        return card_budget(card)
-    return budget_for(DEFAULT_GPU_MEM if gpu_mem is None else gpu_mem)
+        found = find_card(card, own)
+        return AskedBudget(budget=budget_of(found), card=found, own=own, named=True)
+    if len(own) > 1:
+        names = " or ".join(one.name for one in own)
+        raise UsageError(f"{len(own)} cards are in --card-file", f"name one with --card: {names}")
+    if own:
+        return AskedBudget(budget=budget_of(own[0]), card=own[0], own=own, named=True)
+    budget = budget_for(DEFAULT_GPU_MEM if gpu_mem is None else gpu_mem)
+    return AskedBudget(budget=budget, card=(budget.card and find_card(budget.card)) or None)

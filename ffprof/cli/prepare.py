@@ -11,6 +11,7 @@ from ffprof.audit.request import Request
 from ffprof.audit.sources.look import complete, look_at
 from ffprof.audit.sources.words import parse_data
 from ffprof.audit.store import prepare_folder
+from ffprof.audit.target import check_room, with_display
 from ffprof.cli.choose import choose_workloads
 from ffprof.cli.options import Options, asked_budget
 from ffprof.cli.own_files import Chosen, choose_with_files, read_sources
@@ -52,7 +53,9 @@ def begun(options: Options) -> Iterator[tuple[Start, tuple[Kind, ...]]]:
     # What is in a file is known only once it was loaded, and that needs a process.
     named = () if sources else choose_workloads("core" if words is None else words)
     data_words = None if options.data is None else parse_data(options.data)
-    asked = asked_budget(options.gpu_mem, options.card)
+    asked = asked_budget(options.gpu_mem, options.card, options.card_files)
+    if options.device != "cpu":
+        check_room(with_display(asked.budget) if options.display else asked.budget, asked.card)
     # What is wrong with the recipe is said before a process is started for the probe.
     seen = look_at(data_words, options.download)
     first = asked_recipe(options, named, "cpu" if options.device == "cpu" else "cuda", seen)

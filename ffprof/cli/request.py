@@ -15,7 +15,7 @@ from ffprof import __version__
 from ffprof.audit.request import Request
 from ffprof.audit.sources.look import check_data, crowding, resolve_workers
 from ffprof.audit.sources.words import Found
-from ffprof.audit.target import Target, estimated_budget, target_for
+from ffprof.audit.target import Target, estimated_budget, target_for, with_display
 from ffprof.cli.choose import (
     absent_members,
     change_recipe,
@@ -23,7 +23,7 @@ from ffprof.cli.choose import (
     choose_preset,
     whole_batches,
 )
-from ffprof.cli.options import Options
+from ffprof.cli.options import AskedBudget, Options
 from ffprof.cli.own_files import Chosen
 from ffprof.cli.starting import trial_context
 from ffprof.compare.verdicts import judge
@@ -31,6 +31,8 @@ from ffprof.estimator.process import cuda_version
 from ffprof.hardware.cards import cuda_budget
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import Probe, check_threads, describe_machine, resolve_threads
+from ffprof.hardware.recognise import recognise
+from ffprof.hardware.spill import spills
 from ffprof.recipe import Recipe
 from ffprof.record import Budget, Device, Evidence, Plan, Record
 from ffprof.workload import Description
@@ -48,7 +50,7 @@ class Start:
     options: Options
     chosen: Chosen
     data: Found | None
-    asked: Budget
+    asked: AskedBudget
     found: Probe
     server: BaseContext
 
@@ -133,10 +135,11 @@ def request_for(kind: Kind, start: Start, *, paired: bool) -> Request:
 def _budget(
     kind: Kind, start: Start, *, paired: bool
 ) -> tuple[Budget, Evidence, tuple[str, ...], Target | None]:
-    gpu_mem = start.options.gpu_mem
     if kind == "estimate":
         here = describe_machine(start.found, {})
-        target = target_for(start.asked, cuda_of(start.found), here)
+        asked = start.asked
+        budget = with_display(asked.budget) if start.options.display else asked.budget
+        target = target_for(budget, asked.card, cuda_of(start.found), here)
         notes = [
             "estimated: the step was traced on tensors without memory and replayed through a "
             "simulation of PyTorch's allocator; nothing of this was measured "
@@ -144,22 +147,57 @@ def _budget(
         ]
         if target.card is None:
             notes.append(NO_SPEED)
-        return estimated_budget(start.asked, target), "estimated", tuple(notes), target
+        return estimated_budget(budget, target), "estimated", tuple(notes), target
     if kind == "cpu":
         notes = [
             "measured on a CPU: the peak of live tensors is what the method holds; it is not what "
             "CUDA's allocator would reserve, and says nothing about speed on a GPU",
         ]
-        if gpu_mem and not paired:
-            notes.append(f"--gpu-mem {gpu_mem} has no effect here: it limits CUDA memory only")
-        requested = "" if paired else gpu_mem or ""
+        idle = "" if paired else _budget_words(start.options)
+        if idle:
+            notes.append(f"{idle} has no effect here: it limits CUDA memory only")
+        requested = "" if paired else start.options.gpu_mem or ""
         return Budget(requested=requested), "measured (cpu)", tuple(notes), None
-    total = start.found.gpu_total_bytes or 0
-    explicit = gpu_mem is not None or start.options.card is not None
-    budget, evidence, told = cuda_budget(start.asked, total, explicit=explicit)
+    return *cuda_terms(start), None
+
+
+def _budget_words(options: Options) -> str:
+    """What was said about the budget on the command line."""
+    words = [f"--gpu-mem {options.gpu_mem}"] if options.gpu_mem else []
+    words += [f"--card {options.card}"] if options.card else []
+    words += [f"--card-file {path}" for path in options.card_files]
+    return " ".join([*words, "--display"] if options.display else words)
+
+
+def cuda_terms(start: Start) -> tuple[Budget, Evidence, tuple[str, ...]]:
+    """Budget, label and notes of an audit on the GPU that was found.
+
+    Raises:
+        UsageError: the GPU has less than was asked for.
+    """
+    options, asked, found = start.options, start.asked, start.found
+    total = found.gpu_total_bytes or 0
+    here = recognise(found.gpu or "", None, total, asked.own)
+    explicit = options.gpu_mem is not None or asked.named
+    budget, evidence, notes = cuda_budget(asked.budget, total, explicit=explicit, here=here)
+    if evidence == "measured" and asked.named and asked.card != here:
+        notes += (
+            f"{asked.budget.card} was asked for: this GPU, {here.name if here else found.gpu}, is "
+            "sold with as much memory, and is measured as it is",
+        )
     if evidence == "emulated":
-        budget = _with_its_debit(budget, target_for(start.asked, cuda_of(start.found)))
-    return budget, evidence, told, None
+        card = asked.card
+        budget = _with_its_debit(budget, target_for(asked.budget, card, cuda_of(found)))
+    if options.display:
+        budget = with_display(budget)
+    why = spills()
+    if why:
+        budget = budget.model_copy(update={"spills": why})
+        notes += (
+            f"this driver uses host memory when the GPU is full ({why}); the allocator is limited "
+            "so that it fails instead",
+        )
+    return budget, evidence, notes
 
 
 def _with_its_debit(budget: Budget, target: Target) -> Budget:

@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from ffprof.cli.budget_options import CARD, CARD_FILE, DISPLAY, GPU_MEM
 from ffprof.cli.interrupts import raise_terminated
 
 
@@ -43,11 +44,10 @@ def run(
         help="Where to measure; estimate measures nothing. Without a GPU, auto estimates the "
         "recipe for the card, and measures preset small here.",
     ),
-    gpu_mem: str = typer.Option(
-        None,
-        help="The budget: a card sold with this size; 8GB by default. A larger GPU is held to it.",
-    ),
-    card: str = typer.Option(None, help="The budget by a card's name; ffprof cards lists them."),
+    gpu_mem: str = GPU_MEM,
+    card: str = CARD,
+    card_file: list[Path] = CARD_FILE,
+    display: bool = DISPLAY,
     rounds: int = typer.Option(
         3, min=1, max=1000, help="Trials of each workload; throughput gets verdicts from 5 on."
     ),
@@ -133,6 +133,8 @@ def run(
         out=out,
         dry_run=dry_run,
         on_foreign=on_foreign.value,
+        card_files=tuple(card_file),
+        display=display,
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, raise_terminated)

@@ -131,6 +131,11 @@ def process_overhead(
     return made + _DISPLAY if display else made
 
 
+def display_overhead() -> Overhead:
+    """What a desktop takes of the card that it is drawn on."""
+    return _DISPLAY
+
+
 def cuda_version(text: str) -> tuple[int, int]:
     """(12, 8) of "12.8", as torch.version.cuda and a record's versions spell it.
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from ffprof.units import MIB, parse_size
+from typing import Literal
 
 Confidence = Literal["high", "medium", "low"]
 
@@ -24,15 +23,18 @@ class Card:
 
     Rates are peaks: FLOP/s with a multiply-add counted as two, dense, tensor products with fp32
     accumulation; None where the card has no such units. ``cuda_total_bytes`` is what
-    cudaMemGetInfo calls the total, ``driver_total_bytes`` what nvidia-smi does. A card whose
+    cudaMemGetInfo calls the total, ``nvml_total_bytes`` what NVML and nvidia-smi do. A card whose
     ``class_objection`` is not empty is left out when a size such as 8GB is asked for. ``sources``
-    has one entry for every figure, under its name in the profile.
+    has one entry for every figure, under its name in the profile. ``origin`` is the user's file
+    that it was read from; empty for the profiles that ffprof has.
     """
 
     name: str
     sold_as_bytes: int
-    driver_total_bytes: int
+    nvml_total_bytes: int
     cuda_total_bytes: int
+    nvml_confidence: Confidence
+    cuda_confidence: Confidence
     architecture: str
     chip: str
     year: int
@@ -47,9 +49,9 @@ class Card:
     tdp_watts: int
     pcie_generation: int
     pcie_lanes: int
-    confidence: Confidence
     class_objection: str
     sources: Mapping[str, str]
+    origin: str = ""
 
     @property
     def pcie_bytes_per_second(self) -> float:
@@ -63,48 +65,35 @@ class Card:
 
     @property
     def memory_sources(self) -> tuple[str, ...]:
-        """Where the two totals come from, for people."""
-        keys = ("driver_total_mib", "cuda_total_mib")
-        return tuple(f"{key}: {self.sources[key]}" for key in keys)
+        """Where the two totals come from, how sure they are, and whose profile says so."""
+        totals = (
+            f"{key}, confidence {confidence}: {self.sources[key]}"
+            for key, confidence in (
+                ("nvml_total_bytes", self.nvml_confidence),
+                ("cuda_total_bytes", self.cuda_confidence),
+            )
+        )
+        return (*totals, *((f"profile from {self.origin}",) if self.origin else ()))
 
 
-def card_from(profile: Mapping[str, Any]) -> Card:
-    """The card that a profile of hw_profiles/ describes.
+SIZE = re.compile(r"\s*\b\d+\s*GB$", re.IGNORECASE)  # at the end of a name
+_MAKERS_WORDS = re.compile(r"nvidia|geforce|quadro|tesla|jetson|rtx|gtx|gpu|\W", re.ASCII)
 
-    Raises:
-        KeyError, ValueError: it is not a profile.
+
+def card_key(name: str) -> str:
+    """What names of one card have in common.
+
+    Case, blanks and makers' words such as "NVIDIA", "GeForce" or "RTX" do not matter, and
+    "Laptop GPU" means mobile.
     """
-    generation, lanes = profile["pcie"].removeprefix("PCIe ").split(" x")
-    major, minor = profile["compute_capability"].split(".")
-    return Card(
-        name=profile["name"],
-        sold_as_bytes=parse_size(profile["class"]),
-        driver_total_bytes=profile["driver_total_mib"] * MIB,
-        cuda_total_bytes=profile["cuda_total_mib"] * MIB,
-        architecture=profile["architecture"],
-        chip=profile["chip"],
-        year=profile["year"],
-        compute_capability=(int(major), int(minor)),
-        sm_count=profile["sm_count"],
-        memory_type=profile["memory_type"],
-        bandwidth_bytes_per_second=profile["bandwidth_gb_s"] * 1e9,
-        fp32_flops=profile["fp32_tflops"] * 1e12,
-        tf32_flops=_tera(profile.get("tf32_tflops")),
-        fp16_tensor_flops=_tera(profile.get("fp16_tensor_tflops")),
-        bf16_tensor_flops=_tera(profile.get("bf16_tensor_tflops")),
-        tdp_watts=profile["tdp_watts"],
-        pcie_generation=int(float(generation)),
-        pcie_lanes=int(lanes),
-        confidence=profile["confidence"],
-        class_objection=profile.get("stands_for_class", "").removeprefix("no: "),
-        sources=profile["sources"],
-    )
+    return _MAKERS_WORDS.sub("", name.lower().replace("laptop", "mobile"))
+
+
+def sizeless_key(name: str) -> str:
+    """The key of a name without the size at its end, if it has one."""
+    return card_key(SIZE.sub("", name))
 
 
 def _fp32_lanes(capability: tuple[int, int]) -> int:
     """fp32 results an SM gives a cycle (CUDA C++ Programming Guide, arithmetic instructions)."""
     return 64 if capability in ((6, 0), (7, 0), (7, 2), (7, 5), (8, 0)) else 128
-
-
-def _tera(rate: float | None) -> float | None:
-    return None if rate is None else rate * 1e12

@@ -1,37 +1,70 @@
-"""Cards as described in hw_profiles/, and the budget that a size such as 8GB stands for."""
+"""Cards by name, and the budget that a card or a size such as 8GB stands for.
+
+Known are the profiles of hw_profiles/, and those of the user's own files where they are given:
+``own`` in what follows. One of these takes the place of a profile of the same name.
+"""
 
 from __future__ import annotations
 
 import difflib
 import functools
-import re
-import tomllib
+from collections.abc import Sequence
 from importlib import resources
+from pathlib import Path
 
 from ffprof.errors import UsageError
-from ffprof.hardware.card import Card, card_from
+from ffprof.hardware.card import SIZE, Card, card_key, sizeless_key
+from ffprof.hardware.profile import parse_profile, read_profile
 from ffprof.record import Budget, Evidence
 from ffprof.units import GIB, format_bytes, parse_size
 
-__all__ = ["Card", "budget_for", "card_budget", "cuda_budget", "find_card", "known_cards"]
+__all__ = [
+    "Card",
+    "budget_for",
+    "budget_of",
+    "card_budget",
+    "cuda_budget",
+    "find_card",
+    "known_cards",
+    "own_cards",
+]
 
 
-def known_cards() -> list[Card]:
+def known_cards(own: Sequence[Card] = ()) -> list[Card]:
     """All profiles, the smallest CUDA total first."""
-    return list(_profiles())
+    replaced = {card_key(card.name) for card in own}
+    cards = [*own, *(card for card in _profiles() if card_key(card.name) not in replaced)]
+    return sorted(cards, key=lambda card: (card.cuda_total_bytes, card.name))
 
 
 @functools.cache
 def _profiles() -> tuple[Card, ...]:
-    cards = [
-        card_from(tomllib.loads(entry.read_text(encoding="utf-8")))
+    return tuple(
+        parse_profile(entry.read_bytes(), f"hw_profiles/{entry.name}")
         for entry in resources.files("hw_profiles").iterdir()
         if entry.name.endswith(".toml")
-    ]
-    return tuple(sorted(cards, key=lambda card: (card.cuda_total_bytes, card.name)))
+    )
 
 
-def find_card(name: str) -> Card:
+def own_cards(paths: Sequence[Path]) -> tuple[Card, ...]:
+    """The cards of the user's files, each file once.
+
+    Raises:
+        UsageError: one is no profile, or two describe cards of one name.
+    """
+    found: dict[str, Card] = {}
+    for path in dict.fromkeys(paths):
+        card = read_profile(path)
+        other = found.setdefault(card_key(card.name), card)
+        if other is not card:
+            raise UsageError(
+                f"{other.origin} and {card.origin} both describe a card {card.name}",
+                "leave one of them out, or give it another name",
+            )
+    return tuple(found.values())
+
+
+def find_card(name: str, own: Sequence[Card] = ()) -> Card:
     """The card of this name, as it is sold or as the driver calls it.
 
     Case, blanks, makers' words such as "NVIDIA", "GeForce" or "RTX" and a size at the end do not
@@ -40,13 +73,14 @@ def find_card(name: str) -> Card:
     Raises:
         UsageError: no such card; the message names those that are spelled like it.
     """
-    wanted = _key(name)
-    cards = {_key(card.name): card for card in _profiles()}
+    wanted = card_key(name)
+    known = known_cards(own)
+    cards = {card_key(card.name): card for card in known}
     # "RTX 4060 Ti" is the 8 GB one, as long as no card bears the shorter name itself.
-    sizeless = {_key(_SIZE.sub("", card.name)): card for card in _profiles()}
+    sizeless = {sizeless_key(card.name): card for card in known}
     card = cards.get(wanted) or sizeless.get(wanted)
-    if card is None and (size := _SIZE.search(name)):
-        of_size = cards.get(_key(_SIZE.sub("", name)))
+    if card is None and (size := SIZE.search(name)):
+        of_size = cards.get(sizeless_key(name))
         if of_size and of_size.sold_as_bytes == parse_size(size.group()):
             card = of_size
     if card is None:
@@ -55,17 +89,10 @@ def find_card(name: str) -> Card:
         raise UsageError(
             f"no profile of a card {name!r}",
             (f"did you mean {meant}? " if meant else "")
-            + "ffprof cards lists those that are known; a size does for others: --gpu-mem 24GB",
+            + "ffprof cards lists those that are known; a size does for others: --gpu-mem 24GB, "
+            "or a profile of your own: --card-file",
         )
     return card
-
-
-_SIZE = re.compile(r"\s+\d+\s*GB$", re.IGNORECASE)
-_MAKERS_WORDS = re.compile(r"nvidia|geforce|quadro|tesla|jetson|rtx|gtx|gpu|\W", re.ASCII)
-
-
-def _key(name: str) -> str:
-    return _MAKERS_WORDS.sub("", name.lower().replace("laptop", "mobile"))
 
 
 def budget_for(text: str) -> Budget:
@@ -88,7 +115,7 @@ def budget_for(text: str) -> Budget:
             limit_bytes=size,
             sources=(f"no profiled card is sold as {text}: the size itself",),
         )
-    return _budget_of(card, text)
+    return budget_of(card, text)
 
 
 def card_budget(name: str) -> Budget:
@@ -97,13 +124,13 @@ def card_budget(name: str) -> Budget:
     Raises:
         UsageError: no such card.
     """
-    card = find_card(name)
-    return _budget_of(card, f"{card.sold_as_bytes // GIB}GB")
+    return budget_of(find_card(name))
 
 
-def _budget_of(card: Card, requested: str) -> Budget:
+def budget_of(card: Card, requested: str | None = None) -> Budget:
+    """What CUDA offers on a card; ``requested`` is the size that was asked for, if one was."""
     return Budget(
-        requested=requested,
+        requested=f"{card.sold_as_bytes / GIB:g}GB" if requested is None else requested,
         card=card.name,
         total_bytes=card.cuda_total_bytes,
         limit_bytes=card.cuda_total_bytes,
@@ -116,12 +143,13 @@ _SAME_CLASS = 0.9
 
 
 def cuda_budget(
-    asked: Budget, total_bytes: int, *, explicit: bool
+    asked: Budget, total_bytes: int, *, explicit: bool, here: Card | None = None
 ) -> tuple[Budget, Evidence, tuple[str, ...]]:
     """What a budget means on a GPU that has ``total_bytes`` for CUDA: budget, label and notes.
 
-    A GPU of the size asked for is measured as it is. A larger one is held to the card, and what
-    it gives is emulated.
+    A GPU of the size asked for is measured as it is, with its own total whatever its profile says;
+    ``here`` is the card that it was recognised as. A larger one is held to the card, and what it
+    gives is emulated.
 
     Raises:
         UsageError: a larger size was asked for explicitly than this GPU has.
@@ -135,10 +163,10 @@ def cuda_budget(
         return asked, "emulated", (note,)
     own = asked.model_copy(
         update={
-            "card": None,
+            "card": here.name if here else None,
             "total_bytes": total_bytes,
             "limit_bytes": total_bytes,
-            "sources": ("what CUDA reports on this GPU",),
+            "sources": ("cuda_total_bytes: what CUDA reports on this GPU",),
         }
     )
     if total_bytes > _SAME_CLASS * size:

@@ -80,13 +80,14 @@ def setting_lines(record: Record) -> tuple[str, ...]:
     recipe, machine = record.recipe, record.machine
     budget = record.budget
     held: tuple[str, ...] = ()
+    drawn = f"{format_bytes(budget.display_bytes)} for a desktop" if budget.display_bytes else ""
     where = f"{machine.gpu or machine.cpu}, {_threads(recipe.threads)}, "
     if record.evidence == "estimated":
         where = "nothing was run: traced with "
         held = (
             f"{budget.card or 'a card'} sold with {budget.requested}: CUDA offers "
-            f"{format_bytes(budget.total_bytes)}, of which context and libraries likely take "
-            f"{format_bytes(budget.debit_bytes)}",
+            f"{format_bytes(budget.total_bytes)}{drawn and f', less {drawn}'}, of which context "
+            f"and libraries likely take {format_bytes(budget.debit_bytes)}",
         )
     elif budget.total_bytes is not None:
         held = (_budget(record),)

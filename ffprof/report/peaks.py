@@ -40,13 +40,14 @@ class Heading:
     recipe: Recipe
     requested: str
     card: str | None
-    total_bytes: int
+    total_bytes: int  # what CUDA offers
     overhead_bytes: tuple[int, int, int]
     overhead_measured: bool
     workspaces: bool
     torch: str
     notes: tuple[str, ...] = ()
     varied: Mapping[str, str] = field(default_factory=dict)
+    display_bytes: int = 0
 
     def lines(self) -> tuple[str, ...]:
         """In words."""
@@ -58,13 +59,15 @@ class Heading:
         low, likely, high = map(format_bytes, self.overhead_bytes)
         how = "measured here" if self.overhead_measured else f"{low} to {high}, likely {likely}"
         settings = recipe.flags.allocator_conf
+        drawn = f", less {format_bytes(self.display_bytes)} for a desktop"
         return (
             f"{backbone} at width {recipe.width:g}, {recipe.norm} norm, {recipe.channels}x"
             f"{size}x{size}, {recipe.classes} classes, batch {batch}, micro-batch {micro}, "
             f"{recipe.precision}, "
             f"{recipe.memory_format.replace('_', ' ')}, {recipe.optimizer.name}",
             f"{self.card or 'a card'} sold with {self.requested}: CUDA offers "
-            f"{format_bytes(self.total_bytes)}; beside what is reserved, a process takes {how}",
+            f"{format_bytes(self.total_bytes)}{drawn if self.display_bytes else ''}; beside what "
+            f"is reserved, a process takes {how}",
             f"nothing was run: traced with torch {self.torch}"
             + (f", allocator {settings}" if settings else "")
             + ("" if self.workspaces else ", without workspaces"),

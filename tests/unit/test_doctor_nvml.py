@@ -44,9 +44,10 @@ def test_a_healthy_gpu(read):
 
 def test_what_this_gpu_cannot_do_keeps_its_reason_and_nothing_else(read):
     (gpu,) = read(healthy=HEALTHY)["gpus"]
-    silent = {"mig", "ecc", "set_clock", "default_clock"}
+    silent = {"mig", "ecc", "set_clock", "default_clock", "driver_model"}
     assert {name for name, value in gpu.items() if value is None} == silent
     assert set(gpu["unread"]) == silent
+    assert gpu["unread"].pop("driver_model") in ("Not Supported", "Function Not Found")
     assert set(gpu["unread"].values()) == {"Not Supported"}
 
 

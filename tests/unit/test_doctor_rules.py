@@ -20,6 +20,8 @@ NO_CUDA = {
     "free_bytes": None,
     "total_bytes": None,
 }
+H100 = {"name": "NVIDIA H100", "total_bytes": 81559 * MIB}
+WHOLE = {"total_bytes": 8 * GIB}  # as under Windows, where the driver keeps nothing visible
 
 # topic, state, a word of what is said, and what is different from the healthy machine
 CASES = [
@@ -91,6 +93,8 @@ CASES = [
     ("nvml", "warn", "Not Found", {"nvml": {"problem": "Library Not Found", "gpus": ()}}),
     ("gpu-match", "warn", UUID, {"torch": {"gpu_uuid": "GPU-other"}}),
     ("mig", "warn", "slices", {"gpu": {"mig": True}}),
+    ("card", "note", "NVIDIA H100 of 79.6 GiB: no profile", {"gpu": H100}),
+    ("card", "note", "CUDA offers 8.00 GiB, its profile says 7.63", {"torch": WHOLE}),
     ("gpu-memory", "warn", "5.00 GiB of", {"torch": {"free_bytes": 5 * GIB}}),
     ("gpu-memory", "note", "less than", {"torch": {"free_bytes": 4 * GIB, "total_bytes": 4 * GIB}}),
     (
@@ -292,6 +296,23 @@ def test_an_empty_variable_is_none_except_where_torch_asks_for_its_presence():
     assert finding("malloc-variables", machine(environment={"LD_PRELOAD": ""})).state == "ok"
     empty = machine(environment={"PYTORCH_NO_CUDA_MEMORY_CACHING": ""})
     assert finding("allocator-variables", empty).state == "warn"
+
+
+def test_a_card_is_told_by_its_totals():
+    assert "GeForce RTX 4060; CUDA offers 7.63 GiB" in finding("card", HEALTHY).seen
+    ti = {"name": "NVIDIA GeForce RTX 4060 Ti", "total_bytes": 16380 * MIB}
+    found = finding("card", machine(gpu=ti, torch={"total_bytes": 15 * GIB}))
+    assert (found.state, "no profile" in found.seen) == ("note", True)
+    assert found.commands == ("ffprof cards --template > my_card.toml",)
+    silent = finding("card", machine(torch=NO_CUDA))
+    assert (silent.state, "not known" in silent.seen) == ("ok", True)
+    assert reason("card", machine(**NO_GPU)) == "no NVIDIA GPU"
+
+
+def test_a_compute_device_under_windows_does_not_spill():
+    windows = {"host": {"platform": "win32"}}
+    assert finding("driver", machine(**windows, gpu={"driver_model": 0})).state == "warn"
+    assert finding("driver", machine(**windows, gpu={"driver_model": 1})).state == "ok"
 
 
 def test_a_virtual_machines_own_clock_is_fast():

@@ -3,13 +3,18 @@ import os
 import psutil
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from records import recipe
 
+from ffprof.audit.target import check_room, estimated_budget, target_for, with_display
 from ffprof.errors import UsageError
-from ffprof.hardware.cards import budget_for, cuda_budget, known_cards
+from ffprof.estimator.process import display_overhead, process_overhead
+from ffprof.hardware.cards import budget_for, budget_of, cuda_budget, find_card, known_cards
 from ffprof.hardware.environment import child_environment, environment
 from ffprof.hardware.flags import apply_flags, read_flags
 from ffprof.hardware.machine import Probe, describe_machine, resolve_threads, usable_cpus
+from ffprof.record import Budget
 from ffprof.units import GIB, MIB
 
 
@@ -20,6 +25,7 @@ def test_eight_gigabytes_mean_the_smallest_card_sold_as_such():
     assert budget.limit_bytes == min(c.cuda_total_bytes for c in cards if not c.class_objection)
     assert 7 * GIB < budget.limit_bytes < 8 * GIB
     assert len(budget.sources) == 2
+    assert all("confidence" in source for source in budget.sources)
     assert {c.name for c in cards if c.class_objection} == {"Tesla P4", "Jetson Orin Nano 8 GB"}
 
 
@@ -97,6 +103,48 @@ def test_a_card_of_the_size_is_measured_and_a_larger_one_emulates_it(total, evid
     assert label == evidence
     assert budget.limit_bytes == (limit or asked.limit_bytes)
     assert bool(notes) is (evidence == "emulated")
+
+
+def test_a_recognised_gpu_is_named_and_keeps_what_cuda_offers_on_it():
+    here = find_card("RTX 4060")
+    total = int(7.75 * GIB)  # not what its profile says
+    budget, label, _ = cuda_budget(budget_for("8GB"), total, explicit=False, here=here)
+    assert (label, budget.card, budget.total_bytes) == ("measured", "GeForce RTX 4060", total)
+    assert budget.sources == ("cuda_total_bytes: what CUDA reports on this GPU",)
+    large = cuda_budget(budget_for("8GB"), 24 * GIB, explicit=False, here=here)
+    assert (large[0].card, large[1]) == ("GeForce RTX 5050", "emulated")
+
+
+def test_a_desktop_is_left_out_of_the_budget():
+    plain = budget_for("8GB")
+    drawn = with_display(plain)
+    taken = display_overhead().likely_bytes
+    assert (drawn.display_bytes, drawn.total_bytes) == (taken, plain.total_bytes)
+    assert drawn.limit_bytes == plain.limit_bytes - taken > 7 * GIB
+    assert any("display" in source for source in drawn.sources)
+    target = target_for(drawn, find_card(drawn.card), (12, 8))
+    assert target.total_bytes == drawn.limit_bytes
+    estimated = estimated_budget(drawn, target)
+    assert estimated.limit_bytes == drawn.limit_bytes - target.overhead.likely_bytes
+    assert estimated.debit_bytes == target.overhead.likely_bytes
+
+
+@given(st.integers(1, 4 * GIB), st.sampled_from([None, *known_cards()]), st.booleans())
+def test_a_budget_must_be_more_than_what_a_process_takes_at_the_least(total, card, display):
+    budget = Budget(requested="1GB", total_bytes=total, limit_bytes=total)
+    budget = with_display(budget) if display else budget
+    capability = card.compute_capability if card else (8, 6)
+    least = process_overhead(capability, cuda=(12, 8)).low_bytes + budget.display_bytes
+    if total > least:
+        check_room(budget, card)
+    else:
+        with pytest.raises(UsageError, match="less than CUDA's context and libraries take"):
+            check_room(budget, card)
+
+
+def test_every_card_leaves_room_even_with_a_desktop():
+    for card in known_cards():
+        check_room(with_display(budget_of(card)), card)
 
 
 def test_a_smaller_card_is_told_or_refused():

@@ -11,6 +11,7 @@ from ffprof.hardware.doctor import (
     rules_gpu,
     rules_memory,
     rules_processor,
+    rules_profile,
     rules_software,
     rules_variables,
 )
@@ -32,7 +33,7 @@ Rule = Callable[[Facts], Judgement | Unknown]
 
 GROUPS: dict[str, Mapping[str, Rule]] = {
     "Software": rules_software.RULES,
-    "GPU": {**rules_gpu.RULES, **rules_card.RULES},
+    "GPU": {**rules_gpu.RULES, **rules_profile.RULES, **rules_card.RULES},
     "Memory": rules_memory.RULES,
     "Processor": rules_processor.RULES,
     "Variables": rules_variables.RULES,

@@ -86,6 +86,7 @@ class GpuFacts:
     slowdown_temperature: int | None = None
     power_limit: float | None = None
     default_power_limit: float | None = None
+    driver_model: int | None = None  # of Windows: 0 WDDM, 1 TCC
     unread: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -19,6 +19,7 @@ from ffprof.hardware.doctor.procfs import (
     read_text,
 )
 from ffprof.hardware.machine import usable_cpus
+from ffprof.hardware.spill import is_wsl
 
 _NVIDIA = "0x10de"  # NVIDIA's vendor number on the PCI bus
 _DISPLAY_CLASS = "0x03"  # of the PCI classes, what controls displays; GPUs without one too
@@ -35,7 +36,7 @@ def read_host(root: Path = Path("/")) -> HostFacts:
     allowed = parse_cpu_list(_status(root, "Cpus_allowed_list"))
     return HostFacts(
         platform=sys.platform,
-        wsl=_is_wsl(root),
+        wsl=is_wsl(root),
         nvidia_module=(root / "proc/driver/nvidia/version").exists(),
         nouveau=(root / "sys/module/nouveau").exists(),
         nvidia_devices=tuple(sorted(p.name for p in (root / "dev").glob("nvidia*"))),
@@ -94,11 +95,6 @@ def _status(root: Path, name: str) -> str:
         if key == name:
             return value.strip()
     return ""
-
-
-def _is_wsl(root: Path) -> bool:
-    version = read_text(root / "proc/version") or ""
-    return "microsoft" in version.lower() or (root / "usr/lib/wsl").exists()
 
 
 def _nvidia_on_pci(root: Path) -> int:

@@ -63,6 +63,7 @@ def _gpu(index: int, gpu: NvmlGpu) -> GpuFacts:
         slowdown_temperature=facts.slowdown_temperature,
         power_limit=facts.power_limit,
         default_power_limit=facts.default_power_limit,
+        driver_model=None if facts.wddm is None else int(not facts.wddm),  # 0 is WDDM
         unread={name: text for name, text in unread.items() if name in _TOLD},
     )
 

@@ -87,7 +87,7 @@ def display(facts: Facts, card: GpuFacts) -> Judgement | Unknown:
         return note(
             "a display is driven by this GPU",
             "drawing takes memory from the budget and time from the trials",
-            "measure without a desktop, or use the processor's own graphics",
+            "measure without a desktop, use the processor's own graphics, or give --display",
             "sudo systemctl isolate multi-user.target  # ends the desktop and all in it",
         )
     return ok("none on this GPU")

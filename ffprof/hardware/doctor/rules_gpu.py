@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ffprof.hardware.doctor.facts import Facts, GpuFacts, TorchFacts
 from ffprof.hardware.doctor.finding import Judgement, Unknown, bad, note, ok, unknown, warn
+from ffprof.hardware.spill import why_spilling
 
 _CPU_THEN = "audits run on the CPU; its figures say nothing about memory or speed on a GPU"
 _DEVICE_FILES = ("nvidiactl", "nvidia-uvm")
@@ -137,9 +138,12 @@ def driver(facts: Facts) -> Judgement | Unknown:
     if facts.asked == "cpu" or version is None:
         return without_gpu(facts)
     seen = f"{version}, CUDA up to {_version(newest)}" if newest else version
-    if facts.host.wsl or facts.host.platform == "win32":
+    card = card_of(facts)
+    model = card.driver_model if isinstance(card, GpuFacts) else None
+    why = why_spilling(facts.host.platform, facts.host.wsl, model)
+    if why:
         return warn(
-            f"{seen}, under {'WSL' if facts.host.wsl else 'Windows'}",
+            f"{seen}, under {why}",
             "a full GPU spills into host memory: trials slow down instead of running out of memory",
             "NVIDIA Control Panel, Manage 3D settings, CUDA - Sysmem Fallback Policy: "
             "Prefer No Sysmem Fallback",

@@ -1,0 +1,102 @@
+"""What an audit on a GPU is allowed, by what was asked and what the GPU is; no GPU is needed."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ffprof.cli import request
+from ffprof.cli.contradictions import check_budget
+from ffprof.cli.options import Options, asked_budget
+from ffprof.cli.request import Start, cuda_terms
+from ffprof.errors import UsageError
+from ffprof.estimator.process import display_overhead
+from ffprof.hardware.cards import find_card
+from ffprof.hardware.machine import Probe
+from ffprof.hardware.template import TEMPLATE
+from ffprof.units import GIB, MIB
+
+LAPTOP = Probe(cuda=True, gpu="NVIDIA GeForce RTX 4060 Laptop GPU", gpu_total_bytes=int(7.75 * GIB))
+H100 = Probe(cuda=True, gpu="NVIDIA H100 80GB HBM3", gpu_total_bytes=int(79.2 * GIB))
+
+
+def terms(found, gpu_mem=None, card=None, card_files=(), display=False):
+    options = Options(
+        preset=None, workloads=None, workload_files=(), device="cuda", gpu_mem=gpu_mem, card=card,
+        rounds=3, changes={}, data=None, download=False, time_limit=1.0, run_limit=None,
+        out=Path("out"), card_files=tuple(card_files), display=display,
+    )  # fmt: skip
+    asked = asked_budget(gpu_mem, card, card_files)
+    return cuda_terms(
+        Start(options=options, chosen=None, data=None, asked=asked, found=found, server=None)
+    )
+
+
+@pytest.fixture(autouse=True)
+def native(monkeypatch):
+    monkeypatch.setattr(request, "spills", lambda: "")
+
+
+def test_the_gpu_itself_is_named_and_keeps_its_own_total():
+    budget, evidence, notes = terms(LAPTOP)
+    assert (evidence, notes) == ("measured", ())
+    assert (budget.card, budget.total_bytes) == ("GeForce RTX 4060 Mobile", int(7.75 * GIB))
+    unknown, _, _ = terms(Probe(cuda=True, gpu="GPU X", gpu_total_bytes=int(7.7 * GIB)))
+    assert unknown.card is None
+
+
+def test_a_larger_gpu_is_held_to_the_card():
+    budget, evidence, (note,) = terms(H100, card="RTX 4060")
+    assert (evidence, budget.card) == ("emulated", "GeForce RTX 4060")
+    assert budget.limit_bytes == budget.total_bytes == find_card("RTX 4060").cuda_total_bytes
+    assert "a larger GPU held to 8GB" in note
+
+
+def test_another_card_of_the_size_is_measured_as_it_is_and_told():
+    budget, evidence, notes = terms(LAPTOP, card="RTX 3070")
+    assert (evidence, budget.card) == ("measured", "GeForce RTX 4060 Mobile")
+    (note,) = notes
+    assert note.startswith("GeForce RTX 3070 was asked for: this GPU, GeForce RTX 4060 Mobile")
+    assert terms(LAPTOP, card="RTX 4060 mobile")[2] == ()
+    assert terms(LAPTOP, gpu_mem="8GB")[2] == ()
+
+
+def test_more_than_the_gpu_has_is_refused(tmp_path):
+    path = tmp_path / "big.toml"
+    text = TEMPLATE.replace('"8GB"', '"16GB"').replace("8_585_740_288", f"{16000 * MIB}")
+    path.write_text(text.replace("8_192_524_288", f"{15900 * MIB}"))
+    for asked in ({"card_files": [path]}, {"gpu_mem": "16GB"}, {"card": "RTX A2000 12GB"}):
+        with pytest.raises(UsageError, match=r"is more than this GPU has \(7.75 GiB\)"):
+            terms(LAPTOP, **asked)
+
+
+def test_a_desktop_is_left_out_of_either():
+    taken = display_overhead().likely_bytes
+    for found in (LAPTOP, H100):
+        budget, _, _ = terms(found, display=True)
+        assert budget.display_bytes == taken
+        assert budget.limit_bytes == budget.total_bytes - taken
+
+
+def test_a_profile_of_ones_own_is_recognised_on_its_card(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(TEMPLATE.replace("My GPU", "NVIDIA GeForce RTX 4060 Laptop GPU"))
+    budget, _, notes = terms(LAPTOP, card_files=[path])
+    assert (budget.card, notes) == ("NVIDIA GeForce RTX 4060 Laptop GPU", ())
+
+
+def test_a_driver_that_spills_is_told(monkeypatch):
+    monkeypatch.setattr(request, "spills", lambda: "WSL: its driver is that of Windows")
+    budget, _, (note,) = terms(LAPTOP)
+    assert budget.spills == "WSL: its driver is that of Windows"
+    assert "uses host memory when the GPU is full (WSL: its driver is that of Windows)" in note
+
+
+def test_going_on_knows_the_budget_whatever_was_left_out_of_it():
+    drawn, evidence, _ = terms(H100, gpu_mem="8GB", display=True)
+    record = SimpleNamespace(budget=drawn, evidence=evidence)
+    check_budget(record, "cuda", H100.gpu_total_bytes, {"gpu_mem": "8GB"})
+    check_budget(record, "cuda", H100.gpu_total_bytes, {})
+    for other in ("6GB", "80GB"):
+        with pytest.raises(UsageError, match=f"--gpu-mem {other} contradicts the record"):
+            check_budget(record, "cuda", H100.gpu_total_bytes, {"gpu_mem": other})
