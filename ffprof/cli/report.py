@@ -5,8 +5,13 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from ffprof.frontier_record import FrontierRecord
+    from ffprof.record import Record
 
 
 class Format(StrEnum):
@@ -21,17 +26,36 @@ def report(
     file: Path = typer.Argument(help="A result file, or a folder that holds one."),
     format: Format = typer.Option(Format.table, "--format", "-f", help="How to write it."),
 ) -> None:
-    """Print a recorded audit."""
-    from ffprof.audit.store import find_record, load
+    """Print a recorded audit or frontier."""
+    from ffprof.audit.store import find_record
+    from ffprof.audit.store_frontier import RESULT_FILES, load_any
+    from ffprof.frontier_record import FrontierRecord
 
-    record = load(find_record(file))
+    record = load_any(find_record(file, RESULT_FILES))
+    if format is Format.json:
+        print(record.model_dump_json(indent=1))
+    elif isinstance(record, FrontierRecord):
+        _frontier(record, format)
+    else:
+        _audit(record, format)
+
+
+def _audit(record: Record, format: Format) -> None:
     if format is Format.markdown:
         from ffprof.report.markdown import to_markdown
 
         sys.stdout.write(to_markdown(record))
-    elif format is Format.json:
-        print(record.model_dump_json(indent=1))
     else:
         from ffprof.report.terminal import OutputConsole, print_report
 
         print_report(record, OutputConsole())
+
+
+def _frontier(record: FrontierRecord, format: Format) -> None:
+    from ffprof.report.frontier import frontier_markdown, print_frontier
+    from ffprof.report.terminal import OutputConsole
+
+    if format is Format.markdown:
+        sys.stdout.write(frontier_markdown(record))
+    else:
+        print_frontier(record, OutputConsole())

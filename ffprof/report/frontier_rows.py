@@ -1,0 +1,163 @@
+"""The rows of a frontier's tables: the best of every method, then its points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from ffprof.frontier_record import FrontierRecord, Point
+from ffprof.report.fitting import Shown, about, clean
+from ffprof.units import format_bytes, format_rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A table with its heading."""
+
+    heading: str
+    columns: tuple[Shown, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+_Cell = Callable[[Point], str]
+_ORDER = ("estimated", "measured", "dominated", "not run", "does not fit", "failed", "refused")
+
+
+def methods_of(record: FrontierRecord) -> list[str]:
+    """In the order of rows."""
+    return list(dict.fromkeys(point.method for point in record.points))
+
+
+def summary_block(record: FrontierRecord) -> Block:
+    """One line a method: its fastest point under the budget."""
+    heading = "Best throughput of each method"
+    if record.budget.total_bytes is not None:
+        heading += " under the budget"
+    rows = []
+    for method in methods_of(record):
+        ours = [p for p in record.points if p.method == method]
+        best = next((p for p in ours if p.best), None)
+        tried = f"{sum(bool(p.trials) for p in ours)} of {len(ours)}"
+        if best is None:
+            rows.append((clean(method), "none", "-", "-", "-", "-", tried))
+            continue
+        rows.append(
+            (
+                clean(method), clean(best.id), _memory(best), format_bytes(reserved(best)),
+                _rate(best), _trials(best), tried,
+            )
+        )  # fmt: skip
+    columns = (
+        Shown(name="method", numeric=False), Shown(name="at", numeric=False), Shown(name="memory"),
+        Shown(name="reserved", rank=1), Shown(name="img/s"), Shown(name="trials", rank=2),
+        Shown(name="measured", rank=3 if record.evidence == "estimated" else 1),
+    )  # fmt: skip
+    shown = [i for i, c in enumerate(columns) if c.name not in _left_out(record)]
+    return Block(
+        heading=heading,
+        columns=tuple(columns[i] for i in shown),
+        rows=tuple(tuple(row[i] for i in shown) for row in rows),
+    )
+
+
+def _left_out(record: FrontierRecord) -> tuple[str, ...]:
+    return ("trials", "measured") if record.evidence == "estimated" else ()
+
+
+def method_blocks(record: FrontierRecord) -> list[Block]:
+    """One table a method; columns are as wide in all of them."""
+    varied = {
+        "precision": len({p.precision for p in record.points}) > 1,
+        "format": len({p.memory_format for p in record.points}) > 1,
+    }
+    chosen = [(c, cell) for c, cell in _COLUMNS if varied.get(c.name, True)]
+    if record.evidence == "estimated":
+        chosen = [(c, cell) for c, cell in chosen if c.name != "trials"]
+    else:
+        chosen = [(c, cell) for c, cell in chosen if c.name != "fit"]
+    groups = {
+        method: sorted((p for p in record.points if p.method == method), key=_place)
+        for method in methods_of(record)
+    }
+    cells = {m: [[cell(p) for _, cell in chosen] for p in ours] for m, ours in groups.items()}
+    empty = [all(row[i] == "-" for rows in cells.values() for row in rows) for i in _range(chosen)]
+    kept = [i for i in _range(chosen) if not empty[i] or not chosen[i][0].rank]
+    widths = {i: max(len(row[i]) for rows in cells.values() for row in rows) for i in kept}
+    columns = tuple(chosen[i][0] for i in kept)
+    return [
+        Block(
+            heading=clean(method),
+            columns=columns,
+            rows=tuple(
+                tuple(_padded(row[i], widths[i], numeric=chosen[i][0].numeric) for i in kept)
+                for row in rows
+            ),
+        )
+        for method, rows in cells.items()
+    ]
+
+
+def _range(chosen: Sequence[object]) -> range:
+    return range(len(chosen))
+
+
+def _padded(text: str, width: int, *, numeric: bool) -> str:
+    return text.rjust(width) if numeric else text.ljust(width)
+
+
+def _place(point: Point) -> tuple[bool, int, float]:
+    return not point.on_frontier, _ORDER.index(point.standing), -(point.images_per_second or 0.0)
+
+
+def _memory(point: Point) -> str:
+    size = format_bytes(point.memory_bytes)
+    guessed = point.memory_bytes is not None and not point.trials and point.standing != "estimated"
+    return f"~{size}" if guessed else size
+
+
+def _rate(point: Point) -> str:
+    rate = point.images_per_second
+    return format_rate(rate) if point.trials else about(rate)
+
+
+def reserved(point: Point) -> int | None:
+    """What the allocator reserves: the median of its trials, or the estimate."""
+    known = [t.memory.reserved_peak_bytes for t in point.trials if t.outcome == "ok"]
+    sizes = [size for size in known if size is not None]
+    if sizes:
+        return round(median(sizes))
+    return point.guess.reserved_bytes if point.guess and not point.trials else None
+
+
+def _trials(point: Point) -> str:
+    return str(len(point.trials)) if point.trials else "-"
+
+
+def _standing(point: Point) -> str:
+    if point.best:
+        return "best"
+    if point.on_frontier:
+        return "frontier"
+    if point.standing == "measured":
+        return "wins nothing"
+    return point.standing
+
+
+def _by(point: Point) -> str:
+    return clean(point.because) if point.standing == "dominated" else "-"
+
+
+_COLUMNS: tuple[tuple[Shown, _Cell], ...] = (
+    (Shown(name="workload", numeric=False), lambda p: clean(p.workload)),
+    (Shown(name="micro"), lambda p: str(p.micro_batch)),
+    (Shown(name="precision", numeric=False), lambda p: p.precision),
+    (Shown(name="format", numeric=False), lambda p: p.memory_format.replace("_", " ")),
+    (Shown(name="memory"), _memory),
+    (Shown(name="reserved", rank=2), lambda p: format_bytes(reserved(p))),
+    (Shown(name="img/s"), _rate),
+    (Shown(name="trials", rank=1), _trials),
+    (Shown(name="fit", rank=1, numeric=False), lambda p: (p.guess and p.guess.fit) or "-"),
+    (Shown(name="place", numeric=False), _standing),
+    (Shown(name="by", rank=3, numeric=False), _by),
+)
