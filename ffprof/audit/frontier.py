@@ -15,7 +15,7 @@ from typing import Protocol
 
 from ffprof.audit.guesses import guess_all
 from ffprof.audit.plan import Slot
-from ffprof.audit.point import Bench, measure_point
+from ffprof.audit.point import Bench, Measured, measure_point
 from ffprof.audit.request import Request
 from ffprof.audit.store_frontier import save_frontier
 from ffprof.audit.target import Target
@@ -79,10 +79,17 @@ class FrontierOutcome:
 
 
 def find_frontier(
-    request: FrontierRequest, told: Told, now: Callable[[], float] = time.monotonic
+    request: FrontierRequest,
+    told: Told,
+    now: Callable[[], float] = time.monotonic,
+    guess: Callable[..., list[Guess]] = guess_all,
+    measure: Callable[..., Measured] = measure_point,
 ) -> FrontierOutcome:
-    """Estimate all points, measure those that matter; the record on the disk is current."""
-    run = _Run(request, told, now)
+    """Estimate all points, measure those that matter; the record on the disk is current.
+
+    ``guess`` and ``measure`` stand for what does so in child processes.
+    """
+    run = _Run(request, told, now, guess, measure)
     interrupt: BaseException | None = None
     stopped = ""
     try:
@@ -97,8 +104,16 @@ def find_frontier(
 
 
 class _Run:
-    def __init__(self, request: FrontierRequest, told: Told, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        request: FrontierRequest,
+        told: Told,
+        now: Callable[[], float],
+        guess: Callable[..., list[Guess]],
+        measure: Callable[..., Measured],
+    ) -> None:
         self._request, self._told, self._now = request, told, now
+        self._guess_all, self._measure_point = guess, measure
         self._record = request.record
         self._descriptions = {d.id: d for d in request.audit.workloads}
         self._benches: dict[tuple[str, str], Bench] = {}
@@ -116,7 +131,7 @@ class _Run:
         began = self._now()
         points = [p for p in self._record.points if p.standing != "refused"]
         wanted = [(self._description(p), self._request.recipes[p.id]) for p in points]
-        guesses = guess_all(
+        guesses = self._guess_all(
             self._request.audit,
             wanted,
             self._request.target,
@@ -158,7 +173,7 @@ class _Run:
         before = sum(t.round == round for p in self._record.points for t in p.trials)
         slot = Slot(round=round, position=before, workload=point.workload)
         self._told.starts(point, round, self._record)
-        found = measure_point(
+        found = self._measure_point(
             self._bench(point),
             self._description(point),
             slot,

@@ -20,7 +20,7 @@ class Block:
     rows: tuple[tuple[str, ...], ...]
 
 
-_Cell = Callable[[Point], str]
+_Cell = Callable[[Point, bool], str]  # the flag: nothing is measured, so nothing needs a mark
 _ORDER = ("estimated", "measured", "dominated", "not run", "does not fit", "failed", "refused")
 
 
@@ -34,7 +34,7 @@ def summary_block(record: FrontierRecord) -> Block:
     heading = "Best throughput of each method"
     if record.budget.total_bytes is not None:
         heading += " under the budget"
-    rows = []
+    rows, estimated = [], record.evidence == "estimated"
     for method in methods_of(record):
         ours = [p for p in record.points if p.method == method]
         best = next((p for p in ours if p.best), None)
@@ -44,7 +44,8 @@ def summary_block(record: FrontierRecord) -> Block:
             continue
         rows.append(
             (
-                clean(method), clean(best.id), _memory(best), format_bytes(reserved(best)),
+                clean(method), clean(best.id), _memory(best, estimated),
+                _reserved(best, estimated),
                 _rate(best), _trials(best), tried,
             )
         )  # fmt: skip
@@ -72,15 +73,16 @@ def method_blocks(record: FrontierRecord) -> list[Block]:
         "format": len({p.memory_format for p in record.points}) > 1,
     }
     chosen = [(c, cell) for c, cell in _COLUMNS if varied.get(c.name, True)]
-    if record.evidence == "estimated":
-        chosen = [(c, cell) for c, cell in chosen if c.name != "trials"]
-    else:
-        chosen = [(c, cell) for c, cell in chosen if c.name != "fit"]
+    estimated = record.evidence == "estimated"
+    without = "trials" if estimated else "fit"
+    chosen = [(c, cell) for c, cell in chosen if c.name != without]
     groups = {
         method: sorted((p for p in record.points if p.method == method), key=_place)
         for method in methods_of(record)
     }
-    cells = {m: [[cell(p) for _, cell in chosen] for p in ours] for m, ours in groups.items()}
+    cells = {
+        m: [[cell(p, estimated) for _, cell in chosen] for p in ours] for m, ours in groups.items()
+    }
     empty = [all(row[i] == "-" for rows in cells.values() for row in rows) for i in _range(chosen)]
     kept = [i for i in _range(chosen) if not empty[i] or not chosen[i][0].rank]
     widths = {i: max(len(row[i]) for rows in cells.values() for row in rows) for i in kept}
@@ -110,10 +112,17 @@ def _place(point: Point) -> tuple[bool, int, float]:
     return not point.on_frontier, _ORDER.index(point.standing), -(point.images_per_second or 0.0)
 
 
-def _memory(point: Point) -> str:
-    size = format_bytes(point.memory_bytes)
-    guessed = point.memory_bytes is not None and not point.trials and point.standing != "estimated"
-    return f"~{size}" if guessed else size
+def _memory(point: Point, estimated: bool) -> str:
+    return _size(point.memory_bytes, point, estimated)
+
+
+def _reserved(point: Point, estimated: bool) -> str:
+    return _size(reserved(point), point, estimated)
+
+
+def _size(size: int | None, point: Point, estimated: bool) -> str:
+    guessed = size is not None and not point.trials and not estimated
+    return f"~{format_bytes(size)}" if guessed else format_bytes(size)
 
 
 def _rate(point: Point) -> str:
@@ -149,15 +158,15 @@ def _by(point: Point) -> str:
 
 
 _COLUMNS: tuple[tuple[Shown, _Cell], ...] = (
-    (Shown(name="workload", numeric=False), lambda p: clean(p.workload)),
-    (Shown(name="micro"), lambda p: str(p.micro_batch)),
-    (Shown(name="precision", numeric=False), lambda p: p.precision),
-    (Shown(name="format", numeric=False), lambda p: p.memory_format.replace("_", " ")),
+    (Shown(name="workload", numeric=False), lambda p, _: clean(p.workload)),
+    (Shown(name="micro"), lambda p, _: str(p.micro_batch)),
+    (Shown(name="precision", numeric=False), lambda p, _: p.precision),
+    (Shown(name="format", numeric=False), lambda p, _: p.memory_format.replace("_", " ")),
     (Shown(name="memory"), _memory),
-    (Shown(name="reserved", rank=2), lambda p: format_bytes(reserved(p))),
-    (Shown(name="img/s"), _rate),
-    (Shown(name="trials", rank=1), _trials),
-    (Shown(name="fit", rank=1, numeric=False), lambda p: (p.guess and p.guess.fit) or "-"),
-    (Shown(name="place", numeric=False), _standing),
-    (Shown(name="by", rank=3, numeric=False), _by),
+    (Shown(name="reserved", rank=2), _reserved),
+    (Shown(name="img/s"), lambda p, _: _rate(p)),
+    (Shown(name="trials", rank=1), lambda p, _: _trials(p)),
+    (Shown(name="fit", rank=1, numeric=False), lambda p, _: (p.guess and p.guess.fit) or "-"),
+    (Shown(name="place", numeric=False), lambda p, _: _standing(p)),
+    (Shown(name="by", rank=3, numeric=False), lambda p, _: _by(p)),
 )
