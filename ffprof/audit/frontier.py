@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ffprof.audit.guesses import guess_all
+from ffprof.audit.guesses import EnoughError, guess_all
 from ffprof.audit.plan import Slot
 from ffprof.audit.point import Bench, Measured, measure_point
 from ffprof.audit.request import Request
@@ -82,7 +82,7 @@ def find_frontier(
     request: FrontierRequest,
     told: Told,
     now: Callable[[], float] = time.monotonic,
-    guess: Callable[..., list[Guess]] = guess_all,
+    guess: Callable[..., list[Guess | None]] = guess_all,
     measure: Callable[..., Measured] = measure_point,
 ) -> FrontierOutcome:
     """Estimate all points, measure those that matter; the record on the disk is current.
@@ -109,7 +109,7 @@ class _Run:
         request: FrontierRequest,
         told: Told,
         now: Callable[[], float],
-        guess: Callable[..., list[Guess]],
+        guess: Callable[..., list[Guess | None]],
         measure: Callable[..., Measured],
     ) -> None:
         self._request, self._told, self._now = request, told, now
@@ -131,25 +131,25 @@ class _Run:
         began = self._now()
         points = [p for p in self._record.points if p.standing != "refused"]
         wanted = [(self._description(p), self._request.recipes[p.id]) for p in points]
-        guesses = self._guess_all(
-            self._request.audit,
-            wanted,
-            self._request.target,
-            lambda number: self._told.guessed(number, len(points)),
-        )
+
+        def told(number: int) -> None:
+            self._told.guessed(number, len(points))
+            if self._left() <= 0 and number < len(points):
+                raise EnoughError
+
+        guesses = self._guess_all(self._request.audit, wanted, self._request.target, told)
         found = {p.id: guess for p, guess in zip(points, guesses, strict=True)}
         self._record = self._record.model_copy(
             update={
-                "points": tuple(
-                    self._guessed(p, found[p.id]) if p.id in found else p
-                    for p in self._record.points
-                ),
+                "points": tuple(self._guessed(p, found.get(p.id)) for p in self._record.points),
                 "guess_seconds": self._now() - began,
             }
         )
         self._settle()
 
-    def _guessed(self, point: Point, guess: Guess) -> Point:
+    def _guessed(self, point: Point, guess: Guess | None) -> Point:
+        if guess is None:
+            return point
         update: dict[str, object] = {"guess": guess}
         if self._record.evidence == "estimated" and guess.memory_bytes is None:
             refused = guess.outcome == "refused"
@@ -158,6 +158,8 @@ class _Run:
 
     def measure(self) -> str:
         """Wave after wave; returns why it ended early, or nothing."""
+        if any(p.guess is None and p.standing != "refused" for p in self._record.points):
+            return _OUT_OF_TIME
         number = 0
         while wave := list(self._request.wave(self._record)):
             random.Random(f"{self._record.recipe.seed}/{number}").shuffle(wave)

@@ -7,6 +7,7 @@ exact to the byte, and speed the step's work over rates that short kernels reach
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from ffprof.audit.child import estimate_child
@@ -27,6 +28,10 @@ Piece = tuple["str | FileDescription", Recipe]
 LIMIT_SECONDS = 300.0  # of one point
 
 
+class EnoughError(Exception):
+    """Raised by whoever is told of guesses to have no more of them."""
+
+
 def estimate_pieces_child(sender: Connection, pieces: list[Piece], target: Target) -> None:
     """Estimate each workload under its own recipe; send ``Finished`` or ``Failed`` for each."""
     for workload, recipe in pieces:
@@ -44,16 +49,30 @@ def guess_all(
     wanted: Sequence[tuple[Description, Recipe]],
     target: Target | None,
     told: Callable[[int], None] = lambda number: None,
-) -> list[Guess]:
-    """A guess for every pair, in their order.
+) -> list[Guess | None]:
+    """A guess for every pair, in their order; None for those that were not reached.
 
     Args:
         request: the recipe and machine that all pairs are of.
         wanted: workloads, each with the recipe of a point.
         target: the card that is estimated; None measures on a processor.
-        told: called with the number of guesses so far.
+        told: called with the number of guesses so far; may raise ``EnoughError``.
     """
-    endings: list[Ending] = [Ending(kind="crashed", messages=())] * len(wanted)
+    endings: list[Ending | None] = [None] * len(wanted)
+    with suppress(EnoughError):
+        _ask(request, wanted, target, told, endings)
+    if target is not None:
+        return [None if ending is None else _estimated(ending) for ending in endings]
+    return _forecast(request, wanted, endings)
+
+
+def _ask(
+    request: Request,
+    wanted: Sequence[tuple[Description, Recipe]],
+    target: Target | None,
+    told: Callable[[int], None],
+    endings: list[Ending | None],
+) -> None:
     count = 0
     # Registered workloads share a child; those of a file have one each.
     numbers = range(len(wanted))
@@ -80,9 +99,6 @@ def guess_all(
         run_series(
             request.context, trace_pieces_child, pieces, LIMIT_SECONDS, answered, (request.device,)
         )
-    if target is not None:
-        return [_estimated(ending) for ending in endings]
-    return _forecast(request, wanted, endings)
 
 
 def _own_step() -> Ending:
@@ -123,14 +139,15 @@ def _none(ending: Ending) -> Guess:
 
 
 def _forecast(
-    request: Request, wanted: Sequence[tuple[Description, Recipe]], endings: Sequence[Ending]
-) -> list[Guess]:
-    traced = [next((m for m in e.messages if isinstance(m, Traced)), None) for e in endings]
+    request: Request, wanted: Sequence[tuple[Description, Recipe]], endings: Sequence[Ending | None]
+) -> list[Guess | None]:
+    messages = [ending.messages if ending else () for ending in endings]
+    traced = [next((m for m in some if isinstance(m, Traced)), None) for some in messages]
     rates, _ = machine_rates(request, [t.heaviest for t in traced if t and t.heaviest])
-    found = []
+    found: list[Guess | None] = []
     for (_, recipe), one, ending in zip(wanted, traced, endings, strict=True):
         if one is None:
-            found.append(_none(ending))
+            found.append(None if ending is None else _none(ending))
             continue
         speed = recipe.batch / rates.seconds(one.work) if isinstance(rates, Rates) else None
         found.append(Guess(outcome="ok", memory_bytes=one.live_peak_bytes, images_per_second=speed))

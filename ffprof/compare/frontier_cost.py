@@ -18,7 +18,8 @@ def everything_seconds(
 ) -> tuple[float | None, float | None]:
     """(seconds spent on trials, seconds that all would have taken); None without any trial.
 
-    A point that was measured costs its median trial in every round. Another one costs what trials
+    A point that was measured costs its trials, and the median of them in every round that it was
+    not run in. Another one costs what trials
     take beside their steps (the median over those measured), and its steps at its likely rate; if
     it would run out of memory, only the former. What failed or was refused is not tried again.
     """
@@ -30,10 +31,10 @@ def everything_seconds(
     fixed = median(_beside(t, record.recipe) for t in good) if good else 0.0
     everything = 0.0
     for point, one in zip(record.points, found, strict=True):
-        if one.out and point.trials:
-            everything += sum(_wall(t) for t in point.trials)
-        elif point.trials:
-            everything += record.rounds * median(_wall(t) for t in point.trials)
+        if point.trials:
+            walls = [_wall(t) for t in point.trials]
+            missing = 0 if one.out else max(0, record.rounds - len(walls))
+            everything += sum(walls) + missing * median(walls)
         elif point.standing != "refused":
             everything += _unmeasured(record, point, one, found, margins, fixed)
     return spent, everything

@@ -20,7 +20,6 @@ from ffprof.compare.dominance import (
 )
 
 FEWEST_REPEATS = 4  # trials beyond each point's first, before their spread is believed
-MOST_NOISE = 0.5
 
 
 def next_wave(points: Sequence[Candidate], rounds: int, margins: Margins) -> tuple[str, ...]:
@@ -44,13 +43,12 @@ def every_point(points: Sequence[Candidate], rounds: int) -> tuple[str, ...]:
 
 
 def noise(points: Sequence[Candidate], margins: Margins) -> float:
-    """The share by which two single trials of the same speed may differ, 0 to 0.5.
+    """The share by which two single trials of the same speed may differ.
 
     The margin, or more if the repeated trials so far say so.
     """
     repeated = [[math.log(rate) for rate in p.rates] for p in points]
-    seen = math.expm1(difference(repeated, FEWEST_REPEATS) or 0.0)
-    return min(MOST_NOISE, max(margins.noise, seen))
+    return max(margins.noise, math.expm1(difference(repeated, FEWEST_REPEATS) or 0.0))
 
 
 def _most_promising(method: str, points: Sequence[Candidate], margins: Margins) -> str | None:

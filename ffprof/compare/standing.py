@@ -21,7 +21,7 @@ from ffprof.compare.dominance import (
     widened,
 )
 from ffprof.compare.frontier_cost import everything_seconds
-from ffprof.compare.racing import every_point, next_wave
+from ffprof.compare.racing import every_point, next_wave, noise
 from ffprof.compare.summary import marks_of, memory_of
 from ffprof.frontier_record import FrontierRecord, Guess, Point, Standing
 from ffprof.trial_record import Trial
@@ -132,7 +132,7 @@ def settle(record: FrontierRecord) -> FrontierRecord:
     return record.model_copy(
         update={
             "points": tuple(points),
-            "margins": asdict(margins),
+            "margins": {**asdict(margins), "noise": noise(found, margins)},
             "spent_seconds": spent,
             "all_seconds": everything,
         }

@@ -12,6 +12,7 @@ from ffprof.frontier_record import FrontierRecord, Point
 from ffprof.report.fitting import clean, fitted, flowed
 from ffprof.report.frontier_rows import Block, method_blocks, summary_block
 from ffprof.report.markdown import escape
+from ffprof.report.sections import NOISY
 from ffprof.units import format_bytes, format_seconds
 
 
@@ -125,6 +126,12 @@ def _caption(record: FrontierRecord) -> str:
 
 def _problems(record: FrontierRecord) -> tuple[str, ...]:
     lines = [f"stopped early: {record.stopped}"] if record.stopped else []
+    noise = record.margins.get("noise", 0.0)
+    if noise > NOISY and record.evidence != "estimated":
+        lines.append(
+            f"trials of one point differ by up to {noise:.0%} (19 of 20): close other programs and "
+            "run again; until then most points are run in all rounds, and places are uncertain"
+        )
     told: dict[tuple[str, str, str], list[Point]] = {}
     for point in record.points:
         if point.because and point.standing in ("refused", "failed", "measured"):
