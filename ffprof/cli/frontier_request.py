@@ -15,7 +15,7 @@ from ffprof.audit.frontier_points import default_sizes, make_points
 from ffprof.audit.lock import writing
 from ffprof.audit.request import Request
 from ffprof.audit.target import Target, target_for
-from ffprof.cli.choose import choose_preset
+from ffprof.cli.choose import absent_members, all_workloads, choose_preset
 from ffprof.cli.options import Options
 from ffprof.cli.prepare import prepare
 from ffprof.compare.standing import settle, wave
@@ -99,7 +99,7 @@ def _request(
             machine=record.machine,
             evidence=record.evidence,
             points=points,
-            notes=record.notes,
+            notes=_notes(audit),
         ),
         recipes=recipes,
         target=audit.target or _target_here(audit),
@@ -109,6 +109,21 @@ def _request(
         trial_limit_seconds=options.time_limit,
         run_limit_seconds=options.run_limit,
     )
+
+
+def _notes(audit: Request) -> tuple[str, ...]:
+    """Those of an audit, but that nothing is claimed of families, and methods are to be whole."""
+    recipe, workloads = audit.record.recipe, audit.workloads
+    claims = absent_members(recipe, workloads)
+    chosen, methods = {one.id for one in workloads}, {one.method for one in workloads}
+    absent = [
+        one.id
+        for one in all_workloads()[0]
+        if one.method in methods and one.id not in chosen and one.objection(recipe) is None
+    ]
+    told = f"registered workloads of these methods that are not here: {', '.join(absent)}"
+    notes = tuple(note for note in audit.record.notes if note != claims)
+    return (*notes, f"{told} (--workloads all)") if absent else notes
 
 
 def _noted(request: FrontierRequest, note: str) -> FrontierRequest:

@@ -27,21 +27,26 @@ def draw_frontier(record: FrontierRecord, path: Path) -> None:
     drawn = Figure(figsize=(8.5, 5.6), layout="constrained")
     panel = drawn.subplots()
     shown = [p for p in record.points if p.memory_bytes and p.images_per_second]
-    unit, name = GIB, "GiB"
-    if max((p.memory_bytes or 0 for p in shown), default=0) < GIB:
-        unit, name = MIB, "MiB"
+    most = max((p.memory_bytes or 0 for p in shown), default=0)
+    unit, name = (GIB, "GiB") if most >= GIB else (MIB, "MiB")
     for number, method in enumerate(methods_of(record)):
-        _method(panel, number, [p for p in shown if p.method == method], method, unit)
+        ours = [p for p in shown if p.method == method]
+        _method(panel, number, ours, method, unit, estimated=record.evidence == "estimated")
     limit = record.budget.limit_bytes
-    if limit and shown and limit < 4 * max(p.memory_bytes or 0 for p in shown):
+    drawn_limit = bool(limit) and (limit or 0) < 2 * most
+    if limit and drawn_limit:
         panel.axhline(limit / unit, color="0.4", linestyle=":", linewidth=1)
         panel.annotate(
             "budget", (1, limit / unit), xycoords=("axes fraction", "data"), ha="right",
             va="bottom", fontsize=8, color="0.4",
         )  # fmt: skip
-    panel.set_xlabel("images per second")
+    hollow = "hollow: not measured; " if record.evidence != "estimated" else ""
+    panel.set_xlabel(
+        f"images per second\nstar: the best; small: dominated; {hollow}further right and down is "
+        "better"
+    )
     panel.set_ylabel(f"memory, {name}")
-    panel.set_ylim(bottom=0)
+    panel.set_ylim(0, 1.1 * max(most, limit or 0 if drawn_limit else 0, 1) / unit)
     panel.set_xlim(left=0)
     panel.grid(alpha=0.25)
     panel.spines[["top", "right"]].set_visible(False)
@@ -50,11 +55,6 @@ def draw_frontier(record: FrontierRecord, path: Path) -> None:
     )
     handles, labels = panel.get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-    hollow = "hollow: not measured; " if record.evidence != "estimated" else ""
-    panel.annotate(
-        f"star: best; small: dominated; {hollow}further right and down is better",
-        (0.01, 0.985), xycoords="axes fraction", fontsize=8, color="0.4", va="top",
-    )  # fmt: skip
     try:
         drawn.savefig(path, dpi=130)
     except (OSError, ValueError) as error:
@@ -64,7 +64,9 @@ def draw_frontier(record: FrontierRecord, path: Path) -> None:
         ) from error
 
 
-def _method(panel: Any, number: int, points: list[Point], method: str, unit: int) -> None:
+def _method(
+    panel: Any, number: int, points: list[Point], method: str, unit: int, *, estimated: bool
+) -> None:
     marker, color = _MARKERS[number % len(_MARKERS)], f"C{number % 10}"
     line = sorted((p for p in points if p.on_frontier), key=lambda p: p.memory_bytes or 0)
     panel.plot(
@@ -73,7 +75,7 @@ def _method(panel: Any, number: int, points: list[Point], method: str, unit: int
     for one in points:
         if one.on_frontier:
             continue
-        face = color if one.trials or one.standing == "estimated" else "none"
+        face = color if one.trials or estimated else "none"
         panel.plot(
             *_places([one], unit), marker=marker, color=color, markersize=4, alpha=0.6,
             markerfacecolor=face, linestyle="none",
