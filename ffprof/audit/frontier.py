@@ -188,7 +188,12 @@ class _Run:
         self._benches[point.precision, point.memory_format] = found.bench
         grown = point.model_copy(update={"trials": (*point.trials, found.trial)})
         points = tuple(grown if p.id == id else p for p in self._record.points)
-        self._record = self._record.model_copy(update={"points": points})
+        update: dict[str, object] = {"points": points}
+        if found.debit_bytes is not None:
+            budget = self._record.budget
+            debit = {"debit_bytes": max(budget.debit_bytes or 0, found.debit_bytes)}
+            update["budget"] = budget.model_copy(update=debit)
+        self._record = self._record.model_copy(update=update)
         self._settle()
         save_frontier(self._record, self._request.path)
         self._told.ends(grown, found.trial)

@@ -33,6 +33,7 @@ class Measured:
 
     trial: Trial | None
     bench: Bench
+    debit_bytes: int | None = None
 
 
 def measure_point(
@@ -81,4 +82,4 @@ def measure_point(
         ledger = {slot.workload: LedgerRow(facts=result.facts)}
         known = bench.record.model_copy(update={"ledger": ledger})
         bench = Bench(record=known, device=bench.device, context=bench.context)
-    return Measured(trial=result.trial, bench=bench)
+    return Measured(trial=result.trial, bench=bench, debit_bytes=result.debit_bytes)

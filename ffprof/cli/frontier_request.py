@@ -26,7 +26,7 @@ from ffprof.hardware.cards import find_card
 
 _PRECISIONS = ("fp32", "bf16", "fp16")
 _FORMATS = ("contiguous", "channels_last")
-MOST_POINTS = 10_000
+MOST_POINTS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)

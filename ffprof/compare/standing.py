@@ -38,12 +38,19 @@ def margins_of(record: FrontierRecord) -> Margins:
     return MARGINS["cpu" if record.evidence == "measured (cpu)" else "cuda"]
 
 
-def candidates(record: FrontierRecord) -> list[Candidate]:
-    """The points as far as they are known."""
-    return [_candidate(point, record) for point in record.points]
+def candidates(record: FrontierRecord, *, foreseen: bool = True) -> list[Candidate]:
+    """The points as far as they are known.
+
+    Those foreseen not to fit, by an estimate or a smaller size, are out if ``foreseen``.
+    """
+    full = _ran_out(record) if foreseen else {}
+    return [
+        _candidate(point, record, out=_bad(point) or (foreseen and _crowded(point, full) != ""))
+        for point in record.points
+    ]
 
 
-def _candidate(point: Point, record: FrontierRecord) -> Candidate:
+def _candidate(point: Point, record: FrontierRecord, *, out: bool) -> Candidate:
     good = [t for t in point.trials if t.outcome == "ok"]
     guess = point.guess or Guess(outcome="refused")
     memory: int | None = None
@@ -55,19 +62,23 @@ def _candidate(point: Point, record: FrontierRecord) -> Candidate:
     return Candidate(
         id=point.id,
         method=point.method,
-        series=f"{point.workload}/{point.precision}/{point.memory_format}",
+        series=_series(point),
         size=point.micro_batch,
         guess_memory=guess.memory_bytes,
         guess_rate=guess.images_per_second,
         memory=memory,
         rates=rates,
-        out=_outcome(point) is not None,
+        out=out,
         wins=not _marks(point, record),
     )
 
 
 def _fits(guess: Guess) -> bool:
     return guess.outcome == "ok" and guess.fit != "does not fit"
+
+
+def _series(point: Point) -> str:
+    return f"{point.workload}/{point.precision}/{point.memory_format}"
 
 
 def _outcome(point: Point) -> Standing | None:
@@ -78,9 +89,34 @@ def _outcome(point: Point) -> Standing | None:
             return standing
     if not outcomes and point.standing in ("refused", "failed"):
         return point.standing  # known before anything is run
-    if not outcomes and point.guess is not None and point.guess.fit == "does not fit":
-        return "does not fit"
     return None
+
+
+def _bad(point: Point) -> bool:
+    return _outcome(point) is not None
+
+
+def _ran_out(record: FrontierRecord) -> dict[str, Point]:
+    """The smallest point of every series whose trial ran out of memory."""
+    found: dict[str, Point] = {}
+    for point in record.points:
+        if any(t.outcome == "oom" for t in point.trials):
+            other = found.get(_series(point))
+            if other is None or point.micro_batch < other.micro_batch:
+                found[_series(point)] = point
+    return found
+
+
+def _crowded(point: Point, full: dict[str, Point]) -> str:
+    """Why a point without trials is known not to fit, in words; or nothing."""
+    if point.trials:
+        return ""
+    if point.guess is not None and point.guess.fit == "does not fit":
+        return point.guess.message or "estimated not to fit"
+    smaller = full.get(_series(point))
+    if smaller is not None and smaller.micro_batch < point.micro_batch:
+        return f"{smaller.id} ran out of memory"
+    return ""
 
 
 def _marks(point: Point, record: FrontierRecord) -> tuple[str, ...]:
@@ -100,12 +136,11 @@ def _rate(trial: Trial) -> float:
 
 def wave(record: FrontierRecord, *, every: bool) -> tuple[str, ...]:
     """Ids of the points to be measured once more; with ``every``, whatever is known of them."""
-    points = candidates(record)
     if record.evidence == "estimated":
         return ()
     if every:
-        return every_point(points, record.rounds)
-    return next_wave(points, record.rounds, margins_of(record))
+        return every_point(candidates(record, foreseen=False), record.rounds)
+    return next_wave(candidates(record), record.rounds, margins_of(record))
 
 
 def settle(record: FrontierRecord) -> FrontierRecord:
@@ -113,9 +148,9 @@ def settle(record: FrontierRecord) -> FrontierRecord:
     found = candidates(record)
     margins = widened(found, margins_of(record))
     on, fastest = frontier(found), set(best(found).values())
-    points = []
+    points, full = [], _ran_out(record)
     for point, one in zip(record.points, found, strict=True):
-        standing, because = _standing(point, one, found, margins, record)
+        standing, because = _standing(point, one, found, margins, record, full)
         points.append(
             point.model_copy(
                 update={
@@ -160,13 +195,15 @@ def _standing(
     found: list[Candidate],
     margins: Margins,
     record: FrontierRecord,
+    full: dict[str, Point],
 ) -> tuple[Standing, str]:
     bad = _outcome(point)
     if bad is not None:
         told = next((t.message for t in reversed(point.trials) if t.outcome != "ok"), "")
-        if not point.trials and point.guess is not None and point.guess.fit == "does not fit":
-            told = point.guess.message or "estimated not to fit"
         return bad, told or point.because
+    crowded = _crowded(point, full)
+    if crowded:
+        return "does not fit", crowded
     if record.evidence == "estimated" and one.rates:
         other = dominator(one, found)
         return ("dominated", other.id) if other else ("estimated", "")

@@ -199,6 +199,28 @@ def test_what_clearly_does_not_fit_is_not_run_and_what_is_too_close_is(tmp_path)
     assert points["a@8"].best
 
 
+def test_a_size_above_one_that_ran_out_of_memory_is_not_run(tmp_path):
+    world = World(tmp_path, [workload("a"), workload("b")])
+    nothing = Guess(outcome="refused", message="cannot be traced")
+    world.guesses = {f"a@{size}": nothing for size in SIZES}  # so they are run in their order
+    world.outcomes = {"a@8": "oom", "b@8": "oom"}
+    points = world.points()
+    assert not points["a@16"].trials
+    assert (points["a@16"].standing, points["a@16"].because) == (
+        "does not fit", "a@8 ran out of memory",
+    )  # fmt: skip
+    assert points["a@4"].best
+    assert points["b@32"].best  # measured before
+
+
+def test_all_points_are_run_even_if_estimates_say_that_they_do_not_fit(tmp_path):
+    world = World(tmp_path, [workload("a")], every=True)
+    world.guesses["a@32"] = Guess(outcome="oom", fit="does not fit", memory_bytes=10**10)
+    points = world.points()
+    assert len(points["a@32"].trials) == 3
+    assert points["a@32"].best
+
+
 @pytest.mark.parametrize(
     ("outcome", "standing"),
     [("crashed", "failed"), ("timeout", "failed"), ("refused", "refused"), ("oom", "does not fit")],
