@@ -65,13 +65,18 @@ class Point(Part):
 
 
 class Tried(Part):
-    """One size and what became of it; ``evidence`` estimated means that nothing was run."""
+    """One size and what became of it; ``evidence`` estimated means that nothing was run.
+
+    ``reserved_bytes`` is the larger of a steady step and of those before it. ``process_bytes`` is
+    what NVML saw, or else what was reserved and debited; an estimate has a range instead.
+    """
 
     size: Annotated[int, Field(ge=1)]
     outcome: Outcome
     evidence: Evidence
     reserved_bytes: Bytes | None = None
     process_bytes: Bytes | None = None
+    process_range_bytes: tuple[Bytes, Bytes] | None = None
     fit: Fit | None = None
     message: Text = ""
 
@@ -79,9 +84,14 @@ class Tried(Part):
 class Capacity(Part):
     """The largest size of a workload that fits: ``largest``, and ``first_failing``, which does not.
 
-    ``largest`` is 0 where the smallest does not fit; ``first_failing`` is null where the search
-    ended at its upper end. Sizes grow by ``unit`` images or blocks. ``proven`` says whether the
-    two are neighbours and how each was shown; ``tried`` is all that was, in order.
+    ``largest`` is 0 where nothing was shown to fit; ``first_failing`` is null where nothing larger
+    was shown not to. Sizes grow by ``unit`` images or blocks. ``proven``: the two are neighbours, a
+    run fitted at ``largest``, and a run or a clear estimate failed at ``first_failing``. ``tried``
+    is all that was, in order; ``message`` says what is not proven. ``batch`` is the effective batch
+    at ``largest``.
+
+    Of a search by estimates alone nothing is proven: ``largest`` is then the largest size estimated
+    to fit, and ``first_failing`` the next, which may be too close to call.
     """
 
     workload: Name
@@ -91,6 +101,7 @@ class Capacity(Part):
     unit: Annotated[int, Field(ge=1)] = 1
     largest: Annotated[int, Field(ge=0)]
     first_failing: Annotated[int, Field(ge=1)] | None = None
+    batch: Annotated[int, Field(ge=1)] | None = None
     proven: bool
     proposed: Annotated[int, Field(ge=0)] | None = None  # by the estimator
     tried: tuple[Tried, ...] = Field(default=(), max_length=1000)

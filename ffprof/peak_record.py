@@ -157,14 +157,14 @@ class PeakRow(Part):
 
 
 class Largest(Part):
-    """The largest batch or micro-batch whose answer is ``fits``, and the next, whose is not.
+    """The largest batch, micro-batch or depth whose answer is ``fits``, and the next, whose is not.
 
     ``size`` is 0 where the smallest does not fit, and ``next`` null where the cap does. Sizes grow
-    in steps of ``unit`` images. ``traces`` is how many sizes were traced.
+    in steps of ``unit`` images or blocks. ``traces`` is how many sizes were traced.
     """
 
     workload: Name
-    question: Literal["micro-batch", "batch"]
+    question: Literal["micro-batch", "batch", "depth"]
     size: Count
     unit: Annotated[int, Field(ge=1)]
     row: PeakRow | None

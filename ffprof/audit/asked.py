@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,36 @@ def largest(
     description: Description, recipe: Recipe, target: Target, question: Question
 ) -> Largest:
     """The largest size that fits, and the next; a size that is refused does not fit."""
+    found = bordered(description, recipe, target, question)
+    n, unit = found.border, found.unit
+    return Largest(
+        workload=description.id,
+        question=question,
+        size=n * unit,
+        unit=unit,
+        row=found.rows.get(n),
+        next=found.rows.get(n + 1),
+        traces=len(found.rows),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bordered:
+    """The largest n that is estimated to fit, with every n that was traced, in order.
+
+    ``cap`` is the largest n that would have been; n + 1 was traced, too, unless it is beyond that.
+    """
+
+    border: int
+    cap: int
+    unit: int
+    rows: dict[int, PeakRow]
+
+
+def bordered(
+    description: Description, recipe: Recipe, target: Target, question: Question
+) -> Bordered:
+    """Look for the border; a size that is refused does not fit."""
     from ffprof.audit.answering import answer
 
     make, unit, start, cap = sized(question, description, recipe)
@@ -107,15 +138,9 @@ def largest(
         return (details := row(n).fit) is not None and details.answer == "fits"
 
     n = border(fits, start=start, cap=cap)
-    return Largest(
-        workload=description.id,
-        question=question,
-        size=n * unit,
-        unit=unit,
-        row=row(n) if n else None,
-        next=row(n + 1) if n < cap else None,
-        traces=len(rows),
-    )
+    if n < cap:
+        row(n + 1)
+    return Bordered(border=n, cap=cap, unit=unit, rows=rows)
 
 
 def growth(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ffprof.record import Conditions, Fact, Loss, Memory, Outcome, Throughput
+from ffprof.record import Conditions, Debit, Fact, Loss, Memory, Outcome, Throughput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,14 @@ class Finished:
 
     report: Report
     debit_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """A run for memory alone did its few steps."""
+
+    memory: Memory
+    debit: Debit
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,16 +7,20 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+from ffprof.errors import UsageError
 from ffprof.recipe import Recipe
 from ffprof.workload import Description
 
-Question = Literal["micro-batch", "batch"]
+Question = Literal["micro-batch", "batch", "depth"]
 Axis = Literal["batch", "depth", "image-size"]
 
 CAP = 65_536  # images; more than any card of today trains on at once
 _MOST = 1_000_000  # images of a recipe's batch
+# Blocks. A trace takes time in proportion to them: flat-256-64 2 to 7 s on one core, and several
+# times that over micro-batches. What streams hardly grows, and would else be traced forever.
+DEPTH_CAP = 256
 FLAT_WIDTH = 64
-_FLAT = re.compile(r"flat-\d+-(\d+)")
+_FLAT = re.compile(r"flat-(\d+)-(\d+)", re.ASCII)
 
 
 def border(fits: Callable[[int], bool], *, start: int, cap: int) -> int:
@@ -54,11 +58,22 @@ def border(fits: Callable[[int], bool], *, start: int, cap: int) -> int:
 def sized(
     question: Question, description: Description, recipe: Recipe
 ) -> tuple[Callable[[int], Recipe], int, int, int]:
-    """(recipe of the n-th size, images of a size's step, the n to start from, the largest n).
+    """(recipe of the n-th size, images or blocks of a size's step, the n to start from, the last).
 
     A micro-batch grows with the batch, so that the number of micro-batches stays; a batch that is
     accumulated grows by whole micro-batches. Where nothing is accumulated both are the batch.
+
+    Raises:
+        UsageError: a depth is asked for, and the backbone has none.
     """
+    if question == "depth":
+        depth, width = flat_shape(recipe.backbone)
+        return (
+            lambda n: resized(recipe, backbone=f"flat-{n}-{width}"),
+            1,
+            min(depth, DEPTH_CAP),
+            DEPTH_CAP,
+        )
     if not description.accumulates:
         return _whole(recipe), 1, recipe.batch, CAP
     if question == "micro-batch":
@@ -95,10 +110,32 @@ def swept(axis: Axis, value: int, description: Description, recipe: Recipe) -> R
     return resized(recipe, batch=value, micro_batch=micro)
 
 
+def varied_by(question: Question, recipe: Recipe) -> dict[str, str]:
+    """Which fields of the recipe are not the same at all sizes, and what stands for them."""
+    if question == "depth":
+        return {"backbone": f"flat-N-{flat_width(recipe.backbone)}"}
+    return dict.fromkeys(("batch", "micro_batch") if question == "micro-batch" else ("batch",), "N")
+
+
 def flat_width(backbone: str) -> int:
     """Channels of a flat backbone; 64 for one that is not flat."""
     match = _FLAT.fullmatch(backbone)
-    return int(match[1]) if match else FLAT_WIDTH
+    return int(match[2]) if match else FLAT_WIDTH
+
+
+def flat_shape(backbone: str) -> tuple[int, int]:
+    """(blocks, channels) of a flat backbone.
+
+    Raises:
+        UsageError: it is not flat, so it has no depth that could grow.
+    """
+    match = _FLAT.fullmatch(backbone)
+    if match is None:
+        raise UsageError(
+            f"the backbone {backbone} has no depth that could grow",
+            f"name a flat one: --backbone flat-8-{FLAT_WIDTH} (8 blocks of {FLAT_WIDTH} channels)",
+        )
+    return int(match[1]), int(match[2])
 
 
 def resized(recipe: Recipe, **changes: Any) -> Recipe:

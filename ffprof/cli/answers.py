@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from rich.console import RenderableType
 
-from ffprof.audit.questions import Question, flat_width
+from ffprof.audit.questions import Question, flat_width, varied_by
 from ffprof.cli.estimating import Ready
 from ffprof.cli.question import Sweep
 from ffprof.cli.starting import say
@@ -75,9 +75,7 @@ def tell_largest(prepared: Ready, question: Question, *, as_json: bool) -> None:
     if as_json:
         _print_json(found)
     else:
-        varied = dict.fromkeys(
-            ("batch", "micro_batch")[: 2 if question == "micro-batch" else 1], "N"
-        )
+        varied = varied_by(question, prepared.recipe)
         _print(largest_report(heading(prepared, varied), found, _width()))
     _some_figures([row for one in found for row in (one.row, one.next) if row])
 

@@ -20,6 +20,7 @@ class _Format(StrEnum):
 class _Largest(StrEnum):
     micro_batch = "micro-batch"
     batch = "batch"
+    depth = "depth"
 
 
 def estimate(
@@ -55,7 +56,9 @@ def estimate(
     against: str = typer.Option(
         None, help="Another workload: what the one holds that the other does not, by layer."
     ),
-    largest: _Largest = typer.Option(None, help="The largest size that fits the budget."),
+    largest: _Largest = typer.Option(
+        None, help="The largest size that fits the budget; depth is that of flat-D-W."
+    ),
     sweep: str = typer.Option(
         None, help="How memory grows: batch=8,16,32, depth=4,8,16 or image-size=64,128,224."
     ),
@@ -102,6 +105,7 @@ def estimate(
         workspaces=not no_workspaces,
         single="--against" if against is not None else "--snapshot" if snapshot else "",
         against=against,
+        deep=largest is _Largest.depth,
     )
     swept = check_asked(asked)
     if plot is not None:

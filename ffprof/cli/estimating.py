@@ -14,7 +14,7 @@ from ffprof.audit.asked import bare_row, largest_child, peak_child, sweep_child
 from ffprof.audit.messages import Failed
 from ffprof.audit.own_file import StepDescription, address
 from ffprof.audit.process import Ending, run_child
-from ffprof.audit.questions import Question
+from ffprof.audit.questions import Question, flat_shape
 from ffprof.audit.series import run_series
 from ffprof.audit.target import Target, target_for
 from ffprof.cli.choose import (
@@ -47,6 +47,7 @@ class Wanted:
     """What is estimated: the words of the command line.
 
     ``single`` is the option that is about one workload, or empty; ``against`` is another one.
+    ``deep``: the backbone must have a depth that can grow.
     """
 
     preset: str | None
@@ -59,6 +60,7 @@ class Wanted:
     workspaces: bool
     single: str = ""
     against: str | None = None
+    deep: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,6 +197,8 @@ def ready(wanted: Wanted) -> Iterator[Ready]:
     recipe = resolve_threads(recipe)
     check_threads(recipe)
     check_recipe(recipe, named)
+    if wanted.deep:
+        flat_shape(recipe.backbone)
     with started(recipe, dry_run=True) as (server, found):
         chosen = Chosen(workloads=named, files=())
         if sources:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ffprof.cli.run import Terminated, interrupt_code
+from ffprof.cli.interrupts import Terminated, interrupt_code, raise_terminated
 
 if TYPE_CHECKING:
     from ffprof.audit.frontier import FrontierRequest
@@ -127,7 +127,7 @@ def frontier(
         every=all_points,
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _terminate)
+        signal.signal(number, raise_terminated)
     with prepare_frontier(options, asked) as request:
         code = _run_and_print(request, plot)
     raise typer.Exit(code)
@@ -173,7 +173,3 @@ def _known(point: object) -> bool:
     """Whether an estimate says something of a point, even if it does not fit."""
     guess = getattr(point, "guess", None)
     return getattr(point, "standing", "") in ("estimated", "does not fit") and guess is not None
-
-
-def _terminate(number: int, frame: object) -> None:
-    raise Terminated(hung_up=number == signal.SIGHUP)

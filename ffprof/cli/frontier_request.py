@@ -14,10 +14,12 @@ from ffprof.audit.frontier import FrontierRequest
 from ffprof.audit.frontier_points import default_sizes, make_points
 from ffprof.audit.lock import writing
 from ffprof.audit.request import Request
+from ffprof.audit.store import prepare_folder
 from ffprof.audit.target import Target, target_for
 from ffprof.cli.choose import absent_members, all_workloads, choose_preset
 from ffprof.cli.options import Options
-from ffprof.cli.prepare import prepare
+from ffprof.cli.prepare import begun
+from ffprof.cli.request import request_for
 from ffprof.compare.standing import settle, wave
 from ffprof.errors import UsageError
 from ffprof.estimator.process import cuda_version
@@ -52,13 +54,14 @@ def prepare_frontier(options: Options, asked: Asked) -> Iterator[FrontierRequest
     changes = options.changes | _first(options, sizes)
     changes |= {"precision": precisions[0]} if precisions else {}
     changes |= {"memory_format": formats[0]} if formats else {}
-    with prepare(replace(options, changes=changes)) as requests:
+    with begun(replace(options, changes=changes)) as (start, kinds):
         # Without a GPU the first is the estimate of what was asked for, and only that is done.
-        audit = requests[0]
+        audit = request_for(kinds[0], start, paired=False)
         request = _request(audit, options, asked, sizes, precisions, formats)
-        if len(requests) > 1:
+        if len(kinds) > 1:
             note = "nothing is measured without a GPU, unless --device cpu asks for this processor"
             request = _noted(request, note)
+        prepare_folder(options.out)
         with writing(request.path):
             yield request
 

@@ -15,8 +15,9 @@ from ffprof.cli.cards import cards
 from ffprof.cli.doctor import doctor
 from ffprof.cli.estimate import estimate
 from ffprof.cli.frontier import frontier
+from ffprof.cli.interrupts import interrupt_code
 from ffprof.cli.report import report
-from ffprof.cli.run import interrupt_code, run
+from ffprof.cli.run import run
 from ffprof.cli.workloads import workloads
 from ffprof.errors import FfprofError
 

@@ -30,6 +30,23 @@ def prepare(options: Options) -> Iterator[tuple[Request, ...]]:
     Raises:
         FfprofError: anything that makes the audit impossible, before anything is written.
     """
+    with begun(options) as (start, kinds):
+        requests = tuple(request_for(kind, start, paired=len(kinds) > 1) for kind in kinds)
+        if not options.dry_run:
+            prepare_folder(options.out)
+        with ExitStack() as locks:
+            for request in () if options.dry_run else requests:
+                locks.enter_context(writing(request.path))
+            yield requests
+
+
+@contextmanager
+def begun(options: Options) -> Iterator[tuple[Start, tuple[Kind, ...]]]:
+    """Everything that was asked for, looked up, and what kinds of evidence it leads to.
+
+    Raises:
+        FfprofError: something cannot be meant, or is not there.
+    """
     words = options.workloads
     sources = read_sources(options.workload_files)
     # What is in a file is known only once it was loaded, and that needs a process.
@@ -51,13 +68,7 @@ def prepare(options: Options) -> Iterator[tuple[Request, ...]]:
         start = Start(
             options=options, chosen=chosen, data=data, asked=asked, found=found, server=server
         )
-        requests = tuple(request_for(kind, start, paired=len(kinds) > 1) for kind in kinds)
-        if not options.dry_run:
-            prepare_folder(options.out)
-        with ExitStack() as locks:
-            for request in () if options.dry_run else requests:
-                locks.enter_context(writing(request.path))
-            yield requests
+        yield start, kinds
 
 
 def _kinds(asked: str, found: Probe) -> tuple[Kind, ...]:

@@ -11,7 +11,6 @@ import typer
 
 if TYPE_CHECKING:
     from ffprof.frontier_record import FrontierRecord
-    from ffprof.record import Record
 
 
 class Format(StrEnum):
@@ -26,32 +25,32 @@ def report(
     file: Path = typer.Argument(help="A result file, or a folder that holds one."),
     format: Format = typer.Option(Format.table, "--format", "-f", help="How to write it."),
 ) -> None:
-    """Print a recorded audit or frontier."""
+    """Print a result file: an audit, a frontier, or the largest sizes that fit."""
     from ffprof.audit.store import find_record
     from ffprof.audit.store_frontier import RESULT_FILES, load_any
     from ffprof.frontier_record import FrontierRecord
+    from ffprof.report.documents import document_of
 
     record = load_any(find_record(file, RESULT_FILES))
     if format is Format.json:
         print(record.model_dump_json(indent=1))
-    elif isinstance(record, FrontierRecord):
+        return
+    if isinstance(record, FrontierRecord) and record.kind == "frontier":
         _frontier(record, format)
-    else:
-        _audit(record, format)
-
-
-def _audit(record: Record, format: Format) -> None:
+        return
+    document = document_of(record)
     if format is Format.markdown:
-        from ffprof.report.markdown import to_markdown
+        from ffprof.report.markdown import render
 
-        sys.stdout.write(to_markdown(record))
+        sys.stdout.write(render(document))
     else:
-        from ffprof.report.terminal import OutputConsole, print_report
+        from ffprof.report.terminal import OutputConsole, print_document
 
-        print_report(record, OutputConsole())
+        print_document(document, OutputConsole())
 
 
 def _frontier(record: FrontierRecord, format: Format) -> None:
+    """It has a table for every method, where a document has one."""
     from ffprof.report.frontier import frontier_markdown, print_frontier
     from ffprof.report.terminal import OutputConsole
 

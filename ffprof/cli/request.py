@@ -36,6 +36,7 @@ from ffprof.record import Budget, Device, Evidence, Plan, Record
 from ffprof.workload import Description
 
 Kind = Literal["cuda", "cpu", "estimate"]
+NO_SPEED = "no speed is estimated, because no profiled card has this size"
 # What of a recipe asked for holds for the audit that is measured beside its estimate, too.
 _OF_BOTH = ("seed", "threads", "steps")
 
@@ -141,7 +142,7 @@ def _budget(
             "(docs/estimator.md says how far off such figures were)",
         ]
         if target.card is None:
-            notes.append("no speed is estimated, because no profiled card has this size")
+            notes.append(NO_SPEED)
         return estimated_budget(start.asked, target), "estimated", tuple(notes), target
     if kind == "cpu":
         notes = [

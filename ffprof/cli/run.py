@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ffprof.cli.interrupts import Terminated, interrupt_code, raise_terminated
+
 if TYPE_CHECKING:
     from ffprof.audit.request import Request
     from ffprof.record import Record
@@ -21,22 +23,6 @@ class _Device(StrEnum):
     cuda = "cuda"
     cpu = "cpu"
     estimate = "estimate"
-
-
-class Terminated(KeyboardInterrupt):
-    """Somebody asked the process to end; handled like Ctrl-C.
-
-    ``hung_up`` is true if the terminal has gone with it.
-    """
-
-    def __init__(self, hung_up: bool = False) -> None:
-        super().__init__()
-        self.hung_up = hung_up
-
-
-def interrupt_code(interrupt: BaseException) -> int:
-    """The exit code that shells expect: 143 if asked to end, 130 after Ctrl-C."""
-    return 143 if isinstance(interrupt, Terminated) else 130
 
 
 def run(
@@ -93,6 +79,12 @@ def run(
     resume: Path = typer.Option(
         None, help="Go on with this unfinished result file, or the newest one in this folder."
     ),
+    max_batch: bool = typer.Option(
+        False, "--max-batch", help="Only look for the largest micro-batch that fits the budget."
+    ),
+    max_depth: bool = typer.Option(
+        False, "--max-depth", help="Only look for the largest depth of flat-D-W that fits."
+    ),
     dry_run: bool = typer.Option(
         False, "--dry-run", help="Print the plan with a forecast; measure and write nothing."
     ),
@@ -136,7 +128,11 @@ def run(
         dry_run=dry_run,
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _terminate)
+        signal.signal(number, raise_terminated)
+    if max_batch or max_depth:
+        from ffprof.cli.capacity import print_largest
+
+        raise typer.Exit(print_largest(options, _written(context)))
     started = time.monotonic()
     opened = (
         prepare(options) if resume is None else resumed(resume, _given(context), dry_run=dry_run)
@@ -177,11 +173,15 @@ def _run_all(requests: tuple[Request, ...]) -> int:
 
 def _given(context: typer.Context) -> dict[str, Any]:
     """The options that were written on the command line, by the name of their parameter."""
+    written = _written(context)
+    return {name: written[name] for name in written if name not in ("resume", "dry_run")}
+
+
+def _written(context: typer.Context) -> dict[str, Any]:
     return {
         name: getattr(value, "value", value)
         for name, value in context.params.items()
         if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
-        if name not in ("resume", "dry_run")
     }
 
 
@@ -237,7 +237,3 @@ def _remember(record: Record, before: Record) -> str:
     known = {trial.id for trial in before.trials}
     new = tuple(trial for trial in record.trials if trial.id not in known)
     return remember(record.model_copy(update={"trials": new}))
-
-
-def _terminate(number: int, frame: object) -> None:
-    raise Terminated(hung_up=number == signal.SIGHUP)

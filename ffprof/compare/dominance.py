@@ -31,7 +31,7 @@ class Margins:
     the same speed may differ. docs/frontier.md says where they come from.
     """
 
-    workload: float = 0.15
+    workload: float = 0.25
     method: float = 0.40
     others: float = 1.00
     memory: float = 0.05

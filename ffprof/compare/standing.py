@@ -26,8 +26,9 @@ from ffprof.compare.summary import marks_of, memory_of
 from ffprof.frontier_record import FrontierRecord, Guess, Point, Standing
 from ffprof.trial_record import Trial
 
-# By device: the live peak is forecast to the byte, while what an allocator takes is simulated.
-MARGINS = {"cpu": Margins(memory=0.0), "cuda": Margins()}
+# By device: the live peak is forecast to the byte, while what an allocator takes is simulated;
+# speeds that are forecast for a processor are rougher.
+MARGINS = {"cpu": Margins(memory=0.0, workload=0.40, method=0.50), "cuda": Margins()}
 _BAD: tuple[tuple[str, Standing], ...] = (
     ("refused", "refused"), ("crashed", "failed"), ("timeout", "failed"), ("oom", "does not fit"),
 )  # fmt: skip

@@ -27,6 +27,7 @@ _MEANING = {
     "kept, so the batch grows with it; without it, the batch is meant",
     "batch": "size: images an optimizer step; under accumulation the micro-batch is kept and the "
     "batch grows by whole ones; where nothing else grows, the batch costs nothing",
+    "depth": "size: blocks of the flat backbone, all alike",
 }
 
 

@@ -30,9 +30,14 @@ class OutputConsole(Console):
 
 
 def print_report(record: Record, console: Console) -> None:
-    """Print a record's report."""
+    """Print an audit's report."""
+    print_document(make_document(record), console)
+
+
+def print_document(document: Document, console: Console) -> None:
+    """Print a report."""
     # Never cropped: half a figure is worse than a line that the terminal wraps.
-    console.print(render(make_document(record), console.width), crop=False)
+    console.print(render(document, console.width), crop=False)
 
 
 def render(document: Document, width: int) -> RenderableType:

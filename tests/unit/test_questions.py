@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffprof.audit.questions import border, exponent, flat_width, sized, swept
+from ffprof.audit.questions import (
+    DEPTH_CAP,
+    border,
+    exponent,
+    flat_width,
+    sized,
+    swept,
+    varied_by,
+)
 from ffprof.cli.question import Asked, check_asked
 from ffprof.errors import FfprofError, UsageError
 from ffprof.workload import find_preset, find_workload
@@ -47,6 +55,35 @@ def test_sizes_keep_what_a_recipe_needs():
     for question in ("micro-batch", "batch"):
         make, unit, start, _ = sized(question, plain, RECIPE)
         assert (unit, start, make(7).batch, plain.micro_batch(make(7))) == (1, 32, 7, 7)
+
+
+def test_depth_is_that_of_a_flat_backbone():
+    flat = RECIPE.model_copy(update={"backbone": "flat-12-16"})
+    for name in ("bp", "bp-accum"):
+        make, unit, start, cap = sized("depth", find_workload(name), flat)
+        assert (unit, start, cap) == (1, 12, DEPTH_CAP)
+        assert make(5) == flat.model_copy(update={"backbone": "flat-5-16"})
+        assert find_workload(name).objection(make(cap)) is None
+    deeper = RECIPE.model_copy(update={"backbone": f"flat-{DEPTH_CAP + 9}-16"})
+    assert sized("depth", find_workload("bp"), deeper)[2] == DEPTH_CAP
+    with pytest.raises(UsageError, match="vgg8 has no depth that could grow; name a flat one"):
+        sized("depth", find_workload("bp"), RECIPE)
+
+
+@pytest.mark.parametrize(
+    ("question", "backbone", "told"),
+    [
+        ("micro-batch", "vgg8", {"batch": "N", "micro_batch": "N"}),
+        ("batch", "vgg8", {"batch": "N"}),
+        ("depth", "flat-3-16", {"backbone": "flat-N-16"}),
+    ],
+)
+def test_what_differs_between_sizes_is_not_printed_as_if_it_did_not(question, backbone, told):
+    recipe = RECIPE.model_copy(update={"backbone": backbone})
+    assert varied_by(question, recipe) == told
+    make, *_ = sized(question, find_workload("bp-accum"), recipe)
+    differ = {n for n in type(recipe).model_fields if getattr(make(2), n) != getattr(make(5), n)}
+    assert differ == set(told)
 
 
 def test_a_sweep_changes_one_thing():

@@ -92,6 +92,7 @@ def test_nothing_fits_all_exceptions():
         "import ffprof.cli.main",
         "import ffprof.report.terminal, ffprof.report.markdown, ffprof.compare.verdicts",
         "import ffprof.cli.prepare, ffprof.audit.runner",
+        "import ffprof.cli.capacity, ffprof.audit.store_frontier, ffprof.report.documents",
         "import ffprof.cli.estimate, ffprof.cli.answers, ffprof.estimator.api, ffprof.audit.asked",
         "import ffprof.cli.doctor, ffprof.cli.findings, ffprof.hardware.doctor.diagnose",
         "import ffprof.cli.cards, ffprof.hardware.cards; ffprof.hardware.cards.known_cards()",

@@ -1,0 +1,30 @@
+"""What asks the process to end, and the exit code that it leads to."""
+
+from __future__ import annotations
+
+import signal
+
+
+class Terminated(KeyboardInterrupt):
+    """Somebody asked the process to end; handled like Ctrl-C.
+
+    ``hung_up`` is true if the terminal has gone with it.
+    """
+
+    def __init__(self, hung_up: bool = False) -> None:
+        super().__init__()
+        self.hung_up = hung_up
+
+
+def interrupt_code(interrupt: BaseException) -> int:
+    """The exit code that shells expect: 143 if asked to end, 130 after Ctrl-C."""
+    return 143 if isinstance(interrupt, Terminated) else 130
+
+
+def raise_terminated(number: int, frame: object) -> None:
+    """A handler of signals.
+
+    Raises:
+        Terminated: always.
+    """
+    raise Terminated(hung_up=number == signal.SIGHUP)

@@ -1,0 +1,175 @@
+"""The report of a search for the largest sizes: one line a workload, and what is not proven."""
+
+from __future__ import annotations
+
+from ffprof.frontier_record import Capacity, FrontierRecord, Tried
+from ffprof.report.columns import Column
+from ffprof.report.document import Document, printable
+from ffprof.report.peaks import between
+from ffprof.report.sections import Section
+from ffprof.units import format_bytes
+
+_FLAT = "flat-"
+_MEASURED = (
+    Column(name="workload", numeric=False),
+    Column(name="largest"),
+    Column(name="batch"),
+    Column(name="reserved"),
+    Column(name="process"),
+    Column(name="fails at"),
+    Column(name="by", numeric=False),
+    Column(name="runs"),
+    Column(name="OOMs", wide=True),
+    Column(name="proposed", wide=True),
+)
+_ESTIMATED = (
+    Column(name="workload", numeric=False),
+    Column(name="largest"),
+    Column(name="batch"),
+    Column(name="reserved"),
+    Column(name="process", wide=True),
+    Column(name="next"),
+    Column(name="fit", numeric=False),
+    Column(name="traced"),
+)
+_SIZE = {
+    "micro-batch": "largest: images at a time; under accumulation the number of micro-batches is "
+    "kept, so the batch grows with it",
+    "batch": "largest: images an optimizer step; under accumulation the micro-batch is kept",
+    "depth": "largest: blocks of the flat backbone, all alike",
+}
+
+
+def capacity_document(record: FrontierRecord) -> Document:
+    """The largest size of every workload, and how it is known."""
+    found, estimated = record.capacities, record.evidence == "estimated"
+    grown = found[0].grown if found else "micro-batch"
+    cells = _estimated_cells if estimated else _measured_cells
+    return printable(
+        Document(
+            title=f"Largest {grown} that fits: preset {record.recipe.preset}, {record.evidence}",
+            setting=_setting(record, grown),
+            columns=_ESTIMATED if estimated else _MEASURED,
+            rows=tuple(cells(one) for one in found),
+            caption=f"{_SIZE[grown]}; {_HOW_ESTIMATED if estimated else _HOW_MEASURED}",
+            sections=tuple(
+                section
+                for section in (
+                    Section(heading="Remarks", lines=_remarks(record)),
+                    Section(heading="Notes", lines=record.notes),
+                )
+                if section.lines
+            ),
+        )
+    )
+
+
+_HOW_MEASURED = (
+    "batch: effective, at the largest; reserved, process: peaks there, under the budget; fails at: "
+    "the smallest size above it that does not fit, known by a run or by a clear estimate (est.); "
+    "≥: not proven to be the largest"
+)
+_HOW_ESTIMATED = (
+    "batch: effective, at the largest; reserved: there, without a limit (what is cached is given "
+    "back under one); next: the next size, which is not estimated to fit; all figures estimated"
+)
+
+
+def _measured_cells(one: Capacity) -> tuple[str, ...]:
+    there, runs = _tried(one, one.largest), [t for t in one.tried if not _guessed(t)]
+    failing = None if one.first_failing is None else _tried(one, one.first_failing)
+    return (
+        one.workload,
+        _largest(one),
+        _number(one.batch),
+        format_bytes(there.reserved_bytes if there else None),
+        format_bytes(there.process_bytes if there else None),
+        _number(one.first_failing),
+        "-" if failing is None else "est." if _guessed(failing) else "run",
+        str(len(runs)),
+        str(sum(t.outcome == "oom" for t in runs)),
+        _number(one.proposed),
+    )
+
+
+def _estimated_cells(one: Capacity) -> tuple[str, ...]:
+    there = _tried(one, one.largest)
+    after = None if one.first_failing is None else _tried(one, one.first_failing)
+    return (
+        one.workload,
+        str(one.largest) if one.proposed is not None else "-",
+        _number(one.batch),
+        format_bytes(there.reserved_bytes if there else None),
+        between(there.process_range_bytes if there else None),
+        _number(one.first_failing),
+        (after.fit or after.outcome) if after else "-",
+        str(len(one.tried)),
+    )
+
+
+def _largest(one: Capacity) -> str:
+    if one.proven:
+        return str(one.largest)
+    return f"≥{one.largest}" if one.largest else "-"
+
+
+def _tried(one: Capacity, size: int) -> Tried | None:
+    """What is known of a size: a run, if there was one."""
+    of_size = [tried for tried in one.tried if tried.size == size]
+    return min(of_size, key=_guessed, default=None)
+
+
+def _guessed(tried: Tried) -> bool:
+    return tried.evidence == "estimated"
+
+
+def _number(number: int | None) -> str:
+    return "-" if number is None else str(number)
+
+
+def _remarks(record: FrontierRecord) -> tuple[str, ...]:
+    told = []
+    for one in record.capacities:
+        message = one.message
+        if one.largest == 0 and one.first_failing == one.unit:
+            message = "; ".join(filter(None, (f"not even {one.unit} fits", message)))
+        if message:
+            told.append(f"{one.workload}: {message}")
+    return tuple(told)
+
+
+def _setting(record: FrontierRecord, grown: str) -> tuple[str, ...]:
+    recipe, machine, budget = record.recipe, record.machine, record.budget
+    batch, micro, backbone = f"{recipe.batch}", f"{recipe.micro_batch}", recipe.backbone
+    if grown == "depth":
+        backbone = f"{_FLAT}N-{recipe.backbone.rsplit('-', 1)[-1]}"
+    else:
+        batch, micro = "N", "N" if grown == "micro-batch" else micro
+        if recipe.updates_per_batch > 1 and grown == "micro-batch":
+            batch = f"N (where it is accumulated {recipe.updates_per_batch} N)"
+    card = f", {budget.card}" if budget.card else ""
+    offered = f"{budget.card or 'a card'} sold with {budget.requested}: CUDA offers "
+    held: tuple[str, ...] = ()
+    if record.evidence == "estimated":
+        where = "nothing was run: traced with "
+        held = (
+            f"{offered}{format_bytes(budget.total_bytes)}, of which context and libraries likely "
+            f"take {format_bytes(budget.debit_bytes)}",
+        )
+    else:
+        where = f"{machine.gpu or machine.cpu}, "
+        if budget.total_bytes is not None:
+            held = (
+                f"CUDA memory held to {format_bytes(budget.total_bytes)} "
+                f"({budget.requested or 'the whole GPU'}{card}), less context and libraries; a run "
+                f"is three optimizer steps in a process of its own",
+            )
+    return (
+        f"{backbone} at width {recipe.width:g}, {recipe.norm} norm, {recipe.data} images "
+        f"{recipe.channels}x{recipe.image_size}x{recipe.image_size}, {recipe.classes} classes",
+        f"effective batch {batch}, micro-batch {micro}, {recipe.precision}, "
+        f"{recipe.memory_format.replace('_', ' ')}, {recipe.optimizer.name}, seed {recipe.seed}",
+        f"{where}torch {machine.versions.get('torch', '?')}"
+        + (f", commit {machine.commit}" if machine.commit else ""),
+        *held,
+    )

@@ -1,0 +1,26 @@
+"""The report of a result file, whatever it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ffprof.errors import UsageError
+from ffprof.frontier_record import FrontierRecord
+from ffprof.record import Record
+from ffprof.report.capacity import capacity_document
+from ffprof.report.document import Document, make_document
+
+_OF_KIND: dict[str, Callable[[FrontierRecord], Document]] = {"capacity": capacity_document}
+
+
+def document_of(record: Record | FrontierRecord) -> Document:
+    """The report of an audit or of a search for the largest sizes.
+
+    Raises:
+        UsageError: what the file holds has no report.
+    """
+    if isinstance(record, Record):
+        return make_document(record)
+    if record.kind not in _OF_KIND:
+        raise UsageError(f"there is no report of a {record.kind}", "print it with --format json")
+    return _OF_KIND[record.kind](record)

@@ -1,0 +1,120 @@
+"""What ``ffprof run --max-batch`` asks for, and what it shows meanwhile; nothing is started."""
+
+import io
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from ffprof.audit.probe_run import CardProbe, short_trial_child
+from ffprof.cli.capacity import LineProgress, _asked, _request, _target_here
+from ffprof.cli.choose import choose_workloads
+from ffprof.cli.options import Options, asked_budget
+from ffprof.cli.own_files import Chosen
+from ffprof.cli.request import Start, request_for
+from ffprof.errors import UsageError
+from ffprof.hardware.cards import find_card
+from ffprof.hardware.machine import Probe
+from ffprof.units import GIB
+
+
+def options(**changes):
+    fields = {
+        "preset": "smoke",
+        "workloads": "bp,bp-accum",
+        "workload_files": (),
+        "device": "auto",
+        "gpu_mem": None,
+        "card": None,
+        "rounds": 3,
+        "changes": {},
+        "data": None,
+        "download": False,
+        "time_limit": 60.0,
+        "run_limit": 600.0,
+        "out": Path("audits"),
+    }
+    return Options(**(fields | changes))
+
+
+def asked_of(gpu, total, **changes):
+    """The request that a GPU leads to."""
+    asked = options(**changes)
+    start = Start(
+        options=asked,
+        chosen=Chosen(workloads=choose_workloads(asked.workloads), files=()),
+        data=None,
+        asked=asked_budget(asked.gpu_mem, asked.card),
+        found=Probe(cuda=True, gpu=gpu, gpu_total_bytes=total, versions={"cuda build": "13.0"}),
+        server=multiprocessing.get_context("fork"),
+    )
+    request = request_for("cuda", start, paired=False)
+    return _request(request, start, "micro-batch", _target_here(request, start))
+
+
+def test_a_large_gpu_is_held_to_the_card_that_is_proposed_for():
+    made = asked_of("NVIDIA H100 80GB HBM3", 80 * GIB)
+    assert made.record.evidence == "emulated" and made.record.kind == "capacity"
+    probe = made.run_probe
+    assert isinstance(probe, CardProbe) and probe.child is short_trial_child
+    assert probe.held == ("cuda", made.record.budget.limit_bytes)
+    assert probe.context.get_start_method() == "spawn"
+    card = find_card(made.record.budget.card)
+    assert made.target.card == card.name and made.target.total_bytes == card.cuda_total_bytes
+    assert made.path.name.startswith("capacity-smoke-cuda-")
+    assert (made.time_limit_seconds, made.run_limit_seconds) == (60.0, 600.0)
+    assert not any("registered too" in note for note in made.record.notes)
+
+
+def test_a_gpu_of_its_own_is_proposed_for_as_what_it_is():
+    total = int(7.63 * GIB)
+    made = asked_of("NVIDIA GeForce RTX 4060", total)
+    assert made.record.evidence == "measured" and made.record.budget.card is None
+    assert made.target.card == "GeForce RTX 4060" and made.target.total_bytes == total
+    unknown = asked_of("Some GPU", total)
+    assert unknown.target.card is None and unknown.target.total_bytes == total
+
+
+def test_what_is_to_grow():
+    assert _asked(options(), {"max_batch": True}) == "micro-batch"
+    flat = options(changes={"backbone": "flat-4-8"})
+    assert _asked(flat, {"max_depth": True, "batch": 8}) == "depth"
+    with pytest.raises(UsageError, match="vgg8 has no depth"):
+        _asked(options(), {"max_depth": True})
+    with pytest.raises(UsageError, match="--max-depth does not go with --dry-run"):
+        _asked(flat, {"max_depth": True, "dry_run": True})
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_is_one_line_of_a_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = Terminal()
+    monkeypatch.setattr("sys.stderr", shown)
+    progress = LineProgress()
+    progress.proposes("bp", 0, 2)
+    progress.tries("bp", 64, 0, None)
+    progress.tries("bp", 66, 65, 67)
+    progress.tries("bp", 10**9, 10**9, 10**9 + 2)
+    progress.ends()
+    lines = shown.getvalue().split("\r\033[K")
+    assert lines == [
+        "",
+        "1 of 2: bp: estimating",
+        "1 of 2: bp: running 64",
+        "1 of 2: bp: running 66, 65 fits, 67 does not",
+        "1 of 2: bp: running 1,000,000,000, 1,000,000,000 fits, 1,000,000,002 does not"[:59],
+        "",
+    ]
+
+
+def test_progress_is_silent_elsewhere(monkeypatch):
+    shown = io.StringIO()
+    monkeypatch.setattr("sys.stderr", shown)
+    progress = LineProgress()
+    progress.proposes("bp", 0, 2)
+    progress.ends()
+    assert shown.getvalue() == ""
