@@ -7,9 +7,9 @@ the two apart; readers refuse what is neither.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ffprof.recipe import Precision, Recipe
 from ffprof.record import Budget, Machine
@@ -18,8 +18,11 @@ from ffprof.trial_record import Evidence, Fit, Outcome, Trial
 
 FRONTIER_VERSION = 1
 Grown = Literal["micro-batch", "batch", "depth"]
-# measured: it has trials. The others were left out, by an estimate or by trials of other points.
-Standing = Literal["measured", "does not fit", "dominated", "refused", "failed", "estimated"]
+# measured: it has trials. dominated and does not fit may have them or not: an estimate, or trials
+# of other points, may have left it out. not run: the run ended before it was its turn.
+Standing = Literal[
+    "measured", "does not fit", "dominated", "refused", "failed", "estimated", "not run"
+]
 
 
 class Guess(Part):
@@ -37,12 +40,12 @@ class Point(Part):
     """One workload at one micro-batch, precision and memory format.
 
     ``memory_bytes`` and ``images_per_second`` are of its trials (the median), or of the estimate
-    where nothing is measured. ``because`` says why it was not measured: the id of the point that
-    dominates it, or the reason in words. ``on_frontier``: no point of its method needs less and is
-    faster.
+    where nothing is measured. ``because`` is the id of the point of its method that dominates it,
+    or in words why it did not run or wins nothing. ``on_frontier``: no point of its method needs
+    less and is as fast, or as little and is faster.
     """
 
-    id: Name
+    id: Annotated[str, Field(min_length=1, max_length=200)]
     workload: Name
     method: Name
     family: Name
@@ -108,8 +111,10 @@ class Capacity(Part):
 class FrontierRecord(Part):
     """All points, or all capacities, of one recipe under one budget.
 
-    ``spent_seconds`` is what measuring took, ``all_seconds`` what measuring every point as often
-    would have taken: measured where it was, and forecast by the measured ones elsewhere.
+    ``spent_seconds`` is what measuring took, ``guess_seconds`` what estimating all points before
+    took, and ``all_seconds`` what measuring every point in all ``rounds`` would have taken:
+    measured where it was, and forecast by the measured ones elsewhere. ``margins`` are those that
+    points were left out with (docs/frontier.md). ``stopped`` says what ended it early.
     """
 
     schema_version: Literal[1] = 1
@@ -125,5 +130,21 @@ class FrontierRecord(Part):
     points: tuple[Point, ...] = Field(default=(), max_length=100_000)
     capacities: tuple[Capacity, ...] = Field(default=(), max_length=10_000)
     spent_seconds: Seconds | None = None
+    guess_seconds: Seconds | None = None
     all_seconds: Seconds | None = None
+    margins: dict[Name, float] = Field(default_factory=dict)
+    stopped: Text = ""
     notes: tuple[Text, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_one_frontier(self) -> Self:
+        ids = [point.id for point in self.points]
+        if len(set(ids)) != len(ids):
+            raise ValueError("two points have the same id")
+        trials = [trial for point in self.points for trial in point.trials]
+        if len({trial.id for trial in trials}) != len(trials):
+            raise ValueError("two trials have the same id")
+        mixed = {trial.evidence for trial in trials} - {self.evidence}
+        if mixed:
+            raise ValueError(f"evidence {sorted(mixed)} in a record of {self.evidence!r}")
+        return self

@@ -69,7 +69,7 @@ def forecast(request: Request, before: Record | None = None) -> dict[str, RowFor
     running = [d for d in request.workloads if d.objection(record.recipe) is None]
     traces = {one.id: _trace(request, one) for one in running}
     done = {name: found for name, found in traces.items() if isinstance(found, Traced)}
-    rates, start_seconds = _rates(request, [t.heaviest for t in done.values() if t.heaviest])
+    rates, start_seconds = machine_rates(request, [t.heaviest for t in done.values() if t.heaviest])
     rows = {}
     for name, found in traces.items():
         row = RowForecast(reason=found.reason) if isinstance(found, Unforecast) else RowForecast()
@@ -148,7 +148,7 @@ def _trace(request: Request, one: Description) -> Traced | Unforecast:
     return Unforecast(reason=reason[:300])
 
 
-def _rates(
+def machine_rates(
     request: Request, convolutions: Sequence[Convolution]
 ) -> tuple[Rates | Unforecast, float]:
     """Rates at the heaviest convolution, and how long a process takes to start and end."""

@@ -5,8 +5,12 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from ffprof.frontier_record import FrontierRecord
 
 
 class Format(StrEnum):
@@ -21,14 +25,18 @@ def report(
     file: Path = typer.Argument(help="A result file, or a folder that holds one."),
     format: Format = typer.Option(Format.table, "--format", "-f", help="How to write it."),
 ) -> None:
-    """Print a result file: an audit, or the largest sizes that fit."""
+    """Print a result file: an audit, a frontier, or the largest sizes that fit."""
     from ffprof.audit.store import find_record
     from ffprof.audit.store_frontier import RESULT_FILES, load_any
+    from ffprof.frontier_record import FrontierRecord
     from ffprof.report.documents import document_of
 
     record = load_any(find_record(file, RESULT_FILES))
     if format is Format.json:
         print(record.model_dump_json(indent=1))
+        return
+    if isinstance(record, FrontierRecord) and record.kind == "frontier":
+        _frontier(record, format)
         return
     document = document_of(record)
     if format is Format.markdown:
@@ -39,3 +47,14 @@ def report(
         from ffprof.report.terminal import OutputConsole, print_document
 
         print_document(document, OutputConsole())
+
+
+def _frontier(record: FrontierRecord, format: Format) -> None:
+    """It has a table for every method, where a document has one."""
+    from ffprof.report.frontier import frontier_markdown, print_frontier
+    from ffprof.report.terminal import OutputConsole
+
+    if format is Format.markdown:
+        sys.stdout.write(frontier_markdown(record))
+    else:
+        print_frontier(record, OutputConsole())

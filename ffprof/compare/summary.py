@@ -148,7 +148,7 @@ def _row(record: Record, name: str, trials: Sequence[Trial]) -> Row:
         data_wait=_middle([_wait(t) for t in good]),
         loss_first=_middle([loss.first for loss in losses]),
         loss_last=_middle([loss.last for loss in losses]),
-        marks=_marks(good, real=record.recipe.data != "synthetic"),
+        marks=marks_of(good, real=record.recipe.data != "synthetic"),
         messages=tuple(dict.fromkeys(t.message for t in trials if t.message)),
         skipped=max((t.conditions.skipped_optimizer_steps or 0 for t in good), default=0),
         disturbed=tuple(dict.fromkeys(d for t in trials for d in t.conditions.disturbances)),
@@ -188,7 +188,8 @@ def _outcome(outcomes: dict[Outcome, int]) -> Outcome | None:
     return "ok" if outcomes else None
 
 
-def _marks(trials: Sequence[Trial], *, real: bool) -> tuple[str, ...]:
+def marks_of(trials: Sequence[Trial], *, real: bool) -> tuple[str, ...]:
+    """Why these trials must not win anything, in words; ``real``: on images that can be learnt."""
     marks = []
     if any(_took_no_step(trial) for trial in trials):
         marks.append("loss scaling left out all of its optimizer steps")

@@ -15,21 +15,22 @@ def to_markdown(record: Record) -> str:
 
 def render(document: Document) -> str:
     """The document as Markdown."""
-    lines = [f"# {_escape(document.title)}", ""]
-    lines += [f"- {_escape(line)}" for line in document.setting]
-    lines += ["", *_table(document), "", _escape(document.caption)]
+    lines = [f"# {escape(document.title)}", ""]
+    lines += [f"- {escape(line)}" for line in document.setting]
+    lines += ["", *_table(document), "", escape(document.caption)]
     for section in document.sections:
-        lines += ["", f"## {_escape(section.heading)}", ""]
-        lines += [f"- {_escape(line)}" for line in section.lines]
+        lines += ["", f"## {escape(section.heading)}", ""]
+        lines += [f"- {escape(line)}" for line in section.lines]
     return "\n".join(lines) + "\n"
 
 
 def _table(document: Document) -> list[str]:
     header = [column.name for column in document.columns]
     rule = ["---:" if column.numeric else ":---" for column in document.columns]
-    rows = [[_escape(cell) for cell in row] for row in document.rows]
+    rows = [[escape(cell) for cell in row] for row in document.rows]
     return [f"| {' | '.join(line)} |" for line in (header, rule, *rows)]
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
+    """Text in which nothing is markup, on one line."""
     return " ".join(text.translate(_SPECIAL).split())

@@ -1,0 +1,175 @@
+"""``ffprof frontier``: memory against throughput for every method, and the best of each."""
+
+from __future__ import annotations
+
+import signal
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from ffprof.cli.interrupts import Terminated, interrupt_code, raise_terminated
+
+if TYPE_CHECKING:
+    from ffprof.audit.frontier import FrontierRequest
+
+
+class _Device(StrEnum):
+    auto = "auto"
+    cuda = "cuda"
+    cpu = "cpu"
+    estimate = "estimate"
+
+
+def frontier(
+    preset: str = typer.Option(
+        None, help="Recipe to start from; ffprof workloads lists them and their devices."
+    ),
+    workloads: str = typer.Option(
+        None,
+        help="core, all, or ids separated by commas; by default core, and all of --workload-file.",
+    ),
+    workload_file: list[Path] = typer.Option(
+        [], help="A Python file with methods of your own; may be given more than once."
+    ),
+    micro_batches: str = typer.Option(
+        None,
+        help="Sizes such as 4,8,16 of workloads that accumulate; by default up to five divisors of "
+        "the batch about the recipe's.",
+    ),
+    precisions: str = typer.Option(None, help="Some of fp32,bf16,fp16; the recipe's by default."),
+    memory_formats: str = typer.Option(
+        None, help="Some of contiguous,channels_last; the recipe's by default."
+    ),
+    device: _Device = typer.Option(
+        _Device.auto,
+        help="Where to measure; estimate measures nothing, and so does auto without a GPU.",
+    ),
+    gpu_mem: str = typer.Option(
+        None,
+        help="The budget: a card sold with this size; 8GB by default. A larger GPU is held to it.",
+    ),
+    card: str = typer.Option(None, help="The budget by a card's name; ffprof cards lists them."),
+    rounds: int = typer.Option(
+        5, min=1, max=1000, help="Trials of the best of each method, and of points in doubt."
+    ),
+    all_points: bool = typer.Option(
+        False, "--all-points", help="Measure every point in every round; leave nothing out."
+    ),
+    backbone: str = typer.Option(
+        None, help="vgg8, vgg11, vgg16, resnet18, resnet34, or flat-D-W: D blocks of W channels."
+    ),
+    width: float = typer.Option(None, help="Scales all channels."),
+    norm: str = typer.Option(None, help="batch or group."),
+    image_size: int = typer.Option(None, help="Pixels along each side."),
+    batch: int = typer.Option(None, help="Effective batch: images an optimizer step."),
+    data: str = typer.Option(
+        None,
+        help="digits (real, embedded), synthetic, cifar10:DIR, cifar100:DIR or imagefolder:DIR.",
+    ),
+    data_workers: int = typer.Option(
+        None, help="Processes that load images from files; up to 4 by default."
+    ),
+    download: bool = typer.Option(False, "--download", help="Download CIFAR if it is not in DIR."),
+    seed: int = typer.Option(None, help="Weights, batches and order of trials."),
+    threads: int = typer.Option(None, help="CPU threads of a trial; all cores by default."),
+    steps: int = typer.Option(None, help="Timed optimizer steps of a trial."),
+    time_limit: float = typer.Option(600.0, min=0.1, help="Seconds a trial may take."),
+    run_limit: float = typer.Option(
+        None, min=0.1, help="Seconds the whole run may take; what is done by then is kept."
+    ),
+    out: Path = typer.Option(Path("audits"), help="Folder for the result file."),
+    plot: Path = typer.Option(None, help="Draw the frontiers: a .png, .svg or .pdf file."),
+) -> None:
+    """Find, for every method, the best throughput at every memory, and under the budget.
+
+    Estimates leave out what cannot matter, and trials decide. Writes one result file, complete
+    after every trial.
+    """
+    from ffprof.cli.frontier_request import Asked, prepare_frontier
+    from ffprof.cli.options import Options
+
+    if plot is not None:
+        from ffprof.report.growth_plot import check_matplotlib
+
+        check_matplotlib()
+    changes = {
+        "backbone": backbone,
+        "width": width,
+        "norm": norm,
+        "image_size": image_size,
+        "batch": batch,
+        "data_workers": data_workers,
+        "seed": seed,
+        "threads": threads,
+        "steps": steps,
+    }
+    options = Options(
+        preset=preset,
+        workloads=workloads,
+        workload_files=tuple(workload_file),
+        device=device.value,
+        gpu_mem=gpu_mem,
+        card=card,
+        rounds=rounds,
+        changes=changes,
+        data=data,
+        download=download,
+        time_limit=time_limit,
+        run_limit=run_limit,
+        out=out,
+    )
+    asked = Asked(
+        micro_batches=micro_batches,
+        precisions=precisions,
+        memory_formats=memory_formats,
+        every=all_points,
+    )
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, raise_terminated)
+    with prepare_frontier(options, asked) as request:
+        code = _run_and_print(request, plot)
+    raise typer.Exit(code)
+
+
+def _run_and_print(request: FrontierRequest, plot: Path | None) -> int:
+    from rich.console import Console
+
+    from ffprof.audit.frontier import find_frontier
+    from ffprof.cli.frontier_progress import told_to
+    from ffprof.errors import NothingMeasuredError
+    from ffprof.report.frontier import print_frontier
+    from ffprof.report.terminal import OutputConsole
+
+    notices = Console(stderr=True, highlight=False, soft_wrap=True)
+    outcome = find_frontier(request, told_to(notices))
+    record, interrupt = outcome.record, outcome.interrupt
+    if isinstance(interrupt, Terminated) and interrupt.hung_up:
+        return interrupt_code(interrupt)
+    figures = any(point.images_per_second or point.memory_bytes for point in record.points)
+    kept = request.path.exists()
+    if kept:
+        print_frontier(record, OutputConsole())
+        notices.print(f"\nwritten to {request.path}", markup=False)
+    if record.stopped:
+        told = "" if kept else "; nothing was measured or written"
+        notices.print(f"stopped early: {record.stopped}{told}")
+    if interrupt is not None:
+        return interrupt_code(interrupt)
+    if not figures or not any(point.on_frontier or _known(point) for point in record.points):
+        first = next((p for p in record.points if p.because), None)
+        told = f": {first.id}: {first.because}" if first else ""
+        raise NothingMeasuredError(f"no point gave a number{told}", "read the table above")
+    if plot is not None:
+        from ffprof.report.frontier_plot import draw_frontier
+
+        draw_frontier(record, plot)
+        notices.print(f"written to {plot}", markup=False)
+    return 0
+
+
+def _known(point: object) -> bool:
+    """Whether an estimate says something of a point, even if it does not fit."""
+    guess = getattr(point, "guess", None)
+    return getattr(point, "standing", "") in ("estimated", "does not fit") and guess is not None

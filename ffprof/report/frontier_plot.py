@@ -1,0 +1,94 @@
+"""The plot of frontiers, with matplotlib, which only this needs: memory over throughput."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ffprof.errors import StoreError
+from ffprof.frontier_record import FrontierRecord, Point
+from ffprof.report.frontier_rows import methods_of
+from ffprof.report.growth_plot import check_matplotlib
+from ffprof.units import GIB, MIB
+
+_MARKERS = "osD^vP*X<>ph"
+
+
+def draw_frontier(record: FrontierRecord, path: Path) -> None:
+    """A line a method through its frontier; what is dominated beside it, hollow if not measured.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+        StoreError: the file cannot be written.
+    """
+    check_matplotlib()
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(8.5, 5.6), layout="constrained")
+    panel = drawn.subplots()
+    shown = [p for p in record.points if p.memory_bytes and p.images_per_second]
+    most = max((p.memory_bytes or 0 for p in shown), default=0)
+    unit, name = (GIB, "GiB") if most >= GIB else (MIB, "MiB")
+    for number, method in enumerate(methods_of(record)):
+        ours = [p for p in shown if p.method == method]
+        _method(panel, number, ours, method, unit, estimated=record.evidence == "estimated")
+    limit = record.budget.limit_bytes
+    drawn_limit = bool(limit) and (limit or 0) < 2 * most
+    if limit and drawn_limit:
+        panel.axhline(limit / unit, color="0.4", linestyle=":", linewidth=1)
+        panel.annotate(
+            "budget", (1, limit / unit), xycoords=("axes fraction", "data"), ha="right",
+            va="bottom", fontsize=8, color="0.4",
+        )  # fmt: skip
+    hollow = "hollow: not measured; " if record.evidence != "estimated" else ""
+    panel.set_xlabel(
+        f"images per second\nstar: the best; small: dominated; {hollow}further right and down is "
+        "better"
+    )
+    panel.set_ylabel(f"memory, {name}")
+    panel.set_ylim(0, 1.1 * max(most, limit or 0 if drawn_limit else 0, 1) / unit)
+    panel.set_xlim(left=0)
+    panel.grid(alpha=0.25)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.set_title(
+        f"Frontier of every method: preset {record.recipe.preset}, {record.evidence}", fontsize=12
+    )
+    handles, labels = panel.get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    try:
+        drawn.savefig(path, dpi=130)
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"the plot cannot be written to {path}: {getattr(error, 'strerror', None) or error}",
+            "choose another .png, .svg or .pdf file",
+        ) from error
+
+
+def _method(
+    panel: Any, number: int, points: list[Point], method: str, unit: int, *, estimated: bool
+) -> None:
+    marker, color = _MARKERS[number % len(_MARKERS)], f"C{number % 10}"
+    line = sorted((p for p in points if p.on_frontier), key=lambda p: p.memory_bytes or 0)
+    panel.plot(
+        *_places(line, unit), marker=marker, color=color, markersize=6, linewidth=1.6, label=method
+    )
+    for one in points:
+        if one.on_frontier:
+            continue
+        face = color if one.trials or estimated else "none"
+        panel.plot(
+            *_places([one], unit), marker=marker, color=color, markersize=4, alpha=0.6,
+            markerfacecolor=face, linestyle="none",
+        )  # fmt: skip
+    best = [p for p in points if p.best]
+    panel.plot(
+        *_places(best, unit), marker="*", color=color, markersize=15, linestyle="none",
+        markeredgecolor="black", markeredgewidth=0.6,
+    )  # fmt: skip
+
+
+def _places(points: list[Point], unit: int) -> tuple[list[float], list[float]]:
+    return (
+        [p.images_per_second or 0.0 for p in points],
+        [(p.memory_bytes or 0) / unit for p in points],
+    )
