@@ -41,8 +41,9 @@ class Point(Part):
 
     ``memory_bytes`` and ``images_per_second`` are of its trials (the median), or of the estimate
     where nothing is measured. ``because`` is the id of the point of its method that dominates it,
-    or in words why it did not run or wins nothing. ``on_frontier``: no point of its method needs
-    less and is as fast, or as little and is faster.
+    or in words why it did not run or wins nothing. ``retaken`` disturbed trials are not among its
+    trials. ``on_frontier``: no point of its method needs less and is as fast, or as little and is
+    faster.
     """
 
     id: Annotated[str, Field(min_length=1, max_length=200)]
@@ -56,6 +57,7 @@ class Point(Part):
     memory_format: Literal["contiguous", "channels_last"]
     guess: Guess | None = None
     trials: tuple[Trial, ...] = Field(default=(), max_length=1000)
+    retaken: Annotated[int, Field(ge=0)] = 0
     standing: Standing
     because: Text = ""
     memory_bytes: Bytes | None = None

@@ -9,73 +9,19 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
+from ffprof.audit.budgets import with_debit
+from ffprof.audit.frontier_request import FrontierOutcome, FrontierRequest, Told
 from ffprof.audit.guesses import EnoughError, guess_all
 from ffprof.audit.plan import Slot
 from ffprof.audit.point import Bench, Measured, measure_point
-from ffprof.audit.request import Request
+from ffprof.audit.retakes import Retakes
 from ffprof.audit.store_frontier import save_frontier
-from ffprof.audit.target import Target
 from ffprof.frontier_record import FrontierRecord, Guess, Point
 from ffprof.hardware.environment import environment
-from ffprof.recipe import Recipe
-from ffprof.trial_record import Trial
 from ffprof.workload import Description
 
 _OUT_OF_TIME = "the run's time limit is over"
-
-
-class Told(Protocol):
-    """Told of what happens; it must be quiet while a trial runs."""
-
-    def guessed(self, number: int, total: int) -> None:
-        """So many points are estimated."""
-
-    def starts(self, point: Point, round: int, record: FrontierRecord) -> None:
-        """A trial is about to run."""
-
-    def ends(self, point: Point, trial: Trial) -> None:
-        """A trial is over."""
-
-    def done(self) -> None:
-        """No more trials."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrontierRequest:
-    """A frontier to be found.
-
-    Attributes:
-        audit: what a trial of the recipe is started with; its record has no trials.
-        record: the points, none of them measured.
-        recipes: the recipe of every point, by its id.
-        target: what points are estimated for; None on a processor.
-        wave: which points to measure next, by id; none when all is decided.
-        settle: the record with what stands where.
-        trial_limit_seconds: of one trial.
-        run_limit_seconds: of all.
-    """
-
-    audit: Request
-    record: FrontierRecord
-    recipes: dict[str, Recipe]
-    target: Target | None
-    path: Path
-    wave: Callable[[FrontierRecord], tuple[str, ...]]
-    settle: Callable[[FrontierRecord], FrontierRecord]
-    trial_limit_seconds: float
-    run_limit_seconds: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrontierOutcome:
-    """The record as far as it goes, and what interrupted it."""
-
-    record: FrontierRecord
-    interrupt: BaseException | None = None
 
 
 def find_frontier(
@@ -93,7 +39,9 @@ def find_frontier(
     interrupt: BaseException | None = None
     stopped = ""
     try:
-        with environment(request.audit.environment):
+        duty = request.guard.on_duty(run.left)
+        with environment(request.audit.environment), duty as notes:
+            run.add_notes(notes)
             run.guess()
             stopped = run.measure()
     except KeyboardInterrupt as error:
@@ -117,9 +65,16 @@ class _Run:
         self._record = request.record
         self._descriptions = {d.id: d for d in request.audit.workloads}
         self._benches: dict[tuple[str, str], Bench] = {}
+        self._retakes = Retakes(len(request.record.points) * request.record.rounds)
+        self._known: dict[str, int] = {}
         self._started = now()
 
-    def _left(self) -> float:
+    def add_notes(self, notes: tuple[str, ...]) -> None:
+        """Add to the record's notes."""
+        self._record = self._record.model_copy(update={"notes": (*self._record.notes, *notes)})
+
+    def left(self) -> float:
+        """Seconds of the run's limit that are left."""
         limit = self._request.run_limit_seconds
         return float("inf") if limit is None else limit - (self._now() - self._started)
 
@@ -134,7 +89,7 @@ class _Run:
 
         def told(number: int) -> None:
             self._told.guessed(number, len(points))
-            if self._left() <= 0 and number < len(points):
+            if self.left() <= 0 and number < len(points):
                 raise EnoughError
 
         guesses = self._guess_all(self._request.audit, wanted, self._request.target, told)
@@ -165,7 +120,11 @@ class _Run:
             random.Random(f"{self._record.recipe.seed}/{number}").shuffle(wave)
             number += 1
             for id in wave:
-                if self._left() <= 0 or not self._measure(id):
+                if self.left() <= 0:
+                    return _OUT_OF_TIME
+                if (stopped := self._request.guard.admit(self.left)) is not None:
+                    return stopped
+                if not self._measure(id):
                     return _OUT_OF_TIME
         return ""
 
@@ -181,19 +140,20 @@ class _Run:
             slot,
             point.micro_batch,
             self._request.trial_limit_seconds,
-            self._left(),
+            self.left,
         )
         if found.trial is None:
             return False
         self._benches[point.precision, point.memory_format] = found.bench
-        grown = point.model_copy(update={"trials": (*point.trials, found.trial)})
+        grown = point.model_copy(
+            update={
+                "trials": (*point.trials, found.trial),
+                "retaken": point.retaken + found.retaken,
+            }
+        )
         points = tuple(grown if p.id == id else p for p in self._record.points)
-        update: dict[str, object] = {"points": points}
-        if found.debit_bytes is not None:
-            budget = self._record.budget
-            debit = {"debit_bytes": max(budget.debit_bytes or 0, found.debit_bytes)}
-            update["budget"] = budget.model_copy(update=debit)
-        self._record = self._record.model_copy(update=update)
+        budget = with_debit(self._record.budget, found.trial.debit)
+        self._record = self._record.model_copy(update={"points": points, "budget": budget})
         self._settle()
         save_frontier(self._record, self._request.path)
         self._told.ends(grown, found.trial)
@@ -209,7 +169,14 @@ class _Run:
             record = audit.record.model_copy(
                 update={"recipe": recipe, "recipe_hash": recipe.digest()}
             )
-            self._benches[key] = Bench(record=record, device=audit.device, context=audit.context)
+            self._benches[key] = Bench(
+                record=record,
+                device=audit.device,
+                context=audit.context,
+                guard=self._request.guard,
+                retakes=self._retakes,
+                known=self._known,
+            )
         return self._benches[key]
 
     def _settle(self) -> None:

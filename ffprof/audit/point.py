@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from multiprocessing.context import BaseContext
 
-from ffprof.audit.child import trial_child
-from ffprof.audit.own_file import address
+from ffprof.audit.budgets import hold_for, most_taken
+from ffprof.audit.guard import Guard
 from ffprof.audit.plan import Slot
-from ffprof.audit.process import run_child
-from ffprof.audit.trials import Sampling, trial_from
+from ffprof.audit.retakes import Retakes
+from ffprof.audit.taking import take
+from ffprof.audit.trials import TrialResult, trial_from
 from ffprof.record import Device, LedgerRow, Record, Trial
 from ffprof.workload import Description
 
@@ -19,21 +21,29 @@ class Bench:
     """What all points with one precision and memory format are measured with.
 
     ``record`` holds their recipe (its micro-batch is that of one point), the budget and, in its
-    ledger, the facts of the first accepted trial, which those of all others must match.
+    ledger, the facts of the first accepted trial, which those of all others must match. ``guard``
+    looks after the GPU, ``retakes`` counts trials that are taken again, and ``known`` is what
+    workloads take beside the allocator; all benches of a frontier share them.
     """
 
     record: Record
     device: Device
     context: BaseContext
+    guard: Guard = field(default_factory=lambda: Guard(None))
+    retakes: Retakes = field(default_factory=lambda: Retakes(0))
+    known: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """The trial, and the bench with what it taught; no trial if the whole run's time was over."""
+    """The trial, and the bench with what it taught; no trial if the whole run's time was over.
+
+    ``retaken`` is how many trials before it were disturbed.
+    """
 
     trial: Trial | None
     bench: Bench
-    debit_bytes: int | None = None
+    retaken: int = 0
 
 
 def measure_point(
@@ -42,44 +52,65 @@ def measure_point(
     slot: Slot,
     micro_batch: int,
     limit_seconds: float,
-    left_seconds: float,
+    left: Callable[[], float],
 ) -> Measured:
     """Run one trial for at most ``limit_seconds``; what ends it is its outcome.
 
-    ``left_seconds`` is what is left of the whole run. If that is less, and is over before the
-    trial has ended, there is no trial.
+    One that is disturbed is taken again. ``left`` tells the seconds of the whole run; if they are
+    over before a trial has ended, there is none.
     """
     recipe = bench.record.recipe
     if description.accumulates:
         recipe = recipe.model_copy(update={"micro_batch": micro_batch})
     record = bench.record.model_copy(update={"recipe": recipe, "recipe_hash": recipe.digest()})
-    limit = min(limit_seconds, left_seconds)
-    sampling = Sampling()
-    try:
-        ending = run_child(
-            bench.context,
-            trial_child,
-            (address(description), recipe, bench.device, record.budget.limit_bytes),
-            limit,
-            on_message=sampling.on_message,
-            tick=sampling.take if bench.device == "cuda" else None,
-        )
-    finally:
-        sampling.close()
-    if ending.kind == "timeout" and limit < limit_seconds:
-        return Measured(trial=None, bench=bench)
-    result = trial_from(
+    attempt = 0
+    while True:
+        result = _once(bench, record, description, slot, (limit_seconds, left()), attempt)
+        if result is None:
+            return Measured(trial=None, bench=bench, retaken=attempt)
+        name, taken = slot.workload, most_taken(result.trial.debit)
+        bench.known[name] = max(bench.known.get(name, 0), taken)
+        if not bench.retakes.wanted(result.trial):
+            break
+        attempt += 1
+        bench.guard.calm(left)
+        if left() <= 0:
+            return Measured(trial=None, bench=bench, retaken=attempt)
+    if result.trial.outcome == "ok" and not bench.record.ledger:
+        ledger = {slot.workload: LedgerRow(facts=result.facts)}
+        bench = replace(bench, record=bench.record.model_copy(update={"ledger": ledger}))
+    return Measured(trial=result.trial, bench=bench, retaken=attempt)
+
+
+def _once(
+    bench: Bench,
+    record: Record,
+    description: Description,
+    slot: Slot,
+    limits: tuple[float, float],
+    attempt: int,
+) -> TrialResult | None:
+    limit = min(limits)
+    known = bench.known.get(slot.workload, 0)
+    ending, watching = take(
+        bench.context,
+        description,
+        record.recipe,
+        bench.device,
+        limit,
+        hold=hold_for(record.budget, record.evidence, known),
+        guard=bench.guard if bench.device == "cuda" else None,
+    )
+    if ending.kind == "timeout" and limit < limits[0]:
+        return None
+    return trial_from(
         ending,
         slot,
         description,
         record,
         bench.device,
         record.evidence,
-        sampling,
+        watching,
         bench.context.get_start_method() or "",
+        attempt,
     )
-    if result.trial.outcome == "ok" and not bench.record.ledger:
-        ledger = {slot.workload: LedgerRow(facts=result.facts)}
-        known = bench.record.model_copy(update={"ledger": ledger})
-        bench = Bench(record=known, device=bench.device, context=bench.context)
-    return Measured(trial=result.trial, bench=bench, debit_bytes=result.debit_bytes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import typer
 
 GPU_MEM = typer.Option(
@@ -13,4 +15,18 @@ CARD_FILE = typer.Option(
 )
 DISPLAY = typer.Option(
     False, "--display", help="The card draws a desktop too: leave what that takes out."
+)
+
+
+class OnForeign(StrEnum):
+    """What to do about processes of others on the GPU."""
+
+    warn = "warn"
+    wait = "wait"
+    refuse = "refuse"
+
+
+ON_FOREIGN = typer.Option(
+    OnForeign.warn,
+    help="Processes of others on the GPU: go on and say so, wait for their end, or stop.",
 )

@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ffprof.cli.budget_options import (
+    CARD,
+    CARD_FILE,
+    DISPLAY,
+    GPU_MEM,
+    ON_FOREIGN,
+    OnForeign,
+)
 from ffprof.cli.interrupts import Terminated, interrupt_code, raise_terminated
 
 if TYPE_CHECKING:
-    from ffprof.audit.frontier import FrontierRequest
+    from ffprof.audit.frontier_request import FrontierRequest
 
 
 class _Device(StrEnum):
@@ -46,11 +54,11 @@ def frontier(
         _Device.auto,
         help="Where to measure; estimate measures nothing, and so does auto without a GPU.",
     ),
-    gpu_mem: str = typer.Option(
-        None,
-        help="The budget: a card sold with this size; 8GB by default. A larger GPU is held to it.",
-    ),
-    card: str = typer.Option(None, help="The budget by a card's name; ffprof cards lists them."),
+    gpu_mem: str = GPU_MEM,
+    card: str = CARD,
+    card_file: list[Path] = CARD_FILE,
+    display: bool = DISPLAY,
+    on_foreign: OnForeign = ON_FOREIGN,
     rounds: int = typer.Option(
         5, min=1, max=1000, help="Trials of the best of each method, and of points in doubt."
     ),
@@ -119,6 +127,9 @@ def frontier(
         time_limit=time_limit,
         run_limit=run_limit,
         out=out,
+        on_foreign=on_foreign.value,
+        card_files=tuple(card_file),
+        display=display,
     )
     asked = Asked(
         micro_batches=micro_batches,

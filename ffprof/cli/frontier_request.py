@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from ffprof.audit.frontier import FrontierRequest
 from ffprof.audit.frontier_points import default_sizes, make_points
+from ffprof.audit.frontier_request import FrontierRequest
+from ffprof.audit.guard import Guard
 from ffprof.audit.lock import writing
 from ffprof.audit.request import Request
 from ffprof.audit.store import prepare_folder
@@ -19,12 +20,12 @@ from ffprof.audit.target import Target, target_for
 from ffprof.cli.choose import absent_members, all_workloads, choose_preset
 from ffprof.cli.options import Options
 from ffprof.cli.prepare import begun
-from ffprof.cli.request import request_for
+from ffprof.cli.request import Start, cuda_of, request_for
+from ffprof.cli.starting import say
 from ffprof.compare.standing import settle, wave
 from ffprof.errors import UsageError
-from ffprof.estimator.process import cuda_version
 from ffprof.frontier_record import FrontierRecord
-from ffprof.hardware.cards import find_card
+from ffprof.hardware.recognise import recognise
 
 _PRECISIONS = ("fp32", "bf16", "fp16")
 _FORMATS = ("contiguous", "channels_last")
@@ -57,7 +58,7 @@ def prepare_frontier(options: Options, asked: Asked) -> Iterator[FrontierRequest
     with begun(replace(options, changes=changes)) as (start, kinds):
         # Without a GPU the first is the estimate of what was asked for, and only that is done.
         audit = request_for(kinds[0], start, paired=False)
-        request = _request(audit, options, asked, sizes, precisions, formats)
+        request = _request(audit, start, options, asked, sizes, precisions, formats)
         if len(kinds) > 1:
             note = "nothing is measured without a GPU, unless --device cpu asks for this processor"
             request = _noted(request, note)
@@ -68,6 +69,7 @@ def prepare_frontier(options: Options, asked: Asked) -> Iterator[FrontierRequest
 
 def _request(
     audit: Request,
+    start: Start,
     options: Options,
     asked: Asked,
     sizes: tuple[int, ...],
@@ -105,13 +107,21 @@ def _request(
             notes=_notes(audit),
         ),
         recipes=recipes,
-        target=audit.target or _target_here(audit),
+        target=audit.target or _target_here(audit, start),
         path=options.out / name,
         wave=partial(wave, every=asked.every),
         settle=settle,
         trial_limit_seconds=options.time_limit,
         run_limit_seconds=options.run_limit,
+        guard=_guard(audit, options),
     )
+
+
+def _guard(audit: Request, options: Options) -> Guard:
+    """Over the GPU that is measured on, if any is."""
+    if audit.device == "cpu" or audit.target is not None:
+        return Guard(None)
+    return Guard(audit.record.machine.gpu_uuid, options.on_foreign, say=say)
 
 
 def _notes(audit: Request) -> tuple[str, ...]:
@@ -134,24 +144,21 @@ def _noted(request: FrontierRequest, note: str) -> FrontierRequest:
     return replace(request, record=request.record.model_copy(update={"notes": notes}))
 
 
-def _target_here(audit: Request) -> Target | None:
+def _target_here(audit: Request, start: Start) -> Target | None:
     """What points are estimated for before they are measured on this GPU; None on a processor.
 
     Memory under the budget, and speed of the GPU that is here, if it has a profile.
     """
     if audit.device == "cpu":
         return None
-    machine = audit.record.machine
-    try:
-        cuda: tuple[int, int] | None = cuda_version(machine.versions.get("cuda build", ""))
-    except ValueError:
-        cuda = None
-    target = target_for(audit.record.budget, cuda, machine)
-    try:
-        here = find_card(machine.gpu or "")
-    except UsageError:
+    found, asked = start.found, start.asked
+    emulated = audit.record.evidence == "emulated"
+    here = recognise(found.gpu or "", None, found.gpu_total_bytes, asked.own)
+    card = asked.card if emulated else here
+    target = target_for(audit.record.budget, card, cuda_of(found), audit.record.machine)
+    if here is None:
         return target
-    return replace(target, card=here.name, capability=here.compute_capability)
+    return replace(target, card=here, capability=here.compute_capability)
 
 
 def _first(options: Options, sizes: tuple[int, ...]) -> dict[str, Any]:

@@ -10,7 +10,14 @@ from typing import Any
 
 import typer
 
-from ffprof.cli.budget_options import CARD, CARD_FILE, DISPLAY, GPU_MEM
+from ffprof.cli.budget_options import (
+    CARD,
+    CARD_FILE,
+    DISPLAY,
+    GPU_MEM,
+    ON_FOREIGN,
+    OnForeign,
+)
 from ffprof.cli.interrupts import raise_terminated
 
 
@@ -19,12 +26,6 @@ class _Device(StrEnum):
     cuda = "cuda"
     cpu = "cpu"
     estimate = "estimate"
-
-
-class _OnForeign(StrEnum):
-    warn = "warn"
-    wait = "wait"
-    refuse = "refuse"
 
 
 def run(
@@ -72,10 +73,7 @@ def run(
     seed: int = typer.Option(None, help="Weights, batches and order of trials."),
     threads: int = typer.Option(None, help="CPU threads of a trial; all cores by default."),
     steps: int = typer.Option(None, help="Timed optimizer steps of a trial."),
-    on_foreign: _OnForeign = typer.Option(
-        _OnForeign.warn,
-        help="Processes of others on the GPU: go on and say so, wait for their end, or stop.",
-    ),
+    on_foreign: OnForeign = ON_FOREIGN,
     time_limit: float = typer.Option(600.0, min=0.1, help="Seconds a trial may take."),
     run_limit: float = typer.Option(
         None, min=0.1, help="Seconds the whole run may take; what is done by then is kept."

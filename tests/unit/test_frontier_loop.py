@@ -6,8 +6,9 @@ import json
 import pytest
 from records import MIB, recipe, record, trial
 
-from ffprof.audit.frontier import FrontierRequest, find_frontier
+from ffprof.audit.frontier import find_frontier
 from ffprof.audit.frontier_points import default_sizes, make_points
+from ffprof.audit.frontier_request import FrontierRequest
 from ffprof.audit.point import Measured
 from ffprof.audit.request import Request
 from ffprof.audit.store_frontier import load_frontier
@@ -113,7 +114,7 @@ class World:
         key = self.key(one.id, micro_batch)
         self.runs.append((slot.round, key))
         self.clock += TRIAL_SECONDS
-        if left < TRIAL_SECONDS:
+        if left() < TRIAL_SECONDS:
             return Measured(trial=None, bench=bench)
         outcome = self.outcomes.get(key, "ok")
         if isinstance(outcome, BaseException):
