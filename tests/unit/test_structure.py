@@ -94,6 +94,8 @@ def test_nothing_fits_all_exceptions():
         "import ffprof.cli.prepare, ffprof.audit.runner",
         "import ffprof.cli.capacity, ffprof.audit.store_frontier, ffprof.report.documents",
         "import ffprof.cli.estimate, ffprof.cli.answers, ffprof.estimator.api, ffprof.audit.asked",
+        "import ffprof.cli.frontier, ffprof.cli.frontier_request, ffprof.report.frontier",
+        "import ffprof.audit.frontier, ffprof.audit.store_frontier, ffprof.compare.standing",
         "import ffprof.cli.doctor, ffprof.cli.findings, ffprof.hardware.doctor.diagnose",
         "import ffprof.cli.cards, ffprof.hardware.cards; ffprof.hardware.cards.known_cards()",
         "import ffprof.estimator.process, ffprof.estimator.learned, ffprof.estimator.roofline",
