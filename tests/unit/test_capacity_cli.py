@@ -60,7 +60,7 @@ def test_a_large_gpu_is_held_to_the_card_that_is_proposed_for():
     assert probe.budget == made.record.budget and probe.guard is made.guard
     assert probe.context.get_start_method() == "spawn"
     card = find_card(made.record.budget.card)
-    assert made.target.card == card.name and made.target.total_bytes == card.cuda_total_bytes
+    assert made.target.card == card and made.target.total_bytes == card.cuda_total_bytes
     assert made.path.name.startswith("capacity-smoke-cuda-")
     assert (made.time_limit_seconds, made.run_limit_seconds) == (60.0, 600.0)
     assert not any("registered too" in note for note in made.record.notes)
@@ -69,8 +69,9 @@ def test_a_large_gpu_is_held_to_the_card_that_is_proposed_for():
 def test_a_gpu_of_its_own_is_proposed_for_as_what_it_is():
     total = int(7.63 * GIB)
     made = asked_of("NVIDIA GeForce RTX 4060", total)
-    assert made.record.evidence == "measured" and made.record.budget.card is None
-    assert made.target.card == "GeForce RTX 4060" and made.target.total_bytes == total
+    assert made.record.evidence == "measured"
+    assert made.record.budget.card == "GeForce RTX 4060"
+    assert made.target.card.name == "GeForce RTX 4060" and made.target.total_bytes == total
     unknown = asked_of("Some GPU", total)
     assert unknown.target.card is None and unknown.target.total_bytes == total
 

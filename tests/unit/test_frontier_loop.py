@@ -113,8 +113,9 @@ class World:
     def measure(self, bench, one, slot, micro_batch, limit, left):
         key = self.key(one.id, micro_batch)
         self.runs.append((slot.round, key))
+        remaining = left()
         self.clock += TRIAL_SECONDS
-        if left() < TRIAL_SECONDS:
+        if remaining < TRIAL_SECONDS:
             return Measured(trial=None, bench=bench)
         outcome = self.outcomes.get(key, "ok")
         if isinstance(outcome, BaseException):

@@ -13,6 +13,7 @@ _FIELDS = {
     "nvml_total_bytes": "memory",
     "device_used_bytes": "memory",
     "sm_clock_mhz": "clock",
+    "wddm": "driver_model",
     "temperature_celsius": "temperature",
 }
 
