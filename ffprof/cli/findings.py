@@ -68,8 +68,8 @@ def to_script(diagnosis: Diagnosis) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_json(diagnosis: Diagnosis) -> str:
-    """Everything, for programs."""
+def to_json(diagnosis: Diagnosis, more: dict[str, object] | None = None) -> str:
+    """Everything, for programs; ``more`` is added as it is."""
     document = {
         "ffprof": __version__,
         "summary": {state: diagnosis.count(state) for state in STATES},
@@ -78,6 +78,7 @@ def to_json(diagnosis: Diagnosis) -> str:
             for finding in diagnosis.findings
         ],
         "not_checked": {one.topic: one.reason for one in diagnosis.not_checked},
+        **(more or {}),
     }
     return json.dumps(document, indent=1, ensure_ascii=False)
 

@@ -68,6 +68,24 @@ def open_all(library: Library) -> tuple[NvmlGpu, ...]:
     return tuple(found)
 
 
+def open_first() -> NvmlGpu:
+    """The first GPU in NVML's order.
+
+    Raises:
+        GpuNotFoundError: there is none.
+        NvmlError: as for ``open_gpu``.
+    """
+    library = Library()
+    try:
+        gpus = open_all(library)
+        if not gpus:
+            raise GpuNotFoundError("the driver shows no GPU")
+    except NvmlError:
+        library.close()
+        raise
+    return gpus[0]
+
+
 def read_system(library: Library) -> SystemFacts:
     """The driver; what it does not tell is None."""
     system = Questions(library)

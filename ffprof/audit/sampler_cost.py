@@ -1,0 +1,239 @@
+"""What looking at the GPU costs the measured process: the same steps with and without it.
+
+A child takes training steps in blocks of equally many; between blocks it tells this process
+whether to sample in the next one. With sampling off this process sleeps, as it does through a
+trial on a CPU. The two blocks of a pair follow each other, in an order that alternates, so that
+what drifts slowly falls on both alike.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from typing import Any
+
+from ffprof.audit.process import run_child
+from ffprof.instruments.nvml import (
+    PERIOD_SECONDS,
+    GpuSource,
+    NvmlError,
+    NvmlGpu,
+    Watch,
+    open_gpu,
+)
+from ffprof.instruments.nvml.device import open_first
+from ffprof.recipe import Recipe
+
+PAIRS_AT_LEAST = 5
+BLOCK_SECONDS = 1.0
+_SWITCH_SECONDS = 0.02  # for this process to have read what the next block is
+_WARMUP_STEPS = 5
+_START_SECONDS = 180.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """The child is warm; on a GPU, which one it uses."""
+
+    gpu_uuid: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switch:
+    """Whether to sample from now on."""
+
+    sampled: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """So many steps took so long."""
+
+    sampled: bool
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerRun:
+    """Steps a second of paired blocks, and what each sample took of this process.
+
+    ``problem`` says why there are no blocks.
+    """
+
+    sampled: tuple[float, ...] = ()
+    alone: tuple[float, ...] = ()
+    sample_seconds: tuple[float, ...] = ()  # of wall time
+    processor_seconds: tuple[float, ...] = ()  # of this process's processor
+    unread: tuple[str, ...] = ()  # why samples failed, each reason once
+    problem: str = ""
+
+
+def shape(seconds: float) -> tuple[int, float]:
+    """How many pairs of blocks fill so many seconds, and the seconds of a block."""
+    pairs = max(PAIRS_AT_LEAST, int(seconds / (2 * BLOCK_SECONDS)))
+    return pairs, seconds / (2 * pairs)
+
+
+class GpuOpener:
+    """Opens the GPU that the child uses, or on a CPU the first that NVML knows.
+
+    ``name`` is the GPU's, ``problem`` why there is none.
+    """
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self.problem = ""
+
+    def __call__(self, uuid: str | None) -> NvmlGpu | None:
+        """The GPU; None leaves a ``problem``."""
+        try:
+            gpu = open_first() if uuid is None else open_gpu(uuid)
+        except NvmlError as error:
+            self.problem = str(error)
+            return None
+        try:
+            self.name = gpu.facts().name
+        except NvmlError as error:
+            gpu.close()
+            self.problem = str(error)
+            return None
+        return gpu
+
+
+def measure_sampler(
+    context: BaseContext,
+    workload: str,
+    recipe: Recipe,
+    device: str,
+    open_source: Callable[[str | None], GpuSource | None],
+    seconds: float,
+) -> SamplerRun:
+    """Run the blocks; takes about ``seconds`` and the start of a child.
+
+    Args:
+        context: how children are started on this device.
+        workload: id of a registered one.
+        recipe: what it trains.
+        device: ``cpu`` or ``cuda``.
+        open_source: gives the source for the UUID of the child's GPU, or None if nothing can be
+            sampled; then this process sleeps through all blocks.
+        seconds: of all blocks together.
+    """
+    pairs, block = shape(seconds)
+    sampler = _Sampler(open_source)
+    thread = threading.Thread(target=sampler.run, daemon=True)
+    thread.start()
+    try:
+        ending = run_child(
+            context,
+            steps_child,
+            (workload, recipe, device, pairs, block),
+            _START_SECONDS + 10 * seconds,
+            on_message=sampler.on_message,
+        )
+    finally:
+        sampler.stop()
+        thread.join()
+    blocks = [message for message in ending.messages if isinstance(message, Block)]
+    if len(blocks) < 2 * pairs:
+        return SamplerRun(problem=ending.reason or "the child ended early")
+    return SamplerRun(
+        sampled=tuple(b.steps / b.seconds for b in blocks if b.sampled),
+        alone=tuple(b.steps / b.seconds for b in blocks if not b.sampled),
+        sample_seconds=tuple(sampler.wall),
+        processor_seconds=tuple(sampler.processor),
+        unread=tuple(sampler.reasons),
+    )
+
+
+@dataclass
+class _Sampler:
+    """Samples at the usual rate while it is switched on, in a thread of its own."""
+
+    open_source: Callable[[str | None], GpuSource | None]
+    wall: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+    reasons: dict[str, None] = field(default_factory=dict)
+    _on: threading.Event = field(default_factory=threading.Event)
+    _ended: threading.Event = field(default_factory=threading.Event)
+    _source: GpuSource | None = None
+    _watch: Watch | None = None
+
+    def on_message(self, pid: int, message: Any) -> None:
+        """Switch on and off as the child says."""
+        if isinstance(message, Begun):
+            self._source, self._watch = self.open_source(message.gpu_uuid), Watch(pid)
+        elif isinstance(message, Switch) and self._source is not None:
+            if message.sampled:
+                self._on.set()
+            else:
+                self._on.clear()
+
+    def run(self) -> None:
+        """Until ``stop``."""
+        while True:
+            self._on.wait()
+            if self._ended.wait(PERIOD_SECONDS):
+                return
+            if self._on.is_set():
+                self._take()
+
+    def stop(self) -> None:
+        """End the thread, and release the source."""
+        self._ended.set()
+        self._on.set()
+        if self._source is not None:
+            self._source.close()
+
+    def _take(self) -> None:
+        watch, source = self._watch, self._source
+        if watch is None or source is None:
+            return
+        before, used = time.perf_counter(), time.thread_time()
+        watch.take_from(source)
+        self.processor.append(time.thread_time() - used)
+        self.wall.append(time.perf_counter() - before)
+        if watch.reason:
+            self.reasons[watch.reason] = None
+
+
+def steps_child(
+    sender: Connection, workload: str, recipe: Recipe, device: str, pairs: int, block_seconds: float
+) -> None:
+    """Send ``Begun``, then a ``Switch`` before and a ``Block`` after every block."""
+    import torch
+
+    from ffprof.audit.data import cut, make_batches
+    from ffprof.audit.step import build_step
+    from ffprof.hardware.flags import apply_flags
+    from ffprof.workload import find_workload
+
+    apply_flags(recipe)
+    description = find_workload(workload)
+    built = build_step(description, recipe, torch.device(device))
+    images, labels = make_batches(recipe, device).batch(0)
+    parts = cut(images, labels, description.micro_batch(recipe))
+
+    def run(steps: int) -> float:
+        began = time.perf_counter()
+        for _ in range(steps):
+            built.step(parts)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+    run(_WARMUP_STEPS)
+    steps = max(1, round(block_seconds * _WARMUP_STEPS / run(_WARMUP_STEPS)))
+    uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}" if device == "cuda" else None
+    sender.send(Begun(gpu_uuid=uuid))
+    for pair in range(pairs):
+        for sampled in (pair % 2 == 0, pair % 2 == 1):
+            sender.send(Switch(sampled=sampled))
+            time.sleep(_SWITCH_SECONDS)
+            sender.send(Block(sampled=sampled, steps=steps, seconds=run(steps)))
+    sender.send(Switch(sampled=False))

@@ -1,0 +1,102 @@
+"""``ffprof doctor --measure`` with real children, with and without a driver (the stub)."""
+
+import collections
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from command import ffprof
+from stub_nvml import HEALTHY, WORKING, build_stub, lost_after, with_stub
+
+no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+POWER = "0 nvmlDeviceGetPowerUsage"
+
+
+def measured(env=None):
+    words = ["doctor", "--measure", "--measure-seconds", 5, "--device", "cpu", "--format", "json"]
+    done = ffprof(*words, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)["sampler"]
+
+
+@no_gpu
+def test_without_a_driver_it_sleeps_and_says_so():
+    cost = measured()
+    assert cost["verdict"] == "nothing to measure"
+    assert cost["why"].startswith("NVML: ")
+    assert (cost["sampling"], cost["samples"], cost["sample_milliseconds"]) == (None, 0, None)
+    assert cost["pairs"] == 5
+    assert cost["low"] <= cost["change"] <= cost["high"]
+
+
+def test_with_a_driver_it_samples_at_ten_hertz_in_every_other_block(tmp_path):
+    build_stub(tmp_path)
+    env = with_stub(tmp_path, tmp_path / "table", healthy=HEALTHY, working=WORKING)
+    env["STUB_NVML_CALLS"] = str(tmp_path / "calls")
+    cost = measured(env)
+    assert cost["sampling"] == "NVIDIA GeForce RTX 4060"
+    assert cost["verdict"] in ("kept", "broken", "not resolved")
+    assert 0 < cost["sample_milliseconds"] <= cost["sample_worst_milliseconds"]
+    calls = collections.Counter((tmp_path / "calls").read_text().splitlines())
+    # The findings, too, look once.
+    assert calls[POWER] in (cost["samples"], cost["samples"] + 1)
+    # Half of five seconds at 10 Hz; the machine may be slower than the warm-up promised.
+    assert cost["samples"] >= 10
+
+
+def test_a_gpu_that_is_lost_meanwhile_is_told(tmp_path):
+    build_stub(tmp_path)
+    answers = HEALTHY | WORKING
+    env = with_stub(tmp_path, tmp_path / "table", here=answers, gone=lost_after(8, answers))
+    cost = measured(env)
+    assert cost["verdict"] == "not measured"
+    assert cost["why"] == "samples failed: NVML: GPU is lost"
+
+
+def test_measuring_and_fixing_do_not_go_together():
+    done = ffprof("doctor", "--measure", "--fix")
+    assert done.returncode == 2
+    assert "--fix prints commands and measures nothing" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+GREEDY = """
+import multiprocessing, os, sys, time
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # so that both share one processor
+from ffprof.audit.sampler_cost import measure_sampler
+from ffprof.cli.choose import all_workloads, find_preset
+from ffprof.cli.measuring import judge
+from ffprof.instruments.nvml import NullGpu
+
+class Greedy(NullGpu):
+    def sample(self):
+        until = time.thread_time() + 0.1
+        while time.thread_time() < until:
+            pass
+        return super().sample()
+
+if __name__ == "__main__":
+    recipe = find_preset("smoke").recipe.model_copy(update={"threads": 1})
+    row = next(d for d in all_workloads()[0] if d.core)
+    context = multiprocessing.get_context("spawn")
+    run = measure_sampler(context, row.id, recipe, "cpu", lambda uuid: Greedy("greedy"), 10)
+    cost = judge(run, "cpu", "greedy", "", workload=row.id, preset="smoke")
+    print(cost.verdict, cost.change, cost.sample_processor_milliseconds)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs a processor for itself")
+def test_a_sampler_that_takes_the_processor_is_found_out(tmp_path):
+    script = tmp_path / "greedy.py"
+    script.write_text(GREEDY)
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    verdict, change, milliseconds = done.stdout.split()
+    assert verdict == "broken"
+    assert float(change) < -0.1
+    assert float(milliseconds) == pytest.approx(100, rel=0.1)
