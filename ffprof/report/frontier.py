@@ -57,6 +57,7 @@ def frontier_markdown(record: FrontierRecord) -> str:
         rule = ["---:" if column.numeric else ":---" for column in block.columns]
         cells = [[escape(cell) for cell in row] for row in block.rows]
         lines += [f"| {' | '.join(line)} |" for line in (names, rule, *cells)]
+        lines += ["", *(f"- {escape(line)}" for line in block.lines)] if block.lines else []
     lines += ["", escape(made.caption)]
     for heading, told in made.sections:
         lines += ["", f"## {heading}", "", *(f"- {escape(line)}" for line in told)]
@@ -151,6 +152,7 @@ def _rendered(document: FrontierDocument, width: int) -> RenderableType:
     for block in document.blocks:
         parts += [Text(), Text(block.heading, style="bold")]
         parts.append(fitted(block.columns, block.rows, width))
+        parts += [flowed(f" - {line}", width, hang="   ") for line in block.lines]
     parts += [Text(), flowed(document.caption, width, style="dim")]
     for heading, lines in document.sections:
         parts += [Text(), Text(heading, style="bold")]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from ffprof.compare.statistics import ZONE
 from ffprof.frontier_record import FrontierRecord, Point
 from ffprof.report.fitting import Shown, about, clean
 from ffprof.units import format_bytes, format_rate
@@ -13,11 +14,12 @@ from ffprof.units import format_bytes, format_rate
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A table with its heading."""
+    """A table with its heading, and what is said below it."""
 
     heading: str
     columns: tuple[Shown, ...]
     rows: tuple[tuple[str, ...], ...]
+    lines: tuple[str, ...] = ()
 
 
 _Cell = Callable[[Point, bool], str]  # the flag: nothing is measured, so nothing needs a mark
@@ -40,30 +42,50 @@ def summary_block(record: FrontierRecord) -> Block:
         best = next((p for p in ours if p.best), None)
         tried = f"{sum(bool(p.trials) for p in ours)} of {len(ours)}"
         if best is None:
-            rows.append((clean(method), "none", "-", "-", "-", "-", tried))
+            rows.append((clean(method), "none", "-", "-", "-", "-", "-", tried))
             continue
         rows.append(
             (
                 clean(method), clean(best.id), _memory(best, estimated),
                 _reserved(best, estimated),
-                _rate(best), _trials(best), tried,
+                _rate(best), _fit(best), _trials(best), tried,
             )
         )  # fmt: skip
     columns = (
         Shown(name="method", numeric=False), Shown(name="at", numeric=False), Shown(name="memory"),
-        Shown(name="reserved", rank=1), Shown(name="img/s"), Shown(name="trials", rank=2),
-        Shown(name="measured", rank=3 if record.evidence == "estimated" else 1),
+        Shown(name="reserved", rank=1), Shown(name="img/s"),
+        Shown(name="fit", numeric=False), Shown(name="trials", rank=2),
+        Shown(name="measured", rank=1),
     )  # fmt: skip
     shown = [i for i, c in enumerate(columns) if c.name not in _left_out(record)]
     return Block(
         heading=heading,
         columns=tuple(columns[i] for i in shown),
         rows=tuple(tuple(row[i] for i in shown) for row in rows),
+        lines=tuple(line for method in methods_of(record) if (line := _cheaper(record, method))),
+    )
+
+
+def _cheaper(record: FrontierRecord, method: str) -> str:
+    """The point of least memory that counts as equally fast as the best, in words; or nothing."""
+    line = [p for p in record.points if p.method == method and p.on_frontier]
+    best = max((p.images_per_second or 0.0 for p in line), default=0.0)
+    close = [p for p in line if (p.images_per_second or 0.0) * (1 + ZONE) >= best]
+    least = min(close, key=lambda p: p.memory_bytes or 0, default=None)
+    if least is None or least.best:
+        return ""
+    return (
+        f"{clean(method)}: as fast within {ZONE:.0%}, with the least memory: {clean(least.id)}, "
+        f"{format_bytes(least.memory_bytes)}"
     )
 
 
 def _left_out(record: FrontierRecord) -> tuple[str, ...]:
-    return ("trials", "measured") if record.evidence == "estimated" else ()
+    return ("trials", "measured") if record.evidence == "estimated" else ("fit",)
+
+
+def _fit(point: Point) -> str:
+    return (point.guess.fit if point.guess else None) or "-"
 
 
 def method_blocks(record: FrontierRecord) -> list[Block]:
@@ -166,7 +188,7 @@ _COLUMNS: tuple[tuple[Shown, _Cell], ...] = (
     (Shown(name="reserved", rank=2), _reserved),
     (Shown(name="img/s"), lambda p, _: _rate(p)),
     (Shown(name="trials", rank=1), lambda p, _: _trials(p)),
-    (Shown(name="fit", rank=1, numeric=False), lambda p, _: (p.guess and p.guess.fit) or "-"),
+    (Shown(name="fit", rank=1, numeric=False), lambda p, _: _fit(p)),
     (Shown(name="place", numeric=False), lambda p, _: _standing(p)),
     (Shown(name="by", rank=3, numeric=False), lambda p, _: _by(p)),
 )

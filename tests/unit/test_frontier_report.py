@@ -102,6 +102,18 @@ def test_the_report_says_what_is_best_what_is_left_out_and_what_it_cost():
     assert known.spent_seconds == 60.0
 
 
+def test_what_is_as_fast_with_less_memory_is_told():
+    def at(size, memory, speed):
+        return point("a", size, guess=(memory, 90.0), trials=[run("a", 0, memory, speed)])
+
+    points = [at(8, 100, 200.0), at(4, 50, 195.0), at(2, 30, 190.0), at(1, 60, 196.0)]
+    text = printed(record(points))
+    assert "a: as fast within 3%, with the least memory: a@4, 50.0 MiB" in text
+    assert "as fast within" in frontier_markdown(record(points))
+    alone = record([points[0], points[2]])
+    assert "as fast within" not in printed(alone)
+
+
 def test_left_out_rates_are_scaled_and_marked_as_not_measured():
     by_id = {p.id: p for p in record(MEASURED).points}
     ratios = (201 / 90, 150 / 90)
