@@ -52,6 +52,28 @@ audit() {
         "$(newest "$folder")"
 }
 
+frontier() {
+    if [ -n "$(ls "$OUT"/frontier/frontier-*.json 2>/dev/null)" ]; then
+        ffprof frontier --resume "$OUT/frontier" --run-limit "$((LIMIT - 40))"
+    else
+        ffprof frontier --device cuda --preset imagenet100 --gpu-mem 8GB --rounds 3 \
+            --run-limit "$((LIMIT - 40))" --out "$OUT/frontier"
+    fi || return 1
+    ffprof report "$OUT/frontier" > "$OUT/frontier/report.txt"
+    ! grep -q '"stopped": "[^"]' "$OUT"/frontier/frontier-*.json  # stopped by its limit
+}
+
+# One search a workload, so that a stage that is called again does the others.
+capacity() {
+    for one in bp-accum dtg-ff-streamed-accum bp-ckpt-accum bp dtg-ff dtg-ff-streamed bp-ckpt; do
+        folder=$OUT/capacity/$one
+        [ -e "$folder/done" ] && continue
+        ffprof run --max-batch --device cuda --preset imagenet100 --gpu-mem 8GB \
+            --workloads "$one" --out "$folder" || return 1
+        touch "$folder/done"
+    done
+}
+
 run_stage() {
     case $1 in
     allocator)  # is the simulated caching allocator torch's own?
@@ -65,11 +87,9 @@ run_stage() {
     all)  # every workload, one round
         audit "$OUT/audit-8gb-all" --preset imagenet100 --gpu-mem 8GB --workloads all --rounds 1 ;;
     frontier)
-        ffprof frontier --device cuda --preset imagenet100 --gpu-mem 8GB \
-            --run-limit "$((LIMIT - 40))" --out "$OUT/frontier" ;;
+        frontier ;;
     capacity)
-        ffprof run --max-batch --device cuda --preset imagenet100 --gpu-mem 8GB \
-            --run-limit "$((LIMIT - 40))" --out "$OUT/capacity" ;;
+        capacity ;;
     energy)  # what sampling costs, and what is wrong with this machine
         ffprof doctor --device cuda --measure ;;
     *)

@@ -116,7 +116,8 @@ class FrontierRecord(Part):
     ``spent_seconds`` is what measuring took, ``guess_seconds`` what estimating all points before
     took, and ``all_seconds`` what measuring every point in all ``rounds`` would have taken:
     measured where it was, and forecast by the measured ones elsewhere. ``margins`` are those that
-    points were left out with (docs/frontier.md). ``stopped`` says what ended it early.
+    points were left out with (docs/frontier.md). ``stopped`` says what ended it early,
+    ``every_point`` that nothing is left out.
     """
 
     schema_version: Literal[1] = 1
@@ -126,6 +127,8 @@ class FrontierRecord(Part):
     command: Text
     recipe: Recipe
     rounds: Annotated[int, Field(ge=1)] = 1
+    every_point: bool = False
+    trial_limit_seconds: float = 600.0
     budget: Budget = Budget()
     machine: Machine
     evidence: Evidence

@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable
 
-from ffprof.audit.budgets import with_debit
+from ffprof.audit.budgets import most_taken, with_debit
 from ffprof.audit.frontier_request import FrontierOutcome, FrontierRequest, Told
 from ffprof.audit.guesses import EnoughError, guess_all
 from ffprof.audit.plan import Slot
@@ -67,6 +67,9 @@ class _Run:
         self._benches: dict[tuple[str, str], Bench] = {}
         self._retakes = Retakes(len(request.record.points) * request.record.rounds)
         self._known: dict[str, int] = {}
+        for point in request.record.points:
+            taken = max((most_taken(t.debit) for t in point.trials), default=0)
+            self._known[point.workload] = max(self._known.get(point.workload, 0), taken)
         self._started = now()
 
     def add_notes(self, notes: tuple[str, ...]) -> None:
@@ -83,6 +86,8 @@ class _Run:
 
     def guess(self) -> None:
         """Fill in what estimates say of the points that are not refused."""
+        if all(p.guess for p in self._record.points if p.standing != "refused"):
+            return  # it is gone on with
         began = self._now()
         points = [p for p in self._record.points if p.standing != "refused"]
         wanted = [(self._description(p), self._request.recipes[p.id]) for p in points]

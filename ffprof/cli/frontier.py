@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +19,7 @@ from ffprof.cli.budget_options import (
     OnForeign,
 )
 from ffprof.cli.interrupts import Terminated, interrupt_code, raise_terminated
+from ffprof.cli.written import written_options
 
 if TYPE_CHECKING:
     from ffprof.audit.frontier_request import FrontierRequest
@@ -31,6 +33,7 @@ class _Device(StrEnum):
 
 
 def frontier(
+    context: typer.Context,
     preset: str = typer.Option(
         None, help="Recipe to start from; ffprof workloads lists them and their devices."
     ),
@@ -88,6 +91,9 @@ def frontier(
         None, min=0.1, help="Seconds the whole run may take; what is done by then is kept."
     ),
     out: Path = typer.Option(Path("audits"), help="Folder for the result file."),
+    resume: Path = typer.Option(
+        None, help="Go on with this unfinished frontier, or the newest one in this folder."
+    ),
     plot: Path = typer.Option(None, help="Draw the frontiers: a .png, .svg or .pdf file."),
 ) -> None:
     """Find, for every method, the best throughput at every memory, and under the budget.
@@ -139,7 +145,12 @@ def frontier(
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, raise_terminated)
-    with prepare_frontier(options, asked) as request:
+    opened = prepare_frontier(options, asked)
+    if resume is not None:
+        from ffprof.cli.frontier_resume import resumed_frontier
+
+        opened = resumed_frontier(resume, written_options(context))
+    with opened as request:
         code = _run_and_print(request, plot)
     raise typer.Exit(code)
 
@@ -166,6 +177,9 @@ def _run_and_print(request: FrontierRequest, plot: Path | None) -> int:
     if record.stopped:
         told = "" if kept else "; nothing was measured or written"
         notices.print(f"stopped early: {record.stopped}{told}")
+        if kept and any(point.trials for point in record.points):
+            path = shlex.quote(str(request.path))
+            notices.print(f"go on with: ffprof frontier --resume {path}", markup=False)
     if interrupt is not None:
         return interrupt_code(interrupt)
     if not figures or not any(point.on_frontier or _known(point) for point in record.points):

@@ -100,6 +100,8 @@ def _request(
             command=record.command,
             recipe=recipe,
             rounds=1 if audit.target else options.rounds,
+            every_point=asked.every,
+            trial_limit_seconds=options.time_limit,
             budget=record.budget,
             machine=record.machine,
             evidence=record.evidence,

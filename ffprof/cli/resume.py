@@ -101,7 +101,7 @@ def resumed(
                 )
             check_budget(record, device, found.gpu_total_bytes or 0, given)
             here = describe_machine(found, child_environment(record.recipe))
-            notes = _check_machine(record, here, device, path)
+            notes = no_other_machine(record.machine, here, device, path)
             check_threads(record.recipe)
             rows |= file_rows(record, sources, server)
             workloads = tuple(rows[name] for name in record.plan.workloads)
@@ -170,13 +170,13 @@ def _plan(record: Record, given: Mapping[str, Any]) -> Plan:
     return record.plan.model_copy(update=changes)
 
 
-def _check_machine(record: Record, here: Machine, device: Device, path: Path) -> list[str]:
-    """Notes on what differs a little.
+def no_other_machine(begun: Machine, here: Machine, device: Device, path: Path) -> list[str]:
+    """Notes on what differs a little from the machine of a record.
 
     Raises:
         UsageError: something that decides figures differs.
     """
-    found = compare_machines(record.machine, here, device)
+    found = compare_machines(begun, here, device)
     differing = [*found.hardware, *found.software]
     if differing:
         where = "on its machine" if found.hardware else "with what it was begun with"

@@ -19,6 +19,7 @@ from ffprof.cli.budget_options import (
     OnForeign,
 )
 from ffprof.cli.interrupts import raise_terminated
+from ffprof.cli.written import written_options
 
 
 class _Device(StrEnum):
@@ -139,7 +140,7 @@ def run(
     if max_batch or max_depth:
         from ffprof.cli.capacity import print_largest
 
-        raise typer.Exit(print_largest(options, _written(context)))
+        raise typer.Exit(print_largest(options, written_options(context)))
     started = time.monotonic()
     opened = (
         prepare(options) if resume is None else resumed(resume, _given(context), dry_run=dry_run)
@@ -156,13 +157,5 @@ def run(
 
 def _given(context: typer.Context) -> dict[str, Any]:
     """The options that were written on the command line, by the name of their parameter."""
-    written = _written(context)
+    written = written_options(context)
     return {name: written[name] for name in written if name not in ("resume", "dry_run")}
-
-
-def _written(context: typer.Context) -> dict[str, Any]:
-    return {
-        name: getattr(value, "value", value)
-        for name, value in context.params.items()
-        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
-    }
