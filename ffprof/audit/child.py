@@ -134,7 +134,11 @@ def _try(
             return
         if not any(sign in str(error) for sign in _OOM_SIGNS):
             raise
-        sender.send(Failed(outcome="oom", message=_line(error)))
+        # A library that asked the driver itself, which names no size.
+        message = _line(error)
+        if held is not None:
+            message = f"{held.explain(error)} ({message})"
+        sender.send(Failed(outcome="oom", message=message))
 
 
 def _held(sender: Connection, hold: Hold | None) -> Held | None:

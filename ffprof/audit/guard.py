@@ -111,7 +111,7 @@ class Guard:
         if stopped is not None:
             raise DeviceError(stopped, "end them, or use --on-foreign wait or warn")
         notes = []
-        others = [one for one in _foreign(self.last) if not one.graphics]
+        others = self._strange()
         if others:
             self.known = frozenset(one.pid for one in others)
             told = ", ".join(map(_words, others))
@@ -155,7 +155,19 @@ class Guard:
             self._sleep(_POLL_SECONDS)
 
     def _strange(self) -> list[GpuProcess]:
-        """Who computes and was not there before the audit."""
+        """Who computes and was not there before the audit.
+
+        One look is not enough: the driver may still list a trial that has just ended.
+        """
+        found = self._others()
+        if found:
+            self._sleep(_POLL_SECONDS / 2)
+            self._look()
+            still = {one.pid for one in self._others()}
+            found = [one for one in found if one.pid in still]
+        return found
+
+    def _others(self) -> list[GpuProcess]:
         return [
             one for one in _foreign(self.last) if not one.graphics and one.pid not in self.known
         ]
