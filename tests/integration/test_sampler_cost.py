@@ -45,8 +45,7 @@ def test_with_a_driver_it_samples_at_ten_hertz_in_every_other_block(tmp_path):
     calls = collections.Counter((tmp_path / "calls").read_text().splitlines())
     # The findings, too, look once.
     assert calls[POWER] in (cost["samples"], cost["samples"] + 1)
-    # Half of five seconds at 10 Hz; the machine may be slower than the warm-up promised.
-    assert cost["samples"] >= 10
+    assert 5 <= cost["samples"] <= 50  # five blocks of about half a second
 
 
 @pytest.mark.slow

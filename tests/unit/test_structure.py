@@ -94,6 +94,7 @@ def test_nothing_fits_all_exceptions():
         "import ffprof.cli.prepare, ffprof.audit.runner",
         "import ffprof.cli.estimate, ffprof.cli.answers, ffprof.estimator.api, ffprof.audit.asked",
         "import ffprof.cli.doctor, ffprof.cli.findings, ffprof.hardware.doctor.diagnose",
+        "import ffprof.cli.measuring, ffprof.audit.sampler_cost, ffprof.instruments.nvml",
         "import ffprof.cli.cards, ffprof.hardware.cards; ffprof.hardware.cards.known_cards()",
         "import ffprof.estimator.process, ffprof.estimator.learned, ffprof.estimator.roofline",
         "from ffprof.cli.choose import all_workloads; assert len(all_workloads()[0]) >= 6",
