@@ -1,6 +1,6 @@
 """What looking at the GPU costs the measured process: the same steps with and without it.
 
-A child takes training steps in blocks of equally many; between blocks it tells this process
+A child takes training steps in blocks of equal time; between blocks it tells this process
 whether to sample in the next one. With sampling off this process sleeps, as it does through a
 trial on a CPU. The two blocks of a pair follow each other, in an order that alternates, so that
 what drifts slowly falls on both alike.
@@ -32,6 +32,7 @@ PAIRS_AT_LEAST = 5
 BLOCK_SECONDS = 1.0
 _SWITCH_SECONDS = 0.02  # for this process to have read what the next block is
 _WARMUP_STEPS = 5
+_PARTS = 8  # of a block
 _START_SECONDS = 180.0
 
 
@@ -228,12 +229,21 @@ def steps_child(
         return time.perf_counter() - began
 
     run(_WARMUP_STEPS)
-    steps = max(1, round(block_seconds * _WARMUP_STEPS / run(_WARMUP_STEPS)))
+    # The device is waited for between parts of a block only, so that it keeps its queue.
+    part = max(1, round(block_seconds / _PARTS * _WARMUP_STEPS / run(_WARMUP_STEPS)))
+
+    def block(sampled: bool) -> Block:
+        steps, seconds = 0, 0.0
+        while seconds < block_seconds:
+            seconds += run(part)
+            steps += part
+        return Block(sampled=sampled, steps=steps, seconds=seconds)
+
     uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}" if device == "cuda" else None
     sender.send(Begun(gpu_uuid=uuid))
     for pair in range(pairs):
         for sampled in (pair % 2 == 0, pair % 2 == 1):
             sender.send(Switch(sampled=sampled))
             time.sleep(_SWITCH_SECONDS)
-            sender.send(Block(sampled=sampled, steps=steps, seconds=run(steps)))
+            sender.send(block(sampled))
     sender.send(Switch(sampled=False))

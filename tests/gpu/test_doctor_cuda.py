@@ -20,3 +20,14 @@ def test_the_gpu_is_found_by_cuda_and_by_nvml_and_our_own_child_is_not_on_it():
     assert "gpu-memory" in found
     assert "ffprof" not in found.get("gpu-processes", {"seen": ""})["seen"]
     assert done.returncode == (3 if any(f["state"] == "bad" for f in found.values()) else 0)
+
+
+def test_the_sampler_stays_within_what_is_allowed():
+    done = ffprof("doctor", "--measure", "--device", "cuda", "--format", "json")
+    cost = json.loads(done.stdout)["sampler"]
+    if cost["sampling"] is None:
+        pytest.skip(f"NVML cannot be asked: {cost['why']}")
+    # An interval that is too wide to tell is the machine's doing; one below the line is ours.
+    assert cost["verdict"] in ("kept", "not resolved"), cost
+    assert cost["samples"] > 100
+    assert cost["sample_milliseconds"] < 20

@@ -23,6 +23,7 @@ def measured(env=None):
 
 
 @no_gpu
+@pytest.mark.slow
 def test_without_a_driver_it_sleeps_and_says_so():
     cost = measured()
     assert cost["verdict"] == "nothing to measure"
@@ -32,6 +33,7 @@ def test_without_a_driver_it_sleeps_and_says_so():
     assert cost["low"] <= cost["change"] <= cost["high"]
 
 
+@pytest.mark.slow
 def test_with_a_driver_it_samples_at_ten_hertz_in_every_other_block(tmp_path):
     build_stub(tmp_path)
     env = with_stub(tmp_path, tmp_path / "table", healthy=HEALTHY, working=WORKING)
@@ -43,10 +45,10 @@ def test_with_a_driver_it_samples_at_ten_hertz_in_every_other_block(tmp_path):
     calls = collections.Counter((tmp_path / "calls").read_text().splitlines())
     # The findings, too, look once.
     assert calls[POWER] in (cost["samples"], cost["samples"] + 1)
-    # Half of five seconds at 10 Hz; the machine may be slower than the warm-up promised.
-    assert cost["samples"] >= 10
+    assert 5 <= cost["samples"] <= 50  # five blocks of about half a second
 
 
+@pytest.mark.slow
 def test_a_gpu_that_is_lost_meanwhile_is_told(tmp_path):
     build_stub(tmp_path)
     answers = HEALTHY | WORKING
@@ -88,6 +90,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs a processor for itself")
 def test_a_sampler_that_takes_the_processor_is_found_out(tmp_path):
     script = tmp_path / "greedy.py"

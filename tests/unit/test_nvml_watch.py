@@ -67,6 +67,35 @@ def test_a_function_gives_the_processes_that_are_summed(family):
     assert watch.conditions(None, None).foreign == ()
 
 
+def test_without_a_look_beforehand_nothing_is_taken_for_the_child_of_a_container():
+    nobody = 5_000_001  # larger than any kernel's pid_max
+    taken = {}
+    for name, baseline in (
+        ("none", None),
+        ("untold", Sample(seconds=0.0)),
+        ("busy", at(0.0, on(nobody))),
+        ("drawn on", at(0.0, on(1, graphics=True))),
+        ("empty", at(0.0)),
+    ):
+        watch = Watch(os.getppid(), baseline)
+        watch.take(at(0.1, on(nobody, 4)))
+        taken[name] = watch.process_peak_bytes
+        assert (watch.process_reason() == "") == (watch.process_peak_bytes is not None)
+    assert taken.pop("empty") == taken.pop("drawn on") == 4 * MIB
+    assert set(taken.values()) == {None}
+
+
+def test_a_child_that_is_seen_after_all_leaves_the_stranger_foreign():
+    child, nobody = os.getppid(), 5_000_001
+    watch = Watch(child, at(0.0))
+    watch.take(at(0.1, on(nobody, 4)))
+    watch.take(at(0.2, on(nobody, 6), on(child, 1)))
+    seen = watch.conditions(None, None)
+    assert (watch.process_peak_bytes, seen.process_source) == (MIB, "NVML, this process")
+    assert seen.foreign == ("p5000001 (5000001) 6.00 MiB",)
+    assert seen.foreign_peak_bytes == 6 * MIB
+
+
 @given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99)), min_size=1, max_size=20))
 def test_peaks_are_those_of_all_samples(pairs):
     watch = Watch(os.getppid())

@@ -111,8 +111,6 @@ def count(joules: Curve, start: float, end: float, watts: Curve = ()) -> float:
     for (before, old), (now, new) in pairwise(joules):
         if new < old and now > start and before < end:
             offset += _wrap(old, new, before, now, watts)
-        elif new < old:  # outside of the interval: go on from there
-            offset += old - new
         unrolled.append((now, new + offset))
     return _at(unrolled, end, sloped=True) - _at(unrolled, start, sloped=True)
 

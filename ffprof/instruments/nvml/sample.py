@@ -18,7 +18,7 @@ class DeviceFacts:
     """What does not change while an audit runs; ``unread`` has the reason of every None.
 
     Clocks are MHz, powers watts, temperatures degrees Celsius. ``nvml_total_bytes`` is more than
-    CUDA offers. ``default_clock`` is what applications run at unless told otherwise; most GeForce
+    CUDA offers. ``default_clock`` is what applications run at unless told otherwise; many GeForce
     cards do not tell. ``wddm`` is Windows's driver model for cards with a display.
     """
 
