@@ -20,7 +20,8 @@ class Debit(Part):
     ``context_bytes`` as soon as the context exists, ``step_bytes`` after the first whole optimizer
     step, ``end_bytes`` after the last one. ``counted_bytes`` is what was left out of the budget:
     the larger of what was known of this workload before and what the card's own process is
-    estimated to take. ``exceeded_bytes`` is how far the process went beyond the card's memory.
+    estimated to take; ``slack_bytes`` more were kept back. ``exceeded_bytes`` is how far the
+    process went beyond the card's memory, by these figures or by NVML's.
     """
 
     context_bytes: Bytes
@@ -28,6 +29,7 @@ class Debit(Part):
     end_bytes: Bytes | None = None
     source: DebitSource
     counted_bytes: Bytes | None = None
+    slack_bytes: Bytes = 0
     limit_bytes: Bytes | None = None  # of the allocator; None: it was not limited
     exceeded_bytes: Bytes = 0
 

@@ -19,7 +19,7 @@ def hold_for(
         return None
     return Hold(
         total_bytes=max(0, budget.total_bytes - budget.display_bytes),
-        words=words_of(budget),
+        words=words_of(budget) if limited or evidence != "emulated" else "the whole GPU",
         counted_bytes=max(known_bytes, budget.target_debit_bytes or 0),
         limited=limited and (evidence == "emulated" or bool(budget.spills)),
     )
@@ -55,5 +55,5 @@ def with_debit(budget: Budget, debit: Debit | None) -> Budget:
     if debit is None or budget.total_bytes is None:
         return budget
     counted = max(budget.debit_bytes or 0, debit.counted_bytes or 0, most_taken(debit))
-    left = max(0, budget.total_bytes - budget.display_bytes - counted)
+    left = max(0, budget.total_bytes - budget.display_bytes - counted - debit.slack_bytes)
     return budget.model_copy(update={"debit_bytes": counted, "limit_bytes": left})

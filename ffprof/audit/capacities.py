@@ -102,7 +102,8 @@ class _Capacities:
 
     def add_notes(self, notes: tuple[str, ...]) -> None:
         """Add to the record's notes."""
-        self.record = self.record.model_copy(update={"notes": (*self.record.notes, *notes)})
+        told = (note[:1000] for note in notes)
+        self.record = self.record.model_copy(update={"notes": (*self.record.notes, *told)})
 
     def note(self, stopped: str) -> None:
         """Keep in the record why not all workloads are in it, or not to the end."""

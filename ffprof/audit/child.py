@@ -8,13 +8,13 @@ The parent imports this module to name these functions, so torch is imported ins
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from ffprof.audit.messages import Failed, Finished, Probed, Ready
+from ffprof.audit.messages import Failed, Finished, Probed
 from ffprof.audit.own_file import FileDescription, StepDescription, addressed, telling
 from ffprof.audit.target import Target
+from ffprof.audit.trying import try_work
 from ffprof.errors import DataError, RefusedError, UsageError
 from ffprof.hardware.cap import Hold
 from ffprof.recipe import Recipe
@@ -22,19 +22,6 @@ from ffprof.workload import Description
 
 if TYPE_CHECKING:
     from ffprof.audit.held import Held
-
-# What running out of memory looks like when it is not an OutOfMemoryError.
-_OOM_SIGNS = (
-    "can't allocate memory",
-    "not enough memory",
-    "bad_alloc",
-    "Cannot allocate memory",
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-)
-# How torch begins to say that a process that loads data has died, wherever the trial is then.
-_DEAD_WORKER = "DataLoader worker (pid"
 
 
 def probe_child(sender: Connection) -> None:
@@ -75,7 +62,7 @@ def trial_child(
     ``hold`` is what the process may take of the GPU, None on a CPU.
     """
     with telling(sender, workload):
-        _try(sender, hold, lambda held: _measure(addressed(workload), recipe, device, held))
+        try_work(sender, hold, lambda held: _measure(addressed(workload), recipe, device, held))
 
 
 def memory_child(
@@ -86,7 +73,7 @@ def memory_child(
     Nothing is timed. Without ``hold.limited`` it may take the whole GPU.
     """
     with telling(sender, workload):
-        _try(sender, hold, lambda held: _probe(addressed(workload), recipe, held))
+        try_work(sender, hold, lambda held: _probe(addressed(workload), recipe, held))
 
 
 def estimate_child(
@@ -106,53 +93,6 @@ def estimate_child(
                 sender.send(Failed(outcome="refused", message=str(error)))
             except DataError as error:
                 sender.send(Failed(outcome="crashed", message=str(error)))
-
-
-def _try(
-    sender: Connection, hold: Hold | None, work: Callable[[Held | None], Finished | Probed]
-) -> None:
-    """Send what ``work`` comes to; what keeps it from that is an outcome."""
-    import torch
-
-    held = None
-    try:
-        held = _held(sender, hold)
-        sender.send(work(held))
-    except RefusedError as error:
-        sender.send(Failed(outcome="refused", message=str(error)))
-    except DataError as error:
-        sender.send(Failed(outcome="crashed", message=str(error)))
-    except torch.OutOfMemoryError as error:
-        message = _line(error) if held is None else held.explain(error)
-        sender.send(Failed(outcome="oom", message=message))
-    except MemoryError as error:
-        sender.send(Failed(outcome="oom", message=_line(error)))
-    except RuntimeError as error:
-        if str(error).startswith(_DEAD_WORKER):
-            message = f"a data worker died: {_line(error)}; use fewer --data-workers"
-            sender.send(Failed(outcome="crashed", message=message))
-            return
-        if not any(sign in str(error) for sign in _OOM_SIGNS):
-            raise
-        # A library that asked the driver itself, which names no size.
-        message = _line(error)
-        if held is not None:
-            message = f"{held.explain(error)} ({message})"
-        sender.send(Failed(outcome="oom", message=message))
-
-
-def _held(sender: Connection, hold: Hold | None) -> Held | None:
-    """Say which GPU is used, then measure what the context takes of it."""
-    if hold is None:
-        sender.send(Ready(gpu_uuid=None))
-        return None
-    from ffprof.audit.held import Held
-    from ffprof.hardware.machine import gpu_uuid
-    from ffprof.instruments.debit import CudaDebitMeter
-
-    uuid = gpu_uuid()
-    sender.send(Ready(gpu_uuid=uuid))
-    return Held(hold, CudaDebitMeter(uuid))
 
 
 def _measure(
@@ -188,8 +128,3 @@ def _probe(workload: Description, recipe: Recipe, held: Held | None) -> Probed:
     tools = instruments_for("cuda", held)
     memory = measure_memory(workload, recipe, torch.device("cuda"), tools)
     return Probed(memory=memory, debit=held.end(memory))
-
-
-def _line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:1000] if lines else type(error).__name__

@@ -74,7 +74,8 @@ class _Run:
 
     def add_notes(self, notes: tuple[str, ...]) -> None:
         """Add to the record's notes."""
-        self._record = self._record.model_copy(update={"notes": (*self._record.notes, *notes)})
+        told = (note[:1000] for note in notes)
+        self._record = self._record.model_copy(update={"notes": (*self._record.notes, *told)})
 
     def left(self) -> float:
         """Seconds of the run's limit that are left."""

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
 import psutil
 
 from ffprof.audit.gpu_lock import GpuLock
-from ffprof.errors import DeviceError
+from ffprof.errors import DeviceError, one_line
 from ffprof.instruments.nvml import (
     DeviceFacts,
     GpuLostError,
@@ -32,6 +32,11 @@ Policy = Literal["warn", "wait", "refuse"]
 IDLE_SECONDS = 2.0  # over which idle power is taken
 CALM_SECONDS = 60.0  # that a hot GPU is given before a trial is taken again
 _POLL_SECONDS = 1.0
+_LINGERS = 4  # half polls that a process may be listed after its end
+_NAMED = 4  # of others, by name
+# A container may list nobody; a driver alone keeps less than this of a GPU for itself.
+UNLISTED_BYTES = 3 * 2**29
+UNLISTED = 0  # the number that stands for them
 
 
 class Guard:
@@ -63,6 +68,7 @@ class Guard:
         self.reason = "not a GPU" if uuid is None else "NVML was not asked"
         self.idle_watts: float | None = None
         self.known: frozenset[int] = frozenset()  # processes of others that were there before
+        self.ours: set[int] = set()  # trials, which the driver may list a little longer
 
     @contextmanager
     def on_duty(self, left: Callable[[], float]) -> Iterator[tuple[str, ...]]:
@@ -109,18 +115,22 @@ class Guard:
     def _first_look(self, left: Callable[[], float]) -> tuple[str, ...]:
         stopped = self.admit(left)
         if stopped is not None:
-            raise DeviceError(stopped, "end them, or use --on-foreign wait or warn")
+            raise DeviceError(stopped, "free the GPU, or use --on-foreign wait or warn")
         notes = []
         others = self._strange()
         if others:
             self.known = frozenset(one.pid for one in others)
-            told = ", ".join(map(_words, others))
             notes.append(
-                f"on the GPU before the audit began: {told}; they take memory and time from trials"
+                f"on the GPU before the audit began: {_named(others)}; they take memory and time "
+                "from trials, which are marked"
             )
             self._say(notes[0])
         elif self.gpu is not None:
             self.idle_watts = idle_power(self.gpu, IDLE_SECONDS, sleep=self._sleep)
+        if self.last is None or self.last.processes is None:
+            reason = self.last.unread.get("processes", "not told") if self.last else self.reason
+            kept = "" if self._policy == "warn" else f"; --on-foreign {self._policy} cannot be kept"
+            notes.append(f"who else is on the GPU is not known ({reason}){kept}")
         return tuple(notes)
 
     def admit(self, left: Callable[[], float]) -> str | None:
@@ -133,7 +143,7 @@ class Guard:
             strange = self._strange()
             if not strange or self._policy == "warn":
                 return None
-            words = ", ".join(map(_words, strange))
+            words = _named(strange)
             if self._policy == "refuse":
                 return f"other processes are on the GPU: {words}"
             if left() <= 0:
@@ -157,10 +167,13 @@ class Guard:
     def _strange(self) -> list[GpuProcess]:
         """Who computes and was not there before the audit.
 
-        One look is not enough: the driver may still list a trial that has just ended.
+        One look is not enough: the driver may still list a trial that has just ended, in a
+        container by a number that is not ours.
         """
         found = self._others()
-        if found:
+        for _ in range(_LINGERS):
+            if not found:
+                break
             self._sleep(_POLL_SECONDS / 2)
             self._look()
             still = {one.pid for one in self._others()}
@@ -168,9 +181,15 @@ class Guard:
         return found
 
     def _others(self) -> list[GpuProcess]:
-        return [
-            one for one in _foreign(self.last) if not one.graphics and one.pid not in self.known
-        ]
+        seen = self.last
+        if seen is None:
+            return []
+        own = own_processes() | self.ours
+        found = [one for one in seen.processes or () if one.pid not in own]
+        used = seen.device_used_bytes or 0
+        if seen.processes == () and used > UNLISTED_BYTES:
+            found = [GpuProcess(pid=UNLISTED, name="processes not listed", used_bytes=used)]
+        return [one for one in found if not one.graphics and one.pid not in self.known]
 
     def _look(self) -> str | None:
         """Take ``last``; returns why the GPU is no more, or None."""
@@ -185,15 +204,14 @@ class Guard:
         return None
 
 
-def _foreign(seen: Sample | None) -> list[GpuProcess]:
-    """Processes that are not ours; between trials, in which nothing of ours is on the GPU."""
-    own = own_processes()
-    return [one for one in (seen.processes if seen else None) or () if one.pid not in own]
+def _named(found: Sequence[GpuProcess]) -> str:
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return ", ".join(map(_words, found[:_NAMED])) + more
 
 
 def _words(one: GpuProcess) -> str:
     size = "" if one.used_bytes is None else f" {format_bytes(one.used_bytes)}"
-    return f"{one.name.split('/')[-1][:40]} ({one.pid}){size}"
+    return one_line(f"{one.name.split('/')[-1][:40]} ({one.pid}){size}")
 
 
 def own_processes() -> frozenset[int]:

@@ -18,9 +18,13 @@ from typing import Protocol
 import torch
 
 from ffprof.gpu_record import Debit, DebitSource
-from ffprof.hardware.cap import Hold, limit_allocator, out_of_memory
+from ffprof.hardware.cap import Hold, Moment, limit_allocator, out_of_memory
 from ffprof.instruments.debit import DebitMeter
 from ffprof.trial_record import Memory
+from ffprof.units import MIB
+
+SLACK = 32 * MIB  # kept back: what is taken beside the allocator grows a little after every reading
+_NEARLY_FULL = 64 * MIB
 
 
 class Stepped(Protocol):
@@ -75,9 +79,31 @@ class Held:
         return self._debit(self._read())
 
     def explain(self, error: BaseException) -> str:
-        """The allocator ran out: in which budget."""
-        free = torch.cuda.mem_get_info()[0]
-        return out_of_memory(self._hold, max(self._most, self._counted), str(error), free)
+        """Memory ran out: in which budget."""
+        free, total = torch.cuda.mem_get_info()
+        moment = Moment(
+            reserved_bytes=torch.cuda.memory_reserved(),
+            debit_bytes=max(self._most, self._counted),
+            free_bytes=free,
+            device_bytes=total,
+            limit_bytes=self._limit,
+        )
+        return out_of_memory(self._hold, str(error), moment)
+
+    def debit(self) -> Debit:
+        """What is known by now, for a trial that did not come to its end."""
+        self._peak = max(self._peak, torch.cuda.max_memory_reserved())
+        return self._debit(None)
+
+    def nearly_full(self) -> bool:
+        """Whether an error that names no cause may well be one of memory."""
+        stats = torch.cuda.memory_stats()
+        if stats.get("num_ooms", 0) or stats.get("num_alloc_retries", 0):
+            return True
+        free, left = torch.cuda.mem_get_info()[0], self._limit
+        if left is not None:
+            free = min(free, left - torch.cuda.memory_reserved())
+        return free < _NEARLY_FULL
 
     def _read(self) -> int:
         """Read between steps, when what the peak was before must not be forgotten."""
@@ -89,7 +115,7 @@ class Held:
     def _set_limit(self) -> None:
         if not self._hold.limited:
             return
-        self._limit = self._hold.total_bytes - self._counted
+        self._limit = self._hold.total_bytes - self._counted - SLACK
         if self._limit <= 0:
             raise torch.OutOfMemoryError
         limit_allocator(self._limit)
@@ -103,6 +129,7 @@ class Held:
             end_bytes=end,
             source=source,
             counted_bytes=self._counted,
+            slack_bytes=SLACK if self._hold.limited else 0,
             limit_bytes=self._limit,
             exceeded_bytes=max(0, beyond) if self._hold.limited else 0,
         )

@@ -32,6 +32,8 @@ class Keeper:
         ledger = {**self.record.ledger, workload: row.model_copy(update=update)}
         ordered = {n: ledger[n] for n in self.record.plan.workloads if n in ledger}
         self.record = self.record.model_copy(update={"ledger": ordered})
+        if "facts" not in update:
+            save(self.record, self._request.path)  # it took a process of its own
 
     def judged(
         self, slot: Slot, ending: Ending, watching: Watching | None = None, attempt: int = 0
@@ -74,7 +76,7 @@ class Keeper:
 
     def say(self, *notes: str) -> None:
         """Add notes, each once; they are stored with the next trial."""
-        new = [note for note in notes if note not in self.record.notes]
+        new = [note[:1000] for note in notes if note[:1000] not in self.record.notes]
         self.record = self.record.model_copy(update={"notes": (*self.record.notes, *new)})
 
     def _update(self, **update: object) -> None:
@@ -89,6 +91,6 @@ class Keeper:
         """Judge what there is, and store it if there is anything."""
         verdicts = self._request.judge(self.record)
         self.record = self.record.model_copy(update={"verdicts": verdicts})
-        if self.record.trials:
+        if self.record.trials or self.record.ledger:
             save(self.record, self._request.path)
         return self.record

@@ -52,9 +52,11 @@ class Probed:
 class Failed:
     """The trial did not, in a way that is an outcome.
 
-    An estimate knows its figures even where memory runs out; they are in ``report``.
+    An estimate knows its figures even where memory runs out; they are in ``report``. ``debit`` is
+    what was taken of a GPU by then.
     """
 
     outcome: Outcome
     message: str
     report: Report | None = None
+    debit: Debit | None = None

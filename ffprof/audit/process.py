@@ -33,7 +33,9 @@ from typing import Any, Literal
 
 import psutil
 
-LOG_TAIL_BYTES = 64 * 1024  # of a child's output, to find its last line
+from ffprof.audit.last_words import why_it_ended
+
+_UNKILLABLE_SECONDS = 20.0
 
 # What the forkserver imports once, torch with it; children forked from it start in a tenth of a
 # second. Optimizers import torch._dynamo, which takes longer than a short trial.
@@ -122,7 +124,7 @@ def run_child(
                 return Ending(kind="timeout", messages=messages, reason=reason, seconds=took)
             if child.exitcode == 0 and not watch.unreadable:
                 return Ending(kind="ended", messages=messages, seconds=took)
-            reason = watch.unreadable or _why(child.exitcode, Path(log.name))
+            reason = watch.unreadable or why_it_ended(child.exitcode, Path(log.name))
             return Ending(kind="crashed", messages=messages, reason=reason, seconds=took)
         finally:
             _sweep(child)
@@ -192,8 +194,9 @@ def _sweep(child: BaseProcess) -> None:
         os.killpg(child.pid, signal.SIGKILL)
     if child.is_alive():
         child.kill()
-    child.join()
-    child.close()
+    child.join(_UNKILLABLE_SECONDS)
+    with contextlib.suppress(ValueError):  # it waits in the kernel, for a device that is gone
+        child.close()
 
 
 def _kill_descendants(pid: int) -> None:
@@ -205,19 +208,6 @@ def _kill_descendants(pid: int) -> None:
     for one in descendants:
         with contextlib.suppress(psutil.Error):
             one.kill()
-
-
-def _why(exitcode: int | None, log: Path) -> str:
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
-        text = file.read().decode(errors="replace")
-    lines = [line.strip() for line in text.splitlines()]
-    last = next((line for line in reversed(lines) if line), "")[:800]
-    if exitcode is not None and exitcode < 0:
-        name = signal.Signals(-exitcode).name
-        hint = "; the kernel does this when memory runs out" if name == "SIGKILL" else ""
-        return f"killed by {name}{hint}" + (f": {last}" if last and name != "SIGKILL" else "")
-    return f"exit status {exitcode}" + (f": {last}" if last else "")
 
 
 def _enter(

@@ -7,6 +7,7 @@ disturbed after that is kept and marked.
 
 from __future__ import annotations
 
+from ffprof.audit.watching import LASTING
 from ffprof.record import Trial
 
 A_TRIAL = 2
@@ -23,9 +24,11 @@ class Retakes:
     def wanted(self, trial: Trial) -> bool:
         """Whether this trial should be taken again; asking counts it.
 
-        What was refused or ran into its time limit is not: it would be so again.
+        What was refused or ran into its time limit is not, nor what others on the GPU disturb
+        that were there from the beginning: it would be so again.
         """
-        if not trial.conditions.disturbances or trial.attempt >= A_TRIAL or self._left <= 0:
+        curable = [d for d in trial.conditions.disturbances if not d.startswith(LASTING)]
+        if not curable or trial.attempt >= A_TRIAL or self._left <= 0:
             return False
         if trial.outcome in ("refused", "timeout"):
             return False

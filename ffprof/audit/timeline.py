@@ -159,15 +159,16 @@ def _warm_up(
 ) -> list[float]:
     """Seconds of the steps. Steps that loss scaling left out come on top: they did less."""
     taken: list[float] = []
-    skipped = 0
+    skipped, whole = 0, False
     while not _is_warm(taken, least + skipped):
         started = time.perf_counter()
         _note(losses, len(taken), advance())
         _wait(device)
         taken.append(time.perf_counter() - started)
-        if len(taken) == 1:
-            budget.first_step()
         skipped = min(MOST_SKIPPED, advance.skipped() or 0)
+        if len(taken) - skipped == 1 and not whole:
+            whole = True  # the optimizer has its state
+            budget.first_step()
     return taken
 
 

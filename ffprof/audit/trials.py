@@ -62,6 +62,7 @@ def trial_from(
     }
     conditions = Conditions(start_method=start_method, wall_seconds=ending.seconds)
     finished = next((m for m in ending.messages if isinstance(m, Finished)), None)
+    debit = _debit(ending, watching, record)
     if finished is not None and ending.kind != "timeout":
         report = finished.report
         ledger = [row.facts for row in record.ledger.values() if row.facts]
@@ -75,14 +76,14 @@ def trial_from(
                 throughput=report.throughput,
                 loss=report.loss,
                 energy=watching.energy(),
-                debit=finished.debit,
+                debit=debit,
                 conditions=_spoilt(
                     watching.add_to(
                         report.conditions.model_copy(
                             update={"start_method": start_method, "wall_seconds": ending.seconds}
                         )
                     ),
-                    finished.debit,
+                    debit,
                 ),
             )
             return TrialResult(trial=trial, facts=report.facts)
@@ -96,10 +97,23 @@ def trial_from(
         **base,
         outcome=outcome,
         message=one_line(message)[:1000],
-        conditions=watching.add_to(conditions),
+        debit=debit,
+        conditions=_spoilt(watching.add_to(conditions), debit),
         memory=estimated.memory if estimated else memory,
     )
     return TrialResult(trial=trial, facts=estimated.facts if estimated else {})
+
+
+def _debit(ending: Ending, watching: Watching, record: Record) -> Debit | None:
+    """What the child read, with what NVML saw of the process beyond the card it stands for."""
+    found = next(
+        (m.debit for m in ending.messages if isinstance(m, Finished | Failed) and m.debit), None
+    )
+    total, peak = record.budget.total_bytes, watching.process_peak_bytes
+    if found is None or record.evidence != "emulated" or total is None or peak is None:
+        return found
+    beyond = peak - (total - record.budget.display_bytes)
+    return found.model_copy(update={"exceeded_bytes": max(found.exceeded_bytes, beyond)})
 
 
 def _spoilt(conditions: Conditions, debit: Debit | None) -> Conditions:

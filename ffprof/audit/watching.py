@@ -10,6 +10,8 @@ from ffprof.audit.messages import Finished, Ready
 from ffprof.instruments.nvml import Watch, disturbances
 from ffprof.record import Conditions, Energy, Memory
 
+# How a disturbance begins that another trial would have, too.
+LASTING = "others were on the GPU from the beginning"
 LOST_SECONDS = 10.0  # that a trial is given to end by itself when its GPU is gone
 
 
@@ -35,6 +37,7 @@ class Watching:
         if isinstance(message, Ready):
             if message.gpu_uuid is None or guard is None or guard.gpu is None:
                 return
+            guard.ours.add(pid)
             self._watch = Watch(pid, guard.last, facts=guard.facts)
             self._sampling = True
         elif self._sampling:
@@ -61,10 +64,15 @@ class Watching:
         if self._watch.lost and self._lost_at is None:
             self._lost_at = time.monotonic()
 
+    @property
+    def process_peak_bytes(self) -> int | None:
+        """The most that NVML saw of the process; None where it did not."""
+        return self._watch.process_peak_bytes if self._watch else None
+
     def memory(self, memory: Memory) -> Memory:
         """The memory figures with NVML's peaks, or the reason why there are none."""
         watch, unread = self._watch, {}
-        process = watch.process_peak_bytes if watch else None
+        process = self.process_peak_bytes
         device = watch.device_peak_bytes if watch else None
         if process is None:
             unread["process_peak_bytes"] = watch.process_reason() if watch else self.reason
@@ -97,12 +105,11 @@ class Watching:
         if remark:
             seen = seen.model_copy(update={"unread": {**seen.unread, "energy": remark}})
         known = self._guard.known if self._guard else frozenset()
-        # Who was there before the audit is told once, in its notes.
-        strange = tuple(one for one in seen.foreign if not any(f"({pid})" in one for pid in known))
+        before = tuple(one for one in seen.foreign if any(f"({pid})" in one for pid in known))
+        strange = tuple(one for one in seen.foreign if one not in before)
+        told = disturbances(seen.model_copy(update={"foreign": strange}))
+        if before or (known and not seen.foreign):
+            told = (*told, f"{LASTING}: {', '.join(before[:4]) or 'what is not listed'}")
         return conditions.model_copy(
-            update={
-                "gpu": seen,
-                "nvml_samples": seen.samples,
-                "disturbances": disturbances(seen.model_copy(update={"foreign": strange})),
-            }
+            update={"gpu": seen, "nvml_samples": seen.samples, "disturbances": told}
         )

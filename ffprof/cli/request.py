@@ -188,8 +188,10 @@ def cuda_terms(start: Start) -> tuple[Budget, Evidence, tuple[str, ...]]:
     if evidence == "emulated":
         card = asked.card
         budget = _with_its_debit(budget, target_for(asked.budget, card, cuda_of(found)))
-    if options.display:
+    if options.display and evidence == "emulated":
         budget = with_display(budget)
+    elif options.display:
+        notes += ("--display has no effect on the card itself: what a desktop takes is taken",)
     why = spills()
     if why:
         budget = budget.model_copy(update={"spills": why})

@@ -53,17 +53,18 @@ def _run_and_print(request: Request) -> int:
         return interrupt_code(interrupt)
     if problem:
         notices.print(problem, markup=False)
+    written = record.trials or record.ledger  # what is known of rows is kept, too
     if record.trials:
         console = OutputConsole()
         print_report(record, console)
         console.print()
         notices.print(f"written to {request.path}", markup=False)
     if outcome.stopped:
-        kept = "" if record.trials else "; nothing was measured or written"
+        kept = "" if written else "; nothing was measured or written"
         notices.print(
             f"stopped early: {outcome.stopped}; missing trials: {len(record.missing())}{kept}"
         )
-        if record.trials:
+        if written:
             path = shlex.quote(str(request.path))
             notices.print(f"go on with: ffprof run --resume {path}", markup=False)
     if interrupt is not None:

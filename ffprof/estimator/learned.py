@@ -60,6 +60,8 @@ def overheads_in(record: Record) -> tuple[int, ...]:
         if trial.device != "cuda" or trial.outcome != "ok":
             continue
         if trial.debit is not None:
+            if trial.conditions.disturbances or not trial.debit.source.startswith("NVML"):
+                continue  # others may be in it
             taken = max(trial.debit.step_bytes or 0, trial.debit.end_bytes or 0)
             found += [taken] if taken else []
             continue

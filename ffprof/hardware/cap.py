@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ffprof.units import format_bytes
+from ffprof.units import MIB, format_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,27 +45,43 @@ def limit_allocator(limit_bytes: int) -> None:
     torch.cuda.set_per_process_memory_fraction(min(1.0, max(0, limit_bytes) / total))
 
 
-def out_of_memory(hold: Hold, debit_bytes: int, told: str, free_bytes: int) -> str:
-    """What to say when the allocator ran out: the budget and the card, not the GPU beneath.
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """How memory stood when it ran out, in bytes: of the allocator, beside it, of the device."""
 
-    Args:
-        hold: what the process was held to.
-        debit_bytes: what was taken beside the allocator.
-        told: torch's own words, which name the real GPU.
-        free_bytes: what the device still had.
+    reserved_bytes: int
+    debit_bytes: int
+    free_bytes: int
+    device_bytes: int
+    limit_bytes: int | None  # of the allocator; None without one
+
+
+_UNSURE = 64 * MIB  # by which figures of different moments may disagree
+
+
+def out_of_memory(hold: Hold, told: str, now: Moment) -> str:
+    """What to say when memory ran out: the budget and the card, not the GPU beneath.
+
+    ``told`` is in torch's own words, which name the real GPU.
     """
     asked = _asked(told)
     wanted = "" if asked is None else f"{format_bytes(asked)} more "
-    if hold.limited and asked is not None and free_bytes < asked:
+    if now.limit_bytes is not None:
+        others = asked is not None and now.reserved_bytes + asked <= now.limit_bytes
+        total = hold.total_bytes
+    else:
+        known = now.reserved_bytes + now.debit_bytes + now.free_bytes
+        others, total = known < now.device_bytes - _UNSURE, now.device_bytes
+    if others:
         return (
-            f"out of memory below the budget of {hold.words}: {wanted}were asked for, and the GPU "
-            f"itself had {format_bytes(free_bytes)} left; something else is on it"
+            f"out of memory below the budget of {hold.words}: {wanted}could not be had, and the "
+            f"GPU itself had {format_bytes(now.free_bytes)} left; something else is on it"
         )
-    left = max(0, hold.total_bytes - debit_bytes)
+    left = max(0, total - now.debit_bytes)
     return (
         f"out of memory: {wanted}{'do' if wanted else 'it does'} not fit the budget of "
-        f"{hold.words}; CUDA offers {format_bytes(hold.total_bytes)}, context and libraries take "
-        f"{format_bytes(debit_bytes)}, which leaves {format_bytes(left)}"
+        f"{hold.words}; CUDA offers {format_bytes(total)}, context and libraries take "
+        f"{format_bytes(now.debit_bytes)}, which leaves {format_bytes(left)}"
     )
 
 

@@ -8,13 +8,21 @@ from contextlib import contextmanager
 
 from ffprof.recipe import Recipe
 
-# Both spellings: the second has replaced the first, which torch still honours.
-ALLOCATOR_VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+# Both spellings: the second has replaced the first, which torch still honours. Without the third,
+# memory would not go through the allocator that is watched and held.
+ALLOCATOR_VARIABLES = (
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_NO_CUDA_MEMORY_CACHING",
+)
+# They change what is measured: waiting after every kernel, the recipe's TF32, how much memory
+# kernels take.
+_CUDA_VARIABLES = ("CUDA_LAUNCH_BLOCKING", "NVIDIA_TF32_OVERRIDE", "CUDA_MODULE_LOADING")
 
 
 def child_environment(recipe: Recipe) -> dict[str, str | None]:
     """Environment variables that trial processes start under; None means removed."""
-    wanted: dict[str, str | None] = dict.fromkeys(ALLOCATOR_VARIABLES)
+    wanted: dict[str, str | None] = dict.fromkeys(ALLOCATOR_VARIABLES + _CUDA_VARIABLES)
     if recipe.flags.allocator_conf:
         wanted["PYTORCH_ALLOC_CONF"] = recipe.flags.allocator_conf
     if recipe.flags.deterministic:

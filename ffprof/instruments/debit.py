@@ -9,6 +9,8 @@ import contextlib
 import os
 from typing import Protocol
 
+import psutil
+
 from ffprof.gpu_record import DebitSource
 from ffprof.instruments.nvml import NvmlError, NvmlGpu, open_gpu
 
@@ -55,8 +57,10 @@ class CudaDebitMeter:
         if (own := known.get(os.getpid())) is not None:
             return own, "NVML, this process"
         if len(listed or ()) == 1 and len(known) == 1:
-            # In a container the driver may tell the host's numbers.
-            return next(iter(known.values())), "NVML, the only process"
+            ((pid, used),) = known.items()
+            # In a container the driver may tell the host's numbers, which nobody has here.
+            if not psutil.pid_exists(pid):
+                return used, "NVML, the only process"
         return None
 
     def close(self) -> None:

@@ -107,7 +107,9 @@ def hanging_child(sender, workload, recipe, device, hold):
 
 def oom_child(sender, workload, recipe, device, hold):
     sender.send(Ready(gpu_uuid=UUID))
-    sender.send(Failed(outcome="oom", message=f"does not fit the budget of {hold.words}"))
+    time.sleep(0.25)
+    told = f"does not fit the budget of {hold.words}"
+    sender.send(Failed(outcome="oom", message=told, debit=debit(hold)))
 
 
 def memory_child(sender, workload, recipe, hold):

@@ -47,6 +47,7 @@ def audit(
     begun=None, run_limit=None,
 ):  # fmt: skip
     made = begun or record([], workloads=workloads, rounds=rounds)
+    tmp_path.mkdir(exist_ok=True)
     machine = made.machine.model_copy(update={"gpu_uuid": UUID, "gpu": "card"})
     total = {"total_bytes": 8000 * MIB, "requested": "8GB", "card": "card"}
     if evidence == "emulated":
@@ -185,15 +186,82 @@ def test_a_process_that_comes_into_a_trial_disturbs_it(tmp_path):
     assert told.foreign_peak_bytes == 3000 * MIB
 
 
-def test_who_was_there_before_is_noted_and_does_not_disturb_under_warn(tmp_path):
+def test_who_was_there_before_marks_every_trial_and_nothing_is_taken_again(tmp_path):
     said = Said()
-    outcome = audit(tmp_path, intruded(always), said=said)
+    outcome = audit(tmp_path, intruded(always), said=said, rounds=2)
     assert outcome.record.discarded == ()
     assert str(STRANGER) in outcome.record.notes[0]
     assert said.lines == [outcome.record.notes[0]]
-    (trial,) = outcome.record.trials
-    assert trial.conditions.gpu.foreign
-    assert trial.energy is None or trial.energy.idle_watts is None  # it was not idle
+    for trial in outcome.record.trials:
+        assert trial.conditions.disturbances[0].startswith(watching.LASTING)
+        assert trial.conditions.gpu.foreign
+        assert trial.energy is None or trial.energy.idle_watts is None  # it was not idle
+
+
+def test_a_crowd_is_told_in_a_few_words_and_the_file_can_be_read(tmp_path):
+    def crowded(sample, number):
+        return with_processes(sample, *range(4_000_000, 4_000_200))
+
+    outcome = audit(tmp_path, FakeGpu(crowded))
+    assert "and 196 more" in outcome.record.notes[0]
+    assert load(tmp_path / "audit.json").notes == outcome.record.notes
+
+
+def test_what_is_on_the_gpu_and_not_listed_is_somebody(tmp_path):
+    def hidden(sample, number):
+        return dataclasses.replace(sample, device_used_bytes=40_000 * MIB)
+
+    with pytest.raises(DeviceError, match="processes not listed"):
+        audit(tmp_path, FakeGpu(hidden), policy="refuse")
+    (trial,) = audit(tmp_path, FakeGpu(hidden)).record.trials
+    assert trial.conditions.disturbances[0].startswith(watching.LASTING)
+
+
+@pytest.mark.parametrize("policy", ["warn", "wait", "refuse"])
+def test_what_nvml_does_not_tell_is_noted(tmp_path, policy):
+    def untold(sample, number):
+        return dataclasses.replace(sample, processes=None, unread={"processes": "Not Supported"})
+
+    notes = audit(tmp_path, FakeGpu(untold), policy=policy).record.notes
+    assert "not known (Not Supported)" in notes[0]
+    assert ("cannot be kept" in notes[0]) == (policy != "warn")
+
+
+def test_a_trial_that_is_still_listed_is_no_stranger(tmp_path):
+    seen = []
+
+    def lingering(sample, number):
+        seen.extend(child.pid for child in multiprocessing.active_children())
+        return with_processes(sample, *seen[-1:])
+
+    outcome = audit(tmp_path, FakeGpu(lingering), policy="refuse", rounds=2)
+    assert outcome.stopped is None
+    assert len(outcome.record.trials) == 2
+
+
+def test_a_process_that_nvml_saw_beyond_the_card_is_told_whatever_became_of_it(
+    tmp_path, monkeypatch
+):
+    def large(sample, number):
+        (child,) = multiprocessing.active_children() or [None]
+        return with_processes(sample, child.pid, used=9000 * MIB) if child else sample
+
+    (trial,) = audit(tmp_path, FakeGpu(large), evidence="emulated").record.trials
+    assert trial.debit.exceeded_bytes == 1000 * MIB
+    assert any("more than the card has" in one for one in trial.conditions.disturbances)
+    monkeypatch.setattr(taking, "trial_child", fake_gpu.oom_child)
+    again = audit(tmp_path / "x", FakeGpu(large), evidence="emulated").record
+    assert again.trials[0].debit.exceeded_bytes == 1000 * MIB
+    assert again.budget.debit_bytes == 620 * MIB
+
+
+def test_runs_without_a_limit_are_kept_even_before_the_first_trial(tmp_path):
+    def gone(sample, number):
+        return None if (tmp_path / "audit.json").exists() else sample
+
+    outcome = audit(tmp_path, FakeGpu(gone), evidence="emulated")
+    assert "the GPU is gone" in outcome.stopped
+    assert load(tmp_path / "audit.json").ledger["bp"].uncapped.memory
 
 
 def test_refuse_does_not_begin_and_wait_waits(tmp_path):

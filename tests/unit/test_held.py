@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stub_cuda import build_stub
 
 from ffprof.audit.budgets import hold_for, known_debits, with_debit, words_of
-from ffprof.hardware.cap import Hold, out_of_memory
+from ffprof.hardware.cap import Hold, Moment, out_of_memory
 from ffprof.record import Budget, Debit
 
 MIB, GIB = 2**20, 2**30
@@ -39,11 +39,11 @@ TASKS = {
     "inside": task([300], counted=400, later=[500]),
     "outside": task([300], counted=400, later=[610]),
     "small": task([0], total=100, later=[200]),
-    "lowered": task(GROWING, counted=200, cached=[790], later=[640]),
-    "lowered, outside": task(GROWING, counted=200, cached=[790], later=[700]),
-    "known, outside": task(GROWING, counted=350, cached=[790]),
-    "known, inside": task(GROWING, counted=350, cached=[640], later=[640]),
-    "late": task([100, 100, 160], counted=100, later=[890]),
+    "lowered": task(GROWING, counted=200, cached=[760], later=[600]),
+    "lowered, outside": task(GROWING, counted=200, cached=[760], later=[700]),
+    "known, outside": task(GROWING, counted=350, cached=[760]),
+    "known, inside": task(GROWING, counted=350, cached=[610], later=[600]),
+    "late": task([100, 100, 160], counted=100, later=[860]),
     "below the context": task([300], total=200, later=[1]),
     "no limit": task([300, 320], limited=False, later=[5000]),
 }
@@ -65,7 +65,8 @@ def ran(tmp_path_factory):
 def test_the_limit_is_the_card_less_what_is_counted(ran):
     debit = ran["inside"]["debit"]
     assert debit["counted_bytes"] == 400 * MIB
-    assert debit["limit_bytes"] == 600 * MIB
+    assert debit["slack_bytes"] == 32 * MIB
+    assert debit["limit_bytes"] == 600 * MIB - debit["slack_bytes"]
     assert debit["exceeded_bytes"] == 0
     told = ran["outside"]["oom"]
     assert told.startswith("out of memory: 610 MiB more do not fit the budget of 8GB (some card);")
@@ -82,9 +83,9 @@ def test_a_first_step_that_takes_more_lowers_the_limit(ran):
     debit = ran["lowered"]["debit"]
     assert debit["step_bytes"] == 350 * MIB
     assert debit["counted_bytes"] == 350 * MIB
-    assert debit["limit_bytes"] == 650 * MIB
+    assert debit["limit_bytes"] == (650 - 32) * MIB
     # In its first step it had more: the limit was not known better, and that is told.
-    assert debit["exceeded_bytes"] == (790 + 350 - 1000) * MIB
+    assert debit["exceeded_bytes"] == (760 + 350 - 1000) * MIB
     assert ran["lowered, outside"]["oom"]
 
 
@@ -96,7 +97,7 @@ def test_what_was_known_before_keeps_it_inside_from_the_first_step(ran):
 def test_growth_after_the_first_step_is_told(ran):
     debit = ran["late"]["debit"]
     assert debit["end_bytes"] == 160 * MIB
-    assert debit["exceeded_bytes"] == 50 * MIB
+    assert debit["exceeded_bytes"] == 20 * MIB
 
 
 def test_a_budget_below_the_context_is_an_outcome(ran):
@@ -113,18 +114,46 @@ def test_without_a_limit_the_debit_is_measured_and_nothing_is_held(ran):
     assert found["reserved"] >= 5000 * MIB
 
 
-def test_a_gpu_that_is_full_itself_is_not_the_budgets_fault():
-    hold = Hold(total_bytes=8 * GIB, words="8GB")
-    told = "CUDA out of memory. Tried to allocate 512.00 MiB. GPU 0 has ..."
-    text = out_of_memory(hold, 500 * MIB, told, free_bytes=100 * MIB)
-    assert "the GPU itself had 100 MiB left; something else is on it" in text
-    assert "something else" not in out_of_memory(hold, 500 * MIB, told, free_bytes=60 * GIB)
+def moment(*, reserved=6000, debit=500, free=60_000, device=80_000, limit=7400):
+    return Moment(
+        reserved_bytes=reserved * MIB,
+        debit_bytes=debit * MIB,
+        free_bytes=free * MIB,
+        device_bytes=device * MIB,
+        limit_bytes=None if limit is None else limit * MIB,
+    )
+
+
+TOLD = "CUDA out of memory. Tried to allocate 512.00 MiB. GPU 0 has ..."
+HOLD = Hold(total_bytes=8 * GIB, words="8GB (a card)")
+
+
+@pytest.mark.parametrize(
+    ("now", "others"),
+    [
+        (moment(), True),  # below the limit, and yet it could not be had
+        (moment(reserved=7000), False),
+        # A driver that spills: the limit is the GPU's own, and little is free.
+        (moment(reserved=7300, free=100, device=8000), False),
+        (moment(reserved=7000, free=450, device=8000, limit=None), False),
+        (moment(reserved=5000, free=400, device=8000, limit=None), True),
+    ],
+)
+def test_who_is_to_blame_follows_from_the_figures(now, others):
+    text = out_of_memory(HOLD, TOLD, now)
+    assert ("something else is on it" in text) == others
+    assert "8GB (a card)" in text
+
+
+def test_without_a_limit_the_total_is_that_of_the_gpu():
+    full = moment(reserved=78_000, debit=1000, free=950, limit=None)
+    text = out_of_memory(Hold(total_bytes=8 * GIB, words="the whole GPU"), TOLD, full)
+    assert "the whole GPU; CUDA offers 78.1 GiB" in text
 
 
 @given(st.text(max_size=200))
 def test_any_text_of_torchs_gives_one_sentence(told):
-    hold = Hold(total_bytes=8 * GIB, words="8GB")
-    text = out_of_memory(hold, 9 * GIB, told, free_bytes=0)
+    text = out_of_memory(HOLD, told, moment(reserved=7400))
     assert text.startswith("out of memory")
     assert "8GB" in text
 

@@ -15,7 +15,7 @@ from ffprof.instruments.nvml.errors import (
 )
 from ffprof.instruments.nvml.library import Library
 from ffprof.instruments.nvml.processes import ProcessList
-from ffprof.instruments.nvml.questions import Questions
+from ffprof.instruments.nvml.questions import ABSURD, Questions
 from ffprof.instruments.nvml.sample import DeviceFacts, Sample, SystemFacts
 
 SLOW_SECONDS = 1.0  # between questions whose answers change slowly
@@ -209,7 +209,7 @@ class NvmlGpu:
         names = Sample.__dataclass_fields__
         return Sample(
             seconds=now,
-            device_used_bytes=None if memory is None else int(memory.used),
+            device_used_bytes=None if memory is None or memory.used >= ABSURD else int(memory.used),
             processes=processes,
             power_watts=power,
             energy_joules=energy,

@@ -6,6 +6,7 @@ from ffprof.gpu_record import GpuConditions
 
 SLOWED_SHARE = 0.1  # of the timed samples
 CLOCK_SHARE = 0.75  # of the default clock
+CAPPED_SHARE = 0.5  # of the timed samples: then the power limit explains a low clock
 _NAMED = 4  # foreign processes by name; the others are counted
 
 
@@ -25,7 +26,9 @@ def disturbances(conditions: GpuConditions | None) -> tuple[str, ...]:
         reasons = ", ".join(conditions.slowdowns)
         found.append(f"slowed down in {100 * share:.0f} % of the timed samples: {reasons}")
     clock, default = conditions.clock_mhz, conditions.default_clock_mhz
-    if clock is not None and default and clock < CLOCK_SHARE * default:
+    # Under its power limit a card runs as slowly as it must: that is no disturbance.
+    capped = (conditions.power_capped_share or 0) > CAPPED_SHARE
+    if clock is not None and default and clock < CLOCK_SHARE * default and not capped:
         found.append(
             f"clock at {clock:.0f} MHz, less than {100 * CLOCK_SHARE:.0f} % of its {default:.0f}"
         )

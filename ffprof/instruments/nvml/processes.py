@@ -6,7 +6,7 @@ from typing import Any
 
 from ffprof.instruments.nvml.errors import NvmlError
 from ffprof.instruments.nvml.library import Library
-from ffprof.instruments.nvml.questions import Questions
+from ffprof.instruments.nvml.questions import ABSURD, Questions
 from ffprof.instruments.nvml.sample import GpuProcess
 
 
@@ -39,7 +39,7 @@ class ProcessList:
                 found[one.pid] = GpuProcess(
                     pid=int(one.pid),
                     name=self._name(one.pid),
-                    used_bytes=None if used is None else int(used),
+                    used_bytes=None if used is None or used >= ABSURD else int(used),
                     graphics=graphics,
                 )
         self._names = {pid: self._names[pid] for pid in found}

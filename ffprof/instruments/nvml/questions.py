@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from ffprof.instruments.nvml.errors import LASTING, GpuLostError, NvmlError
 from ffprof.instruments.nvml.library import Library
 
+ABSURD = 2.0**63  # of whatever: no record holds it
 Way = tuple[Any, ...]  # a function's name, then its arguments
 
 
@@ -59,7 +61,13 @@ class Questions:
     def number(self, field: str, *ways: Way, unit: float = 1.0) -> float | None:
         """``ask`` for a number, in units of which the driver's are ``unit``."""
         answer = self.ask(field, *ways)
-        return None if answer is None else float(answer) * unit
+        if answer is None:
+            return None
+        found = float(answer) * unit
+        if not math.isfinite(found) or abs(found) >= ABSURD:
+            self.unread[field] = f"the driver answers {answer!r:.40}, which cannot be"
+            return None
+        return found
 
     def whole(self, field: str, *ways: Way) -> int | None:
         """``ask`` for a whole number."""
