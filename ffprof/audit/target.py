@@ -101,7 +101,7 @@ def with_display(budget: Budget) -> Budget:
 
 
 def check_room(budget: Budget, card: Card | None) -> None:
-    """A budget must be more than context and libraries take at the least.
+    """A budget must be more than context and libraries likely take.
 
     Raises:
         UsageError: it is not, so nothing could ever fit.
@@ -109,13 +109,13 @@ def check_room(budget: Budget, card: Card | None) -> None:
     if budget.total_bytes is None:
         return
     capability = card.compute_capability if card else ASSUMED_CAPABILITY
-    least = process_overhead(capability, cuda=ASSUMED_CUDA).low_bytes
+    least = process_overhead(capability, cuda=ASSUMED_CUDA).likely_bytes
     room = budget.total_bytes - budget.display_bytes
     if room <= least:
         drawn = format_bytes(budget.display_bytes)
         display = f", {drawn} of it for a desktop," if budget.display_bytes else ""
         raise UsageError(
             f"a budget of {format_bytes(budget.total_bytes)}{display} is less than CUDA's context "
-            f"and libraries take at the least ({format_bytes(least)})",
+            f"and libraries likely take ({format_bytes(least)}), so nothing is left for tensors",
             f"ask for more than {format_bytes(least + budget.display_bytes)}",
         )

@@ -27,7 +27,7 @@ def cards(
     ),
     format: _Format = typer.Option(_Format.table, "--format", "-f", help="How to write it."),
 ) -> None:
-    """List the cards that ffprof has a profile of, or show one of them with its sources."""
+    """List the known cards, or show one with its sources."""
     from ffprof.cli.card_views import card_json, print_card, print_list
     from ffprof.errors import UsageError
     from ffprof.hardware.cards import find_card, known_cards, own_cards

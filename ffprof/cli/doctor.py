@@ -47,7 +47,10 @@ def doctor(
         60.0, "--measure-seconds", min=5.0, max=3600.0, help="How long --measure takes."
     ),
 ) -> None:
-    """Check this machine: what would spoil measurements, and what to do about it."""
+    """Say what would spoil measurements here, and what to do.
+
+    Checks software, GPU, memory, processor and variables.
+    """
     from ffprof.cli.choose import choose_preset
     from ffprof.cli.findings import print_findings, to_json, to_script
     from ffprof.cli.measuring import print_cost

@@ -72,7 +72,9 @@ def estimate(
     ),
     format: _Format = typer.Option(_Format.table, "--format", "-f", help="How to print it."),
 ) -> None:
-    """Say what workloads would take of a GPU's memory, and why, without a GPU.
+    """Say what workloads would take of a GPU, and why.
+
+    Nothing is run, and no GPU is needed.
 
     Nothing is run, and no result file is written. What is not given comes from the preset.
     """

@@ -25,7 +25,7 @@ def report(
     file: Path = typer.Argument(help="A result file, or a folder that holds one."),
     format: Format = typer.Option(Format.table, "--format", "-f", help="How to write it."),
 ) -> None:
-    """Print a result file: an audit, a frontier, or the largest sizes that fit."""
+    """Print a result file of any kind again."""
     from ffprof.audit.store import find_record
     from ffprof.audit.store_frontier import RESULT_FILES, load_any
     from ffprof.frontier_record import FrontierRecord

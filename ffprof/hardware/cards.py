@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -95,27 +96,36 @@ def find_card(name: str, own: Sequence[Card] = ()) -> Card:
     return card
 
 
+# A size in whole gigabytes is what a card is sold with; any other is what CUDA shall offer.
+_SOLD_WITH = re.compile(r"\s*\d+\s*GB\s*", re.IGNORECASE | re.ASCII)
+
+
 def budget_for(text: str) -> Budget:
-    """What ``--gpu-mem`` means: a card sold with so much memory.
+    """What ``--gpu-mem`` means: a card sold with so many whole gigabytes, or exactly so much.
 
     The budget is the smallest CUDA-usable total among the known cards of that class, without
     those whose profile objects (memory shared with the processor, or taken by error
-    correction); for a size that no known card is sold with, it is the size itself.
+    correction). Of a class without a known card, the largest part that a driver keeps of a known
+    card is taken off (assumed). A size such as 7900MiB is taken as what CUDA offers.
 
     Raises:
         UsageError: not a positive size.
     """
     size = parse_size(text)
-    of_class = (c for c in known_cards() if c.sold_as_bytes == size and not c.class_objection)
-    card = next(of_class, None)
-    if card is None:
-        return Budget(
-            requested=text,
-            total_bytes=size,
-            limit_bytes=size,
-            sources=(f"no profiled card is sold as {text}: the size itself",),
+    eligible = [card for card in known_cards() if not card.class_objection]
+    card = next((one for one in eligible if one.sold_as_bytes == size), None)
+    if card is not None:
+        return budget_of(card, text)
+    total, source = size, f"no profiled card is sold with {text}: taken as what CUDA offers"
+    if _SOLD_WITH.fullmatch(text):
+        hungriest = min(eligible, key=lambda one: one.cuda_total_bytes / one.sold_as_bytes)
+        share = hungriest.cuda_total_bytes / hungriest.sold_as_bytes
+        total = int(size * share)
+        source = (
+            f"no profiled card is sold with {text}: what CUDA offers is assumed to be the "
+            f"{share:.1%} of it that the {hungriest.name} leaves, the least of all profiles"
         )
-    return budget_of(card, text)
+    return Budget(requested=text, total_bytes=total, limit_bytes=total, sources=(source,))
 
 
 def card_budget(name: str) -> Budget:

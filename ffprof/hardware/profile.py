@@ -36,6 +36,9 @@ def _printable(text: str) -> str:
 Line = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_printable)]
 Total = Annotated[int, Field(ge=256 * MIB, le=4096 * GIB)]
 Rate = Annotated[float, Field(gt=0, le=100_000)]
+PlainRate = Annotated[
+    float, Field(gt=0, le=500)
+]  # TFLOP/s without tensor cores: beyond any card
 
 
 class _Part(BaseModel):
@@ -67,7 +70,7 @@ class Profile(_Part):
     cuda_total_bytes: Total
     memory_type: Line
     bandwidth_gb_s: Rate
-    fp32_tflops: Rate
+    fp32_tflops: PlainRate
     tf32_tflops: Rate | None = None
     fp16_tensor_tflops: Rate | None = None
     bf16_tensor_tflops: Rate | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 TEMPLATE = """\
-# A card of your own, for ffprof run, estimate and cards: --card-file THIS_FILE
+# A card of your own, for ffprof run, frontier, estimate and cards: --card-file THIS_FILE
 # Every figure below is that of a GeForce RTX 4060, as an example: put in those of your card, and
 # say under [sources] where each was read. docs/cards.md describes the fields.
 
@@ -35,24 +35,24 @@ pcie = "PCIe 4.0 x8"
 
 [confidence]
 # high: read on the card itself in several public logs; medium: read once; low: inferred.
-nvml_total_bytes = "high"
+nvml_total_bytes = "low"
 cuda_total_bytes = "low"
 
 [sources]
 # One for every figure above: a page, or how it was read.
-architecture = "https://www.techpowerup.com/gpu-specs/geforce-rtx-4060.c4107"
-chip = "https://www.techpowerup.com/gpu-specs/geforce-rtx-4060.c4107"
-year = "https://www.techpowerup.com/gpu-specs/geforce-rtx-4060.c4107"
-compute_capability = "https://www.techpowerup.com/gpu-specs/geforce-rtx-4060.c4107"
-sm_count = "https://www.techpowerup.com/gpu-specs/geforce-rtx-4060.c4107"
-nvml_total_bytes = "nvidia-smi"
-cuda_total_bytes = "the driver's total x 7813/8188, as on the RTX 4070 Mobile (inferred)"
-memory_type = "https://www.techpowerup.com/gpu-specs/geforce-rtx-4060.c4107"
-bandwidth_gb_s = "https://www.techpowerup.com/gpu-specs/geforce-rtx-4060.c4107"
-fp32_tflops = "https://www.techpowerup.com/gpu-specs/geforce-rtx-4060.c4107"
-tf32_tflops = "half of the fp16 tensor figure (inferred)"
-fp16_tensor_tflops = "https://www.techpowerup.com/gpu-specs/geforce-rtx-4060.c4107"
-bf16_tensor_tflops = "https://www.techpowerup.com/gpu-specs/geforce-rtx-4060.c4107"
-tdp_watts = "https://www.techpowerup.com/gpu-specs/geforce-rtx-4060.c4107"
-pcie = "https://www.techpowerup.com/gpu-specs/geforce-rtx-4060.c4107"
+architecture = "an example, of a GeForce RTX 4060: say where yours was read"
+chip = "an example, of a GeForce RTX 4060: say where yours was read"
+year = "an example, of a GeForce RTX 4060: say where yours was read"
+compute_capability = "an example, of a GeForce RTX 4060: say where yours was read"
+sm_count = "an example, of a GeForce RTX 4060: say where yours was read"
+nvml_total_bytes = "an example, of a GeForce RTX 4060: say where yours was read"
+cuda_total_bytes = "an example, of a GeForce RTX 4060: say where yours was read"
+memory_type = "an example, of a GeForce RTX 4060: say where yours was read"
+bandwidth_gb_s = "an example, of a GeForce RTX 4060: say where yours was read"
+fp32_tflops = "an example, of a GeForce RTX 4060: say where yours was read"
+tf32_tflops = "an example, of a GeForce RTX 4060: say where yours was read"
+fp16_tensor_tflops = "an example, of a GeForce RTX 4060: say where yours was read"
+bf16_tensor_tflops = "an example, of a GeForce RTX 4060: say where yours was read"
+tdp_watts = "an example, of a GeForce RTX 4060: say where yours was read"
+pcie = "an example, of a GeForce RTX 4060: say where yours was read"
 """

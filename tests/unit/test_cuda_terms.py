@@ -70,12 +70,14 @@ def test_more_than_the_gpu_has_is_refused(tmp_path):
             terms(LAPTOP, **asked)
 
 
-def test_a_desktop_is_left_out_of_either():
+def test_a_desktop_is_left_out_of_an_emulated_card_and_is_on_a_real_one_already():
     taken = display_overhead().likely_bytes
-    for found in (LAPTOP, H100):
-        budget, _, _ = terms(found, display=True)
-        assert budget.display_bytes == taken
-        assert budget.limit_bytes == budget.total_bytes - taken
+    budget, _, _ = terms(H100, display=True)
+    assert budget.display_bytes == taken
+    assert budget.limit_bytes == budget.total_bytes - taken
+    budget, _, (note,) = terms(LAPTOP, display=True)
+    assert budget.display_bytes == 0
+    assert "no effect on the card itself" in note
 
 
 def test_a_profile_of_ones_own_is_recognised_on_its_card(tmp_path):

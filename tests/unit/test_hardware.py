@@ -130,16 +130,27 @@ def test_a_desktop_is_left_out_of_the_budget():
 
 
 @given(st.integers(1, 4 * GIB), st.sampled_from([None, *known_cards()]), st.booleans())
-def test_a_budget_must_be_more_than_what_a_process_takes_at_the_least(total, card, display):
+def test_a_budget_must_be_more_than_what_a_process_likely_takes(total, card, display):
     budget = Budget(requested="1GB", total_bytes=total, limit_bytes=total)
     budget = with_display(budget) if display else budget
     capability = card.compute_capability if card else (8, 6)
-    least = process_overhead(capability, cuda=(12, 8)).low_bytes + budget.display_bytes
+    least = process_overhead(capability, cuda=(12, 8)).likely_bytes + budget.display_bytes
     if total > least:
         check_room(budget, card)
     else:
-        with pytest.raises(UsageError, match="less than CUDA's context and libraries take"):
+        with pytest.raises(UsageError, match="less than CUDA's context and libraries likely"):
             check_room(budget, card)
+
+
+@given(st.integers(2, 512))
+def test_whole_gigabytes_are_a_card_and_other_sizes_are_exact(size):
+    sold = budget_for(f"{size}GB")
+    assert 0.9 * size * GIB < sold.total_bytes < size * GIB
+    exact = budget_for(f"{size * 1024 + 1}MiB")
+    assert exact.total_bytes == (size * 1024 + 1) * MIB
+    assert "taken as what CUDA offers" in exact.sources[0]
+    # More is never less.
+    assert budget_for(f"{size + 1}GB").total_bytes > sold.total_bytes
 
 
 def test_every_card_leaves_room_even_with_a_desktop():
