@@ -36,9 +36,7 @@ def _printable(text: str) -> str:
 Line = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_printable)]
 Total = Annotated[int, Field(ge=256 * MIB, le=4096 * GIB)]
 Rate = Annotated[float, Field(gt=0, le=100_000)]
-PlainRate = Annotated[
-    float, Field(gt=0, le=500)
-]  # TFLOP/s without tensor cores: beyond any card
+PlainRate = Annotated[float, Field(gt=0, le=500)]  # TFLOP/s without tensor cores: beyond any card
 
 
 class _Part(BaseModel):
