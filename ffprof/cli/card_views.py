@@ -47,7 +47,9 @@ def print_list(shown: Sequence[Card], here: Sequence[tuple[str, Card | None]]) -
         table.add_row(*cells, *((card.architecture,) if wide else ()))
     console.print(table, crop=False)
     for line in _captions(shown, here):
-        wrapped = textwrap.wrap(line, max(20, console.width - 1), break_on_hyphens=False)
+        wrapped = textwrap.wrap(
+            line, max(20, console.width - 1), break_on_hyphens=False, break_long_words=False
+        )
         console.print(Text("\n".join(wrapped), style="dim"), soft_wrap=True)
 
 
