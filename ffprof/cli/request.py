@@ -31,7 +31,7 @@ from ffprof.estimator.process import cuda_version
 from ffprof.hardware.cards import cuda_budget
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import Probe, check_threads, describe_machine, resolve_threads
-from ffprof.hardware.recognise import recognise
+from ffprof.hardware.recognise import recognise_here
 from ffprof.hardware.spill import spills
 from ffprof.recipe import Recipe
 from ffprof.record import Budget, Device, Evidence, Plan, Record
@@ -177,7 +177,7 @@ def cuda_terms(start: Start) -> tuple[Budget, Evidence, tuple[str, ...]]:
     """
     options, asked, found = start.options, start.asked, start.found
     total = found.gpu_total_bytes or 0
-    here = recognise(found.gpu or "", None, total, asked.own)
+    here = recognise_here(found.gpu_uuid, found.gpu or "", total, asked.own)
     explicit = options.gpu_mem is not None or asked.named
     budget, evidence, notes = cuda_budget(asked.budget, total, explicit=explicit, here=here)
     if evidence == "measured" and asked.named and asked.card != here:

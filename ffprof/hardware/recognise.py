@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from ffprof.hardware.card import Card, card_key, sizeless_key
 from ffprof.hardware.cards import known_cards
+from ffprof.instruments.nvml import NvmlError, open_gpu
 
 # Of the size that a card is sold with, what the driver or CUDA call its total: 89 % at the least
 # (CUDA on a Jetson) to 100 %. Models that are sold with several sizes under one name differ by a
@@ -36,6 +38,27 @@ def recognise(
         if all(LEAST * card.sold_as_bytes < total <= MOST * card.sold_as_bytes for total in totals):
             return card
     return None
+
+
+def recognise_here(
+    uuid: str | None, cuda_name: str, cuda_total_bytes: int | None, own: Sequence[Card] = ()
+) -> Card | None:
+    """The card that a GPU of this machine is, by NVML's name and total as well as by CUDA's.
+
+    Where NVML does not tell, CUDA's name and total decide.
+    """
+    name, total = cuda_name, None
+    if uuid is not None:
+        with contextlib.suppress(NvmlError):
+            gpu = open_gpu(uuid)
+            try:
+                facts = gpu.facts()
+            finally:
+                gpu.close()
+            # A slice of a GPU has a part of its memory under the whole one's name.
+            if not facts.slice:
+                name, total = facts.name, facts.nvml_total_bytes
+    return recognise(name, total, cuda_total_bytes, own)
 
 
 def agrees(card: Card, cuda_total_bytes: int) -> bool:

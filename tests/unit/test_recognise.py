@@ -1,8 +1,12 @@
 """Which card a GPU is, by its name and totals."""
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from stub_nvml import HEALTHY, UUID, build_stub, with_stub
 
 from ffprof.hardware.card import sizeless_key
 from ffprof.hardware.cards import find_card, known_cards
@@ -104,3 +108,20 @@ def test_totals_agree_within_two_percent():
     card = find_card("RTX 4060")
     assert agrees(card, int(7.75 * GIB)) and agrees(card, int(7.5 * GIB))
     assert not agrees(card, int(7.80 * GIB)) and not agrees(card, int(7.4 * GIB))
+
+
+NVML_CODE = """
+from ffprof.hardware.recognise import recognise_here
+card = recognise_here({uuid!r}, "what torch calls it", 8_190_000_000)
+print(card and card.name)
+"""
+
+
+@pytest.mark.parametrize(("uuid", "name"), [(UUID, "GeForce RTX 4060"), ("GPU-other", "None")])
+def test_the_machines_gpu_is_recognised_by_nvml(uuid, name, tmp_path):
+    env = with_stub(build_stub(tmp_path), tmp_path / "table", healthy=HEALTHY)
+    code = NVML_CODE.format(uuid=uuid)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == name
