@@ -1,7 +1,5 @@
 """FLOPs: by hand, the same on fake tensors as on real ones, and what is done again apart."""
 
-import gc
-
 import pytest
 import torch
 from records import recipe
@@ -12,14 +10,6 @@ from ffprof.audit.traced import trace_workload
 from ffprof.audit.trial import measure
 from ffprof.instruments.flops import Counted, FlopCounter, sum_flops
 from ffprof.workload import find_workload
-
-
-@pytest.fixture(autouse=True)
-def _few_objects_to_look_through():
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def counted(step):
