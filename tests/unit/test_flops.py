@@ -57,7 +57,7 @@ def test_a_pass_without_a_graph_before_one_with_it_is_done_again():
 
 @pytest.mark.parametrize("name", ["bp-ckpt-accum", "dtg-ff-twopass-accum"])
 def test_micro_batches_that_are_not_traced_count(name):
-    small = recipe(batch=24, micro_batch=4, steps=2)
+    small = recipe(batch=24, micro_batch=4, steps=2, width=0.25)
     description = find_workload(name)
     traced = trace_workload(description, small)
     counter = sum(o.times for o in traced.stream.operators)
