@@ -1,4 +1,6 @@
+import gc
 import signal
+import sys
 
 import hypothesis
 import pytest
@@ -29,6 +31,18 @@ def _own_cache(tmp_path_factory):
     patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     yield
     patch.undo()
+
+
+_frozen = [0]
+
+
+@pytest.fixture(autouse=True)
+def _imports_are_not_searched_for_garbage():
+    """As in a trial's own process: it collects, and looking through all of torch takes a second."""
+    if len(sys.modules) > _frozen[0] + 50:
+        gc.collect()
+        gc.freeze()
+        _frozen[0] = len(sys.modules)
 
 
 @pytest.fixture(autouse=True)

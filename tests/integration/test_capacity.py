@@ -11,9 +11,10 @@ import pytest
 from command import ffprof
 from frontiers import frontier
 
+from ffprof.audit import capacities
 from ffprof.audit.capacities import OUT_OF_TIME, find_capacities
 from ffprof.audit.capacity_request import CapacityRequest
-from ffprof.audit.process import start_context
+from ffprof.audit.process import run_child, start_context
 from ffprof.audit.store_frontier import load_frontier
 from ffprof.audit.target import target_for
 from ffprof.cli.choose import choose_workloads
@@ -155,6 +156,19 @@ def test_no_time_at_all_is_one_line(tmp_path):
 
 
 # From here on the card is a function, and the estimates are real.
+# What was estimated for one test is not estimated again for the next.
+_estimated = {}
+
+
+@pytest.fixture(autouse=True)
+def _each_estimate_once(monkeypatch):
+    def asked_once(server, child, arguments, limit):
+        asked = repr((child, arguments))
+        if asked not in _estimated:
+            _estimated[asked] = run_child(server, child, arguments, limit)
+        return _estimated[asked]
+
+    monkeypatch.setattr(capacities, "run_child", asked_once)
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +207,7 @@ def request(server, tmp_path, probe, workloads="bp,bp-accum", **changes):
         "grown": "micro-batch",
         "path": tmp_path / "capacity-x.json",
         "server": server,
-        "target": target_for(budget_for("1500MB"), None),
+        "target": target_for(budget_for("1500MB"), None, None),
         "run_probe": probe,
         "time_limit_seconds": 60.0,
     }

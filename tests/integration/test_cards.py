@@ -77,7 +77,8 @@ def test_the_template_can_be_given_back(tmp_path):
     assert printed == TEMPLATE and printed.count("#") > 8
     path = tmp_path / "card.toml"
     path.write_text(printed)
-    listed = ffprof("cards", "--card-file", path).stdout
+    # Wide, for a path that is longer than a line is cut.
+    listed = ffprof("cards", "--card-file", path, env=columns(240)).stdout
     assert "\nMy GPU " in listed and f"My GPU: from {path}" in " ".join(listed.split())
     refused(ffprof("cards", "--template", "RTX 4060"), "--template goes with nothing else")
     refused(ffprof("cards", "--template", "--card-file", path), "--template goes with nothing")

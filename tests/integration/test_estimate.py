@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 from command import ffprof, only_record
+from torch.cuda._memory_viz import segsum, trace_plot
 
 SMOKE = ["estimate", "--preset", "smoke"]
 
@@ -47,16 +48,26 @@ def test_it_says_what_an_estimated_audit_says(tmp_path):
         assert moment["reserved_bytes"] - moment["allocated_bytes"] == gap
 
 
-def test_several_are_a_table_and_one_is_explained(tmp_path):
+def test_several_are_a_table_and_one_is_explained_with_a_snapshot_that_torch_reads(tmp_path):
     done = ffprof(*SMOKE, "--workloads", "bp,bp-accum", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "By layer" not in done.stdout and not list(tmp_path.iterdir())
     assert max(map(len, done.stdout.splitlines())) <= 80
-    done = ffprof(*SMOKE, "--workloads", "bp", "--no-workspaces")
+    done = ffprof(
+        *SMOKE, "--workloads", "bp", "--no-workspaces", "--snapshot", "bp.pickle", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
     assert "without workspaces" in done.stdout
     for word in ("When most is reserved", "By category", "By layer", "Largest single"):
         assert word in done.stdout
     assert "workspace " not in done.stdout.split("By category")[1]
+    assert [file.name for file in tmp_path.iterdir()] == ["bp.pickle"]
+    taken = pickle.loads((tmp_path / "bp.pickle").read_bytes())
+    assert f"segments: {len(taken['segments'])}" in segsum(taken)
+    assert "<html" in trace_plot(taken)
+    asked = sum(e["size"] for e in taken["device_traces"][0] if e["action"] == "alloc")
+    freed = sum(e["size"] for e in taken["device_traces"][0] if e["action"] == "free_completed")
+    assert asked - freed == sum(segment["requested_size"] for segment in taken["segments"])
 
 
 def test_a_budget_that_is_too_small_is_an_answer():
@@ -125,21 +136,6 @@ def test_without_matplotlib_a_plot_is_refused_before_anything_is_traced(tmp_path
     done = ffprof(*SMOKE, *words, env={**os.environ, "PYTHONPATH": path})
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "pip install" in done.stderr
-
-
-def test_the_snapshot_is_one_that_torch_reads(tmp_path):
-    path = tmp_path / "bp.pickle"
-    done = ffprof(*SMOKE, "--workloads", "bp", "--snapshot", path)
-    assert done.returncode == 0, done.stderr
-    assert [file.name for file in tmp_path.iterdir()] == ["bp.pickle"]
-    taken = pickle.loads(path.read_bytes())
-    from torch.cuda._memory_viz import segsum, trace_plot
-
-    assert f"segments: {len(taken['segments'])}" in segsum(taken)
-    assert "<html" in trace_plot(taken)
-    asked = sum(e["size"] for e in taken["device_traces"][0] if e["action"] == "alloc")
-    freed = sum(e["size"] for e in taken["device_traces"][0] if e["action"] == "free_completed")
-    assert asked - freed == sum(segment["requested_size"] for segment in taken["segments"])
 
 
 @pytest.mark.parametrize(

@@ -92,14 +92,6 @@ def test_what_does_not_fit_is_said_with_what_it_would_take(tmp_path):
     assert "no speed is estimated" in done.stdout
 
 
-def test_a_card_by_its_name(tmp_path):
-    done = ffprof(
-        "run", *ESTIMATE, "--card", "rtx 4060", "--workloads", "bp", "--out", tmp_path
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert only_record(tmp_path).budget.card == "GeForce RTX 4060"
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -149,15 +141,16 @@ def decides(device):
 """
 
 
-def test_steps_of_ones_own_are_estimated_or_refused_with_their_line(tmp_path):
+def test_steps_of_ones_own_are_estimated_for_a_card_or_refused_with_their_line(tmp_path):
     (tmp_path / "mine.py").write_text(OWN)
     done = ffprof(
         "run", *ESTIMATE, "--workload-file", "mine.py", "--workloads", "bp,plain,decides", "--out",
-        "out",
+        "out", "--card", "rtx 4060",
         cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     record = only_record(tmp_path / "out")
+    assert record.budget.card == "GeForce RTX 4060"
     assert outcomes(record) == {"bp": "ok", "plain": "ok", "decides": "refused"}
     line = OWN.splitlines().index("        if loss > 0:") + 1
     message = next(t.message for t in record.trials if t.workload == "decides")
@@ -166,9 +159,9 @@ def test_steps_of_ones_own_are_estimated_or_refused_with_their_line(tmp_path):
     assert record.ledger["plain"].facts["parameters"] == 210
 
 
-def test_an_estimate_is_made_again_rather_than_resumed(tmp_path):
-    assert ffprof("run", *ESTIMATE, "--workloads", "bp", "--out", tmp_path).returncode == 0
-    (path,) = tmp_path.glob("*.json")
+def test_an_estimate_is_made_again_rather_than_resumed(both, tmp_path):
+    path = tmp_path / "audit-estimated.json"
+    path.write_text(both[1]["estimated"].model_dump_json())
     done = ffprof("run", "--resume", path)
     assert done.returncode == 2
     assert "was estimated, not measured" in done.stderr

@@ -171,7 +171,7 @@ def wait_for_loaders(process):
     raise AssertionError("no loader workers were seen")
 
 
-def gone(processes, seconds=10):
+def gone(processes, seconds=30):
     return not psutil.wait_procs(processes, timeout=seconds)[1]
 
 

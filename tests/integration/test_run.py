@@ -23,6 +23,10 @@ CORE = {
 }
 REFERENCES = {"bp", "bp-deepsup", "dtg-ff"}  # rows that are their method's own full batch
 
+# One of each: a full batch, a cut one, recomputation, a local method. The schedules are proved on
+# every backbone by unit tests.
+FOUR = ["--workloads", "bp,bp-ckpt-accum,dtg-ff,dtg-ff-streamed-accum"]
+
 
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
@@ -223,9 +227,29 @@ def test_a_closed_pipe_is_no_error(smoke):
     "words",
     [
         ["--norm", "group", "--backbone", "flat-2-4", "--image-size", "8"],
-        ["--backbone", "vgg11", "--width", "0.05", "--image-size", "32", "--precision", "bf16"],
-        ["--backbone", "vgg16", "--width", "0.02", "--image-size", "32", "--data", "synthetic"],
-        ["--backbone", "resnet18", "--width", "0.05", "--precision", "fp16"],
+        [
+            "--backbone",
+            "vgg11",
+            "--width",
+            "0.05",
+            "--image-size",
+            "32",
+            "--precision",
+            "bf16",
+            *FOUR,
+        ],
+        [
+            "--backbone",
+            "vgg16",
+            "--width",
+            "0.02",
+            "--image-size",
+            "32",
+            "--data",
+            "synthetic",
+            *FOUR,
+        ],
+        ["--backbone", "resnet18", "--width", "0.05", "--precision", "fp16", *FOUR],
     ],
 )
 def test_other_recipes(words, tmp_path):
@@ -242,8 +266,10 @@ def test_other_recipes(words, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_every_workload_is_ok_in_every_precision(precision, tmp_path):
-    words = ["--workloads", "all", "--precision", precision, "--rounds", 1]
-    done = ffprof("run", *TINY, *words, "--out", tmp_path, timeout=280)
+    words = ["--workloads", "all", "--precision", precision, "--rounds", 1, "--width", 0.125]
+    done = ffprof(
+        "run", *TINY, *words, "--batch", 8, "--micro-batch", 4, "--out", tmp_path, timeout=280
+    )
     record = only_record(tmp_path)
     found = outcomes(record)
     assert len(found) == len(workload_names())

@@ -86,7 +86,7 @@ if __name__ == "__main__":
     context = multiprocessing.get_context("spawn")
     run = measure_sampler(context, row.id, recipe, "cpu", lambda uuid: Greedy("greedy"), 10)
     cost = judge(run, "cpu", "greedy", "", workload=row.id, preset="smoke")
-    print(cost.verdict, cost.change, cost.sample_processor_milliseconds)
+    print(cost.verdict, cost.change, cost.sample_processor_milliseconds, sep="|")
 """
 
 
@@ -95,11 +95,14 @@ if __name__ == "__main__":
 def test_a_sampler_that_takes_the_processor_is_found_out(tmp_path):
     script = tmp_path / "greedy.py"
     script.write_text(GREEDY)
-    done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=200
-    )
-    assert done.returncode == 0, done.stderr
-    verdict, change, milliseconds = done.stdout.split()
+    for _ in range(3):  # beside other programs ten seconds may resolve nothing
+        done = subprocess.run(
+            [sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=90
+        )
+        assert done.returncode == 0, done.stderr
+        verdict, change, milliseconds = done.stdout.strip().split("|")
+        if verdict != "not resolved":
+            break
     assert verdict == "broken"
     assert float(change) < -0.1
     assert float(milliseconds) == pytest.approx(100, rel=0.1)

@@ -7,7 +7,7 @@ from ffprof.audit.data import cut, make_batches
 from ffprof.audit.step import build_step
 from ffprof.workload import find_workload
 
-EPOCHS = 20
+EPOCHS = 14  # after which rows no longer get better by more than a few images
 
 
 def accuracy(name, seed, norm="batch", backbone="vgg8", epochs=EPOCHS):

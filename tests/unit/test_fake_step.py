@@ -1,7 +1,5 @@
 """The forecast of memory is what a trial measures, to the byte, or it is not given."""
 
-import gc
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,15 +14,6 @@ from ffprof.workload import Description, find_preset, find_workload, workload_na
 
 CPU = torch.device("cpu")
 SMOKE = find_preset("smoke").recipe
-
-
-@pytest.fixture(autouse=True)
-def _few_objects_to_look_through():
-    """As in a child: what was imported is not looked through again."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def recipe(**changes):

@@ -11,7 +11,7 @@ from learning import accuracy
     [
         ("bp", 0.98),
         ("bp-accum", 0.98),
-        ("bp-deepsup", 0.98),
+        ("bp-deepsup", 0.97),
         ("dtg-ff", 0.97),
         ("dtg-ff-streamed-accum", 0.97),
     ],
