@@ -1,7 +1,7 @@
 """They learn: digits at 16x16, a few epochs, held-out accuracy, fixed seeds."""
 
 import pytest
-from learning import accuracy
+from learning import EPOCHS, accuracy
 
 
 @pytest.mark.slow
@@ -11,10 +11,11 @@ from learning import accuracy
     [
         ("bp", 0.98),
         ("bp-accum", 0.98),
-        ("bp-deepsup", 0.97),
+        ("bp-deepsup", 0.98),
         ("dtg-ff", 0.97),
         ("dtg-ff-streamed-accum", 0.97),
     ],
 )
 def test_held_out_digits_are_read(name, least, seed):
-    assert accuracy(name, seed)["read"] > least
+    epochs = 20 if name == "bp-deepsup" else EPOCHS  # its many losses take a little longer
+    assert accuracy(name, seed, epochs=epochs)["read"] > least
