@@ -38,12 +38,12 @@ class Bench:
 class Measured:
     """The trial, and the bench with what it taught; no trial if the whole run's time was over.
 
-    ``retaken`` is how many trials before it were disturbed.
+    ``discarded`` are those before it that were disturbed.
     """
 
     trial: Trial | None
     bench: Bench
-    retaken: int = 0
+    discarded: tuple[Trial, ...] = ()
 
 
 def measure_point(
@@ -63,23 +63,24 @@ def measure_point(
     if description.accumulates:
         recipe = recipe.model_copy(update={"micro_batch": micro_batch})
     record = bench.record.model_copy(update={"recipe": recipe, "recipe_hash": recipe.digest()})
-    attempt = 0
+    discarded: list[Trial] = []
     while True:
-        result = _once(bench, record, description, slot, (limit_seconds, left()), attempt)
+        result = _once(bench, record, description, slot, (limit_seconds, left()), len(discarded))
         if result is None:
-            return Measured(trial=None, bench=bench, retaken=attempt)
+            return Measured(trial=None, bench=bench, discarded=tuple(discarded))
         name, taken = slot.workload, most_taken(result.trial.debit)
         bench.known[name] = max(bench.known.get(name, 0), taken)
         if not bench.retakes.wanted(result.trial):
             break
-        attempt += 1
+        number = f"{result.trial.id}-a{result.trial.attempt}"
+        discarded.append(result.trial.model_copy(update={"id": number}))
         bench.guard.calm(left)
         if left() <= 0:
-            return Measured(trial=None, bench=bench, retaken=attempt)
+            return Measured(trial=None, bench=bench, discarded=tuple(discarded))
     if result.trial.outcome == "ok" and not bench.record.ledger:
         ledger = {slot.workload: LedgerRow(facts=result.facts)}
         bench = replace(bench, record=bench.record.model_copy(update={"ledger": ledger}))
-    return Measured(trial=result.trial, bench=bench, retaken=attempt)
+    return Measured(trial=result.trial, bench=bench, discarded=tuple(discarded))
 
 
 def _once(

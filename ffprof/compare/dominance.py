@@ -54,6 +54,8 @@ class Candidate:
         rates: images per second, one a trial.
         out: it is refused, does not fit or failed: nothing more is run of it.
         wins: whether it may dominate others; a point that does not learn may not.
+        doubtful: it may dominate, but not be the best: all its trials were disturbed, or its
+            estimate cannot tell whether it fits.
     """
 
     id: str
@@ -66,6 +68,7 @@ class Candidate:
     rates: tuple[float, ...] = field(default=())
     out: bool = False
     wins: bool = True
+    doubtful: bool = False
 
     @property
     def rate(self) -> float | None:

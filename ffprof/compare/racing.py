@@ -76,7 +76,8 @@ def _turn(p: Candidate, points: Sequence[Candidate], margins: Margins) -> tuple[
 def _again(points: Sequence[Candidate], rounds: int, margins: Margins) -> tuple[str, ...]:
     counting = [p for p in points if p.counts]
     chance = noise(points, margins)
-    wanted = set(best(counting).values())
+    # A doubtful one gets more trials too: one that is not disturbed makes it the best.
+    wanted = {*best(counting).values(), *best(p for p in counting if not p.doubtful).values()}
     for p in counting:
         q = _rival(p, counting)
         if q is None or p.rate is None or q.rate is None:

@@ -77,10 +77,14 @@ def cost_line(record: FrontierRecord) -> str:
     spent = record.spent_seconds + guessing
     times = "once" if record.rounds == 1 else f"{record.rounds} times"
     told += f" in {format_seconds(spent)}, {format_seconds(guessing)} of it for estimates"
-    return (
-        f"{told}; all of them, each {times}, would have taken about "
-        f"{format_seconds(record.all_seconds)} ({spent / max(record.all_seconds, 1e-9):.0%})"
+    if record.stopped:
+        return f"{told}, until it was stopped"
+    told += (
+        f"; all of them, each {times}, would have taken about {format_seconds(record.all_seconds)}"
     )
+    if guessing > record.spent_seconds:
+        return f"{told}: estimates took longer than trials, and pay where trials are long"
+    return f"{told} ({spent / max(record.all_seconds, 1e-9):.0%})"
 
 
 def _setting(record: FrontierRecord) -> tuple[str, ...]:
