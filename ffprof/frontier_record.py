@@ -42,8 +42,8 @@ class Point(Part):
     ``memory_bytes`` and ``images_per_second`` are of its trials (the median), or of the estimate
     where nothing is measured. ``because`` is the id of the point of its method that dominates it,
     or in words why it did not run or wins nothing. ``discarded`` trials were disturbed and taken
-    again; they count for nothing but the time they took. ``on_frontier``: no point of its method needs less and is as fast, or as little and is
-    faster.
+    again; they count for nothing but the time they took. ``on_frontier``: no point of its method
+    needs less and is as fast, or as little and is faster.
     """
 
     id: Annotated[str, Field(min_length=1, max_length=200)]
@@ -63,7 +63,7 @@ class Point(Part):
     memory_bytes: Bytes | None = None
     images_per_second: float | None = None
     on_frontier: bool = False
-    best: bool = False  # the fastest of its method that fits the budget
+    best: bool = False  # the fastest of its method that fits for sure, undisturbed
 
 
 class Tried(Part):

@@ -70,7 +70,8 @@ class _Run:
         for point in request.record.points:
             before = (*point.trials, *point.discarded)
             taken = max((most_taken(t.debit) for t in before), default=0)
-            self._known[point.workload] = max(self._known.get(point.workload, 0), taken)
+            if taken:
+                self._known[point.workload] = max(self._known.get(point.workload, 0), taken)
         self._started = now()
 
     def add_notes(self, notes: tuple[str, ...]) -> None:
