@@ -193,7 +193,7 @@ def request(server, tmp_path, probe, workloads="bp,bp-accum", **changes):
         "grown": "micro-batch",
         "path": tmp_path / "capacity-x.json",
         "server": server,
-        "target": target_for(budget_for("1500MB"), None),
+        "target": target_for(budget_for("1500MB"), None, None),
         "run_probe": probe,
         "time_limit_seconds": 60.0,
     }
