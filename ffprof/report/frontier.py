@@ -119,6 +119,7 @@ def _caption(record: FrontierRecord) -> str:
         "frontier: no point of the method needs less and is as fast",
     ]
     if record.evidence == "estimated":
+        parts.append("reserved: without a limit, so it may exceed the budget that it fits")
         return "; ".join([*parts, "img/s: by a roofline", "all figures estimated"])
     parts += [
         "img/s: median over trials",
