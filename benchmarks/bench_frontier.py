@@ -54,6 +54,7 @@ def replay(full: FrontierRecord) -> FrontierRecord:
         p.model_copy(
             update={
                 "trials": (),
+                "discarded": (),
                 "standing": "refused" if not p.trials and p.standing == "refused" else "not run",
             }
         )

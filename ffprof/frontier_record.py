@@ -41,9 +41,9 @@ class Point(Part):
 
     ``memory_bytes`` and ``images_per_second`` are of its trials (the median), or of the estimate
     where nothing is measured. ``because`` is the id of the point of its method that dominates it,
-    or in words why it did not run or wins nothing. ``retaken`` disturbed trials are not among its
-    trials. ``on_frontier``: no point of its method needs less and is as fast, or as little and is
-    faster.
+    or in words why it did not run or wins nothing. ``discarded`` trials were disturbed and taken
+    again; they count for nothing but the time they took. ``on_frontier``: no point of its method
+    needs less and is as fast, or as little and is faster.
     """
 
     id: Annotated[str, Field(min_length=1, max_length=200)]
@@ -57,13 +57,13 @@ class Point(Part):
     memory_format: Literal["contiguous", "channels_last"]
     guess: Guess | None = None
     trials: tuple[Trial, ...] = Field(default=(), max_length=1000)
-    retaken: Annotated[int, Field(ge=0)] = 0
+    discarded: tuple[Trial, ...] = Field(default=(), max_length=1000)
     standing: Standing
     because: Text = ""
     memory_bytes: Bytes | None = None
     images_per_second: float | None = None
     on_frontier: bool = False
-    best: bool = False  # the fastest of its method that fits the budget
+    best: bool = False  # the fastest of its method that fits for sure, undisturbed
 
 
 class Tried(Part):
@@ -109,6 +109,29 @@ class Capacity(Part):
     tried: tuple[Tried, ...] = Field(default=(), max_length=1000)
     message: Text = ""
 
+    @model_validator(mode="after")
+    def _proof_holds(self) -> Self:
+        if self.first_failing is not None and self.first_failing <= self.largest:
+            raise ValueError("what fails first must be larger than what fits")
+        if not self.proven:
+            return self
+        if self.first_failing != self.largest + self.unit:
+            raise ValueError("proven, but what fails is not the next size")
+        ran = {(t.size, t.outcome) for t in self.tried if t.evidence != "estimated"}
+        if self.largest and (self.largest, "ok") not in ran:
+            raise ValueError(f"proven, but {self.largest} was not run, or did not fit")
+        if (self.first_failing, "oom") in ran:
+            return self
+        guessed = any(
+            t.size == self.first_failing and t.evidence == "estimated" and t.fit == "does not fit"
+            for t in self.tried
+        )
+        if not guessed or not self.message:
+            raise ValueError(
+                f"proven, but no run of {self.first_failing} failed, and no clear estimate is told"
+            )
+        return self
+
 
 class FrontierRecord(Part):
     """All points, or all capacities, of one recipe under one budget.
@@ -143,13 +166,19 @@ class FrontierRecord(Part):
 
     @model_validator(mode="after")
     def _is_one_frontier(self) -> Self:
+        strange = self.capacities if self.kind == "frontier" else self.points
+        if strange:
+            held = "capacities" if self.kind == "frontier" else "points"
+            raise ValueError(f"a {self.kind} has no {held}")
         ids = [point.id for point in self.points]
         if len(set(ids)) != len(ids):
             raise ValueError("two points have the same id")
-        trials = [trial for point in self.points for trial in point.trials]
+        trials = [t for point in self.points for t in (*point.trials, *point.discarded)]
         if len({trial.id for trial in trials}) != len(trials):
             raise ValueError("two trials have the same id")
         mixed = {trial.evidence for trial in trials} - {self.evidence}
+        tried = {t.evidence for one in self.capacities for t in one.tried}
+        mixed |= tried - {self.evidence, "estimated"}
         if mixed:
             raise ValueError(f"evidence {sorted(mixed)} in a record of {self.evidence!r}")
         return self

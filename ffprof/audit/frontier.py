@@ -68,8 +68,10 @@ class _Run:
         self._retakes = Retakes(len(request.record.points) * request.record.rounds)
         self._known: dict[str, int] = {}
         for point in request.record.points:
-            taken = max((most_taken(t.debit) for t in point.trials), default=0)
-            self._known[point.workload] = max(self._known.get(point.workload, 0), taken)
+            before = (*point.trials, *point.discarded)
+            taken = max((most_taken(t.debit) for t in before), default=0)
+            if taken:
+                self._known[point.workload] = max(self._known.get(point.workload, 0), taken)
         self._started = now()
 
     def add_notes(self, notes: tuple[str, ...]) -> None:
@@ -148,20 +150,25 @@ class _Run:
             self._request.trial_limit_seconds,
             self.left,
         )
-        if found.trial is None:
+        new = () if found.trial is None else (found.trial,)
+        if not new and not found.discarded:
             return False
         self._benches[point.precision, point.memory_format] = found.bench
         grown = point.model_copy(
             update={
-                "trials": (*point.trials, found.trial),
-                "retaken": point.retaken + found.retaken,
+                "trials": (*point.trials, *new),
+                "discarded": (*point.discarded, *found.discarded),
             }
         )
         points = tuple(grown if p.id == id else p for p in self._record.points)
-        budget = with_debit(self._record.budget, found.trial.debit)
+        budget = self._record.budget
+        for trial in (*found.discarded, *new):
+            budget = with_debit(budget, trial.debit)
         self._record = self._record.model_copy(update={"points": points, "budget": budget})
         self._settle()
         save_frontier(self._record, self._request.path)
+        if found.trial is None:
+            return False
         self._told.ends(grown, found.trial)
         return True
 

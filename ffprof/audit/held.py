@@ -18,7 +18,7 @@ from typing import Protocol
 import torch
 
 from ffprof.gpu_record import Debit, DebitSource
-from ffprof.hardware.cap import Hold, Moment, limit_allocator, out_of_memory
+from ffprof.hardware.cap import Hold, Moment, RanOut, limit_allocator, out_of_memory
 from ffprof.instruments.debit import DebitMeter
 from ffprof.trial_record import Memory
 from ffprof.units import MIB
@@ -78,8 +78,8 @@ class Held:
         self._peak = max(self._peak, *(peak or 0 for peak in peaks))
         return self._debit(self._read())
 
-    def explain(self, error: BaseException) -> str:
-        """Memory ran out: in which budget."""
+    def explain(self, error: BaseException) -> RanOut:
+        """Memory ran out: in which budget, and whether others are to blame."""
         free, total = torch.cuda.mem_get_info()
         moment = Moment(
             reserved_bytes=torch.cuda.memory_reserved(),

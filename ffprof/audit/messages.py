@@ -53,10 +53,11 @@ class Failed:
     """The trial did not, in a way that is an outcome.
 
     An estimate knows its figures even where memory runs out; they are in ``report``. ``debit`` is
-    what was taken of a GPU by then.
+    what was taken of a GPU by then; ``others``: memory ran out because of others on the GPU.
     """
 
     outcome: Outcome
     message: str
     report: Report | None = None
     debit: Debit | None = None
+    others: bool = False

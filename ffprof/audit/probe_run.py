@@ -11,9 +11,10 @@ from ffprof.audit.guard import Guard
 from ffprof.audit.messages import Failed, Probed
 from ffprof.audit.process import Ending
 from ffprof.audit.taking import probe
-from ffprof.audit.watching import Watching
+from ffprof.audit.watching import OTHERS, Watching
 from ffprof.errors import one_line
 from ffprof.frontier_record import Tried
+from ffprof.gpu_record import DebitSource
 from ffprof.recipe import Recipe
 from ffprof.record import Budget, Debit, Evidence, Outcome
 from ffprof.units import format_bytes
@@ -26,7 +27,8 @@ class CardProbe:
 
     What a workload takes beside the allocator is known from its first run on. A run that went
     beyond the card, because that was not known, is made again; one that still does, does not fit.
-    ``child`` stands for ``memory_child`` in tests.
+    So is a run that others on the GPU may have kept from fitting; if they do again, it says
+    nothing, and its outcome is ``crashed``. ``child`` stands for ``memory_child`` in tests.
     """
 
     context: BaseContext
@@ -38,12 +40,16 @@ class CardProbe:
 
     def __call__(self, description: Description, recipe: Recipe, limit_seconds: float) -> Tried:
         """Run it; every ending is an outcome. The ``size`` is the micro-batch."""
-        tried, beyond = self._once(description, recipe, limit_seconds)
-        return self._once(description, recipe, limit_seconds)[0] if beyond else tried
+        first = self._once(description, recipe, limit_seconds)
+        if not first.beyond and not first.others:
+            return first.tried
+        again = self._once(description, recipe, limit_seconds)
+        if not again.others:
+            return again.tried
+        told = f"{OTHERS}: {again.others}"[:1000]
+        return again.tried.model_copy(update={"outcome": "crashed", "message": told})
 
-    def _once(
-        self, description: Description, recipe: Recipe, limit_seconds: float
-    ) -> tuple[Tried, bool]:
+    def _once(self, description: Description, recipe: Recipe, limit_seconds: float) -> _Seen:
         name = description.id
         hold = hold_for(self.budget, self.evidence, self.known.get(name, 0))
         if hold is None:
@@ -56,10 +62,40 @@ class CardProbe:
         if probed is None or ending.kind == "timeout":
             outcome, message = _why(ending)
             tried = Tried(size=size, outcome=outcome, evidence=self.evidence, message=message)
-            return tried, False
+            others = _to_blame(ending, watching) if outcome == "oom" else ""
+            return _Seen(tried=tried, others=others)
         self.known[name] = max(self.known.get(name, 0), most_taken(probed.debit))
         tried = tried_from(probed, size, self.evidence, watching)
-        return tried, probed.debit.exceeded_bytes > 0
+        if not probed.debit.exceeded_bytes:
+            return _Seen(tried=tried)  # with others or without, it fitted
+        others = "" if probed.debit.source == _SURE else ", ".join(watching.strangers())
+        return _Seen(tried=tried, beyond=True, others=others)
+
+
+# Where a process is told apart from others, what they take is not taken for its own.
+_SURE: DebitSource = "NVML, this process"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """One run: ``beyond`` the card, or kept from fitting by ``others``, in words."""
+
+    tried: Tried
+    beyond: bool = False
+    others: str = ""
+
+
+def _to_blame(ending: Ending, watching: Watching) -> str:
+    """Who else may have made this run out of memory; nothing if it reached its own limit."""
+    failed = next((m for m in ending.messages if isinstance(m, Failed)), None)
+    seen = ", ".join(watching.strangers())
+    if failed is None:
+        return seen
+    if failed.others:
+        return one_line(failed.message) + (f" ({seen})" if seen else "")
+    debit = failed.debit
+    held = debit is not None and debit.limit_bytes is not None and debit.source == _SURE
+    return "" if held else seen
 
 
 def tried_from(probed: Probed, size: int, evidence: Evidence, watching: Watching) -> Tried:

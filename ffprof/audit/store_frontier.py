@@ -49,4 +49,7 @@ def _frontier_in(contents: Contents) -> FrontierRecord:
             f"{contents.path} holds neither a frontier nor a search for the largest size",
             "ffprof report prints every result file" if contents.kind is None else contents.again,
         )
-    return contents.as_record(FrontierRecord, FRONTIER_VERSION)
+    record = contents.as_record(FrontierRecord, FRONTIER_VERSION)
+    if not record.points and not record.capacities:
+        raise RecordError(f"{contents.path} is a {record.kind} with nothing in it", contents.again)
+    return record

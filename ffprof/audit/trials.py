@@ -8,7 +8,7 @@ from ffprof.audit.accept import mismatch
 from ffprof.audit.messages import Failed, Finished, Report
 from ffprof.audit.plan import Slot
 from ffprof.audit.process import Ending
-from ffprof.audit.watching import Watching
+from ffprof.audit.watching import OTHERS, Watching
 from ffprof.errors import one_line
 from ffprof.record import (
     Conditions,
@@ -91,6 +91,10 @@ def trial_from(
         message = objection
     else:
         outcome, message = _why(ending)
+    others = any(isinstance(m, Failed) and m.others for m in ending.messages)
+    if others and outcome == "oom":
+        # It says nothing of the workload, so it must not stand as memory that does not suffice.
+        outcome, message = "crashed", f"{OTHERS}: {message}"
     estimated = _estimate_in(ending)
     memory = watching.memory(Memory(unread=_unread(f"the outcome is {outcome}")))
     trial = Trial(
@@ -98,7 +102,7 @@ def trial_from(
         outcome=outcome,
         message=one_line(message)[:1000],
         debit=debit,
-        conditions=_spoilt(watching.add_to(conditions), debit),
+        conditions=_spoilt(watching.add_to(conditions), debit, others=others),
         memory=estimated.memory if estimated else memory,
     )
     return TrialResult(trial=trial, facts=estimated.facts if estimated else {})
@@ -116,12 +120,17 @@ def _debit(ending: Ending, watching: Watching, record: Record) -> Debit | None:
     return found.model_copy(update={"exceeded_bytes": max(found.exceeded_bytes, beyond)})
 
 
-def _spoilt(conditions: Conditions, debit: Debit | None) -> Conditions:
-    """With the process that went beyond the card's memory among what spoils figures."""
-    if debit is None or not debit.exceeded_bytes:
+def _spoilt(conditions: Conditions, debit: Debit | None, *, others: bool = False) -> Conditions:
+    """With what spoils figures beside what NVML saw.
+
+    That is a process that went beyond the card's memory, and others who had taken memory.
+    """
+    told = ["memory ran out because of others on the GPU"] if others else []
+    if debit is not None and debit.exceeded_bytes:
+        told.append(f"the process took {format_bytes(debit.exceeded_bytes)} more than the card has")
+    if not told:
         return conditions
-    told = f"the process took {format_bytes(debit.exceeded_bytes)} more than the card has"
-    return conditions.model_copy(update={"disturbances": (*conditions.disturbances, told)})
+    return conditions.model_copy(update={"disturbances": (*conditions.disturbances, *told)})
 
 
 def _estimate_in(ending: Ending) -> Report | None:

@@ -51,7 +51,7 @@ def try_work(
     except DataError as error:
         sender.send(Failed(outcome="crashed", message=str(error)))
     except torch.OutOfMemoryError as error:
-        sender.send(_ran_out(error, held))
+        sender.send(_ran_out(error, hold, held))
     except MemoryError as error:
         sender.send(Failed(outcome="oom", message=line_of(error)))
     except RuntimeError as error:
@@ -65,18 +65,22 @@ def try_work(
             perhaps and held is not None and held.nearly_full()
         ):
             raise
-        sender.send(_ran_out(error, held, line_of(error)))
+        sender.send(_ran_out(error, hold, held, line_of(error)))
 
 
-def _ran_out(error: BaseException, held: Held | None, told: str = "") -> Failed:
-    """Out of memory; ``told`` is what a library said that names no size."""
+def _ran_out(error: BaseException, hold: Hold | None, held: Held | None, told: str = "") -> Failed:
+    """Out of memory; ``told`` is what a library said that names no size.
+
+    A process that has not even its context yet holds nothing: if there is no room, others have it.
+    """
     if held is None:
-        return Failed(outcome="oom", message=line_of(error))
-    message = held.explain(error)
+        return Failed(outcome="oom", message=line_of(error), others=hold is not None)
+    why = held.explain(error)
     return Failed(
         outcome="oom",
-        message=f"{message} ({told})" if told else message,
+        message=f"{why.text} ({told})" if told else why.text,
         debit=held.debit(),
+        others=why.others,
     )
 
 

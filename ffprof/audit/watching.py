@@ -10,6 +10,8 @@ from ffprof.audit.messages import Finished, Ready
 from ffprof.instruments.nvml import Watch, disturbances
 from ffprof.record import Conditions, Energy, Memory
 
+# The reason for which what ran out of memory says nothing of the workload.
+OTHERS = "others are on the GPU"
 # How a disturbance begins that another trial would have, too.
 LASTING = "others were on the GPU from the beginning"
 LOST_SECONDS = 10.0  # that a trial is given to end by itself when its GPU is gone
@@ -85,6 +87,10 @@ class Watching:
                 "unread": {**memory.unread, **unread},
             }
         )
+
+    def strangers(self) -> tuple[str, ...]:
+        """Processes of others that were seen to compute on the GPU while this ran, by name."""
+        return self._watch.conditions(None, None).foreign if self._watch else ()
 
     def energy(self) -> Energy | None:
         """Of the timed phase; None where it could not be read, which ``add_to`` explains."""

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -155,7 +156,9 @@ def _target_here(request: Request, start: Start) -> Target:
     machine, card = record.machine, asked.card
     if record.evidence != "emulated":
         card = recognise(machine.gpu or "", None, machine.gpu_total_bytes, asked.own)
-    return target_for(record.budget, card, cuda_of(start.found), machine)
+    target = target_for(record.budget, card, cuda_of(start.found), machine)
+    # What libraries take for their work depends on the GPU that runs; the budget is the card's.
+    return replace(target, capability=start.found.capability or target.capability)
 
 
 def _check_fed(workloads: tuple[Description, ...], grown: Grown) -> None:

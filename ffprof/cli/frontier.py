@@ -22,7 +22,10 @@ from ffprof.cli.interrupts import Terminated, interrupt_code, raise_terminated
 from ffprof.cli.written import written_options
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ffprof.audit.frontier_request import FrontierRequest
+    from ffprof.frontier_record import FrontierRecord
 
 
 class _Device(StrEnum):
@@ -104,10 +107,14 @@ def frontier(
     from ffprof.cli.frontier_request import Asked, prepare_frontier
     from ffprof.cli.options import Options
 
+    written = written_options(context)
     if plot is not None:
+        from ffprof.cli.question import check_file, check_plot
         from ffprof.report.growth_plot import check_matplotlib
 
         check_matplotlib()
+        check_plot(plot)
+        check_file("--plot", plot)
     changes = {
         "backbone": backbone,
         "width": width,
@@ -142,6 +149,7 @@ def frontier(
         precisions=precisions,
         memory_formats=memory_formats,
         every=all_points,
+        rounds_given="rounds" in written,
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, raise_terminated)
@@ -149,7 +157,7 @@ def frontier(
     if resume is not None:
         from ffprof.cli.frontier_resume import resumed_frontier
 
-        opened = resumed_frontier(resume, written_options(context))
+        opened = resumed_frontier(resume, written)
     with opened as request:
         code = _run_and_print(request, plot)
     raise typer.Exit(code)
@@ -180,18 +188,26 @@ def _run_and_print(request: FrontierRequest, plot: Path | None) -> int:
         if kept and any(point.trials for point in record.points):
             path = shlex.quote(str(request.path))
             notices.print(f"go on with: ffprof frontier --resume {path}", markup=False)
+    if plot is not None:
+        _draw(record, plot, notices)
     if interrupt is not None:
         return interrupt_code(interrupt)
     if not figures or not any(point.on_frontier or _known(point) for point in record.points):
         first = next((p for p in record.points if p.because), None)
         told = f": {first.id}: {first.because}" if first else ""
         raise NothingMeasuredError(f"no point gave a number{told}", "read the table above")
-    if plot is not None:
-        from ffprof.report.frontier_plot import draw_frontier
-
-        draw_frontier(record, plot)
-        notices.print(f"written to {plot}", markup=False)
     return 0
+
+
+def _draw(record: FrontierRecord, plot: Path, notices: Console) -> None:
+    """The plot of what there is, also of a frontier that was stopped early."""
+    from ffprof.report.frontier_plot import can_be_drawn, draw_frontier
+
+    if not can_be_drawn(record):
+        notices.print(f"{plot} was not written: there is nothing to draw", markup=False)
+        return
+    draw_frontier(record, plot)
+    notices.print(f"written to {plot}", markup=False)
 
 
 def _known(point: object) -> bool:

@@ -40,6 +40,7 @@ class Asked:
     precisions: str | None
     memory_formats: str | None
     every: bool = False
+    rounds_given: bool = False
 
 
 @contextmanager
@@ -52,6 +53,7 @@ def prepare_frontier(options: Options, asked: Asked) -> Iterator[FrontierRequest
     precisions = _some_of(asked.precisions, _PRECISIONS, "--precisions")
     formats = _some_of(asked.memory_formats, _FORMATS, "--memory-formats")
     sizes = _sizes(asked.micro_batches)
+    _check_together(options, asked)
     changes = options.changes | _first(options, sizes)
     changes |= {"precision": precisions[0]} if precisions else {}
     changes |= {"memory_format": formats[0]} if formats else {}
@@ -119,6 +121,28 @@ def _request(
     )
 
 
+def _check_together(options: Options, asked: Asked) -> None:
+    """Refuse options that mean nothing on the device that was asked for."""
+    if options.device == "cpu":
+        for option, given in (
+            ("--gpu-mem", options.gpu_mem),
+            ("--card", options.card),
+            ("--card-file", options.card_files),
+            ("--display", options.display),
+        ):
+            if given:
+                raise UsageError(
+                    f"{option} is a budget of a GPU, and --device cpu has none",
+                    "use --device estimate, or leave it out",
+                )
+    if options.device == "estimate":
+        for option, is_given in (("--all-points", asked.every), ("--rounds", asked.rounds_given)):
+            if is_given:
+                raise UsageError(
+                    f"{option} is about trials, and --device estimate runs none", "leave it out"
+                )
+
+
 def _guard(audit: Request, options: Options) -> Guard:
     """Over the GPU that is measured on, if any is."""
     if audit.device == "cpu" or audit.target is not None:
@@ -159,7 +183,8 @@ def _target_here(audit: Request, start: Start) -> Target | None:
     card = asked.card if emulated else here
     target = target_for(audit.record.budget, card, cuda_of(found), audit.record.machine)
     if here is None:
-        return target
+        # Without a profile its libraries still take what they take here; the budget stays.
+        return replace(target, capability=found.capability or target.capability)
     return replace(target, card=here, capability=here.compute_capability)
 
 

@@ -57,16 +57,36 @@ def check_asked(asked: Asked) -> Sweep | None:
         raise UsageError(f"--detail does not go with {chosen[0]}", "leave one of them out")
     if asked.plot is not None and asked.sweep is None:
         raise UsageError("--plot draws a --sweep", "add one, such as --sweep batch=8,16,32")
-    if asked.plot is not None and asked.plot.suffix.lower() not in PLOT_FORMATS:
-        raise UsageError(
-            f"--plot {asked.plot}: what format is that?", f"end it in {' or '.join(PLOT_FORMATS)}"
-        )
+    if asked.plot is not None:
+        check_plot(asked.plot)
     for option, path in (("--plot", asked.plot), ("--snapshot", asked.snapshot)):
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
-            raise StoreError(f"{option} {path} cannot be written", "name a file in a folder")
+        if path is not None:
+            check_file(option, path)
     if asked.largest == "batch" and asked.changes.get("batch") is not None:
         raise UsageError("--largest batch looks for what --batch gives", "leave --batch out")
     return None if asked.sweep is None else _sweep(asked.sweep, asked.changes)
+
+
+def check_plot(path: Path) -> None:
+    """Refuse what no plot can be written as.
+
+    Raises:
+        UsageError: its name ends in no format that is known.
+    """
+    if path.suffix.lower() not in PLOT_FORMATS:
+        raise UsageError(
+            f"--plot {path}: what format is that?", f"end it in {' or '.join(PLOT_FORMATS)}"
+        )
+
+
+def check_file(option: str, path: Path) -> None:
+    """Refuse what is no file in a folder.
+
+    Raises:
+        StoreError: there is no folder for it.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        raise StoreError(f"{option} {path} cannot be written", "name a file in a folder")
 
 
 def _sweep(text: str, changes: dict[str, Any]) -> Sweep:

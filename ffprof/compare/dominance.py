@@ -11,13 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import fmean, median, variance
+from statistics import fmean, median
 
-from ffprof.compare.statistics import ZONE
+from ffprof.compare.statistics import ZONE, difference
 
-# Two figures of one kind differ by less than twice the standard deviation of their difference in
-# 19 of 20 cases.
-_DEVIATIONS = 2 * math.sqrt(2)
 FEWEST_RATIOS = 3  # beyond each group's first, before their spread is believed
 
 
@@ -54,6 +51,8 @@ class Candidate:
         rates: images per second, one a trial.
         out: it is refused, does not fit or failed: nothing more is run of it.
         wins: whether it may dominate others; a point that does not learn may not.
+        doubtful: it may dominate, but not be the best: all its trials were disturbed, or its
+            estimate cannot tell whether it fits.
     """
 
     id: str
@@ -66,6 +65,7 @@ class Candidate:
     rates: tuple[float, ...] = field(default=())
     out: bool = False
     wins: bool = True
+    doubtful: bool = False
 
     @property
     def rate(self) -> float | None:
@@ -171,19 +171,6 @@ def widened(points: Iterable[Candidate], margins: Margins) -> Margins:
     )
 
 
-def difference(groups: Iterable[Sequence[float]], fewest: int) -> float | None:
-    """By how much two values of one group differ at most, in 19 of 20 cases; pooled over groups.
-
-    None below ``fewest`` degrees of freedom.
-    """
-    freedom, squares = 0, 0.0
-    for values in groups:
-        if len(values) > 1:
-            freedom += len(values) - 1
-            squares += (len(values) - 1) * variance(values)
-    return None if freedom < max(1, fewest) else _DEVIATIONS * math.sqrt(squares / freedom)
-
-
 def _ratio(p: Candidate) -> float:
     assert p.guess_rate is not None
     return _rate(p) / p.guess_rate
@@ -221,9 +208,9 @@ def dominated_by(one: Candidate, points: Sequence[Candidate], margins: Margins) 
     exactly equal, because it does the same work under another name.
     """
     known = [q for q in points if q.counts and q.method == one.method and q.id != one.id]
-    for q in known:
-        if q.guess_rate and (q.guess_memory, q.guess_rate) == (one.guess_memory, one.guess_rate):
-            return q.id
+    same = same_work(one, known)
+    if same is not None:
+        return same
     promised, memory = promise(one, points, margins), least_memory(one, points, margins)
     if promised is None or memory is None:
         return None
@@ -235,6 +222,15 @@ def dominated_by(one: Candidate, points: Sequence[Candidate], margins: Margins) 
         and _rate(q) * (1 + margins.zone) >= promised.most
     ]
     return max(found, key=_rate).id if found else None
+
+
+def same_work(one: Candidate, points: Iterable[Candidate]) -> str | None:
+    """The id of a measured point of its method of which everything estimated is exactly equal."""
+    if not one.guess_rate:
+        return None
+    ours = [q for q in points if q.counts and q.method == one.method and q.id != one.id]
+    same = (one.guess_memory, one.guess_rate)
+    return next((q.id for q in ours if (q.guess_memory, q.guess_rate) == same), None)
 
 
 def _rate(p: Candidate) -> float:

@@ -18,12 +18,13 @@ def everything_seconds(
 ) -> tuple[float | None, float | None]:
     """(seconds spent on trials, seconds that all would have taken); None without any trial.
 
-    A point that was measured costs its trials, and the median of them in every round that it was
-    not run in. Another one costs what trials
-    take beside their steps (the median over those measured), and its steps at its likely rate; if
-    it would run out of memory, only the former. What failed or was refused is not tried again.
+    A point that was measured costs its trials, those that were taken again, and the median of
+    them in every round that it was not run in. Another one costs what trials take beside their
+    steps (the median over those measured), and its steps at its likely rate; if it would run out of
+    memory, only the former. What failed or was refused is not tried again.
     """
-    trials = [t for p in record.points for t in p.trials if t.conditions.wall_seconds is not None]
+    taken = [t for p in record.points for t in (*p.trials, *p.discarded)]
+    trials = [t for t in taken if t.conditions.wall_seconds is not None]
     good = [t for t in trials if t.outcome == "ok"]
     if not trials:
         return None, None
@@ -34,7 +35,8 @@ def everything_seconds(
         if point.trials:
             walls = [_wall(t) for t in point.trials]
             missing = 0 if one.out else max(0, record.rounds - len(walls))
-            everything += sum(walls) + missing * median(walls)
+            again = sum(map(_wall, point.discarded))
+            everything += sum(walls) + again + missing * median(walls)
         elif point.standing != "refused":
             everything += _unmeasured(record, point, one, found, margins, fixed)
     return spent, everything

@@ -12,12 +12,13 @@ from ffprof.compare.dominance import (
     Candidate,
     Margins,
     best,
-    difference,
     dominated_by,
     least_memory,
     promise,
+    same_work,
     widened,
 )
+from ffprof.compare.statistics import difference
 
 FEWEST_REPEATS = 4  # trials beyond each point's first, before their spread is believed
 
@@ -26,13 +27,14 @@ def next_wave(points: Sequence[Candidate], rounds: int, margins: Margins) -> tup
     """Ids of the points to be measured once more; nothing when all is decided.
 
     First one point of every method at a time: the most promising of those that are neither
-    measured nor dominated. Then, up to ``rounds`` times, the fastest of every method, and points
-    whose place noise could still change.
+    measured nor dominated. Then one of every series that was left out altogether: estimates may
+    be wrong about a whole workload, and one trial tells. Then, up to ``rounds`` times, the fastest
+    of every method, and points whose place noise could still change.
     """
     methods = dict.fromkeys(p.method for p in points)
     margins = widened(points, margins)
     first = [one for m in methods if (one := _most_promising(m, points, margins)) is not None]
-    return tuple(first) if first else _again(points, rounds, margins)
+    return tuple(first) or _unseen(points, margins) or _again(points, rounds, margins)
 
 
 def every_point(points: Sequence[Candidate], rounds: int) -> tuple[str, ...]:
@@ -61,6 +63,25 @@ def _most_promising(method: str, points: Sequence[Candidate], margins: Margins) 
     return min(waiting, key=lambda p: _turn(p, points, margins)).id if waiting else None
 
 
+def _unseen(points: Sequence[Candidate], margins: Margins) -> tuple[str, ...]:
+    """The most promising point of every series of which nothing has run.
+
+    What does the same work as a measured point under another name needs none.
+    """
+    waiting: dict[str, list[Candidate]] = {}
+    for p in points:
+        if p.waits and not same_work(p, points):
+            waiting.setdefault(p.series, []).append(p)
+    seen = {p.series for p in points if p.rates}
+    unseen = [some for series, some in waiting.items() if series not in seen]
+    return tuple(min(some, key=lambda p: _eagerness(p, points, margins)).id for some in unseen)
+
+
+def _eagerness(p: Candidate, points: Sequence[Candidate], margins: Margins) -> tuple[float, float]:
+    promised, memory = promise(p, points, margins), least_memory(p, points, margins)
+    return -(promised.likely if promised else math.inf), memory or 0.0
+
+
 def _turn(p: Candidate, points: Sequence[Candidate], margins: Margins) -> tuple[bool, float, float]:
     promised, memory = promise(p, points, margins), least_memory(p, points, margins)
     if promised is None or memory is None:
@@ -76,7 +97,8 @@ def _turn(p: Candidate, points: Sequence[Candidate], margins: Margins) -> tuple[
 def _again(points: Sequence[Candidate], rounds: int, margins: Margins) -> tuple[str, ...]:
     counting = [p for p in points if p.counts]
     chance = noise(points, margins)
-    wanted = set(best(counting).values())
+    # A doubtful one gets more trials too: one that is not disturbed makes it the best.
+    wanted = {*best(counting).values(), *best(p for p in counting if not p.doubtful).values()}
     for p in counting:
         q = _rival(p, counting)
         if q is None or p.rate is None or q.rate is None:

@@ -6,9 +6,7 @@ frontier is decided in the same way whenever it is looked at.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
-from statistics import median
 
 from ffprof.compare.dominance import (
     Candidate,
@@ -21,17 +19,24 @@ from ffprof.compare.dominance import (
     widened,
 )
 from ffprof.compare.frontier_cost import everything_seconds
+from ffprof.compare.point_state import (
+    crowded,
+    disturbed,
+    failure_of,
+    guess_fits,
+    marks,
+    measured_memory,
+    measured_rates,
+    ran_out,
+    series_of,
+    too_close,
+)
 from ffprof.compare.racing import every_point, next_wave, noise
-from ffprof.compare.summary import marks_of, memory_of
 from ffprof.frontier_record import FrontierRecord, Guess, Point, Standing
-from ffprof.trial_record import Trial
 
 # By device: the live peak is forecast to the byte, while what an allocator takes is simulated;
 # speeds that are forecast for a processor are rougher.
 MARGINS = {"cpu": Margins(memory=0.0, workload=0.40, method=0.50), "cuda": Margins()}
-_BAD: tuple[tuple[str, Standing], ...] = (
-    ("refused", "refused"), ("crashed", "failed"), ("timeout", "failed"), ("oom", "does not fit"),
-)  # fmt: skip
 
 
 def margins_of(record: FrontierRecord) -> Margins:
@@ -44,26 +49,31 @@ def candidates(record: FrontierRecord, *, foreseen: bool = True) -> list[Candida
 
     Those foreseen not to fit, by an estimate or a smaller size, are out if ``foreseen``.
     """
-    full = _ran_out(record) if foreseen else {}
+    full = ran_out(record.points) if foreseen else {}
     return [
-        _candidate(point, record, out=_bad(point) or (foreseen and _crowded(point, full) != ""))
+        _candidate(
+            point,
+            record,
+            out=failure_of(point) is not None or (foreseen and crowded(point, full) != ""),
+        )
         for point in record.points
     ]
 
 
 def _candidate(point: Point, record: FrontierRecord, *, out: bool) -> Candidate:
-    good = [t for t in point.trials if t.outcome == "ok"]
     guess = point.guess or Guess(outcome="refused")
-    memory: int | None = None
-    rates: tuple[float, ...] = ()
-    if good:
-        memory, rates = _memory(good), tuple(_rate(t) for t in good)
-    elif record.evidence == "estimated" and _fits(guess) and guess.images_per_second:
+    memory, rates = measured_memory(point), measured_rates(point)
+    if (
+        not rates
+        and record.evidence == "estimated"
+        and guess_fits(guess)
+        and guess.images_per_second
+    ):
         memory, rates = guess.memory_bytes, (guess.images_per_second,)
     return Candidate(
         id=point.id,
         method=point.method,
-        series=_series(point),
+        series=series_of(point),
         size=point.micro_batch,
         guess_memory=guess.memory_bytes,
         guess_rate=guess.images_per_second,
@@ -71,68 +81,12 @@ def _candidate(point: Point, record: FrontierRecord, *, out: bool) -> Candidate:
         rates=rates,
         out=out,
         wins=not _marks(point, record),
+        doubtful=bool(disturbed(point)) or too_close(point),
     )
 
 
-def _fits(guess: Guess) -> bool:
-    return guess.outcome == "ok" and guess.fit != "does not fit"
-
-
-def _series(point: Point) -> str:
-    return f"{point.workload}/{point.precision}/{point.memory_format}"
-
-
-def _outcome(point: Point) -> Standing | None:
-    """Why nothing more is run of a point; its worst trial counts."""
-    outcomes = {t.outcome for t in point.trials}
-    for outcome, standing in _BAD:
-        if outcome in outcomes:
-            return standing
-    if not outcomes and point.standing in ("refused", "failed"):
-        return point.standing  # known before anything is run
-    return None
-
-
-def _bad(point: Point) -> bool:
-    return _outcome(point) is not None
-
-
-def _ran_out(record: FrontierRecord) -> dict[str, Point]:
-    """The smallest point of every series whose trial ran out of memory."""
-    found: dict[str, Point] = {}
-    for point in record.points:
-        if any(t.outcome == "oom" for t in point.trials):
-            other = found.get(_series(point))
-            if other is None or point.micro_batch < other.micro_batch:
-                found[_series(point)] = point
-    return found
-
-
-def _crowded(point: Point, full: dict[str, Point]) -> str:
-    """Why a point without trials is known not to fit, in words; or nothing."""
-    if point.trials:
-        return ""
-    if point.guess is not None and point.guess.fit == "does not fit":
-        return point.guess.message or "estimated not to fit"
-    smaller = full.get(_series(point))
-    if smaller is not None and smaller.micro_batch < point.micro_batch:
-        return f"{smaller.id} ran out of memory"
-    return ""
-
-
 def _marks(point: Point, record: FrontierRecord) -> tuple[str, ...]:
-    good = [t for t in point.trials if t.outcome == "ok"]
-    return marks_of(good, real=record.recipe.data != "synthetic") if good else ()
-
-
-def _memory(trials: Sequence[Trial]) -> int | None:
-    known = [size for t in trials if (size := memory_of(t)) is not None]
-    return round(median(known)) if known else None
-
-
-def _rate(trial: Trial) -> float:
-    assert trial.throughput is not None
-    return trial.throughput.images_per_second
+    return marks(point, real=record.recipe.data != "synthetic")
 
 
 def wave(record: FrontierRecord, *, every: bool) -> tuple[str, ...]:
@@ -148,8 +102,8 @@ def settle(record: FrontierRecord) -> FrontierRecord:
     """The record with the standing of every point, the frontiers, the best, and the cost."""
     found = candidates(record)
     margins = widened(found, margins_of(record))
-    on, fastest = frontier(found), set(best(found).values())
-    points, full = [], _ran_out(record)
+    on, fastest = frontier(found), set(best(p for p in found if not p.doubtful).values())
+    points, full = [], ran_out(record.points)
     for point, one in zip(record.points, found, strict=True):
         standing, because = _standing(point, one, found, margins, record, full)
         points.append(
@@ -186,7 +140,7 @@ def _shown_rate(
 ) -> float | None:
     if one.rate is not None:
         return one.rate
-    promised = promise(one, found, margins) if point.guess and _fits(point.guess) else None
+    promised = promise(one, found, margins) if point.guess and guess_fits(point.guess) else None
     return promised.likely if promised else None
 
 
@@ -198,22 +152,21 @@ def _standing(
     record: FrontierRecord,
     full: dict[str, Point],
 ) -> tuple[Standing, str]:
-    bad = _outcome(point)
+    bad = failure_of(point)
     if bad is not None:
-        told = next((t.message for t in reversed(point.trials) if t.outcome != "ok"), "")
-        return bad, told or point.because
-    crowded = _crowded(point, full)
-    if crowded:
-        return "does not fit", crowded
+        return bad
+    why = crowded(point, full)
+    if why:
+        return "does not fit", why
     if record.evidence == "estimated" and one.rates:
         other = dominator(one, found)
         return ("dominated", other.id) if other else ("estimated", "")
     if record.evidence == "estimated":
         return "estimated", point.guess.message if point.guess else ""
     if one.rates:
-        marks = "; ".join(_marks(point, record))
+        why = "; ".join(_marks(point, record))
         other = dominator(one, found) if one.wins and one.memory is not None else None
-        return ("dominated", other.id) if other else ("measured", marks)
+        return ("dominated", other.id) if other else ("measured", why)
     left_out = dominated_by(one, found, margins)
     if left_out is not None:
         return "dominated", left_out

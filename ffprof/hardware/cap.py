@@ -59,29 +59,44 @@ class Moment:
 _UNSURE = 64 * MIB  # by which figures of different moments may disagree
 
 
-def out_of_memory(hold: Hold, told: str, now: Moment) -> str:
+@dataclass(frozen=True, kw_only=True)
+class RanOut:
+    """Why memory ran out, in words; ``others`` on the GPU, or the workload itself."""
+
+    text: str
+    others: bool
+
+
+def out_of_memory(hold: Hold, told: str, now: Moment) -> RanOut:
     """What to say when memory ran out: the budget and the card, not the GPU beneath.
 
-    ``told`` is in torch's own words, which name the real GPU.
+    ``told`` is in torch's own words, which name the real GPU. Where a library names no size, others
+    are to blame if the GPU is full, and not of what is known to be this process's.
     """
     asked = _asked(told)
     wanted = "" if asked is None else f"{format_bytes(asked)} more "
-    if now.limit_bytes is not None:
-        others = asked is not None and now.reserved_bytes + asked <= now.limit_bytes
-        total = hold.total_bytes
+    known = now.reserved_bytes + now.debit_bytes + now.free_bytes
+    strange = known < now.device_bytes - _UNSURE
+    if now.limit_bytes is None:
+        others, total = strange, now.device_bytes
     else:
-        known = now.reserved_bytes + now.debit_bytes + now.free_bytes
-        others, total = known < now.device_bytes - _UNSURE, now.device_bytes
+        total = hold.total_bytes
+        if asked is None:
+            others = strange and now.free_bytes < _UNSURE
+        else:
+            others = now.reserved_bytes + asked <= now.limit_bytes
     if others:
-        return (
-            f"out of memory below the budget of {hold.words}: {wanted}could not be had, and the "
-            f"GPU itself had {format_bytes(now.free_bytes)} left; something else is on it"
+        return RanOut(
+            others=True,
+            text=f"out of memory below the budget of {hold.words}: {wanted}could not be had, and "
+            f"the GPU itself had {format_bytes(now.free_bytes)} left; something else is on it",
         )
     left = max(0, total - now.debit_bytes)
-    return (
-        f"out of memory: {wanted}{'do' if wanted else 'it does'} not fit the budget of "
+    return RanOut(
+        others=False,
+        text=f"out of memory: {wanted}{'do' if wanted else 'it does'} not fit the budget of "
         f"{hold.words}; CUDA offers {format_bytes(total)}, context and libraries take "
-        f"{format_bytes(now.debit_bytes)}, which leaves {format_bytes(left)}"
+        f"{format_bytes(now.debit_bytes)}, which leaves {format_bytes(left)}",
     )
 
 

@@ -29,7 +29,7 @@ _ESTIMATED = (
     Column(name="reserved"),
     Column(name="process", wide=True),
     Column(name="next"),
-    Column(name="fit", numeric=False),
+    Column(name="next fits?", numeric=False),
     Column(name="traced"),
 )
 _SIZE = {
@@ -70,8 +70,9 @@ _HOW_MEASURED = (
     "≥: not proven to be the largest"
 )
 _HOW_ESTIMATED = (
-    "batch: effective, at the largest; reserved: there, without a limit (what is cached is given "
-    "back under one); next: the next size, which is not estimated to fit; all figures estimated"
+    "batch: effective, at the largest; reserved, process: there, without a limit, so they may "
+    "exceed the card: under the budget the allocator gives back what it only caches, and the size "
+    "fits; next: the next size, which is not estimated to fit; all figures estimated"
 )
 
 

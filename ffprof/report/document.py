@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 from ffprof.compare.summary import summarise
 from ffprof.recipe import FILE_DATA
-from ffprof.record import Record
+from ffprof.record import Budget, Evidence, Record
 from ffprof.report import sections
 from ffprof.report.columns import Column, caption_of, table_of
 from ffprof.report.sections import Section
@@ -80,17 +80,12 @@ def setting_lines(record: Record) -> tuple[str, ...]:
     recipe, machine = record.recipe, record.machine
     budget = record.budget
     held: tuple[str, ...] = ()
-    drawn = f"{format_bytes(budget.display_bytes)} for a desktop" if budget.display_bytes else ""
     where = f"{machine.gpu or machine.cpu}, {_threads(recipe.threads)}, "
     if record.evidence == "estimated":
         where = "nothing was run: traced with "
-        held = (
-            f"{budget.card or 'a card'} sold with {budget.requested}: CUDA offers "
-            f"{format_bytes(budget.total_bytes)}{drawn and f', less {drawn}'}, of which context "
-            f"and libraries likely take {format_bytes(budget.debit_bytes)}",
-        )
+        held = (estimated_budget_line(budget),)
     elif budget.total_bytes is not None:
-        held = (_budget(record),)
+        held = (budget_line(budget, record.evidence),)
     return (
         f"{recipe.backbone} at width {recipe.width:g}, {recipe.norm} norm, {recipe.data} images "
         f"{recipe.channels}x{recipe.image_size}x{recipe.image_size}, {recipe.classes} classes",
@@ -103,9 +98,18 @@ def setting_lines(record: Record) -> tuple[str, ...]:
     )
 
 
-def _budget(record: Record) -> str:
+def estimated_budget_line(budget: Budget) -> str:
+    """What an estimate is held to, and what is likely left out of it."""
+    drawn = f"{format_bytes(budget.display_bytes)} for a desktop" if budget.display_bytes else ""
+    return (
+        f"{budget.card or 'a card'} sold with {budget.requested}: CUDA offers "
+        f"{format_bytes(budget.total_bytes)}{drawn and f', less {drawn}'}, of which context "
+        f"and libraries likely take {format_bytes(budget.debit_bytes)}"
+    )
+
+
+def budget_line(budget: Budget, evidence: Evidence) -> str:
     """What trials on a GPU had, and what was left out of it."""
-    budget = record.budget
     offers = f"CUDA offers {format_bytes(budget.total_bytes)}"
     if budget.display_bytes:
         offers += f", a desktop takes {format_bytes(budget.display_bytes)}"
@@ -114,7 +118,7 @@ def _budget(record: Record) -> str:
     else:
         debit = f"context and libraries take {format_bytes(budget.debit_bytes)}"
         debit += f", tensors have {format_bytes(budget.limit_bytes)}"
-    if record.evidence != "emulated":
+    if evidence != "emulated":
         return f"{budget.card or 'this GPU'}: {offers}; {debit}"
     card = budget.card or "a card"
     return f"held to {card} sold with {budget.requested}: {offers} there; {debit}"

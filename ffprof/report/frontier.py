@@ -8,12 +8,13 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from ffprof.compare.summary import MEMORY_MEANING
-from ffprof.frontier_record import FrontierRecord, Point
+from ffprof.frontier_record import FrontierRecord
+from ffprof.report.document import budget_line, estimated_budget_line
 from ffprof.report.fitting import clean, fitted, flowed
+from ffprof.report.frontier_problems import problems
 from ffprof.report.frontier_rows import Block, method_blocks, summary_block
 from ffprof.report.markdown import escape
-from ffprof.report.sections import NOISY
-from ffprof.units import format_bytes, format_seconds
+from ffprof.units import format_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ def make_frontier(record: FrontierRecord) -> FrontierDocument:
         caption=_caption(record),
         sections=tuple(
             (heading, tuple(map(clean, lines)))
-            for heading, lines in (("Problems", _problems(record)), ("Notes", record.notes))
+            for heading, lines in (("Problems", problems(record)), ("Notes", record.notes))
             if lines
         ),
     )
@@ -77,10 +78,14 @@ def cost_line(record: FrontierRecord) -> str:
     spent = record.spent_seconds + guessing
     times = "once" if record.rounds == 1 else f"{record.rounds} times"
     told += f" in {format_seconds(spent)}, {format_seconds(guessing)} of it for estimates"
-    return (
-        f"{told}; all of them, each {times}, would have taken about "
-        f"{format_seconds(record.all_seconds)} ({spent / max(record.all_seconds, 1e-9):.0%})"
+    if record.stopped:
+        return f"{told}, until it was stopped"
+    told += (
+        f"; all of them, each {times}, would have taken about {format_seconds(record.all_seconds)}"
     )
+    if guessing > record.spent_seconds:
+        return f"{told}: estimates took longer than trials, and pay where trials are long"
+    return f"{told} ({spent / max(record.all_seconds, 1e-9):.0%})"
 
 
 def _setting(record: FrontierRecord) -> tuple[str, ...]:
@@ -89,11 +94,9 @@ def _setting(record: FrontierRecord) -> tuple[str, ...]:
     held: tuple[str, ...] = ()
     if record.evidence == "estimated":
         where = "nothing was run: traced with "
-    if budget.total_bytes is not None:
-        held = (
-            f"budget {format_bytes(budget.total_bytes)} for CUDA "
-            f"({', '.join(filter(None, (budget.requested, budget.card)))})",
-        )
+        held = (estimated_budget_line(budget),)
+    elif budget.total_bytes is not None:
+        held = (budget_line(budget, record.evidence),)
     fixed = [f"effective batch {recipe.batch}"]
     if len({p.precision for p in record.points}) == 1:
         fixed.append(record.points[0].precision)
@@ -116,6 +119,7 @@ def _caption(record: FrontierRecord) -> str:
         "frontier: no point of the method needs less and is as fast",
     ]
     if record.evidence == "estimated":
+        parts.append("reserved: without a limit, so it may exceed the budget that it fits")
         return "; ".join([*parts, "img/s: by a roofline", "all figures estimated"])
     parts += [
         "img/s: median over trials",
@@ -123,27 +127,6 @@ def _caption(record: FrontierRecord) -> str:
         f"figures without ~ are {record.evidence}",
     ]
     return "; ".join(parts)
-
-
-def _problems(record: FrontierRecord) -> tuple[str, ...]:
-    lines = [f"stopped early: {record.stopped}"] if record.stopped else []
-    noise = record.margins.get("noise", 0.0)
-    if noise > NOISY and record.evidence != "estimated":
-        lines.append(
-            f"trials of one point differ by up to {noise:.0%} (19 of 20): close other programs and "
-            "run again; until then most points are run in all rounds, and places are uncertain"
-        )
-    told: dict[tuple[str, str, str], list[Point]] = {}
-    for point in record.points:
-        if point.because and point.standing in ("refused", "failed", "measured"):
-            told.setdefault((point.workload, point.standing, point.because), []).append(point)
-        elif point.because and point.standing == "does not fit" and point.trials:
-            told.setdefault((point.workload, "out of memory", point.because), []).append(point)
-    for (workload, standing, because), points in told.items():
-        sizes = ", ".join(dict.fromkeys(str(p.micro_batch) for p in points))
-        what = "wins nothing" if standing == "measured" else standing
-        lines.append(f"{workload} at {sizes}: {what}; {because}")
-    return tuple(lines)
 
 
 def _rendered(document: FrontierDocument, width: int) -> RenderableType:

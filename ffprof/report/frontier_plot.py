@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ffprof.compare.point_state import too_close
+from ffprof.compare.summary import MEMORY_MEANING
 from ffprof.errors import StoreError
 from ffprof.frontier_record import FrontierRecord, Point
 from ffprof.report.frontier_rows import methods_of
 from ffprof.report.growth_plot import check_matplotlib
-from ffprof.units import GIB, MIB
+from ffprof.units import GIB, MIB, format_bytes
 
 _MARKERS = "osD^vP*X<>ph"
 
@@ -35,17 +37,16 @@ def draw_frontier(record: FrontierRecord, path: Path) -> None:
     limit = record.budget.limit_bytes
     drawn_limit = bool(limit) and (limit or 0) < 2 * most
     if limit and drawn_limit:
-        panel.axhline(limit / unit, color="0.4", linestyle=":", linewidth=1)
-        panel.annotate(
-            "budget", (1, limit / unit), xycoords=("axes fraction", "data"), ha="right",
-            va="bottom", fontsize=8, color="0.4",
-        )  # fmt: skip
-    hollow = "hollow: not measured; " if record.evidence != "estimated" else ""
+        panel.axhline(
+            limit / unit, color="0.4", linestyle=":", linewidth=1.2, label=limit_words(record)
+        )
+    hollow = ", hollow if not measured" if record.evidence != "estimated" else ""
     panel.set_xlabel(
-        f"images per second\nstar: the best; small: dominated; {hollow}further right and down is "
-        "better"
+        f"images per second\nstar: the best; line: the frontier; small: not on it{hollow}; "
+        "crossed out: does not fit, or may not"
     )
-    panel.set_ylabel(f"memory, {name}")
+    device = "cpu" if record.evidence == "measured (cpu)" else "cuda"
+    panel.set_ylabel(f"{MEMORY_MEANING[device]}, {name}")
     panel.set_ylim(0, 1.1 * max(most, limit or 0 if drawn_limit else 0, 1) / unit)
     panel.set_xlim(left=0)
     panel.grid(alpha=0.25)
@@ -64,6 +65,21 @@ def draw_frontier(record: FrontierRecord, path: Path) -> None:
         ) from error
 
 
+def can_be_drawn(record: FrontierRecord) -> bool:
+    """Whether any point has a place."""
+    return any(p.memory_bytes and p.images_per_second for p in record.points)
+
+
+def limit_words(record: FrontierRecord) -> str:
+    """What the line of the budget is: memory drawn is that of tensors, and so is its limit."""
+    budget = record.budget
+    names = ", ".join(filter(None, (budget.requested, budget.card)))
+    return (
+        f"limit for tensors under the budget ({names or 'this GPU'}): "
+        f"{format_bytes(budget.limit_bytes)}, context and libraries taken off"
+    )
+
+
 def _method(
     panel: Any, number: int, points: list[Point], method: str, unit: int, *, estimated: bool
 ) -> None:
@@ -71,6 +87,10 @@ def _method(
     line = sorted((p for p in points if p.on_frontier), key=lambda p: p.memory_bytes or 0)
     panel.plot(
         *_places(line, unit), marker=marker, color=color, markersize=6, linewidth=1.6, label=method
+    )
+    crossed = [p for p in points if p.standing == "does not fit" or too_close(p)]
+    panel.plot(
+        *_places(crossed, unit), marker="x", color="black", markersize=5, linestyle="none", zorder=3
     )
     for one in points:
         if one.on_frontier:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from ffprof.compare.point_state import good_trials, too_close
 from ffprof.compare.statistics import ZONE
 from ffprof.frontier_record import FrontierRecord, Point
 from ffprof.report.fitting import Shown, about, clean
@@ -22,6 +23,7 @@ class Block:
     lines: tuple[str, ...] = ()
 
 
+_NAMED = 4  # points, by name
 _Cell = Callable[[Point, bool], str]  # the flag: nothing is measured, so nothing needs a mark
 _ORDER = ("estimated", "measured", "dominated", "not run", "does not fit", "failed", "refused")
 
@@ -62,21 +64,43 @@ def summary_block(record: FrontierRecord) -> Block:
         heading=heading,
         columns=tuple(columns[i] for i in shown),
         rows=tuple(tuple(row[i] for i in shown) for row in rows),
-        lines=tuple(line for method in methods_of(record) if (line := _cheaper(record, method))),
+        lines=tuple(
+            line
+            for method in methods_of(record)
+            if (line := _undecided(record, method) or _cheaper(record, method))
+        ),
     )
 
 
 def _cheaper(record: FrontierRecord, method: str) -> str:
     """The point of least memory that counts as equally fast as the best, in words; or nothing."""
     line = [p for p in record.points if p.method == method and p.on_frontier]
-    best = max((p.images_per_second or 0.0 for p in line), default=0.0)
-    close = [p for p in line if (p.images_per_second or 0.0) * (1 + ZONE) >= best]
+    best = next((p.images_per_second or 0.0 for p in line if p.best), None)
+    if best is None:
+        return ""
+    close = [
+        p for p in line if (p.images_per_second or 0.0) * (1 + ZONE) >= best and not too_close(p)
+    ]
     least = min(close, key=lambda p: p.memory_bytes or 0, default=None)
     if least is None or least.best:
         return ""
+    by = " by the estimate" if record.evidence == "estimated" else ""
     return (
-        f"{clean(method)}: as fast within {ZONE:.0%}, with the least memory: {clean(least.id)}, "
-        f"{format_bytes(least.memory_bytes)}"
+        f"{clean(method)}: as fast within {ZONE:.0%}{by}, with the least memory: "
+        f"{clean(least.id)}, {format_bytes(least.memory_bytes)}"
+    )
+
+
+def _undecided(record: FrontierRecord, method: str) -> str:
+    """That a method has no best because nothing of it fits for sure, in words; or nothing."""
+    ours = [p for p in record.points if p.method == method]
+    close = [p.id for p in ours if too_close(p) and p.standing == "estimated"]
+    if record.evidence != "estimated" or not close or any(p.best for p in ours):
+        return ""
+    more = f" and {len(close) - _NAMED} more" if len(close) > _NAMED else ""
+    return (
+        f"{clean(method)}: no best, because no point fits for sure; too close to call: "
+        f"{clean(', '.join(close[:_NAMED]))}{more}"
     )
 
 
@@ -154,7 +178,7 @@ def _rate(point: Point) -> str:
 
 def reserved(point: Point) -> int | None:
     """What the allocator reserves: the median of its trials, or the estimate."""
-    known = [t.memory.reserved_peak_bytes for t in point.trials if t.outcome == "ok"]
+    known = [t.memory.reserved_peak_bytes for t in good_trials(point)]
     sizes = [size for size in known if size is not None]
     if sizes:
         return round(median(sizes))

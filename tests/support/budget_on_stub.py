@@ -40,7 +40,7 @@ def run(task):
         answer["debit"] = held.end(memory).model_dump()
         del kept
     except torch.OutOfMemoryError as error:
-        answer["oom"] = held.explain(error)
+        answer["oom"] = held.explain(error).text
         answer["torch"] = str(error)
     answer["reserved"] = torch.cuda.max_memory_reserved()
     return answer

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from records import MIB, recipe
 
-from ffprof.frontier_record import Capacity, FrontierRecord, Tried
+from ffprof.frontier_record import Capacity, FrontierRecord, Point, Tried
 from ffprof.record import Budget, Machine
 
 
@@ -26,6 +26,22 @@ def capacity(workload="a", **changes):
         "tried": runs,
     }
     return Capacity(**(fields | changes))
+
+
+def point(workload="a", size=8, **changes):
+    fields = {
+        "id": f"{workload}@{size}",
+        "workload": workload,
+        "method": workload.split("-")[0],
+        "family": workload.split("-")[0],
+        "schedule": "accumulated",
+        "batch": 8,
+        "micro_batch": size,
+        "precision": "fp32",
+        "memory_format": "contiguous",
+        "standing": "not run",
+    }
+    return Point(**(fields | changes))
 
 
 def frontier(kind="capacity", **changes):
@@ -50,4 +66,6 @@ def frontier(kind="capacity", **changes):
     }
     if kind == "capacity":
         fields["capacities"] = (capacity(),)
+    else:
+        fields["points"] = (point(),)
     return FrontierRecord(**(fields | changes))

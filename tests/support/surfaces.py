@@ -25,7 +25,7 @@ class Surface:
         return start + steps * BATCH / self.truth[id][1]
 
 
-def surface(seed, *, methods=6, sizes=SIZES, guess_noise=0.10, workloads=1):
+def surface(seed, *, methods=6, sizes=SIZES, guess_noise=0.10, workloads=1, workload_noise=0.0):
     rng = random.Random(seed)
     points, truth = [], {}
     for number in range(methods):
@@ -33,6 +33,8 @@ def surface(seed, *, methods=6, sizes=SIZES, guess_noise=0.10, workloads=1):
         for workload in range(workloads):
             top, knee = rng.uniform(80, 300), rng.uniform(0.5, 4)
             base, slope = rng.uniform(200, 800), rng.uniform(10, 60)
+            # Estimates that are wrong about one workload, and not about others of its method.
+            off = math.exp(rng.uniform(-1, 1) * workload_noise) if workload_noise else 1.0
             for size in sizes:
                 memory, rate = base + slope * size, top * size / (size + knee)
                 id = f"{method}-{workload}@{size}"
@@ -44,7 +46,7 @@ def surface(seed, *, methods=6, sizes=SIZES, guess_noise=0.10, workloads=1):
                         series=f"{method}-{workload}",
                         size=size,
                         guess_memory=memory * math.exp(rng.uniform(-0.02, 0.02)),
-                        guess_rate=rate * factor * math.exp(rng.gauss(0, guess_noise)),
+                        guess_rate=rate * factor * off * math.exp(rng.gauss(0, guess_noise)),
                     )
                 )
     return Surface(points, truth)

@@ -216,6 +216,15 @@ def test_an_unmapped_hole_is_filled_again():
     assert again.address == blocks[0].address + 20 * MIB
 
 
+def test_a_request_larger_than_any_card_is_counted_without_a_limit_and_refused_under_one():
+    huge = 500 * GIB
+    one = allocator("expandable_segments:True")
+    block = one.allocate(huge)
+    assert (block.size, one.reserved_bytes) == (huge, huge)
+    with pytest.raises(OutOfMemoryError):
+        allocator("expandable_segments:True", capacity_bytes=GIB).allocate(huge)
+
+
 def test_an_expandable_segment_given_up_leaves_nothing():
     one = allocator("expandable_segments:True")
     blocks = [one.allocate(n) for n in (100, 5 * MIB, 300 * MIB)]

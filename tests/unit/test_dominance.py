@@ -236,6 +236,32 @@ def test_a_frontier_of_six_methods_at_five_sizes_costs_two_fifths_of_everything(
     assert everything == pytest.approx(1.0)
 
 
+def _wrongly_left_out(points, truth):
+    """Points without a trial that are faster than all measured ones of no more memory."""
+    left, wrong = 0, 0
+    for one in (p for p in points if not p.rates):
+        memory, rate = truth[one.id]
+        others = [p for p in points if p.rates and p.method == one.method and p.memory <= memory]
+        left += 1
+        wrong += rate > 1.03 * 1.02 * max((p.rate for p in others), default=0.0)
+    return wrong, left
+
+
+def test_a_workload_of_which_the_estimate_is_wrong_twofold_is_seen_before_it_is_left_out():
+    wrong, left, costs = 0, 0, []
+    for seed in range(40):
+        found = surface(seed, methods=3, workloads=4, guess_noise=0.03, workload_noise=math.log(2))
+        points, cost = explore(found, seed)
+        assert {p.series for p in points} == {p.series for p in points if p.rates}
+        more, of = _wrongly_left_out(points, found.truth)
+        wrong, left = wrong + more, left + of
+        costs.append(cost)
+    print(f"\nwrongly left out: {wrong} of {left}; cost: median {median(costs):.1%}")
+    assert left > 200
+    assert wrong <= 0.01 * left
+    assert median(costs) <= 0.40
+
+
 def test_more_workloads_a_method_leave_more_out():
     shares = []
     for seed in range(20):

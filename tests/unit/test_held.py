@@ -140,20 +140,33 @@ HOLD = Hold(total_bytes=8 * GIB, words="8GB (a card)")
     ],
 )
 def test_who_is_to_blame_follows_from_the_figures(now, others):
-    text = out_of_memory(HOLD, TOLD, now)
-    assert ("something else is on it" in text) == others
-    assert "8GB (a card)" in text
+    why = out_of_memory(HOLD, TOLD, now)
+    assert why.others == others
+    assert ("something else is on it" in why.text) == others
+    assert "8GB (a card)" in why.text
+
+
+@pytest.mark.parametrize(
+    ("now", "others"),
+    [
+        (moment(free=10), True),  # the GPU is full of what is not known
+        (moment(free=10, device=6510), False),  # full, and all of it is known
+        (moment(free=60_000), False),
+    ],
+)
+def test_a_library_that_names_no_size_is_judged_by_who_fills_the_gpu(now, others):
+    assert out_of_memory(HOLD, "CUBLAS_STATUS_ALLOC_FAILED", now).others == others
 
 
 def test_without_a_limit_the_total_is_that_of_the_gpu():
     full = moment(reserved=78_000, debit=1000, free=950, limit=None)
-    text = out_of_memory(Hold(total_bytes=8 * GIB, words="the whole GPU"), TOLD, full)
+    text = out_of_memory(Hold(total_bytes=8 * GIB, words="the whole GPU"), TOLD, full).text
     assert "the whole GPU; CUDA offers 78.1 GiB" in text
 
 
 @given(st.text(max_size=200))
 def test_any_text_of_torchs_gives_one_sentence(told):
-    text = out_of_memory(HOLD, told, moment(reserved=7400))
+    text = out_of_memory(HOLD, told, moment(reserved=7400)).text
     assert text.startswith("out of memory")
     assert "8GB" in text
 

@@ -3,12 +3,21 @@
 import multiprocessing
 import os
 import time
+from pathlib import Path
 
 import pytest
+from records import record, trial
 
+from ffprof.audit.capacity import Search
 from ffprof.audit.guard import Guard
 from ffprof.audit.messages import Failed, Probed, Ready
+from ffprof.audit.plan import Slot
 from ffprof.audit.probe_run import CardProbe
+from ffprof.audit.process import Ending
+from ffprof.audit.retakes import Retakes
+from ffprof.audit.trials import trial_from
+from ffprof.audit.watching import Watching
+from ffprof.frontier_record import Tried
 from ffprof.record import Budget, Debit, Memory
 from ffprof.workload import find_preset, find_workload
 
@@ -28,6 +37,13 @@ def child(sender, workload, recipe, held):
     if hold == "oom":
         sender.send(Failed(outcome="oom", message="CUDA out of\nmemory"))
         return
+    if hold.startswith("others"):
+        _, times, count = hold.split()
+        runs = Path(count)
+        runs.write_text(runs.read_text() + "x" if runs.exists() else "x")
+        if len(runs.read_text()) <= int(times):
+            sender.send(Failed(outcome="oom", message="something else is on it", others=True))
+            return
     beyond = 3 * MIB if hold == "beyond" else 0
     sender.send(
         Probed(
@@ -78,6 +94,68 @@ def test_every_ending_is_an_outcome(hold, outcome, said):
     assert found.outcome == outcome
     assert said in found.message and "\n" not in found.message
     assert (found.reserved_bytes is None) == (hold in ("oom", "dies", "leaves"))
+
+
+@pytest.mark.parametrize(("times", "outcome", "runs"), [(1, "ok", 2), (2, "crashed", 2)])
+def test_memory_that_others_took_says_nothing_of_the_workload(tmp_path, times, outcome, runs):
+    count = tmp_path / "runs"
+    found = run(f"others {times} {count}")
+    assert (found.outcome, len(count.read_text())) == (outcome, runs)
+    assert (found.message == "others are on the GPU: something else is on it") == (times == 2)
+
+
+class Strangers(Watching):
+    def strangers(self):
+        return ("python (4711) 3.00 GiB",)
+
+
+@pytest.mark.parametrize(
+    ("source", "limit", "outcome"),
+    [
+        # The process reached its own limit, told apart from others: they changed nothing.
+        ("NVML, this process", 100, "oom"),
+        ("free memory of the device", 100, "crashed"),
+        ("NVML, this process", None, "crashed"),
+    ],
+)
+def test_a_run_beside_others_fails_by_itself_only_at_its_own_limit(
+    monkeypatch, source, limit, outcome
+):
+    def ended(*_, **__):
+        debit = Debit(context_bytes=1, source=source, limit_bytes=limit)
+        failed = Failed(outcome="oom", message="too large", debit=debit)
+        return Ending(kind="ended", messages=(failed,)), Strangers()
+
+    monkeypatch.setattr("ffprof.audit.probe_run.probe", ended)
+    found = run("")
+    assert found.outcome == outcome
+    assert ("4711" in found.message) == (outcome == "crashed")
+
+
+def test_a_search_that_others_disturb_ends_unproven():
+    def probe(size):
+        ok = size < 9
+        told = "" if ok else "others are on the GPU: something else is on it"
+        return Tried(
+            size=size, outcome="ok" if ok else "crashed", evidence="emulated", message=told
+        )
+
+    found = Search(probe, proposal=8, cap=100).run()
+    assert (found.largest, found.first_failing, found.proven) == (8, None, False)
+    assert "others are on the GPU" in found.message
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_a_trial_that_others_kept_from_memory_is_no_size_that_does_not_fit(others):
+    record_ = record([trial("bp", 0)], judged=False)
+    ending = Ending(
+        kind="ended", messages=(Failed(outcome="oom", message="no room", others=others),)
+    )
+    slot = Slot(round=0, position=0, workload="bp")
+    found = trial_from(ending, slot, find_workload("bp"), record_, "cuda", "emulated").trial
+    assert found.outcome == ("crashed" if others else "oom")
+    assert found.message == ("others are on the GPU: no room" if others else "no room")
+    assert Retakes(10).wanted(found) == others
 
 
 def test_a_run_is_stopped_at_its_limit():

@@ -76,7 +76,8 @@ def _room(state: State, pool: Pool, size: int) -> Block:
             block = block.next
         if room >= size:
             return first
-    length = -(-state.device.range_bytes // pool.page) * pool.page
+    # A card gives out before its addresses do; without a limit there must be enough of them.
+    length = -(-max(state.device.range_bytes, size) // pool.page) * pool.page
     within = Range(state.device.reserve(length), length, pool.page)
     first = Block(pool, within.address, within.size, state.order(), within)
     first.mapped = False
