@@ -178,7 +178,8 @@ for word in "$@"; do
             [ "$word" = "$stage" ] && known=yes
         done
         if [ -z "$known" ]; then
-            echo "there is no stage '$word'; there are: $(echo $STAGES), and tests for all of them" >&2
+            # shellcheck disable=SC2086
+            echo "there is no stage '$word'; there are:" $STAGES "and tests for all of them" >&2
             exit 2
         fi
         chosen="$chosen $word" ;;

@@ -238,6 +238,16 @@ def test_nothing_of_a_stage_outlives_its_limit(place):
     assert made(place, ".done") == []
 
 
+def test_what_a_stage_writes_when_it_is_told_to_end_is_waited_for(place):
+    does = """
+    trap 'sleep 0.4; echo kept > "$READY"; exit 0' TERM
+    sleep 300 & wait
+    """
+    done = on_gpu("sampler", env=environ(place, does, LIMIT="1", GRACE="5"))
+    assert done.returncode == 1
+    assert (place / "ready").read_text() == "kept\n"
+
+
 def test_entry_points_are_found_on_the_path_alone(tmp_path):
     subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / "without_install.py"), str(tmp_path)], check=True
