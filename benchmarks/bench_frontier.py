@@ -22,6 +22,7 @@ from statistics import median
 from ffprof.audit.store_frontier import load_frontier
 from ffprof.compare.dominance import promise
 from ffprof.compare.standing import candidates, margins_of, settle, wave
+from ffprof.errors import FfprofError
 from ffprof.frontier_record import FrontierRecord, Point
 
 QUIET_NOISE = 0.01
@@ -104,9 +105,23 @@ def errors(full: FrontierRecord) -> dict[str, list[float]]:
     return found
 
 
+def asked_for(words: list[str]) -> FrontierRecord:
+    """The frontier named on the command line; ends with one line if there is none."""
+    files = [word for word in words if word != "--quiet"]
+    if len(files) != 1:
+        sys.exit("name one result file of `ffprof frontier --all-points`, and --quiet if wanted")
+    try:
+        full = load_frontier(files[0])
+    except FfprofError as error:
+        sys.exit(str(error))
+    if full.kind != "frontier" or full.evidence == "estimated":
+        sys.exit(f"{files[0]} is not a measured frontier; make one with `ffprof frontier`")
+    return full
+
+
 def main() -> None:
-    full = load_frontier(sys.argv[1])
-    if "--quiet" in sys.argv[2:]:
+    full = asked_for(sys.argv[1:])
+    if "--quiet" in sys.argv[1:]:
         shares = []
         for seed in range(QUIET_TIMES):
             calm = quietened(full, seed)

@@ -3,32 +3,34 @@
 Each workload is estimated in one child and run in another on the GPU, without a limit: warm-up and
 two steady steps. Compared are the steady peaks, allocated and reserved, and what the process takes
 beside the allocator with the estimated range. Figures are kept after every run, so that the script
-goes on where it stopped.
+goes on where it stopped; rows that gave no figures are tried again after those never tried.
 
     python benchmarks/estimates_on_gpu.py --out results/gpu/estimates
+
+Beside the figures (estimates-PRESET.json) lies what they come to (estimates-PRESET.txt). A missed
+bound is a finding, not a failure to measure, so it has an exit code of its own: 0 every row was
+tried and all figures are within their bounds; 5 every row was tried and a bound is missed; 75 the
+time was over, call it again; 1 nothing could be measured; 3 there is no GPU.
 """
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
-from ffprof.audit.asked import peak_child
+from found_gpu import estimate, target_of
+
 from ffprof.audit.budgets import most_taken
 from ffprof.audit.child import probe_child
-from ffprof.audit.messages import Failed
 from ffprof.audit.probing import ask_child
-from ffprof.audit.process import run_child, start_context
+from ffprof.audit.process import start_context
 from ffprof.audit.store import write_atomically
 from ffprof.audit.taking import probe, uncapped_from
-from ffprof.audit.target import Target
 from ffprof.cli.choose import all_workloads, change_recipe
-from ffprof.cli.request import cuda_of
-from ffprof.estimator.process import ASSUMED_CUDA, process_overhead
 from ffprof.hardware.cap import Hold
 from ffprof.hardware.environment import child_environment, environment
 from ffprof.hardware.machine import Probe, describe_machine, resolve_threads
-from ffprof.peak_record import PeakRow
 from ffprof.units import format_bytes
 from ffprof.workload import find_preset
 
@@ -39,7 +41,13 @@ BOUNDS = {
     ("fp32", "reserved"): 5.0,
     ("bf16", "reserved"): 5.0,
 }
-ONE_SECONDS = 180.0
+ONE_SECONDS = 180.0  # of each of a row's two children
+LEAST_SECONDS = 20.0  # with less than that no row is begun
+DONE, NOTHING, NO_GPU, MISSED, UNFINISHED = 0, 1, 3, 5, 75
+
+
+class CutError(Exception):
+    """A row's child was ended by the limit of all, not by its own."""
 
 
 def main():
@@ -49,59 +57,80 @@ def main():
     parser.add_argument("--precisions", default="fp32,bf16")
     parser.add_argument("--limit", type=float, default=420.0, help="seconds until it stops")
     asked = parser.parse_args()
+    deadline = time.monotonic() + asked.limit
     asked.out.mkdir(parents=True, exist_ok=True)
     file = asked.out / f"estimates-{asked.preset}.json"
     rows = json.loads(file.read_text())["rows"] if file.exists() else []
-    started = time.monotonic()
     base = resolve_threads(find_preset(asked.preset).recipe)
     with environment(child_environment(base)):
         server, spawn = start_context("forkserver"), start_context("spawn")
         found, reason = ask_child(server, probe_child, Probe)
         if found is None or not found.cuda:
-            raise SystemExit(f"there is no GPU here: {reason or found.reason}")
+            print(f"there is no GPU here: {reason or found.reason}", file=sys.stderr)
+            sys.exit(NO_GPU)
         machine = describe_machine(found, child_environment(base))
-        done = {(row["precision"], row["workload"]) for row in rows}
-        wanted = [
-            (precision, one)
-            for precision in asked.precisions.split(",")
-            for one in all_workloads()[0]
-            if (precision, one.id) not in done
-        ]
-        complete = True
-        for precision, one in wanted:
-            if time.monotonic() - started > asked.limit:
-                complete = False
+        left = to_do(rows, asked.precisions.split(","), all_workloads()[0], base)
+        while left and deadline - time.monotonic() > LEAST_SECONDS:
+            precision, one, recipe = left[0]
+            try:
+                figures_of = compare(server, spawn, found, one, recipe, deadline)
+            except CutError:
                 break
-            recipe = change_recipe(base, {"precision": precision})
-            if one.objection(recipe):
-                continue
-            row = compare(server, spawn, found, one, recipe)
-            rows.append({"precision": precision, "workload": one.id, **row})
+            left.pop(0)
+            row = {"precision": precision, "workload": one.id, **figures_of}
+            rows = [r for r in rows if key(r) != key(row)] + [row]
             document = {"machine": machine.model_dump(), "recipe": base.model_dump(), "rows": rows}
             write_atomically(file, json.dumps(document, indent=1) + "\n")
-            print(line(rows[-1]), flush=True)
-    summary(rows, found)
-    if not complete:
-        raise SystemExit(f"{len(wanted)} were to do, the time is over: call it again to go on")
+            print(line(row), flush=True)
+    tried = {key(row) for row in rows}
+    untried = sum((precision, one.id) not in tried for precision, one, _ in left)
+    code, told = concluded(rows, untried, found.gpu)
+    write_atomically(file.with_suffix(".txt"), "\n".join(map(line, rows)) + f"\n\n{told}\n")
+    print(f"\n{told}")
+    sys.exit(code)
 
 
-def compare(server, spawn, found, one, recipe):
-    """One workload under one recipe: what was estimated, what was taken."""
-    cuda = cuda_of(found) or ASSUMED_CUDA
-    target = Target(
-        total_bytes=found.gpu_total_bytes,
-        overhead=process_overhead(found.capability, cuda=cuda),
-        capability=found.capability,
-    )
-    ending = run_child(server, peak_child, ([one.id], recipe, target, None), ONE_SECONDS)
-    row = next((m for m in ending.messages if isinstance(m, PeakRow)), None)
-    failed = next((m.message for m in ending.messages if isinstance(m, Failed)), ending.reason)
+def key(row):
+    return row["precision"], row["workload"]
+
+
+def to_do(rows, precisions, workloads, base):
+    """(precision, workload, recipe) of what was never tried, then of what gave no figures.
+
+    Rows are in the order of their last try, so that those without figures take turns.
+    """
+    tried = {key(row): at for at, row in enumerate(rows)}
+    known = {key(row) for row in rows if row["estimated"] and row["measured"]}
+    wanted = [
+        (precision, one, recipe)
+        for precision in precisions
+        for recipe in [change_recipe(base, {"precision": precision})]
+        for one in workloads
+        if (precision, one.id) not in known and not one.objection(recipe)
+    ]
+    return sorted(wanted, key=lambda each: tried.get((each[0], each[1].id), -1))
+
+
+def compare(server, spawn, found, one, recipe, deadline):
+    """One workload under one recipe: what was estimated, what was taken.
+
+    Raises:
+        CutError: the deadline (of ``time.monotonic``) has passed before there was an answer.
+    """
+    target, limit = target_of(found), limit_until(deadline)
+    row, told, ending = estimate(server, one.id, recipe, target, limit)
+    if ending.kind == "timeout" and limit < ONE_SECONDS:
+        raise CutError
     hold = Hold(total_bytes=found.gpu_total_bytes, words="the whole GPU", limited=False)
-    taken = uncapped_from(*probe(spawn, one, recipe, hold, ONE_SECONDS))
+    limit = limit_until(deadline)
+    ending, watching = probe(spawn, one, recipe, hold, limit)
+    if ending.kind == "timeout" and limit < ONE_SECONDS:
+        raise CutError
+    taken = uncapped_from(ending, watching)
     measured, debit = taken.memory, taken.debit
     guessed = row.memory if row else None
     return {
-        "message": "; ".join(filter(None, (failed if row is None else row.message, taken.message))),
+        "message": "; ".join(filter(None, (told, taken.message))),
         "estimated": guessed and figures(guessed),
         "measured": measured and figures(measured),
         "outside_bytes": most_taken(debit) or None,
@@ -110,6 +139,13 @@ def compare(server, spawn, found, one, recipe):
             target.overhead.low_bytes, target.overhead.likely_bytes, target.overhead.high_bytes,
         ],
     }  # fmt: skip
+
+
+def limit_until(deadline):
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise CutError
+    return min(ONE_SECONDS, left)
 
 
 def figures(memory):
@@ -140,19 +176,39 @@ def line(row):
     return "  ".join(parts) + (f"  {row['message']}" if row["message"] else "")
 
 
-def summary(rows, found):
-    print(f"\n{found.gpu}: estimated less measured, steady peaks")
+def concluded(rows, untried, gpu):
+    """The exit code, and in words how far the figures are off."""
+    told, missed, figures_known = [f"{gpu}: estimated less measured, steady peaks"], [], 0
     for (precision, figure), bound in BOUNDS.items():
         ofs = [(error(row, figure), row) for row in rows if row["precision"] == precision]
         known = [(off, row["workload"]) for off, row in ofs if off is not None]
+        figures_known += len(known)
+        if not ofs:
+            continue
+        without = f"{len(ofs) - len(known)} without figures"
         if not known:
+            told.append(f"{precision} {figure}: {without}")
             continue
         worst, name = max(known, key=lambda one: abs(one[0]))
-        inside = sum(abs(off) <= bound for off, _ in known)
-        print(
-            f"{precision} {figure}: {inside} of {len(known)} within {bound:g} %; worst "
-            f"{worst:+.2f} % ({name}); {len(ofs) - len(known)} without figures"
+        outside = [n for off, n in known if abs(off) > bound]
+        told.append(
+            f"{precision} {figure}: {len(known) - len(outside)} of {len(known)} within {bound:g} "
+            f"%; worst {worst:+.2f} % ({name}); {without}"
         )
+        if outside:
+            missed.append(f"{precision} {figure} by {', '.join(outside)}")
+    if untried:
+        code = UNFINISHED
+        told.append(
+            f"{untried} rows are still to be tried, the time is over: call it again to go on"
+        )
+    elif not figures_known:
+        code = NOTHING
+        told.append("nothing could be measured: the messages of the rows say why")
+    else:
+        code = MISSED if missed else DONE
+    told.append(f"bounds missed: {'; '.join(missed)}" if missed else "no bound is missed")
+    return code, "\n".join(told)
 
 
 if __name__ == "__main__":

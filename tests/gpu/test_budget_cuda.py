@@ -1,13 +1,10 @@
-"""On a real GPU: the budget, NVML, energy and what is estimated, against the real thing."""
+"""On a real GPU: the budget, NVML and energy, against the real thing."""
 
-import json
 import os
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
+from big_enough import BIG, larger_than
 from command import ffprof, only_record, outcomes
 
 from ffprof.audit.budgets import most_taken
@@ -18,15 +15,10 @@ from ffprof.instruments.nvml import open_gpu
 pytestmark = pytest.mark.gpu
 
 MIB = 2**20
-BIG = [
-    "run", "--preset", "small", "--device", "cuda", "--width", 2, "--image-size", 64,
-    "--batch", 512, "--micro-batch", 32,
-]  # fmt: skip
-
-
-def larger_than(size):
-    if torch.cuda.mem_get_info()[1] <= size:
-        pytest.skip("this GPU is not larger than the budget")
+# Estimated: bp-accum takes 1.3 to 2.2 GiB of it with context and libraries, bp 11 GiB and more.
+BUDGET = "4000MB"
+CHOICES = 64 * MIB  # cuDNN chooses its algorithms by what memory is free
+STEADY_SECONDS = 5.0  # a counter that is renewed ten times a second says nothing of less
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +26,8 @@ def held(tmp_path_factory):
     larger_than(4 * 2**30)
     folder = tmp_path_factory.mktemp("held")
     done = ffprof(
-        *BIG, "--rounds", 2, "--workloads", "bp,bp-accum", "--gpu-mem", "2500MB", "--out", folder,
-        timeout=580,
+        *BIG, "--rounds", 2, "--workloads", "bp,bp-accum", "--gpu-mem", BUDGET, "--out", folder,
+        timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done, only_record(folder)
@@ -69,7 +61,7 @@ def test_a_budget_holds_the_allocator_and_is_labelled(held):
     total = record.budget.total_bytes
     for trial in record.trials:
         if trial.outcome == "oom":
-            assert "2500MB" in trial.message
+            assert BUDGET in trial.message
             assert torch.cuda.get_device_name(0) not in trial.message
             continue
         peak = max(trial.memory.cold_reserved_peak_bytes, trial.memory.reserved_peak_bytes)
@@ -89,7 +81,10 @@ def test_the_debit_is_shown_and_runs_without_a_limit_lie_beside(held):
         assert found.debit.limit_bytes is None
     capped = [t for t in record.trials if t.outcome == "ok"]
     beside = record.ledger["bp-accum"].uncapped.memory
-    assert all(t.memory.allocated_peak_bytes == beside.allocated_peak_bytes for t in capped)
+    assert capped
+    for trial in capped:
+        ours, theirs = trial.memory.allocated_peak_bytes, beside.allocated_peak_bytes
+        assert abs(ours - theirs) <= max(0.02 * theirs, CHOICES), (ours, theirs)
 
 
 def test_energy_is_there_and_counter_and_integral_agree(held):
@@ -102,70 +97,18 @@ def test_energy_is_there_and_counter_and_integral_agree(held):
             pytest.skip(f"no energy here: {trial.conditions.gpu and trial.conditions.gpu.unread}")
         limit = 1500.0  # watts; no single GPU takes more
         assert 0 < energy.joules < limit * (energy.seconds + 1)
-        assert energy.gap is None or abs(energy.gap) < 0.25
+        if energy.gap is not None and energy.seconds > STEADY_SECONDS:
+            assert abs(energy.gap) < 0.25
 
 
 def test_a_budget_below_the_context_is_one_line(tmp_path):
-    done = ffprof(*BIG, "--gpu-mem", "50MB", "--out", tmp_path, timeout=300)
+    done = ffprof(*BIG, "--gpu-mem", "50MB", "--out", tmp_path, timeout=200)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
     assert "50MB" in done.stderr or "50.0 MiB" in done.stderr
 
 
 def test_a_budget_above_the_card_is_one_line(tmp_path):
-    done = ffprof(*BIG, "--gpu-mem", "4000GB", "--out", tmp_path, timeout=300)
+    done = ffprof(*BIG, "--gpu-mem", "4000GB", "--out", tmp_path, timeout=200)
     assert done.returncode == 2
     assert "more than this GPU has" in done.stderr
-
-
-def test_two_audits_on_one_gpu_are_refused_or_wait(tmp_path):
-    words = [sys.executable, "-m", "ffprof", *map(str, BIG), "--workloads", "bp-accum"]
-    words += ["--rounds", "2", "--out", str(tmp_path / "a")]
-    first = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 120
-        while not list((tmp_path / "a").glob("audit-*.json")) and time.monotonic() < deadline:
-            time.sleep(0.5)  # by then it holds the GPU
-        done = ffprof(*BIG, "--workloads", "bp-accum", "--out", tmp_path / "b", timeout=300)
-        assert done.returncode == 3
-        assert "another audit" in done.stderr
-    finally:
-        first.terminate()
-        first.wait(timeout=60)
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_estimates_are_what_the_gpu_takes(precision, tmp_path):
-    """A few rows of a small recipe; benchmarks/estimates_on_gpu.py has every row of the large."""
-    estimated = ffprof(
-        "estimate", "--preset", "cifar", "--precision", precision, "--format", "json",
-        "--workloads", "bp,bp-accum,dtg-ff,dtg-ff-streamed-accum", "--gpu-mem", "8GB",
-    )  # fmt: skip
-    assert estimated.returncode == 0, estimated.stderr
-    done = ffprof(
-        "run", "--preset", "cifar", "--precision", precision, "--device", "cuda", "--rounds", 1,
-        "--workloads", "bp,bp-accum,dtg-ff,dtg-ff-streamed-accum", "--out", tmp_path, timeout=580,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    measured = {t.workload: t.memory.allocated_peak_bytes for t in only_record(tmp_path).trials}
-    bound = 0.01 if precision == "fp32" else 0.03
-    document = json.loads(estimated.stdout)
-    rows = document["rows"] if isinstance(document, dict) else document
-    for row in rows:
-        ours, theirs = row["memory"]["allocated_peak_bytes"], measured[row["workload"]]
-        # Two MiB: rounding and workspaces are a good part of so small a net.
-        assert abs(ours - theirs) <= max(2 * MIB, bound * theirs), (row["workload"], ours, theirs)
-
-
-def test_the_largest_micro_batch_is_proven_by_runs(tmp_path):
-    larger_than(4 * 2**30)
-    done = ffprof(
-        "run", "--max-batch", "--preset", "small", "--device", "cuda", "--workloads",
-        "bp-accum", "--gpu-mem", "1500MB", "--out", tmp_path, timeout=580,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    (path,) = tmp_path.glob("capacity-*.json")
-    (found,) = json.loads(path.read_text())["capacities"]
-    ran = {t["size"]: t["outcome"] for t in found["tried"] if t["evidence"] != "estimated"}
-    assert ran[found["largest"]] == "ok"
-    assert list(ran.values()).count("oom") <= 4

@@ -15,7 +15,7 @@ MIB = 1024 * 1024
 def audit(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gpu")
     done = ffprof(
-        "run", "--preset", "small", "--device", "cuda", "--rounds", 2, "--out", folder, timeout=580
+        "run", "--preset", "small", "--device", "cuda", "--rounds", 2, "--out", folder, timeout=280
     )
     assert done.returncode == 0, done.stderr
     return done, only_record(folder)

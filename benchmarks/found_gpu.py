@@ -1,0 +1,30 @@
+"""What ffprof estimates for the GPU that it runs on, not for a card named in a profile.
+
+Libraries' workspaces depend on the compute capability, so an estimate that is compared with a run
+must be made for the GPU of that run.
+"""
+
+from ffprof.audit.asked import peak_child
+from ffprof.audit.messages import Failed
+from ffprof.audit.process import run_child
+from ffprof.audit.target import Target
+from ffprof.cli.request import cuda_of
+from ffprof.estimator.process import ASSUMED_CUDA, process_overhead
+from ffprof.peak_record import PeakRow
+
+
+def target_of(found):
+    """The whole GPU of a ``Probe``, with its own compute capability."""
+    return Target(
+        total_bytes=found.gpu_total_bytes,
+        overhead=process_overhead(found.capability, cuda=cuda_of(found) or ASSUMED_CUDA),
+        capability=found.capability,
+    )
+
+
+def estimate(server, workload, recipe, target, limit_seconds):
+    """The ``PeakRow`` of a workload or None, what kept it from that, and the child's ``Ending``."""
+    ending = run_child(server, peak_child, ([workload], recipe, target, None), limit_seconds)
+    row = next((m for m in ending.messages if isinstance(m, PeakRow)), None)
+    failed = next((m.message for m in ending.messages if isinstance(m, Failed)), ending.reason)
+    return row, row.message if row else failed, ending
