@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ffprof.audit.guard import Guard
+from ffprof.audit.guard import UNLISTED, Guard
 from ffprof.audit.messages import Finished, Ready
 from ffprof.instruments.nvml import Watch, disturbances
 from ffprof.record import Conditions, Energy, Memory
@@ -114,7 +114,7 @@ class Watching:
         before = tuple(one for one in seen.foreign if any(f"({pid})" in one for pid in known))
         strange = tuple(one for one in seen.foreign if one not in before)
         told = disturbances(seen.model_copy(update={"foreign": strange}))
-        if before or (known and not seen.foreign):
+        if before or (UNLISTED in known and not seen.foreign):
             told = (*told, f"{LASTING}: {', '.join(before[:4]) or 'what is not listed'}")
         return conditions.model_copy(
             update={"gpu": seen, "nvml_samples": seen.samples, "disturbances": told}

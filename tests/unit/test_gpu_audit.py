@@ -198,6 +198,12 @@ def test_who_was_there_before_marks_every_trial_and_nothing_is_taken_again(tmp_p
         assert trial.energy is None or trial.energy.idle_watts is None  # it was not idle
 
 
+def test_who_has_left_since_marks_nothing(tmp_path):
+    outcome = audit(tmp_path, intruded(lambda: not multiprocessing.active_children()))
+    assert str(STRANGER) in outcome.record.notes[0]
+    assert outcome.record.trials[0].conditions.disturbances == ()
+
+
 def test_a_crowd_is_told_in_a_few_words_and_the_file_can_be_read(tmp_path):
     def crowded(sample, number):
         return with_processes(sample, *range(4_000_000, 4_000_200))
