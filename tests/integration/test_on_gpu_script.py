@@ -220,7 +220,7 @@ def test_a_stopped_script_leaves_nothing_running_and_marks_nothing(place, number
         while not (place / "ready").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         os.killpg(script.pid, number)  # as a terminal does
-        _, told = script.communicate(timeout=20)
+        _, told = script.communicate(timeout=90)
     finally:
         script.kill()
     assert script.returncode == code

@@ -28,7 +28,6 @@ from finished import lacking
     [
         (frontier(capacities=(capacity(),)), ""),
         (frontier(capacities=(capacity(proven=False, message="cuDNN fails"),)), ""),
-        (frontier(capacities=()), "nothing was searched"),
         (frontier(capacities=(capacity(),), notes=("a", "stopped early: time")), "stopped early"),
         (frontier("frontier"), ""),
         (frontier("frontier", stopped="the time limit is over"), "the time limit is over"),
