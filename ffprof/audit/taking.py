@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from multiprocessing.context import BaseContext
+from typing import Any
 
 from ffprof.audit.child import memory_child, trial_child
 from ffprof.audit.guard import Guard
@@ -31,19 +32,8 @@ def take(
 
     ``hold`` and ``guard`` are those of the GPU, None on a CPU.
     """
-    watching = Watching(guard)
-    try:
-        ending = run_child(
-            context,
-            trial_child,
-            (address(description), recipe, device, hold),
-            limit_seconds,
-            on_message=watching.on_message,
-            tick=watching.take if device == "cuda" else None,
-        )
-    except GpuGoneError as error:
-        ending = Ending(kind="crashed", messages=(), reason=str(error))
-    return ending, watching
+    arguments = (address(description), recipe, device, hold)
+    return _watched(context, trial_child, arguments, limit_seconds, guard, gpu=device == "cuda")
 
 
 def probe(
@@ -60,15 +50,29 @@ def probe(
 
     ``child`` is ``memory_child``, or what stands for it.
     """
+    arguments = (address(description), recipe, hold)
+    return _watched(context, child or memory_child, arguments, limit_seconds, guard, gpu=True)
+
+
+def _watched(
+    context: BaseContext,
+    child: Callable[..., None],
+    arguments: tuple[Any, ...],
+    limit_seconds: float,
+    guard: Guard | None,
+    *,
+    gpu: bool,
+) -> tuple[Ending, Watching]:
+    """Run a child; one that does not end by itself when its GPU is gone has crashed."""
     watching = Watching(guard)
     try:
         ending = run_child(
             context,
-            child or memory_child,
-            (address(description), recipe, hold),
+            child,
+            arguments,
             limit_seconds,
             on_message=watching.on_message,
-            tick=watching.take,
+            tick=watching.take if gpu else None,
         )
     except GpuGoneError as error:
         ending = Ending(kind="crashed", messages=(), reason=str(error))

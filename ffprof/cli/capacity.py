@@ -13,7 +13,6 @@ from rich.console import Console
 
 from ffprof.audit.capacities import find_capacities
 from ffprof.audit.capacity_request import CapacityRequest, Grown
-from ffprof.audit.guard import Guard
 from ffprof.audit.lock import writing
 from ffprof.audit.own_file import StepDescription
 from ffprof.audit.probe_run import CardProbe
@@ -21,14 +20,14 @@ from ffprof.audit.questions import flat_shape
 from ffprof.audit.request import Request
 from ffprof.audit.store import prepare_folder
 from ffprof.audit.target import Target, target_for
+from ffprof.cli.beside_audits import guard_over, path_beside, record_beside
 from ffprof.cli.choose import absent_members, choose_preset
 from ffprof.cli.interrupts import Terminated, interrupt_code
 from ffprof.cli.options import Options
 from ffprof.cli.prepare import begun
 from ffprof.cli.request import NO_SPEED, Start, cuda_of, request_for
-from ffprof.cli.starting import say
 from ffprof.errors import NothingMeasuredError, UsageError
-from ffprof.frontier_record import Capacity, FrontierRecord
+from ffprof.frontier_record import Capacity
 from ffprof.hardware.recognise import recognise
 from ffprof.report.capacity import capacity_document
 from ffprof.report.terminal import OutputConsole, print_document
@@ -119,27 +118,20 @@ def _request(request: Request, start: Start, grown: Grown, target: Target) -> Ca
     record, options = request.record, start.options
     # Said of audits: nothing is compared here, and speed is not asked for.
     beside = (absent_members(record.recipe, request.workloads), NO_SPEED)
-    run_probe, guard = None, Guard(None)
+    run_probe, guard = None, guard_over(request, options.on_foreign)
     if request.target is None:
-        guard = Guard(record.machine.gpu_uuid, options.on_foreign, say=say)
         run_probe = CardProbe(
             context=request.context, budget=record.budget, evidence=record.evidence, guard=guard
         )
     return CapacityRequest(
-        record=FrontierRecord(
-            kind="capacity",
-            created=record.created,
-            ffprof=record.ffprof,
-            command=record.command,
-            recipe=record.recipe,
-            budget=record.budget,
-            machine=record.machine,
-            evidence=record.evidence,
+        record=record_beside(
+            request,
+            "capacity",
             notes=tuple(note for note in record.notes if note not in beside),
         ),
         workloads=request.workloads,
         grown=grown,
-        path=request.path.with_name(request.path.name.replace("audit-", "capacity-", 1)),
+        path=path_beside(request, "capacity"),
         server=start.server,
         target=target,
         run_probe=run_probe,

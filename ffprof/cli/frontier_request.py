@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,19 +11,17 @@ from typing import Any
 
 from ffprof.audit.frontier_points import default_sizes, make_points
 from ffprof.audit.frontier_request import FrontierRequest
-from ffprof.audit.guard import Guard
 from ffprof.audit.lock import writing
 from ffprof.audit.request import Request
 from ffprof.audit.store import prepare_folder
 from ffprof.audit.target import Target, target_for
+from ffprof.cli.beside_audits import guard_over, path_beside, record_beside
 from ffprof.cli.choose import absent_members, all_workloads, choose_preset
 from ffprof.cli.options import Options
 from ffprof.cli.prepare import begun
 from ffprof.cli.request import Start, cuda_of, request_for
-from ffprof.cli.starting import say
 from ffprof.compare.standing import settle, wave
 from ffprof.errors import UsageError
-from ffprof.frontier_record import FrontierRecord
 from ffprof.hardware.recognise import recognise
 
 _PRECISIONS = ("fp32", "bf16", "fp16")
@@ -78,8 +75,7 @@ def _request(
     precisions: tuple[str, ...],
     formats: tuple[str, ...],
 ) -> FrontierRequest:
-    record = audit.record
-    recipe = record.recipe
+    recipe = audit.record.recipe
     points, recipes = make_points(
         recipe,
         audit.workloads,
@@ -91,33 +87,25 @@ def _request(
         raise UsageError(
             f"these are {len(points):,} points, more than {MOST_POINTS:,}", "vary fewer things"
         )
-    kind = "estimated" if audit.target else audit.device
-    name = f"frontier-{recipe.preset}-{kind}-{record.created:%Y%m%d-%H%M%S}-{os.getpid()}.json"
     return FrontierRequest(
         audit=audit,
-        record=FrontierRecord(
-            kind="frontier",
-            created=record.created,
-            ffprof=record.ffprof,
-            command=record.command,
-            recipe=recipe,
+        record=record_beside(
+            audit,
+            "frontier",
             rounds=1 if audit.target else options.rounds,
             every_point=asked.every,
             trial_limit_seconds=options.time_limit,
-            budget=record.budget,
-            machine=record.machine,
-            evidence=record.evidence,
             points=points,
             notes=_notes(audit),
         ),
         recipes=recipes,
         target=audit.target or _target_here(audit, start),
-        path=options.out / name,
+        path=path_beside(audit, "frontier"),
         wave=partial(wave, every=asked.every),
         settle=settle,
         trial_limit_seconds=options.time_limit,
         run_limit_seconds=options.run_limit,
-        guard=_guard(audit, options),
+        guard=guard_over(audit, options.on_foreign),
     )
 
 
@@ -141,13 +129,6 @@ def _check_together(options: Options, asked: Asked) -> None:
                 raise UsageError(
                     f"{option} is about trials, and --device estimate runs none", "leave it out"
                 )
-
-
-def _guard(audit: Request, options: Options) -> Guard:
-    """Over the GPU that is measured on, if any is."""
-    if audit.device == "cpu" or audit.target is not None:
-        return Guard(None)
-    return Guard(audit.record.machine.gpu_uuid, options.on_foreign, say=say)
 
 
 def _notes(audit: Request) -> tuple[str, ...]:
