@@ -15,6 +15,8 @@ hypothesis.settings.load_profile("untimed")
 # A shell that starts the tests in the background has them ignore Ctrl-C, and so would the commands
 # under test, which are sent it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# The same of a terminal that hangs up, which nohup has them ignore.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Tests work on tiny tensors: a second thread only waits, and on a busy machine spins.
 torch.set_num_threads(1)
 
