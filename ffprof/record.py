@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ffprof.gpu_record import Debit, Energy, GpuConditions
-from ffprof.recipe import Metric, Recipe
+from ffprof.recipe import Recipe
 from ffprof.trial_record import (
     Bytes,
     Conditions,
@@ -29,6 +29,7 @@ from ffprof.trial_record import (
     Throughput,
     Trial,
 )
+from ffprof.verdict_record import Finding, SecondOpinion, Verdict
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -49,6 +50,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "Record",
+    "SecondOpinion",
     "Throughput",
     "Trial",
     "Uncapped",
@@ -137,9 +139,14 @@ class Uncapped(Part):
 
 
 class LedgerRow(Part):
-    """What the harness found one workload to be."""
+    """What the harness found one workload to be.
+
+    ``operators`` counts the operators of one optimizer step by name, as PyTorch's dispatcher sees
+    them; empty where they were not counted.
+    """
 
     facts: dict[Name, Fact] = Field(default_factory=dict)
+    operators: dict[Name, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     gradient: GradientProof | None = None
     uncapped: Uncapped | None = None
 
@@ -166,37 +173,12 @@ class Plan(Part):
     files: Annotated[tuple[WorkloadFile, ...], Field(max_length=1000)] = ()
 
 
-Finding = Literal[
-    "lower",
-    "higher",
-    "same",
-    "faster",
-    "not slower",
-    "slower",
-    "inconclusive",
-    "fits",
-    "does not fit",
-    "ratio only",
-    "not comparable",
-]
-
-
-class Verdict(Part):
-    """One claim, judged on the trials of this record."""
-
-    claim: Name
-    challenger: Name
-    baseline: str
-    metric: Metric
-    ratio: float | None = None
-    interval: tuple[float, float] | None = None
-    finding: Finding
-    supported: bool | None
-    sentence: Text
-
-
 class Record(Part):
-    """All trials of one recipe, one budget and one kind of evidence."""
+    """All trials of one recipe, one budget and one kind of evidence.
+
+    ``noise`` is what ``ffprof calibrate`` found on this machine: by workload, the standard
+    deviation of the logarithm of images per second between processes.
+    """
 
     schema_version: Literal[1] = 1
     created: datetime
@@ -212,6 +194,7 @@ class Record(Part):
     trials: tuple[Trial, ...] = Field(default=(), max_length=100_000)
     discarded: tuple[Trial, ...] = Field(default=(), max_length=100_000)  # taken again
     verdicts: tuple[Verdict, ...] = Field(default=(), max_length=10_000)
+    noise: dict[Name, Annotated[float, Field(ge=0, le=100)]] = Field(default_factory=dict)
     notes: tuple[Text, ...] = ()
 
     @model_validator(mode="after")

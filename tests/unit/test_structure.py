@@ -15,7 +15,14 @@ MODULES = sorted((ROOT / "ffprof").rglob("*.py"))
 
 # package -> what it may import from ffprof; the base modules may be imported by all.
 BASE = {"errors", "units", "recipe", "record", "trial_record", "protocol", "registration"}
-BASE |= {"workload", "peak_record", "gpu_record", "record_part", "frontier_record"}
+BASE |= {
+    "workload",
+    "peak_record",
+    "gpu_record",
+    "record_part",
+    "frontier_record",
+    "verdict_record",
+}
 ALLOWED = {
     "cli": {"audit", "compare", "report", "hardware", "estimator"},
     "audit": {"instruments", "hardware", "estimator"},
