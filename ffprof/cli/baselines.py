@@ -29,6 +29,7 @@ def baselines_here(path: Path) -> list[tuple[Path, Record]]:
     Raises:
         RecordError: one of them cannot be read, or the folder has none for this torch.
     """
+    _require_there(path)
     if not _is_folder(path):
         return [(path, load(path))]
     everything = _all_in(path)
@@ -51,6 +52,7 @@ def baseline_for(path: Path, current: Record) -> tuple[Path, Record] | None:
     Raises:
         RecordError: one cannot be read.
     """
+    _require_there(path)
     if not _is_folder(path):
         return path, load(path)
     return max(
@@ -110,6 +112,14 @@ def _require_measured(record: Record) -> None:
             f"the baseline is not updated: {len(record.missing())} trials of the new result are "
             "missing",
             "finish it with ffprof run --resume",
+        )
+
+
+def _require_there(path: Path) -> None:
+    if is_absent(path):
+        raise RecordError(
+            f"there is no baseline {str(path)[:500]}",
+            "make it from a result: add --current RESULT --update-baseline",
         )
 
 
