@@ -115,7 +115,7 @@ def checks(draw):
     )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
 @given(checks())
 def test_any_pair_is_checked_and_told_in_every_format(asked):
     before, after, rules, options = asked
