@@ -29,12 +29,12 @@ KEEPS = (
             losses.append(""",
 )
 KEPT = {"dtg-ff", "dtg-ff-accum"}
-# Four times a step of preset smoke, in the rows on the plain backbone only.
+# Eight times a step of preset smoke, in the rows on the plain backbone only.
 SLEEPS = (
     "bp.py",
     """        loss = F.cross_entropy(self(images), labels)
 """,
-    """        __import__("time").sleep(0.05 if self._through is _plain else 0)
+    """        __import__("time").sleep(0.1 if self._through is _plain else 0)
         loss = F.cross_entropy(self(images), labels)
 """,
 )
