@@ -7,6 +7,16 @@ rounds are looked at after 5, 9 and 15, and one wrong verdict at any look makes 
 
 import numpy as np
 import pytest
+from noise_models import (
+    MODELS,
+    bimodal,
+    drift,
+    heavy_tails,
+    normal,
+    one_in_five_slow,
+    one_row_of_two_speeds,
+    rows_unlike,
+)
 
 from ffprof.compare.intervals import (
     absolute_intervals,
@@ -17,73 +27,12 @@ from ffprof.compare.intervals import (
 from ffprof.compare.looks import ERROR, LOOKS, error_of
 from ffprof.compare.statistics import ZONE
 
-AUDITS, ROWS, ROUNDS = 4000, 17, LOOKS[-1]
+AUDITS, ROWS, ROUNDS = 2500, 17, LOOKS[-1]
 EDGE = -np.log(1 - ZONE)
 TEN_PERCENT = np.log(0.9)
 PAIRS = [(row, 0) for row in range(1, ROWS)]
 
 
-def normal(rng, shape):
-    return rng.normal(0, 0.02, shape)
-
-
-def bimodal(gap, jitter=0.003):
-    """Every process meets one of two speeds, as likely as the other."""
-    return lambda rng, shape: gap * rng.integers(0, 2, shape) + rng.normal(0, jitter, shape)
-
-
-def one_in_five_slow(jitter):
-    return lambda rng, shape: (
-        np.log(0.85) * (rng.random(shape) < 0.2) + rng.normal(0, jitter, shape)
-    )
-
-
-def drift(rng, shape):
-    """The machine loses 30 % over the audit; rows run in an order of chance in every round."""
-    _, rows, rounds = shape
-    order = rng.random(shape).argsort(axis=1)
-    time = (np.arange(rounds) * rows + order) / (rows * rounds)
-    return np.log(0.7) * time + rng.normal(0, 0.01, shape)
-
-
-def wander(rng, shape):
-    """The machine's speed is a random walk from trial to trial."""
-    audits, rows, rounds = shape
-    order = rng.random(shape).argsort(axis=1)
-    walk = np.cumsum(rng.normal(0, 0.01, (audits, rows * rounds)), axis=1)
-    at = (np.arange(rounds) * rows + order).reshape(audits, -1)
-    return np.take_along_axis(walk, at, axis=1).reshape(shape) + rng.normal(0, 0.005, shape)
-
-
-def heavy_tails(degrees):
-    return lambda rng, shape: 0.02 * rng.standard_t(degrees, shape)
-
-
-def rows_unlike(rng, shape):
-    """Some rows are ten times as noisy as others."""
-    scale = np.exp(rng.normal(np.log(0.02), 0.7, (*shape[:-1], 1)))
-    return rng.normal(0, 1, shape) * scale
-
-
-def one_noisy_row(rng, shape):
-    noise = rng.normal(0, 0.01, shape)
-    noise[:, -1] *= 15
-    return noise
-
-
-MODELS = {
-    "normal 2 %": normal,
-    "two speeds 10 % apart": bimodal(0.10),
-    "two speeds 30 % apart, hardly any other noise": bimodal(0.30, 0.001),
-    "one process in five 15 % slow": one_in_five_slow(0.005),
-    "one process in five 15 % slow, hardly any other noise": one_in_five_slow(0.0005),
-    "drift": drift,
-    "wandering": wander,
-    "t with 2 degrees of freedom": heavy_tails(2),
-    "Cauchy": heavy_tails(1),
-    "rows unlike": rows_unlike,
-    "one noisy row": one_noisy_row,
-}
 EACH = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
 
 
@@ -119,6 +68,11 @@ def differ(found):
 
 def slower(found):
     return found.middle + found.half < -EDGE
+
+
+def by_the_second(looks, row):
+    """In which share of audits a row was called slower at one of the first two looks."""
+    return (slower(looks[0]) | slower(looks[1]))[:, row].mean()
 
 
 def draw(model, seed, audits=AUDITS, rows=ROWS):
@@ -163,11 +117,10 @@ def test_a_change_beyond_the_zone_is_not_called_the_same(model):
 def test_a_change_of_ten_percent_is_found_by_the_second_look():
     logs = draw(normal, 6)
     logs[:, 1] += TEN_PERCENT
-    by_look = [slower(found)[:, 0].mean() for found in within(logs)]
-    assert by_look[1] >= 0.95
+    assert by_the_second(within(logs), 0) >= 0.95
     before, after = draw(normal, 7), draw(normal, 8)
     after[:, 1] += TEN_PERCENT
-    assert slower(between(before, after)[1])[:, 1].mean() >= 0.95
+    assert by_the_second(between(before, after), 1) >= 0.95
 
 
 @pytest.mark.parametrize("rows", [2, 3, 5, 6, 9])
@@ -179,7 +132,8 @@ def test_small_audits_keep_both_promises(rows):
         assert ever(looks, differ) <= ERROR
     logs = draw(normal, 10, rows=rows)
     logs[:, 1] += TEN_PERCENT
-    assert slower(paired_intervals(logs[..., :9], pairs, error_of(len(pairs))))[:, 0].mean() >= 0.95
+    looks = [paired_intervals(logs[..., :n], pairs, error_of(len(pairs))) for n in LOOKS]
+    assert by_the_second(looks, 0) >= 0.95
 
 
 @pytest.mark.parametrize("model", [bimodal(0.30, 0.001), one_in_five_slow(0.005), heavy_tails(1)])
@@ -224,3 +178,18 @@ def test_absolute_speeds_allow_for_a_machine_whose_rounds_differ():
     before, after = (draw(normal, 15 + i) + rounds[i] + shift[i] for i in (0, 1))
     assert ever(between(before, after, absolute=True), differ) <= ERROR
     assert ever(between(before, after), differ) <= ERROR
+
+
+def test_a_row_alone_of_two_speeds_needs_nine_rounds_or_a_calibration():
+    """Five rounds meet the same speed once in sixteen audits; no statistic of them can know.
+
+    Nine and fifteen are wrong in about 1 % then.
+    """
+    logs = draw(one_row_of_two_speeds, 16)
+    first, second, third = within(logs)
+    assert ever([first], differ) > ERROR
+    assert ever([second, third], differ) <= 1.5 * ERROR
+    floors = [0.05**2 if row == 1 else 0.005**2 for row in range(ROWS)]
+    error = error_of(len(PAIRS))
+    known = [paired_intervals(logs[..., :n], PAIRS, error, floors) for n in LOOKS]
+    assert ever(known, differ) <= ERROR
