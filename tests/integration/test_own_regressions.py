@@ -1,7 +1,6 @@
 """The project's own gate: it passes what is unchanged, and catches regressions made on purpose."""
 
 import json
-import os
 from importlib.metadata import version
 
 import pytest
@@ -28,7 +27,6 @@ KEEPS = (
             self.kept = [*(self.kept if losses else []), a.clone()]
             losses.append(""",
 )
-KEPT = {"dtg-ff", "dtg-ff-accum"}
 # Eight times a step of preset smoke, in the rows on the plain backbone only.
 SLEEPS = (
     "bp.py",
@@ -49,3 +47,65 @@ def test_baselines_are_of_the_version_they_are_kept_under(path):
     assert all(row.operators and row.facts["useful_flops"] for row in record.ledger.values())
     assert record.recipe.threads == 1  # as many as every machine has
     assert path.stat().st_size < 300_000
+
+
+def gates(done):
+    """{status: {(workload, metric)}} of a check that printed JSON, over all baselines."""
+    found = {}
+    for gate in json.loads(done.stdout)["gates"]:
+        found.setdefault(gate["status"], set()).add((gate["workload"], gate["metric"]))
+    return found
+
+
+@needs_baseline
+@pytest.mark.slow
+def test_what_is_unchanged_passes_and_speed_is_advice():
+    done = ffprof("check", "--baseline", HERE, "--format", "json", timeout=600)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    found = gates(done)
+    assert found.keys() == {"passed", "advice"}
+    assert {metric for _, metric in found["advice"]} == {"throughput", "absolute_throughput"}
+    metrics = {metric for _, metric in found["passed"]}
+    assert metrics >= {"allocated", "reserved", "live", "useful_flops", "operators", "outcome"}
+
+
+@needs_baseline
+@pytest.mark.slow
+@pytest.mark.parametrize(("path", "metric"), [(ESTIMATED, "allocated"), (LIVE, "live")])
+def test_an_extra_saved_activation_is_caught(tmp_path, path, metric):
+    env = changed_workloads(tmp_path / "site", *KEEPS)
+    words = ("check", "--baseline", path, "--format", "json")
+    done = ffprof(*words, env=env, cwd=tmp_path, timeout=600)
+    assert done.returncode == 1, done.stdout[-3000:] + done.stderr
+    regressed = gates(done)["regressed"]
+    assert {("dtg-ff", metric), ("dtg-ff", "operators")} <= regressed
+    assert not {name for name, _ in regressed} & {"bp", "bp-ckpt", "dtg-ff-streamed"}
+    told = [gate["sentence"] for gate in json.loads(done.stdout)["gates"]]
+    assert any(one.startswith("dtg-ff: ") and " rose from " in one for one in told)
+
+
+@pytest.mark.slow
+def test_a_sleep_in_a_step_is_caught_by_ratios(tmp_path):
+    rows = "bp,bp-accum,bp-ckpt,bp-plain"
+    done = ffprof(
+        "run", *TINY, "--workloads", rows, "--rounds", 5, "--out", tmp_path / "old", timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "old").glob("audit-*.json")
+    words = ("check", "--baseline", path, "--format", "json")
+
+    done = ffprof(*words, timeout=600)
+    assert done.returncode in (0, 4), done.stdout[-3000:] + done.stderr
+    assert "regressed" not in gates(done)
+
+    env = changed_workloads(tmp_path / "site", *SLEEPS)
+    kept = tmp_path / "new"
+    done = ffprof(*words, "--out", kept, env=env, cwd=tmp_path, timeout=600)
+    assert done.returncode == 1, done.stdout[-3000:] + done.stderr
+    assert gates(done)["regressed"] == {("bp-plain", "throughput")}
+
+    (made,) = kept.glob("audit-*.json")
+    assert only_record(kept).plan == load(path).plan
+    again = ffprof("check", "--baseline", path, "--current", made, "--format", "json")
+    assert again.returncode == 1
+    assert gates(again) == gates(done)

@@ -1,4 +1,4 @@
-"""A copy of the package ``workloads`` with one line changed, as somebody's commit would change it."""
+"""A copy of the package ``workloads`` with one line changed, as a commit would change it."""
 
 import os
 import shutil
