@@ -31,7 +31,7 @@ LIVE = audit-smoke-cpu.json
 # byte. Speed is one round on whatever machine this is, so its ratios are printed and not gated.
 check: $(STAMP)
 	@test -d $(BASELINES) || { echo "there is no $(BASELINES): make baselines makes it"; exit 2; }
-	@$(RUN)/ffprof check --baseline $(BASELINES) $(CHECK)
+	@$(RUN)/ffprof check --baseline $(BASELINES) --throughput advice $(CHECK)
 
 # Make them anew where a change of theirs is meant, and say in the commit why.
 baselines: $(STAMP)

@@ -7,7 +7,7 @@ import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -17,8 +17,9 @@ from ffprof.cli.written import written_options
 from ffprof.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from ffprof.record import Record
     from ffprof.report.checked import Checked
 
 
@@ -94,9 +95,6 @@ def check(
     Exits with 0 if nothing got worse, 1 if something regressed, 3 if nothing was measured, and 4 if
     something was not measured or cannot be decided.
     """
-    from functools import partial
-
-    from ffprof.cli.again import run_again
     from ffprof.cli.checking import Asked, run_checks
     from ffprof.report.checked_formats import code_of
 
@@ -116,8 +114,7 @@ def check(
             budget=budget,
             throughput=None if throughput is None else throughput.value,
             update=update_baseline,
-            again=partial(
-                run_again,
+            again=_again(
                 out=out,
                 rounds=rounds,
                 time_limit=time_limit,
@@ -131,6 +128,17 @@ def check(
     )
     _print(checks, format, everything)
     raise typer.Exit(code_of(checks))
+
+
+def _again(**options: Any) -> Callable[[Record, Path], Record]:
+    """Measures again what a baseline holds; what that imports a check of two files does without."""
+
+    def again(baseline: Record, path: Path) -> Record:
+        from ffprof.cli.again import run_again
+
+        return run_again(baseline, path, **options)
+
+    return again
 
 
 def _print(checks: Sequence[Checked], format: CheckFormat, everything: bool) -> None:
