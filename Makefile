@@ -6,7 +6,7 @@ VENV := .venv$(if $(TORCH),-torch-$(TORCH))
 RUN := $(VENV)/bin
 STAMP := $(VENV)/ready-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 
-.PHONY: audit test lint format docs bench clean
+.PHONY: audit test lint check baselines format docs bench clean
 
 # Set up, then measure: on a CPU in minutes, on a GPU with its default recipe.
 audit: $(STAMP)
@@ -20,6 +20,29 @@ lint: $(STAMP)
 	@$(RUN)/ruff format --check .
 	@$(RUN)/ruff check .
 	@$(RUN)/mypy
+
+# This version of PyTorch's baselines: operators, and with them peaks, are other ones in another.
+BASELINES = results/baselines/torch-$(shell $(RUN)/python -c \
+	'from importlib.metadata import version; print(version("torch").split("+")[0])')
+ESTIMATED = audit-imagenet100-8gb-estimated.json
+LIVE = audit-smoke-cpu.json
+
+# What changed since the baselines: estimated memory, live tensors, FLOPs and operators, to the
+# byte. Speed is one round on whatever machine this is, so its ratios are printed and not gated.
+check: $(STAMP)
+	@test -d $(BASELINES) || { echo "there is no $(BASELINES): make baselines makes it"; exit 2; }
+	@$(RUN)/ffprof check --baseline $(BASELINES) --throughput advice $(CHECK)
+
+# Make them anew where a change of theirs is meant, and say in the commit why.
+baselines: $(STAMP)
+	@mkdir -p $(BASELINES)
+	@rm -rf $(BASELINES)/new
+	@$(RUN)/ffprof run --device estimate --workloads all --threads 1 --out $(BASELINES)/new
+	@mv $(BASELINES)/new/audit-*.json $(BASELINES)/$(ESTIMATED)
+	@$(RUN)/ffprof run --preset smoke --device cpu --workloads all --threads 1 --steps 5 \
+		--rounds 1 --out $(BASELINES)/new
+	@mv $(BASELINES)/new/audit-*.json $(BASELINES)/$(LIVE)
+	@rmdir $(BASELINES)/new
 
 format: $(STAMP)
 	@$(RUN)/ruff format .

@@ -51,6 +51,7 @@ def estimate_trial(description: Description, recipe: Recipe, target: Target) -> 
         loss=None,
         conditions=Conditions(),
         facts=traced.facts,
+        operators=traced.operators(),
     )
     if not fits.replay.fits:
         return Failed(outcome="oom", message=oom_message(fits, found), report=report)

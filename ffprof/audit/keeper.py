@@ -59,12 +59,22 @@ class Keeper:
     def add(self, result: TrialResult) -> Trial:
         """Store a trial."""
         if result.facts:
-            self.note(result.trial.workload, facts=result.facts)
+            self._compare(result)
+            self.note(result.trial.workload, facts=result.facts, operators=result.operators)
         self._update(
             trials=(*self.record.trials, result.trial),
             budget=with_debit(self.record.budget, result.trial.debit),
         )
         return result.trial
+
+    def _compare(self, result: TrialResult) -> None:
+        """Operators of a row are kept from its first trial, and that others differ is noted."""
+        name, found = result.trial.workload, result.operators
+        known = self.record.ledger.get(name, LedgerRow()).operators
+        differ = sorted(n for n in known | found if known.get(n) != found.get(n))
+        if known and found and differ:
+            counts = f"{differ[0]} {known.get(differ[0], 0)} and {found.get(differ[0], 0)} times"
+            self.say(f"{name}: its trials do not run the same operators ({counts})")
 
     def discard(self, trial: Trial) -> None:
         """Store a trial that is taken again; it counts for nothing."""

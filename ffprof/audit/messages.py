@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ffprof.record import Conditions, Debit, Fact, Loss, Memory, Outcome, Throughput
 
@@ -13,7 +13,7 @@ class Report:
 
     ``throughput`` is None only where an estimate knows no card. ``timed`` is when the timed phase
     began and ended, in ``time.monotonic`` seconds, and ``images`` how many went through it; both
-    are of measured trials.
+    are of measured trials. ``operators`` counts those of one optimizer step; empty if unseen.
     """
 
     memory: Memory
@@ -21,6 +21,7 @@ class Report:
     loss: Loss | None
     conditions: Conditions
     facts: dict[str, Fact]
+    operators: dict[str, int] = field(default_factory=dict)
     timed: tuple[float, float] | None = None
     images: int | None = None
 

@@ -1,10 +1,10 @@
-"""Untimed passes over one effective batch: the peaks of live and of saved tensors."""
+"""Untimed passes over one effective batch: what is live and saved, and which operators run."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -12,18 +12,23 @@ from torch import Tensor
 from ffprof.audit.step import Part
 from ffprof.instruments.flops import Counted, FlopCounter
 from ffprof.instruments.live_tensors import LiveTensors
+from ffprof.instruments.operators import OperatorCounter
 from ffprof.instruments.saved_tensors import SavedTensors
 
 
 @dataclass(frozen=True, kw_only=True)
 class Untimed:
-    """Peaks in bytes, or None with the reason; and the operators that count as FLOPs."""
+    """Peaks in bytes, or None with the reason; the operators that count as FLOPs; and counts.
+
+    ``counts`` says how often each operator ran, by name.
+    """
 
     live_peak_bytes: int | None
     saved_peak_bytes: int | None
     live_reason: str = ""
     saved_reason: str = ""
     operators: tuple[Counted, ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 def present_tensors(device_type: str) -> list[Tensor]:
@@ -53,7 +58,8 @@ def tensor_passes(
 ) -> Untimed:
     """Two optimizer steps under watch; what does not fit then is unread, not a failed trial."""
     try:
-        with LiveTensors(device_type, held) as live, FlopCounter() as flops:
+        counter = OperatorCounter(device_type)
+        with LiveTensors(device_type, held) as live, FlopCounter() as flops, counter:
             step(parts)
         held.clear()
         with SavedTensors(parameters) as saved:
@@ -71,4 +77,5 @@ def tensor_passes(
         live_reason=uncounted,
         saved_reason=hidden,
         operators=tuple(flops.operators),
+        counts=counter.counts(),
     )

@@ -61,6 +61,7 @@ def measure_step(
         conditions=course.conditions(load_before),
         facts=own_facts(description, recipe, sum(p.numel() for p in parameters))
         | flops_facts(untimed.operators),
+        operators=untimed.counts,
         timed=course.timed,
         images=description.micro_batch(recipe) * len(course.laps),
     )

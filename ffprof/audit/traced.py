@@ -27,6 +27,7 @@ from ffprof.estimator.stream import Operator, Stream
 from ffprof.estimator.trace import trace, tracing, try_other_numbers
 from ffprof.hardware.flags import apply_flags, read_flags
 from ffprof.instruments.flops import Counted
+from ffprof.instruments.operators import add_up
 from ffprof.recipe import FILE_DATA, Recipe
 from ffprof.record import Fact
 from ffprof.workload import Description
@@ -46,6 +47,10 @@ class TracedWorkload:
     stream: Stream
     facts: dict[str, Fact]
     images: int
+
+    def operators(self) -> dict[str, int]:
+        """How often each operator runs in the last step, by name."""
+        return add_up((o.name, o.times) for o in last_step(self.stream))
 
 
 def trace_workload(description: Description, recipe: Recipe) -> TracedWorkload:

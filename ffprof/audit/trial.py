@@ -90,6 +90,7 @@ def measure(
             description, recipe, module, batches.epoch_images, built.matched, observed, flags
         )
         | flops_facts(untimed.operators),
+        operators=untimed.counts,
         timed=course.timed,
         images=recipe.batch * len(course.laps),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ffprof.audit.accept import mismatch
 from ffprof.audit.messages import Failed, Finished, Report
@@ -28,10 +28,11 @@ from ffprof.workload import Description
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """The trial, and the facts for the ledger if it was accepted."""
+    """The trial, and for the ledger facts and operators if it was accepted."""
 
     trial: Trial
     facts: dict[str, Fact]
+    operators: dict[str, int] = field(default_factory=dict)
 
 
 def trial_from(
@@ -86,7 +87,7 @@ def trial_from(
                     debit,
                 ),
             )
-            return TrialResult(trial=trial, facts=report.facts)
+            return TrialResult(trial=trial, facts=report.facts, operators=report.operators)
         outcome: Outcome = "refused"
         message = objection
     else:
@@ -105,7 +106,9 @@ def trial_from(
         conditions=_spoilt(watching.add_to(conditions), debit, others=others),
         memory=estimated.memory if estimated else memory,
     )
-    return TrialResult(trial=trial, facts=estimated.facts if estimated else {})
+    if estimated is None:
+        return TrialResult(trial=trial, facts={})
+    return TrialResult(trial=trial, facts=estimated.facts, operators=estimated.operators)
 
 
 def _debit(ending: Ending, watching: Watching, record: Record) -> Debit | None:

@@ -23,9 +23,10 @@ from ffprof.audit.target import Target, target_for
 from ffprof.cli.beside_audits import guard_over, path_beside, record_beside
 from ffprof.cli.choose import absent_members, choose_preset
 from ffprof.cli.interrupts import Terminated, interrupt_code
+from ffprof.cli.new_audit import NO_SPEED
 from ffprof.cli.options import Options
 from ffprof.cli.prepare import begun
-from ffprof.cli.request import NO_SPEED, Start, cuda_of, request_for
+from ffprof.cli.request import Start, cuda_of, request_for
 from ffprof.errors import NothingMeasuredError, UsageError
 from ffprof.frontier_record import Capacity
 from ffprof.hardware.recognise import recognise

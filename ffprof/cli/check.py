@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from ffprof.cli.budget_options import CARD_FILE, ON_FOREIGN, OnForeign
+from ffprof.cli.interrupts import raise_terminated
+from ffprof.cli.written import written_options
+from ffprof.errors import UsageError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ffprof.record import Record
     from ffprof.report.checked import Checked
+
+
+# Of the run that a check makes where no result is given.
+_OF_A_RUN = (
+    "rounds", "workload_file", "card_file", "data", "on_foreign", "time_limit", "run_limit", "out",
+)  # fmt: skip
 
 
 class CheckFormat(StrEnum):
@@ -34,11 +47,14 @@ class OnThroughput(StrEnum):
 
 
 def check(
+    context: typer.Context,
     baseline: Path = typer.Option(
         ..., help="What it was: a result file, or a folder with one for every recipe and torch."
     ),
     current: Path = typer.Option(
-        None, help="What it is: a result file, or a folder, of which the newest is taken."
+        None,
+        help="What it is: a result file, or a folder, of which the newest is taken. Without it, "
+        "what the baseline holds is measured or estimated again here.",
     ),
     thresholds: Path = typer.Option(
         None, help="A TOML file: how much may be lost, by metric and workload."
@@ -53,12 +69,28 @@ def check(
     update_baseline: bool = typer.Option(
         False, "--update-baseline", help="Make the new result the baseline, and say what changed."
     ),
+    rounds: int = typer.Option(
+        None, min=1, max=1000, help="Trials of each workload; by default the baseline's."
+    ),
+    workload_file: list[Path] = typer.Option(
+        [], help="Where the baseline's workload files are now, if they have moved."
+    ),
+    card_file: list[Path] = CARD_FILE,
+    data: str = typer.Option(None, help="Where the baseline's images are now, as in ffprof run."),
+    on_foreign: OnForeign = ON_FOREIGN,
+    time_limit: float = typer.Option(
+        None, min=0.1, help="Seconds a trial may take; by default the baseline's."
+    ),
+    run_limit: float = typer.Option(
+        None, min=0.1, help="Seconds that measuring a baseline again may take."
+    ),
+    out: Path = typer.Option(None, help="Folder to keep the new result in; by default it is not."),
     everything: bool = typer.Option(False, "--all", help="List what passed, too."),
     format: CheckFormat = typer.Option(
         CheckFormat.table, "--format", "-f", help="How to write it."
     ),
 ) -> None:
-    """Hold a new result against a baseline.
+    """Hold a new result against a baseline; without one, measure or estimate again what it holds.
 
     Exits with 0 if nothing got worse, 1 if something regressed, 3 if nothing was measured, and 4 if
     something was not measured or cannot be decided.
@@ -66,6 +98,14 @@ def check(
     from ffprof.cli.checking import Asked, run_checks
     from ffprof.report.checked_formats import code_of
 
+    given = [name for name in written_options(context) if name in _OF_A_RUN]
+    if current is not None and given:
+        raise UsageError(
+            f"--{given[0].replace('_', '-')} is for measuring again, and --current is measured",
+            "leave one of them out",
+        )
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, raise_terminated)
     checks = run_checks(
         Asked(
             baseline=baseline,
@@ -74,10 +114,31 @@ def check(
             budget=budget,
             throughput=None if throughput is None else throughput.value,
             update=update_baseline,
+            again=_again(
+                out=out,
+                rounds=rounds,
+                time_limit=time_limit,
+                run_limit=run_limit,
+                workload_files=workload_file,
+                card_files=card_file,
+                data=data,
+                on_foreign=on_foreign.value,
+            ),
         )
     )
     _print(checks, format, everything)
     raise typer.Exit(code_of(checks))
+
+
+def _again(**options: Any) -> Callable[[Record, Path], Record]:
+    """Measures again what a baseline holds; what that imports a check of two files does without."""
+
+    def again(baseline: Record, path: Path) -> Record:
+        from ffprof.cli.again import run_again
+
+        return run_again(baseline, path, **options)
+
+    return again
 
 
 def _print(checks: Sequence[Checked], format: CheckFormat, everything: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from ffprof.compare.gate import CheckResult
 from ffprof.compare.gates import CheckOptions, check
 from ffprof.compare.speed_gates import Mode
 from ffprof.compare.thresholds import Thresholds
-from ffprof.errors import UnmeasuredError, UsageError
+from ffprof.errors import UnmeasuredError
 from ffprof.hardware.sameness import compare_machines
 from ffprof.record import Device, Record
 from ffprof.report.checked import Checked
@@ -29,7 +29,10 @@ from ffprof.workload import workload_names
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """The command line of a check; None is what was not given."""
+    """The command line of a check; None is what was not given.
+
+    ``again`` measures or estimates anew what a baseline holds, and is told its file.
+    """
 
     baseline: Path
     current: Path | None
@@ -37,6 +40,7 @@ class Asked:
     budget: str | None
     throughput: Mode | None
     update: bool
+    again: Callable[[Record, Path], Record]
 
 
 def run_checks(asked: Asked) -> list[Checked]:
@@ -54,7 +58,7 @@ def run_checks(asked: Asked) -> list[Checked]:
         pairs = baselines_here(asked.baseline)
         _require_known(asked, thresholds, [*workload_names(), *_rows(r for _, r in pairs)])
         found = [
-            _checked(asked, thresholds, path, baseline, _measured(baseline, path), "")
+            _checked(asked, thresholds, path, baseline, asked.again(baseline, path), "")
             for path, baseline in pairs
         ]
     else:
@@ -70,13 +74,6 @@ def run_checks(asked: Asked) -> list[Checked]:
         _require_outcomes(one)
         write_baseline(one.current, Path(one.baseline_file))
     return [replace(one, updated=True) for one in found]
-
-
-def _measured(baseline: Record, path: Path) -> Record:
-    """What the baseline holds, measured again now."""
-    raise UsageError(
-        f"there is nothing to hold against {path}", "name the new result file with --current"
-    )
 
 
 def _baseline(asked: Asked, current: Record) -> tuple[Path, Record | None]:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from multiprocessing.context import BaseContext
-from pathlib import Path
 from typing import Literal
 
-from ffprof import __version__
 from ffprof.audit.request import Request
 from ffprof.audit.sources.look import check_data, crowding, resolve_workers
 from ffprof.audit.sources.words import Found
-from ffprof.audit.target import Target, estimated_budget, target_for, with_display
+from ffprof.audit.target import Target, target_for, with_display
 from ffprof.cli.choose import (
     absent_members,
     change_recipe,
@@ -23,22 +17,19 @@ from ffprof.cli.choose import (
     choose_preset,
     whole_batches,
 )
+from ffprof.cli.new_audit import Audit, Terms, cpu_terms, estimated_terms, new_request
 from ffprof.cli.options import AskedBudget, Options
 from ffprof.cli.own_files import Chosen
-from ffprof.cli.starting import trial_context
-from ffprof.compare.verdicts import judge
 from ffprof.estimator.process import cuda_version
 from ffprof.hardware.cards import cuda_budget
-from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import Probe, check_threads, describe_machine, resolve_threads
 from ffprof.hardware.recognise import recognise_here
 from ffprof.hardware.spill import spills
 from ffprof.recipe import Recipe
-from ffprof.record import Budget, Device, Evidence, Plan, Record
+from ffprof.record import Budget, Device, Evidence, Plan
 from ffprof.workload import Description
 
 Kind = Literal["cuda", "cpu", "estimate"]
-NO_SPEED = "no speed is estimated, because no profiled card has this size"
 # What of a recipe asked for holds for the audit that is measured beside its estimate, too.
 _OF_BOTH = ("seed", "threads", "steps")
 
@@ -88,77 +79,45 @@ def request_for(kind: Kind, start: Start, *, paired: bool) -> Request:
     recipe = resolve_threads(resolve_workers(recipe, device))
     check_threads(recipe)
     check_data(recipe, data)
-    wanted = child_environment(recipe)
-    budget, evidence, notes, target = _budget(kind, start, paired=paired)
-    created = datetime.now(UTC)
-    record = Record(
-        created=created,
-        ffprof=__version__,
-        command=shlex.join(["ffprof", *sys.argv[1:]]),
-        recipe=recipe,
-        recipe_hash=recipe.digest(),
-        plan=Plan(
-            workloads=tuple(d.id for d in workloads),
-            families={d.id: d.family for d in workloads},
-            rounds=1 if target else options.rounds,
-            trial_limit_seconds=options.time_limit,
-            run_limit_seconds=options.run_limit,
-            files=start.chosen.files,
-        ),
-        budget=budget,
-        machine=describe_machine(start.found, wanted),
-        evidence=evidence,
-        notes=tuple(
-            note
-            for note in (
-                *notes,
-                *start.chosen.notes(recipe),
-                "" if target else crowding(recipe, device),
-                absent_members(recipe, workloads),
-            )
-            if note
-        ),
+    terms = _terms(kind, start, paired=paired)
+    plan = Plan(
+        workloads=tuple(d.id for d in workloads),
+        families={d.id: d.family for d in workloads},
+        rounds=1 if terms.target else options.rounds,
+        trial_limit_seconds=options.time_limit,
+        run_limit_seconds=options.run_limit,
+        files=start.chosen.files,
     )
-    return Request(
-        record=record,
-        workloads=workloads,
-        device=device,
-        path=_path(options.out, recipe.preset, "estimated" if target else device, created),
-        context=start.server if target else trial_context(start.server, device),
-        judge=judge,
-        target=target,
-        on_foreign=options.on_foreign,
-        environment=wanted,
+    noted = (
+        *terms.notes,
+        *start.chosen.notes(recipe),
+        "" if terms.target else crowding(recipe, device),
+        absent_members(recipe, workloads),
+    )
+    return new_request(
+        Audit(recipe=recipe, plan=plan, workloads=workloads, device=device, terms=terms),
+        start.found,
+        start.server,
+        options.out,
+        noted,
+        options.on_foreign,
     )
 
 
-def _budget(
-    kind: Kind, start: Start, *, paired: bool
-) -> tuple[Budget, Evidence, tuple[str, ...], Target | None]:
+def _terms(kind: Kind, start: Start, *, paired: bool) -> Terms:
     if kind == "estimate":
         here = describe_machine(start.found, {})
         asked = start.asked
         budget = with_display(asked.budget) if start.options.display else asked.budget
         target = target_for(budget, asked.card, cuda_of(start.found), here)
-        notes = [
-            "estimated: the step was traced on tensors without memory and replayed through a "
-            "simulation of PyTorch's allocator; nothing of this was measured "
-            "(docs/estimator.md says how far off such figures were)",
-        ]
-        if target.card is None:
-            notes.append(NO_SPEED)
-        return estimated_budget(budget, target), "estimated", tuple(notes), target
+        return estimated_terms(budget, target)
     if kind == "cpu":
-        notes = [
-            "measured on a CPU: the peak of live tensors is what the method holds; it is not what "
-            "CUDA's allocator would reserve, and says nothing about speed on a GPU",
-        ]
         idle = "" if paired else _budget_words(start.options)
-        if idle:
-            notes.append(f"{idle} has no effect here: it limits CUDA memory only")
+        note = f"{idle} has no effect here: it limits CUDA memory only" if idle else ""
         requested = "" if paired else start.options.gpu_mem or ""
-        return Budget(requested=requested), "measured (cpu)", tuple(notes), None
-    return *cuda_terms(start), None
+        return cpu_terms(Budget(requested=requested), (note,))
+    budget, evidence, notes = cuda_terms(start)
+    return Terms(budget=budget, evidence=evidence, notes=notes)
 
 
 def _budget_words(options: Options) -> str:
@@ -217,8 +176,3 @@ def cuda_of(found: Probe) -> tuple[int, int] | None:
         return cuda_version(found.versions.get("cuda build", ""))
     except ValueError:
         return None
-
-
-def _path(folder: Path, preset: str, kind: str, created: datetime) -> Path:
-    # The process number keeps two audits apart that start in the same second.
-    return folder / f"audit-{preset}-{kind}-{created:%Y%m%d-%H%M%S}-{os.getpid()}.json"

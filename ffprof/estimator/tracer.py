@@ -21,19 +21,11 @@ from ffprof.estimator.storages import ANOTHER_DEVICE, Place, Storages
 from ffprof.estimator.stream import Category, Operator, Scratch, Stream
 from ffprof.estimator.values import Values
 from ffprof.instruments.flops import flops_of, passing
+from ffprof.instruments.operators import does_work
 
 BEGINS = " begins"  # how the mark before a step ends; those of its parts end otherwise
 # Fake tensors ask this of themselves; real ones never do.
 _ASKS_DEVICE = torch.ops.prim.device.default
-# These make memory and touch none.
-_FREE = {
-    torch.ops.aten.empty.memory_format,
-    torch.ops.aten.empty_like.default,
-    torch.ops.aten.empty_strided.default,
-    torch.ops.aten.new_empty.default,
-    torch.ops.aten.new_empty_strided.default,
-    torch.ops.aten.detach.default,
-}
 _INITIALISE = {
     torch.ops.aten.normal_.default,
     torch.ops.aten.uniform_.default,
@@ -191,7 +183,7 @@ class Tracer(TorchDispatchMode):
             self.storages.call_library(call, self._place)
 
     def _note(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
-        if func in _FREE:
+        if not does_work(func):
             return
         inputs, outputs = _tensors((*args, *kwargs.values())), _tensors((result,))
         every = [*inputs, *outputs]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from records import recipe, record
 
@@ -93,3 +95,14 @@ def test_a_process_beyond_the_card_is_a_disturbance():
     trial = made(done).trial
     assert trial.debit == debit
     assert trial.conditions.disturbances == ("the process took 3.00 MiB more than the card has",)
+
+
+def test_operators_are_kept_where_facts_are():
+    counts = {"aten::mm": 3}
+    report = replace(REPORT, operators=counts)
+    ok = Ending(kind="ended", messages=(Finished(report=report),))
+    assert made(ok).operators == counts
+    oom = Ending(kind="ended", messages=(Failed(outcome="oom", message="m", report=report),))
+    assert made(oom).operators == counts
+    assert made(ok, facts={"threads": 2}).operators == {}
+    assert made(Ending(kind="timeout", messages=(), reason="late")).operators == {}

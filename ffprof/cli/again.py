@@ -1,0 +1,152 @@
+"""What a baseline holds, measured or estimated again with the code and on the machine of now."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC
+from pathlib import Path
+
+from rich.console import Console
+
+from ffprof.audit.guard import Policy
+from ffprof.audit.lock import writing
+from ffprof.audit.request import Request
+from ffprof.audit.runner import run_audit
+from ffprof.audit.sources.look import check_data, crowding
+from ffprof.audit.store import prepare_folder
+from ffprof.cli.choose import check_recipe
+from ffprof.cli.new_audit import Audit, new_request
+from ffprof.cli.progress import progress_for
+from ffprof.cli.recorded import found_again, look_again
+from ffprof.cli.rows_now import present_sources, rows_now
+from ffprof.cli.starting import started
+from ffprof.cli.terms_again import device_again, need_device, terms_again
+from ffprof.hardware.machine import check_threads
+from ffprof.record import Plan, Record
+
+
+def run_again(
+    baseline: Record,
+    baseline_path: Path,
+    out: Path | None = None,
+    *,
+    rounds: int | None = None,
+    time_limit: float | None = None,
+    run_limit: float | None = None,
+    workload_files: Sequence[Path] = (),
+    card_files: Sequence[Path] = (),
+    data: str | None = None,
+    on_foreign: Policy = "warn",
+) -> Record:
+    """Make the audit of a baseline again and return its record; progress goes to stderr.
+
+    Recipe, rows, budget and kind of evidence are the baseline's. What registers the rows and what
+    is in workload files is read as it is now. Rows that are gone are left out and noted; whether
+    any trial gave a number is for the caller to see.
+
+    Args:
+        baseline: the record.
+        baseline_path: its file, for messages.
+        out: the folder of the new result file; None keeps none.
+        rounds: instead of the baseline's; an estimate has one.
+        time_limit: seconds of a trial, instead of the baseline's.
+        run_limit: seconds of all; what is done by then is returned. Without, there is none.
+        workload_files: instead of those that the baseline names.
+        card_files: profiles of the user's own, for a baseline on such a card.
+        data: what ``--data`` means, where the baseline's images lie elsewhere now.
+        on_foreign: what to do about processes of others on the GPU.
+
+    Raises:
+        DeviceError: the baseline was measured on a GPU, and there is none of its kind.
+        UsageError: its rows or its card are not known here, or this machine has fewer processors
+            than it measured with.
+        DataError: its images are gone, or are others.
+        StoreError: the result cannot be written.
+        KeyboardInterrupt: as it came, after what is done was stored.
+    """
+    changes = {"rounds": rounds, "trial_limit_seconds": time_limit}
+    plan = baseline.plan.model_copy(
+        update={name: value for name, value in changes.items() if value is not None}
+        | {"run_limit_seconds": run_limit}
+    )
+    with _folder(out) as folder:
+        request_for = _prepared(
+            baseline, baseline_path, folder, plan, workload_files, card_files, data, on_foreign
+        )
+        with request_for as request, writing(request.path):
+            return _run(request, kept=out is not None)
+
+
+@contextmanager
+def _folder(out: Path | None) -> Iterator[Path]:
+    if out is not None:
+        prepare_folder(out)
+        yield out
+        return
+    with tempfile.TemporaryDirectory(prefix="ffprof-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _prepared(
+    baseline: Record,
+    path: Path,
+    out: Path,
+    plan: Plan,
+    workload_files: Sequence[Path],
+    card_files: Sequence[Path],
+    data: str | None,
+    on_foreign: Policy,
+) -> Iterator[Request]:
+    recipe, device = baseline.recipe, device_again(baseline)
+    estimated = baseline.evidence == "estimated"
+    sources = present_sources(baseline, path, workload_files)
+    seen = look_again(baseline, path, {} if data is None else {"data": data})
+    if not estimated:
+        check_threads(recipe)  # an estimate computes nothing, so it may name more
+    with started(recipe, dry_run=False) as (server, found):
+        need_device(baseline, path, found)
+        terms = terms_again(baseline, path, found, card_files)
+        rows = rows_now(baseline, path, sources, server)
+        recipe, _ = found_again(baseline, path, seen, server, download=False, dry_run=estimated)
+        check_recipe(recipe, rows.workloads)
+        check_data(recipe, None)
+        plan = plan.model_copy(
+            update={
+                "workloads": tuple(one.id for one in rows.workloads),
+                "families": {one.id: one.family for one in rows.workloads},
+                "rounds": 1 if estimated else plan.rounds,
+                "files": rows.files,
+            }
+        )
+        notes = (
+            f"again what {path.name} holds, of {baseline.created.astimezone(UTC):%Y-%m-%d %H:%M} "
+            "UTC",
+            *terms.notes,
+            "" if estimated else crowding(recipe, device),
+            f"gone since: {', '.join(rows.gone)}"[:1000] if rows.gone else "",
+        )
+        audit = Audit(
+            recipe=recipe, plan=plan, workloads=rows.workloads, device=device, terms=terms
+        )
+        yield new_request(audit, found, server, out, notes, on_foreign)
+
+
+def _run(request: Request, *, kept: bool) -> Record:
+    notices = Console(stderr=True, highlight=False, soft_wrap=True)
+    outcome = run_audit(request, progress_for(Console(stderr=True)))
+    record = outcome.record
+    if kept and (record.trials or record.ledger):
+        notices.print(f"written to {request.path}", markup=False)
+    if outcome.stopped:
+        missing = len(record.missing())
+        notices.print(f"stopped early: {outcome.stopped}; missing trials: {missing}")
+        if kept and record.trials and request.target is None:
+            file = shlex.quote(str(request.path))
+            notices.print(f"go on with: ffprof run --resume {file}", markup=False)
+    if outcome.interrupt is not None:
+        raise outcome.interrupt
+    return record

@@ -1,0 +1,199 @@
+"""A baseline is measured or estimated again, in real processes, with the code as it is now."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from command import TINY, by_workload, ffprof, only_record
+
+from ffprof import load
+
+AGAIN = """
+import signal, sys
+from pathlib import Path
+from ffprof import load
+from ffprof.cli.again import run_again
+from ffprof.cli.interrupts import raise_terminated, interrupt_code
+from ffprof.errors import FfprofError
+
+signal.signal(signal.SIGTERM, raise_terminated)
+path, out, rounds, files = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4:]
+try:
+    made = run_again(
+        load(path), Path(path), Path(out) if out else None, rounds=rounds or None,
+        workload_files=tuple(map(Path, files)),
+    )
+except FfprofError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)
+except KeyboardInterrupt as error:
+    sys.exit(interrupt_code(error))
+print(made.model_dump_json())
+"""
+NET = """
+import torch
+from torch import nn
+from ffprof import register_step
+
+@register_step(id="mine", images=8)
+def build(device):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(64, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 10)).to(device)
+    data = torch.ones(8, 64, device=device)
+    def step():
+        net.zero_grad()
+        loss = net(data).sum()
+        loss.backward()
+        return loss
+    return step
+"""
+
+
+def words(path, out, rounds, files):
+    return [sys.executable, "-c", AGAIN, str(path), str(out), str(rounds), *map(str, files)]
+
+
+def again(path, out="", rounds=0, files=(), cwd=None):
+    """The ended process, and the record that it was given."""
+    done = subprocess.run(
+        words(path, out, rounds, files),
+        capture_output=True, text=True, timeout=240, check=False, cwd=cwd,
+    )  # fmt: skip
+    if done.returncode:
+        return done, None
+    return done, load_text(done.stdout)
+
+
+def load_text(text):
+    from ffprof.record import Record
+
+    return Record.model_validate_json(text)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A folder with the baseline of two registered rows and one of a file, made there."""
+    folder = tmp_path_factory.mktemp("measured")
+    (folder / "net.py").write_text(NET.replace("WIDTH", "32"))
+    done = ffprof(
+        "run", *TINY, "--rounds", 2, "--workloads", "bp,bp-accum,mine", "--workload-file",
+        "net.py", "--time-limit", 100, cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder, only_record(folder / "audits"), next((folder / "audits").glob("audit-*.json"))
+
+
+def peaks(record):
+    return by_workload(record, lambda trial: trial.memory.live_tensor_peak_bytes)
+
+
+def test_the_same_code_gives_the_same(measured, tmp_path):
+    folder, before, path = measured
+    done, after = again(path, tmp_path / "new", rounds=1, cwd=folder)
+    assert after, done.stderr
+    assert (after.recipe, after.recipe_hash) == (before.recipe, before.recipe_hash)
+    assert after.plan == before.plan.model_copy(update={"rounds": 1})
+    assert (after.budget, after.evidence) == (before.budget, before.evidence)
+    assert peaks(after) == peaks(before)
+    assert {n: row.operators for n, row in after.ledger.items()} == {
+        n: row.operators for n, row in before.ledger.items()
+    }
+    assert all(row.operators for row in after.ledger.values())
+    assert after.notes[0].startswith(f"again what {path.name} holds")
+    (written,) = (tmp_path / "new").glob("audit-smoke-cpu-*.json")
+    assert load(written) == after
+    assert f"written to {written}" in done.stderr
+    assert not any("host memory" in note for note in after.notes)
+
+
+def test_a_changed_file_is_read_as_it_is_and_nothing_is_kept_unless_asked(measured, tmp_path):
+    _, before, path = measured
+    other = tmp_path / "net.py"
+    other.write_text(NET.replace("WIDTH", "4096"))
+    done, after = again(path, rounds=1, files=[other], cwd=tmp_path)
+    assert after, done.stderr
+    assert min(peaks(after)["mine"]) > max(peaks(before)["mine"])
+    assert peaks(after)["bp"] == peaks(before)["bp"]
+    assert after.plan.files[0].sha256 != before.plan.files[0].sha256
+    assert "written" not in done.stderr
+    assert [found.name for found in tmp_path.iterdir()] == ["net.py"]
+
+
+def test_without_the_file_it_says_where_it_was(measured, tmp_path):
+    _, _, path = measured
+    done, _ = again(path, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "net.py" in done.stderr
+    assert "--workload-file" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_rows_that_left_the_file_are_gone(measured, tmp_path):
+    _, _, path = measured
+    renamed = tmp_path / "net.py"
+    renamed.write_text(NET.replace("WIDTH", "32").replace('"mine"', '"other"'))
+    done, _ = again(path, files=[renamed], cwd=tmp_path)
+    assert done.returncode == 2
+    assert "has none of the rows" in done.stderr
+
+
+def test_an_estimate_is_the_same_to_the_byte(tmp_path):
+    done = ffprof(
+        "run", "--preset", "smoke", "--device", "estimate", "--workloads", "bp,bp-ckpt",
+        "--threads", 1, "--out", tmp_path / "old",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    before = only_record(tmp_path / "old")
+    (path,) = (tmp_path / "old").glob("*.json")
+    done, after = again(path, tmp_path / "new", rounds=3)
+    assert after, done.stderr
+    assert after.plan == before.plan
+    assert after.budget == before.budget
+    assert after.ledger == before.ledger
+    assert [(t.workload, t.memory, t.throughput) for t in after.trials] == [
+        (t.workload, t.memory, t.throughput) for t in before.trials
+    ]
+
+
+def test_what_was_measured_on_a_gpu_needs_one(measured, tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    _, before, _ = measured
+    changed = before.model_copy(
+        update={"evidence": "measured", "trials": (), "plan": before.plan.model_copy(
+            update={"files": (), "workloads": ("bp",)})}
+    )  # fmt: skip
+    path = tmp_path / "gpu.json"
+    path.write_text(changed.model_dump_json())
+    done, _ = again(path)
+    assert done.returncode == 3
+    assert "estimated baseline" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_one_keeps_what_it_has(measured, tmp_path, number, code):
+    folder, _, path = measured
+    copied = tmp_path / "base.json"
+    shutil.copy(path, copied)
+    out = tmp_path / "new"
+    process = subprocess.Popen(
+        words(copied, out, 9, ()), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, cwd=folder,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not any(load(file).trials for file in out.glob("audit-*.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    kept = only_record(out)
+    assert kept.trials
+    assert kept.missing()
+    assert "stopped early: interrupted" in err
+    assert "ffprof run --resume" in err

@@ -1,0 +1,111 @@
+"""The project's own gate: it passes what is unchanged, and catches regressions made on purpose."""
+
+import json
+from importlib.metadata import version
+
+import pytest
+from changed import ROOT, changed_workloads
+from command import TINY, ffprof, only_record
+
+from ffprof import load
+
+BASELINES = ROOT / "results" / "baselines"
+TORCH = version("torch").split("+")[0]
+HERE = BASELINES / f"torch-{TORCH}"
+ESTIMATED = HERE / "audit-imagenet100-8gb-estimated.json"
+LIVE = HERE / "audit-smoke-cpu.json"
+
+needs_baseline = pytest.mark.skipif(
+    not HERE.is_dir(), reason=f"no baseline for torch {TORCH}: make baselines"
+)
+# Every unit's output is kept until the end of the step, as if to look at it later.
+KEEPS = (
+    "dtg_ff.py",
+    """            g, a = self.local(unit, patches, x)
+            losses.append(""",
+    """            g, a = self.local(unit, patches, x)
+            self.kept = [*(self.kept if losses else []), a.clone()]
+            losses.append(""",
+)
+# Eight times a step of preset smoke, in the rows on the plain backbone only.
+SLEEPS = (
+    "bp.py",
+    """        loss = F.cross_entropy(self(images), labels)
+""",
+    """        __import__("time").sleep(0.1 if self._through is _plain else 0)
+        loss = F.cross_entropy(self(images), labels)
+""",
+)
+
+
+@pytest.mark.parametrize("path", sorted(BASELINES.glob("*/*.json")), ids=lambda p: p.stem)
+def test_baselines_are_of_the_version_they_are_kept_under(path):
+    record = load(path)
+    assert path.parent.name == f"torch-{record.machine.versions['torch']}"
+    assert not record.missing()
+    assert {trial.outcome for trial in record.trials} <= {"ok", "oom"}
+    assert all(row.operators and row.facts["useful_flops"] for row in record.ledger.values())
+    assert record.recipe.threads == 1  # as many as every machine has
+    assert path.stat().st_size < 300_000
+
+
+def gates(done):
+    """{status: {(workload, metric)}} of a check that printed JSON, over all baselines."""
+    found = {}
+    for gate in json.loads(done.stdout)["gates"]:
+        found.setdefault(gate["status"], set()).add((gate["workload"], gate["metric"]))
+    return found
+
+
+@needs_baseline
+@pytest.mark.slow
+def test_what_is_unchanged_passes_and_speed_is_advice():
+    done = ffprof("check", "--baseline", HERE, "--format", "json", timeout=600)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    found = gates(done)
+    assert found.keys() == {"passed", "advice"}
+    assert {metric for _, metric in found["advice"]} == {"throughput", "absolute_throughput"}
+    metrics = {metric for _, metric in found["passed"]}
+    assert metrics >= {"allocated", "reserved", "live", "useful_flops", "operators", "outcome"}
+
+
+@needs_baseline
+@pytest.mark.slow
+@pytest.mark.parametrize(("path", "metric"), [(ESTIMATED, "allocated"), (LIVE, "live")])
+def test_an_extra_saved_activation_is_caught(tmp_path, path, metric):
+    env = changed_workloads(tmp_path / "site", *KEEPS)
+    words = ("check", "--baseline", path, "--format", "json")
+    done = ffprof(*words, env=env, cwd=tmp_path, timeout=600)
+    assert done.returncode == 1, done.stdout[-3000:] + done.stderr
+    regressed = gates(done)["regressed"]
+    assert {("dtg-ff", metric), ("dtg-ff", "operators")} <= regressed
+    assert not {name for name, _ in regressed} & {"bp", "bp-ckpt", "dtg-ff-streamed"}
+    told = [gate["sentence"] for gate in json.loads(done.stdout)["gates"]]
+    assert any(one.startswith("dtg-ff: ") and " rose from " in one for one in told)
+
+
+@pytest.mark.slow
+def test_a_sleep_in_a_step_is_caught_by_ratios(tmp_path):
+    rows = "bp,bp-accum,bp-ckpt,bp-plain"
+    done = ffprof(
+        "run", *TINY, "--workloads", rows, "--rounds", 5, "--out", tmp_path / "old", timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "old").glob("audit-*.json")
+    words = ("check", "--baseline", path, "--format", "json")
+
+    done = ffprof(*words, timeout=600)
+    assert done.returncode in (0, 4), done.stdout[-3000:] + done.stderr
+    assert "regressed" not in gates(done)
+
+    env = changed_workloads(tmp_path / "site", *SLEEPS)
+    kept = tmp_path / "new"
+    done = ffprof(*words, "--out", kept, env=env, cwd=tmp_path, timeout=600)
+    assert done.returncode == 1, done.stdout[-3000:] + done.stderr
+    assert gates(done)["regressed"] == {("bp-plain", "throughput")}
+
+    (made,) = kept.glob("audit-*.json")
+    assert only_record(kept).plan == load(path).plan
+    again = ffprof("check", "--baseline", path, "--current", made, "--format", "json")
+    assert again.returncode == 1
+    assert gates(again) == gates(done)
