@@ -37,14 +37,14 @@ class WorkloadNoise(Part):
     """The noise of one workload between processes.
 
     ``sd`` is the standard deviation of log(images per second), net of what all workloads of a
-    round share, with ``freedom`` degrees of freedom. ``speeds`` says in words that there are two
+    round share, known with ``freedom`` degrees of freedom. ``speeds`` says in words that there are two
     speeds, or is empty.
     """
 
     workload: Name
     images_per_second: Ratio  # median
     sd: Deviation
-    freedom: Annotated[float, Field(gt=0, le=1e6)]
+    freedom: Count
     speeds: Text = ""
     visible: Annotated[tuple[Visible, ...], Field(max_length=100)] = ()
 

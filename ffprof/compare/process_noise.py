@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from ffprof.compare.noise import row_freedom, row_variances
+from ffprof.compare.noise import row_variances
 
 FEWEST_OF_A_SPEED = 3
 FEWEST_PROCESSES = 8
@@ -24,12 +24,12 @@ GAP = 4.0
 class ProcessNoise:
     """Of one workload: the standard deviation of log(images per second) between processes.
 
-    ``freedom`` is the degrees of freedom that it rests on; ``residuals`` are what is left of each
+    ``freedom`` is the degrees of freedom of its square; ``residuals`` are what is left of each
     process's logarithm, in the order of rounds.
     """
 
     sd: float
-    freedom: float
+    freedom: int
     residuals: tuple[float, ...]
 
 
@@ -61,8 +61,9 @@ def noise_of(logs: Sequence[Sequence[float]]) -> list[ProcessNoise]:
     and n rounds, e_ij - mean_j has the variance s_i^2 (1 - 2/R) + (sum of all s_k^2) / R^2, and
     taking the mean over rounds from it leaves n - 1 independent rounds. With equal s that is
     s^2 (R - 1)/R, so the squares of a row's residuals, divided by (R - 1)(n - 1)/R, have the
-    expectation s^2, without bias; this divisor is the row's share of the table's (R - 1)(n - 1)
-    degrees of freedom. With unequal s the expectation is
+    expectation s^2, without bias. This divisor is the row's share of the table's (R - 1)(n - 1)
+    degrees of freedom; the quotient itself scatters like a variance of n - 1. With unequal s the
+    expectation is
 
         (1 - 1/(R - 1)) s_i^2 + 1/(R - 1) (mean of all s_k^2):
 
@@ -82,9 +83,8 @@ def noise_of(logs: Sequence[Sequence[float]]) -> list[ProcessNoise]:
     left = table - table.mean(axis=1, keepdims=True)
     if rows > 1:
         left = left - left.mean(axis=0, keepdims=True)
-    freedom = row_freedom(rows, rounds)
     return [
-        ProcessNoise(sd=math.sqrt(variance), freedom=freedom, residuals=tuple(map(float, row)))
+        ProcessNoise(sd=math.sqrt(variance), freedom=rounds - 1, residuals=tuple(map(float, row)))
         for variance, row in zip(row_variances(table), left, strict=True)
     ]
 

@@ -47,11 +47,12 @@ def smallest_changes(deviations: Sequence[float], rounds: int) -> list[float]:
     """For every workload, the least loss of speed that ``compare.two_runs`` finds between two runs.
 
     A speed is relative to the median of the m other rows of its round, which adds the mean of
-    their variances times pi / (2 m + pi - 2), the variance of a median of m normal values; exact
-    for m = 1, at most a seventh too large for others. With ``POOLING_ROWS`` rows the noise of one
-    is known with about the freedom of all, otherwise with its own of both runs. One row alone is
-    judged by images per second: the state of the machine, which is in its noise, counts once for
-    each run beside that of the rounds, and more rounds do not make that part smaller.
+    their variances times pi / (2 m), the variance of the median of many normal values. For few
+    that is too much, which makes up for rows never counting as quieter than what they share. With
+    ``POOLING_ROWS`` rows the noise of one is known with about the freedom of all in one run,
+    otherwise with its own of both runs. One row alone is judged by images per second: the state of
+    the machine, which is in its noise, counts once for each run beside that of the rounds, and
+    more rounds do not make that part smaller. tests/unit/test_visible.py simulates all of it.
 
     Args:
         deviations: of the workloads, as ``sd`` of ``smallest_change``.
@@ -67,7 +68,7 @@ def smallest_changes(deviations: Sequence[float], rounds: int) -> list[float]:
     freedom = (rows - 1 if rows >= POOLING_ROWS else 2) * (rounds - 1)
     total = math.fsum(sd * sd for sd in deviations)
     others = rows - 1
-    share = math.pi / (2 * others + math.pi - 2)
+    share = math.pi / (2 * others) if others > 1 else 1.0
     return [
         smallest_change(
             math.sqrt(sd * sd + share * max(0.0, total - sd * sd) / others), rounds, claims, freedom
