@@ -37,8 +37,8 @@ class WorkloadNoise(Part):
     """The noise of one workload between processes.
 
     ``sd`` is the standard deviation of log(images per second), net of what all workloads of a
-    round share, known with ``freedom`` degrees of freedom. ``speeds`` says in words that there are two
-    speeds, or is empty.
+    round share, known with ``freedom`` degrees of freedom. ``speeds`` says in words that there
+    are two speeds, or is empty.
     """
 
     workload: Name

@@ -120,7 +120,7 @@ def _noise(
             images_per_second=median(rates[number]),
             sd=found[number].sd,
             freedom=found[number].freedom,
-            speeds=_speeds(found[number]),
+            speeds=_speeds(found[number], len(names)),
             visible=tuple(
                 Visible(rounds=look, share=of_all[number]) for look, of_all in shares.items()
             ),
@@ -129,13 +129,14 @@ def _noise(
     )
 
 
-def _speeds(noise: ProcessNoise) -> str:
+def _speeds(noise: ProcessNoise, rows: int) -> str:
     found = two_speeds(noise.residuals)
     if found is None:
         return ""
+    doubt = f" (or another row's do: {rows} rows cannot tell)" if rows in (2, 3) else ""
     return (
         f"two speeds: {found.fast} of {found.fast + found.slow} processes run about "
-        f"{found.ratio - 1:.0%} faster than the others"
+        f"{100 * (found.ratio - 1):.0f} % faster than the others{doubt}"
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from ffprof.compare.intervals import relative_to_others
 from ffprof.compare.noise import row_variances
 
 FEWEST_OF_A_SPEED = 3
@@ -24,8 +25,9 @@ GAP = 4.0
 class ProcessNoise:
     """Of one workload: the standard deviation of log(images per second) between processes.
 
-    ``freedom`` is the degrees of freedom of its square; ``residuals`` are what is left of each
-    process's logarithm, in the order of rounds.
+    ``freedom`` is the degrees of freedom of its square. ``residuals`` are what is left of each
+    process's logarithm, in the order of rounds, without the row's mean and the round's median of
+    the other rows: one row with two speeds must not show in the others, as it would in a mean.
     """
 
     sd: float
@@ -82,7 +84,7 @@ def noise_of(logs: Sequence[Sequence[float]]) -> list[ProcessNoise]:
     table = np.array(logs, dtype=float)
     left = table - table.mean(axis=1, keepdims=True)
     if rows > 1:
-        left = left - left.mean(axis=0, keepdims=True)
+        left = relative_to_others(left)
     return [
         ProcessNoise(sd=math.sqrt(variance), freedom=rounds - 1, residuals=tuple(map(float, row)))
         for variance, row in zip(row_variances(table), left, strict=True)
