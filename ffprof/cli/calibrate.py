@@ -72,7 +72,7 @@ def calibrate(
         False, "--show", help="Measure nothing: print what is kept for this machine."
     ),
 ) -> None:
-    """Measure the noise of this machine, and the smallest change that can be seen on it.
+    """Measure the noise of this machine: which changes can be seen.
 
     An audit in which nothing changes: every other round is compared with those between. Writes the
     audit and the calibration, and keeps it for later runs on this machine.

@@ -113,8 +113,8 @@ def _seen(record: CalibrationRecord) -> tuple[str, ...]:
             f"says what disturbs measurements{steps}"
         )
     lines += [
-        f"{row.workload}: {row.speeds}; a process keeps its speed, so more rounds help, and more "
-        "steps do not"
+        f"{row.workload}: {row.speeds}; if that stays when no other program runs, it belongs to "
+        "processes: more rounds help, and more steps do not"
         for row in record.noise
         if row.speeds
     ]
