@@ -53,18 +53,26 @@ def paired_intervals(
     return Intervals(middle=ratios.mean(axis=-1), half=half)
 
 
-def relative_to_others(logs: Array) -> Array:
-    """Logarithms less the median of the other rows of the same round.
+def relative_to_others(before: Array, after: Array) -> tuple[Array, Array]:
+    """Logarithms less what became of the other rows in the same round, in the median.
 
-    What slows a whole machine down is gone, and what became of a few rows hardly touches others.
+    How each round of either run differs from the row's mean before is what its other rows are
+    asked for. What slows a whole machine down is gone then, and what became of a few rows hardly
+    touches the others. Axes as everywhere; the rows of the two are the same.
     """
     import numpy as np
 
-    rows = logs.shape[-2]
-    others = [
-        np.median(np.delete(logs, row, axis=-2), axis=-2, keepdims=True) for row in range(rows)
-    ]
-    return np.asarray(logs - np.concatenate(others, axis=-2))
+    usual = before.mean(axis=-1, keepdims=True)
+    rows = before.shape[-2]
+
+    def relative(logs: Array) -> Array:
+        moved = logs - usual
+        others = [
+            np.median(np.delete(moved, row, axis=-2), axis=-2, keepdims=True) for row in range(rows)
+        ]
+        return np.asarray(logs - np.concatenate(others, axis=-2))
+
+    return relative(before), relative(after)
 
 
 def relative_to(logs: Array, reference: Sequence[int]) -> Array:

@@ -84,7 +84,7 @@ def noise_of(logs: Sequence[Sequence[float]]) -> list[ProcessNoise]:
     table = np.array(logs, dtype=float)
     left = table - table.mean(axis=1, keepdims=True)
     if rows > 1:
-        left = relative_to_others(left)
+        left, _ = relative_to_others(left, left)
     return [
         ProcessNoise(sd=math.sqrt(variance), freedom=rounds - 1, residuals=tuple(map(float, row)))
         for variance, row in zip(row_variances(table), left, strict=True)

@@ -141,7 +141,7 @@ def _intervals(
         places = [rows.index(name) for name in reference]
         before, after = relative_to(before, places), relative_to(after, places)
     elif relative:
-        before, after = relative_to_others(before), relative_to_others(after)
+        before, after = relative_to_others(before, after)
     chosen = [rows.index(name) for name in kept]
     before, after = before[chosen], after[chosen]
     if look_of(min(one.rounds for one in rates)) is None:

@@ -44,7 +44,7 @@ def power(rows, rounds, deviation, *, many=1500):
     if rows == 2:
         before, after = (relative_to(logs, [0])[:, 1:] for logs in (before, after))
     else:
-        before, after = (relative_to_others(logs) for logs in (before, after))
+        before, after = relative_to_others(before, after)
     found = change_intervals(before, after, error_of(claims_of(rows)))
     return np.mean((found.middle + found.half)[:, -1] < math.log(1 - ZONE))
 
