@@ -50,10 +50,14 @@ class WorkloadNoise(Part):
 
 
 class MachineDrift(Part):
-    """How far rounds as a whole are apart, and what independent noise alone would give."""
+    """How far rounds as a whole are apart, and what independent noise alone would give.
+
+    ``chance`` is the probability that noise alone gives as much.
+    """
 
     sd: Deviation
     expected: Deviation
+    chance: Annotated[float, Field(ge=0, le=1)]
 
 
 class ArmChange(Part):

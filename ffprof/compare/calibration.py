@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from statistics import median
 
 from ffprof.calibration_record import (
@@ -76,7 +77,7 @@ def calibration_of(
         rounds=len(used),
         claims=claims_of(len(names)),
         noise=_noise(names, rates, noise_of(logs)),
-        drift=None if drift is None else MachineDrift(sd=drift.sd, expected=drift.expected),
+        drift=None if drift is None else MachineDrift(**asdict(drift)),
         arms=compare_arms(record, names, used),
         notes=_notes(record, names, used, list(done.values())),
     )

@@ -39,11 +39,13 @@ class ProcessNoise:
 class Drift:
     """Of the machine: the standard deviation of the rounds' means of log(images per second).
 
-    ``expected`` is what independent noise of the workloads alone would give.
+    ``expected`` is what independent noise of the workloads alone would give, and ``chance`` how
+    probable it is that it gives as much as ``sd`` (an F test; exact for equally noisy rows).
     """
 
     sd: float
     expected: float
+    chance: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +99,19 @@ def drift_of(logs: Sequence[Sequence[float]]) -> Drift | None:
     Raises:
         ValueError: as in ``noise_of``.
     """
-    rows, _ = _shape(logs)
+    from scipy.special import fdtrc
+
+    rows, rounds = _shape(logs)
     if rows == 1:
         return None
     states = [fmean(column) for column in zip(*logs, strict=True)]
     variance = fmean(noise.sd**2 for noise in noise_of(logs))
-    return Drift(sd=stdev(states), expected=math.sqrt(variance / rows))
+    moved, expected = stdev(states), math.sqrt(variance / rows)
+    if expected == 0:
+        return Drift(sd=moved, expected=0.0, chance=0.0 if moved else 1.0)
+    ratio = (moved / expected) ** 2
+    chance = float(fdtrc(rounds - 1, (rows - 1) * (rounds - 1), ratio))
+    return Drift(sd=moved, expected=expected, chance=chance)
 
 
 def two_speeds(values: Sequence[float]) -> TwoSpeeds | None:

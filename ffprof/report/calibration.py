@@ -13,8 +13,7 @@ from ffprof.units import format_rate, format_ratio
 NOISY = 0.05  # processes of one row that differ by more than this: something else is running
 ADVISED_LOOK = 9  # rounds
 FEW_STEPS = 10  # fewer timed steps than this: their own noise is not averaged out
-# A standard deviation of 6 rounds exceeds its expectation by this factor in 1 of 100 cases.
-DRIFTING = 1.75
+DRIFTING = 0.01  # the chance that noise alone gives as much: less is the machine's doing
 
 
 def calibration_document(record: CalibrationRecord) -> Document:
@@ -129,7 +128,7 @@ def _drift(record: CalibrationRecord) -> tuple[str, ...]:
         f"rounds as a whole differ by {percent(drift.sd)} (standard deviation), where noise of "
         f"the rows alone would give {percent(drift.expected)}"
     )
-    if drift.sd > DRIFTING * drift.expected:
+    if drift.chance < DRIFTING:
         return (
             f"{told}: the speed of the machine itself changes; ratios inside a run do not suffer, "
             "rates of different runs do",
@@ -152,7 +151,9 @@ def _alarms(record: CalibrationRecord) -> tuple[str, ...]:
     )
     head = f"rounds 2, 4, ... against 1, 3, ..., {half} each, {len(record.arms)} claims"
     if not found:
-        return (f"{head}: no change was found, and there is none", *left_out)
+        unsure = sum(arm.finding == "inconclusive" for arm in record.arms)
+        told = f"; {unsure} could not tell" if unsure else ""
+        return (f"{head}: no change was found, and there is none{told}", *left_out)
     return (
         f"{head}: {len(found)} changed by what was found, though nothing was changed",
         *(f"{arm.workload}: {arm.finding}, {_interval(arm)}" for arm in found),

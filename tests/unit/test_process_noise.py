@@ -91,6 +91,19 @@ def test_drift_is_told_from_noise():
     assert ratio == pytest.approx(1, rel=0.1)
     moving = [drift_of(table) for table in tables(200, [0.03] * 5, 10, drift=0.05)]
     assert np.mean([d.sd for d in moving]) > 3 * np.mean([d.expected for d in moving])
+    assert np.mean([d.chance < 0.01 for d in moving]) > 0.9
+
+
+@pytest.mark.parametrize(("rows", "rounds"), [(2, 6), (8, 6), (17, 10)])
+def test_noise_is_rarely_taken_for_drift(rows, rounds):
+    chances = [drift_of(table).chance for table in tables(2000, [0.03] * rows, rounds)]
+    assert np.mean(np.array(chances) < 0.01) <= 0.02
+    assert np.mean(chances) == pytest.approx(0.5, abs=0.03)
+
+
+def test_rounds_without_noise_drift_or_stand_still():
+    assert drift_of([[1.0, 1.0], [2.0, 2.0]]).chance == 1
+    assert drift_of([[1.0, 3.0], [2.0, 4.0]]).chance < 1e-6
 
 
 # ---- two speeds
