@@ -13,7 +13,7 @@ from rich.console import Console
 
 from ffprof.audit.request import Request
 from ffprof.audit.runner import run_audit
-from ffprof.audit.store import load, prepare_folder
+from ffprof.audit.store import find_record, load, prepare_folder
 from ffprof.audit.store_frontier import save_frontier
 from ffprof.calibration_record import CalibrationRecord
 from ffprof.cli.beside_audits import path_beside
@@ -69,17 +69,18 @@ def measure(options: Options) -> int:
 
 
 def from_audit(file: Path, out: Path, workloads: str | None) -> int:
-    """Calibrate from an audit that was measured before; returns the exit code.
+    """Calibrate from an audit that was measured before, or from the newest one in a folder.
+
+    Returns the exit code.
 
     Raises:
         FfprofError: it is no such audit, or the result cannot be written.
     """
     names = None if workloads is None else _ids(workloads)
-    if file.is_dir():
-        raise UsageError(f"--from {file} is a folder", "name the result file of an audit")
+    audit = find_record(file)
     prepare_folder(out)
-    stem = file.name.removeprefix("audit-").removesuffix(".json")
-    return _calibrate(file, out / f"calibration-{stem[:150]}-{os.getpid()}.json", names)
+    stem = audit.name.removeprefix("audit-").removesuffix(".json")
+    return _calibrate(audit, out / f"calibration-{stem[:150]}-{os.getpid()}.json", names)
 
 
 def show_kept(device: str, preset: str | None) -> int:
@@ -127,8 +128,9 @@ def check_options(written: dict[str, Any]) -> None:
             continue
         for other in written:
             if other not in allowed:
+                beside = "--from" if other == "from_file" else f"--{other.replace('_', '-')}"
                 raise UsageError(
-                    f"{option} does not go with --{other.replace('_', '-').removesuffix('-file')}",
+                    f"{option} does not go with {beside}",
                     "nothing is measured; leave one of them out",
                 )
 

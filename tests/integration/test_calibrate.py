@@ -72,7 +72,7 @@ def test_report_prints_it_again(smoke):
 
 def test_the_same_rounds_give_the_same_calibration(smoke, empty_cache, tmp_path):
     _, made, folder, _ = smoke
-    done = ffprof("calibrate", "--from", folder / made.audit, "--out", tmp_path)
+    done = ffprof("calibrate", "--from", folder, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.glob("calibration-smoke-cpu-*.json")
     assert load_any(path).noise == made.noise
@@ -193,7 +193,9 @@ def test_an_audit_that_will_not_do_is_one_line(empty_cache, tmp_path, edit, code
         (["--rounds", "4"], 2, "not an even number of at least 6"),
         (["--rounds", "0"], 2, "not an even number"),
         (["--from", "nothing.json"], 2, "there is no result file"),
-        (["--from", "."], 2, "is a folder"),
+        (["--from", "."], 2, "there is no result file in ."),
+        (["--from", "x" * 300], 2, "cannot read"),
+        (["--from", SMALL, "--workload-file", "a.py"], 2, "does not go with --workload-file"),
         (["--from", SMALL, "--rounds", "8"], 2, "--from does not go with --rounds"),
         (["--from", SMALL, "--show"], 2, "--show does not go with --from"),
         (["--show", "--steps", "3"], 2, "--show does not go with --steps"),
