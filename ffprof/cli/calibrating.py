@@ -25,6 +25,7 @@ from ffprof.cli.progress import progress_for
 from ffprof.cli.starting import started
 from ffprof.compare.calibration import FEWEST_ROUNDS, calibration_of
 from ffprof.errors import DeviceError, NothingMeasuredError, RecordError, UsageError
+from ffprof.estimator.learned import remember
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.kept_noise import all_kept, keep_calibration
 from ffprof.hardware.machine import describe_machine
@@ -50,8 +51,11 @@ def measure(options: Options) -> int:
         notices = _notices()
         outcome = run_audit(request, progress_for(Console(stderr=True)))
         interrupt = outcome.interrupt
+        problem = remember(outcome.record) if request.device == "cuda" else ""
         if isinstance(interrupt, Terminated) and interrupt.hung_up:
             return interrupt_code(interrupt)
+        if problem:
+            notices.print(problem, markup=False)
         path = shlex.quote(str(request.path))
         if outcome.stopped:
             written = bool(outcome.record.trials or outcome.record.ledger)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from ffprof.calibration_record import CalibrationRecord
     from ffprof.frontier_record import FrontierRecord
     from ffprof.record import Record
 
@@ -58,7 +59,7 @@ def report(
         print_document(document, OutputConsole())
 
 
-def _judged(record: Record | FrontierRecord) -> Record:
+def _judged(record: Record | FrontierRecord | CalibrationRecord) -> Record:
     from ffprof.compare.verdicts import judge
     from ffprof.errors import UsageError
     from ffprof.record import Record

@@ -68,6 +68,12 @@ def test_report_prints_it_again(smoke):
         made.model_dump_json()
     )
     assert ffprof("report", path, "-f", "markdown").stdout.startswith("# Noise of this processor")
+    judged = ffprof("report", path, "--judge")
+    assert judged.returncode == 2
+    assert "a calibration makes no claims" in judged.stderr
+    compared = ffprof("compare", path, path)
+    assert compared.returncode == 2
+    assert "holds a 'calibration', not an audit" in compared.stderr
 
 
 def test_the_same_rounds_give_the_same_calibration(smoke, empty_cache, tmp_path):
