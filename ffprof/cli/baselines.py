@@ -89,17 +89,20 @@ def write_baseline(record: Record, path: Path) -> None:
     """Put a record where the baseline is, in one step.
 
     Raises:
-        UnmeasuredError: a workload of it has no figures, so the next check would be blind to it.
         StoreError: it cannot be written there.
     """
-    _require_measured(record)
     try:
         save(record, path.resolve())  # what a link leads to, not the link
     except StoreError as error:
         raise StoreError(error.problem, "name a file in a folder that you may write to") from error
 
 
-def _require_measured(record: Record) -> None:
+def require_measured(record: Record) -> None:
+    """Refuse what would be a baseline with nothing in it for some workload.
+
+    Raises:
+        UnmeasuredError: the next check would be blind to a workload.
+    """
     for row in summarise(record):
         if row.outcome not in ("ok", "oom"):
             raise UnmeasuredError(

@@ -13,6 +13,7 @@ from ffprof.cli.baselines import (
     is_absent,
     new_file,
     none_matches,
+    require_measured,
     write_baseline,
 )
 from ffprof.cli.thresholds_file import read_thresholds, require_known, with_budget
@@ -70,8 +71,10 @@ def run_checks(asked: Asked) -> list[Checked]:
         found = [_checked(asked, thresholds, path, baseline, current, str(file))]
     if not asked.update:
         return found
-    for one in found:
+    for one in found:  # all or none
         _require_outcomes(one)
+        require_measured(one.current)
+    for one in found:
         write_baseline(one.current, Path(one.baseline_file))
     return [replace(one, updated=True) for one in found]
 

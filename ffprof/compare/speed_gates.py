@@ -1,8 +1,9 @@
 """Gates on throughput: is a workload slower than it was?
 
 What is judged first is speed relative to other workloads of the same rounds, so that a slower
-runner changes nothing. An interval decides (docs/verdicts.md): a workload is slower if all of it
-lies beyond what may be lost, and not slower if all of it lies inside.
+runner changes nothing. An interval decides (docs/verdicts.md): a workload has regressed if all of
+it lies beyond what may be lost. It passes if its ratio lies inside and the interval rules out a
+loss that would matter (``SpeedFall.exclude``).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def speed_gate(
 ) -> GateResult:
     """One gate; ``mode`` overrides the rule's own, and ``advice`` says why it is only told."""
     floor = 1 - rule.share
-    status, tail = _judged(change, floor)
+    status, tail = _judged(change, floor, 1 - max(rule.share, rule.exclude))
     few = min(change.rounds) < LOOKS[0]
     if mode is None and few:
         advice = advice or _rounds(change)
@@ -49,17 +50,20 @@ def speed_gate(
     )
 
 
-def _judged(change: SpeedChange, floor: float) -> tuple[Status, str]:
+def _judged(change: SpeedChange, floor: float, excluded: float) -> tuple[Status, str]:
     interval = _interval(change)
     if change.finding == "ratio only" or change.because or interval is None:
         return "inconclusive", f"there is no verdict, {change.because or _rounds(change)}"
     low, high = interval
     if high < floor:
         return "regressed", f"less than {floor:.2f} is slower than may be"
-    if low >= floor:
-        faster = low > 1 / (1 - ZONE)
-        return ("improved", "it is faster") if faster else ("passed", "not slower than may be")
-    return "inconclusive", f"whether that is less than {floor:.2f} needs more rounds"
+    if low > 1 / (1 - ZONE):
+        return "improved", "it is faster"
+    if low < excluded:
+        return "inconclusive", f"to rule out less than {excluded:.2f} needs more rounds"
+    if change.ratio < floor:
+        return "inconclusive", f"whether it is less than {floor:.2f} needs more rounds"
+    return "passed", f"less than {excluded:.2f} is ruled out"
 
 
 def _rounds(change: SpeedChange) -> str:

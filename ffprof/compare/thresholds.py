@@ -103,10 +103,17 @@ class Operators(Rise):
 
 
 class SpeedFall(_Table):
-    """How far a speed may fall, as a share of what it was; never less than the fixed zone."""
+    """How far a speed may fall, as a share of what it was; never less than the fixed zone.
+
+    A speed that surely fell by more than ``share`` has regressed. To pass it must not look as if
+    it had, and a fall of more than ``exclude`` must be ruled out: to rule out one of ``share``
+    takes more rounds than a job has time for, and most runs in which nothing changed would be
+    inconclusive. An ``exclude`` that is smaller than ``share`` counts as ``share``.
+    """
 
     gate: bool = True
     share: SpeedShare = ZONE
+    exclude: SpeedShare = 0.10
 
 
 class Throughput(SpeedFall):
@@ -157,7 +164,9 @@ class Thresholds(_Table):
     def of(self, workload: str) -> WorkloadThresholds:
         """What holds for one workload: its own fields, else those of the whole file."""
         own = self.workloads.get(workload, WorkloadThresholds())
-        fall = SpeedFall(gate=self.throughput.gate, share=self.throughput.share)
+        fall = SpeedFall(
+            **{name: getattr(self.throughput, name) for name in SpeedFall.model_fields}
+        )
         return WorkloadThresholds(
             allocated=_over(self.allocated, own.allocated),
             reserved=_over(self.reserved, own.reserved),

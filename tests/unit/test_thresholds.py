@@ -37,6 +37,7 @@ memory = "7.5GiB"
 [workloads.one.reserved]
 bytes = "1GiB"
 [workloads.one.throughput]
+exclude = 0.2
 gate = false
 [workloads."a.b".budget]
 memory = "2GiB"
@@ -55,6 +56,7 @@ def test_an_empty_file_has_the_defaults():
     assert (found.live.bytes, found.live.share) == (4 * KIB, 0.005)
     assert (found.flops.share, found.operators.share) == (0.005, 0.02)
     assert (found.throughput.gate, found.throughput.share) == (True, 0.03)
+    assert found.of("any").throughput.exclude == 0.10
     assert found.budget.memory is None
 
 
@@ -85,6 +87,7 @@ def test_a_workload_overrides_only_what_it_writes():
     assert (one.reserved.bytes, one.reserved.share) == (GIB, 0)
     assert one.allocated == found.allocated
     assert (one.throughput.gate, one.throughput.share) == (False, 0.05)
+    assert (one.throughput.exclude, found.of("two").throughput.exclude) == (0.2, 0.1)
     assert one.budget.memory == found.budget.memory
     assert found.of("a.b").budget.memory == 2 * GIB
     other = found.of("nobody")
