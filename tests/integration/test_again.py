@@ -158,21 +158,63 @@ def test_an_estimate_is_the_same_to_the_byte(tmp_path):
     ]
 
 
+def test_an_estimate_may_name_more_threads_than_there_are(tmp_path):
+    done = ffprof(
+        "run", "--preset", "smoke", "--device", "estimate", "--workloads", "bp", "--threads", 1,
+        "--out", tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    before = only_record(tmp_path)
+    recipe = before.recipe.model_copy(update={"threads": 64})
+    changed = before.model_copy(update={"recipe": recipe, "recipe_hash": recipe.digest()})
+    path = tmp_path / "larger.json"
+    path.write_text(changed.model_dump_json())
+    done = ffprof("check", "--baseline", path, "--format", "json")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_what_was_measured_on_a_gpu_needs_one(measured, tmp_path):
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("there is one")
     _, before, _ = measured
-    changed = before.model_copy(
-        update={"evidence": "measured", "trials": (), "plan": before.plan.model_copy(
-            update={"files": (), "workloads": ("bp",)})}
-    )  # fmt: skip
+    plan = before.plan.model_copy(update={"files": (), "workloads": ("bp",)})
+    changed = before.model_copy(update={"evidence": "measured", "trials": (), "plan": plan})
     path = tmp_path / "gpu.json"
     path.write_text(changed.model_dump_json())
-    done, _ = again(path)
+    done = ffprof("check", "--baseline", path)
     assert done.returncode == 3
     assert "estimated baseline" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_check_names_what_a_changed_file_costs_and_can_take_it_as_the_baseline(
+    measured, tmp_path
+):
+    _, before, path = measured
+    mine = tmp_path / "base.json"
+    shutil.copy(path, mine)
+    (tmp_path / "net.py").write_text(NET.replace("WIDTH", "4096"))
+    words = ("check", "--baseline", mine, "--rounds", 1, "--out", tmp_path / "new")
+    done = ffprof(*words, cwd=tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "mine" in done.stdout
+    made = only_record(tmp_path / "new")
+    assert min(peaks(made)["mine"]) > max(peaks(before)["mine"])
+    assert load(mine) == before
+
+    done = ffprof("check", "--baseline", mine, "--rounds", 1, "--update-baseline", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert peaks(load(mine)) == peaks(made)
+    assert load(mine).plan.files[0].sha256 != before.plan.files[0].sha256
+
+
+def test_what_is_for_measuring_again_contradicts_a_result(measured):
+    _, _, path = measured
+    done = ffprof("check", "--baseline", path, "--current", path, "--rounds", 2)
+    assert (done.returncode, "--rounds" in done.stderr) == (2, True)
+    assert ffprof("check", "--baseline", path, "--current", path).returncode == 0
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -181,10 +223,15 @@ def test_an_interrupted_one_keeps_what_it_has(measured, tmp_path, number, code):
     copied = tmp_path / "base.json"
     shutil.copy(path, copied)
     out = tmp_path / "new"
+    words = ("check", "--baseline", copied, "--rounds", "9", "--out", out)
     process = subprocess.Popen(
-        words(copied, out, 9, ()), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, cwd=folder,
-    )  # fmt: skip
+        [sys.executable, "-m", "ffprof", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd=folder,
+    )
     deadline = time.monotonic() + 120
     while not any(load(file).trials for file in out.glob("audit-*.json")):
         assert time.monotonic() < deadline
