@@ -29,11 +29,11 @@ def report(
     from ffprof.audit.store import find_record
     from ffprof.audit.store_frontier import RESULT_FILES, load_any
     from ffprof.frontier_record import FrontierRecord
-    from ffprof.report.documents import document_of
+    from ffprof.report.documents import document_of, json_of
 
     record = load_any(find_record(file, RESULT_FILES))
     if format is Format.json:
-        print(record.model_dump_json(indent=1))
+        print(json_of(record))
         return
     if isinstance(record, FrontierRecord) and record.kind == "frontier":
         _frontier(record, format)

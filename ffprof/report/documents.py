@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from ffprof.errors import UsageError
@@ -24,3 +25,10 @@ def document_of(record: Record | FrontierRecord) -> Document:
     if record.kind not in _OF_KIND:
         raise UsageError(f"there is no report of a {record.kind}", "print it with --format json")
     return _OF_KIND[record.kind](record)
+
+
+def json_of(record: Record | FrontierRecord) -> str:
+    """The record as JSON in which nothing is left that a terminal might obey."""
+    text = record.model_dump_json(indent=1)
+    # Outside of strings there are only line feeds.
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
