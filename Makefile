@@ -6,7 +6,7 @@ VENV := .venv$(if $(TORCH),-torch-$(TORCH))
 RUN := $(VENV)/bin
 STAMP := $(VENV)/ready-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 
-.PHONY: audit test lint format docs bench clean
+.PHONY: audit test fuzz lint format docs bench clean
 
 # Set up, then measure: on a CPU in minutes, on a GPU with its default recipe.
 audit: $(STAMP)
@@ -15,6 +15,10 @@ audit: $(STAMP)
 # Set up, then test, on two processors. Without a GPU the tests that need one are skipped.
 test: $(STAMP)
 	@OMP_WAIT_POLICY=PASSIVE $(RUN)/pytest -n 2 --dist loadfile
+
+# 100,000 damaged result files; `make fuzz SEED=7` makes others.
+fuzz: $(STAMP)
+	@$(RUN)/python tests/fuzz/fuzz_records.py --seed $(or $(SEED),0)
 
 lint: $(STAMP)
 	@$(RUN)/ruff format --check .

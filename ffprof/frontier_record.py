@@ -177,6 +177,8 @@ class FrontierRecord(Part):
         trials = [t for point in self.points for t in (*point.trials, *point.discarded)]
         if len({trial.id for trial in trials}) != len(trials):
             raise ValueError("two trials have the same id")
+        if trials and self.evidence == "estimated":
+            raise ValueError("a frontier that was estimated has no trials")
         mixed = {trial.evidence for trial in trials} - {self.evidence}
         tried = {t.evidence for one in self.capacities for t in one.tried}
         mixed |= tried - {self.evidence, "estimated"}

@@ -31,4 +31,8 @@ def json_of(record: Record | FrontierRecord) -> str:
     """The record as JSON in which nothing is left that a terminal might obey."""
     text = record.model_dump_json(indent=1)
     # Outside of strings there are only line feeds.
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    return "\n".join(line if line.isprintable() else _escaped(line) for line in text.split("\n"))
+
+
+def _escaped(line: str) -> str:
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
