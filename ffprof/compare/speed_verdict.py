@@ -2,49 +2,40 @@
 
 from __future__ import annotations
 
-from ffprof.compare.statistics import MIN_ROUNDS, ZONE, RatioInterval, paired_ratio
-from ffprof.compare.summary import Row, rate
+from ffprof.compare.looks import LOOKS, next_look
+from ffprof.compare.speeds import Speeds
+from ffprof.compare.statistics import ZONE, RatioInterval
+from ffprof.compare.summary import Row
 from ffprof.compare.wording import against, no_verdict, word
 from ffprof.recipe import Claim
-from ffprof.record import Evidence, Finding, Record, Verdict
+from ffprof.record import Evidence, Finding, SecondOpinion, Verdict
 from ffprof.units import format_ratio
 
 
-def speed_ratio(record: Record, challenger: Row, baseline: Row) -> RatioInterval | None:
-    """The ratio of speeds over the rounds that have both; None without any."""
-    rates = {
-        name: {
-            t.round: rate(t)
-            for t in record.trials
-            if t.workload == name and t.outcome == "ok" and t.throughput
-        }
-        for name in (challenger.workload, baseline.workload)
-    }
-    theirs, ours = rates[baseline.workload], rates[challenger.workload]
-    common = sorted(theirs.keys() & ours.keys())
-    if not common:
-        return None
-    return paired_ratio([ours[r] for r in common], [theirs[r] for r in common])
-
-
 def throughput_verdict(
-    claim: Claim,
-    challenger: Row,
-    baseline: Row,
-    speed: RatioInterval | None,
-    evidence: Evidence,
+    claim: Claim, challenger: Row, baseline: Row, speeds: Speeds, evidence: Evidence
 ) -> Verdict:
     """Held against the zone; a row with a trial that was disturbed to the end decides nothing."""
+    speed = speeds.ratio(challenger, baseline)
     if speed is None:
         return no_verdict(claim, baseline.workload, "no round has the speed of both rows")
+    second = speeds.second_opinion(challenger, baseline)
     head = (
         f"{challenger.workload} runs at {format_ratio(speed.ratio)} the throughput of "
         f"{baseline.workload}{against(claim)}"
     )
-    finding, supported, tail = _speed_finding(speed)
+    finding, supported = _finding(speed), None
     if disturbed := [row for row in (challenger, baseline) if row.disturbed]:
-        finding, supported = "ratio only", None
+        finding = "ratio only"
         tail = f": no verdict, because {disturbed[0].workload} was disturbed (see Problems)"
+    elif speed.low is None or speed.high is None:
+        tail = f": no verdict below {LOOKS[0]} rounds (use --rounds {LOOKS[0]} or more)"
+    else:
+        supported = None if finding == "inconclusive" else finding != "slower"
+        tail = (
+            f" ({_interval(speed, second)}): the throughput claim is {word(supported)}"
+            f"{_more(speed.pairs) if supported is None else ''}"
+        )
     if evidence == "estimated":
         tail = ": an estimate gives no verdict on throughput"
     return Verdict(
@@ -54,25 +45,45 @@ def throughput_verdict(
         metric="throughput",
         ratio=speed.ratio,
         interval=None if speed.low is None or speed.high is None else (speed.low, speed.high),
+        rounds=speed.pairs,
+        second_opinion=second,
         finding=finding,
         supported=supported,
         sentence=f"{head}{tail}",
     )
 
 
-def _speed_finding(speed: RatioInterval) -> tuple[Finding, bool | None, str]:
+def place(low: float, high: float) -> Finding:
+    """Where an interval of a ratio of speeds lies to the zone of equivalence."""
+    bottom, top = 1 - ZONE, 1 / (1 - ZONE)
+    if low > top:
+        return "faster"
+    if high < bottom:
+        return "slower"
+    if low >= bottom:
+        return "same" if high <= top else "not slower"
+    return "inconclusive"
+
+
+def _finding(speed: RatioInterval) -> Finding:
+    """The claim is "at least as fast", so it needs only the lower end."""
     if speed.low is None or speed.high is None:
-        tail = f": no verdict below {MIN_ROUNDS} rounds (use --rounds {MIN_ROUNDS} or more)"
-        return "ratio only", None, tail
-    low, high = 1 - ZONE, 1 / (1 - ZONE)
-    interval = f" (95 % interval {speed.low:.3f} to {speed.high:.3f})"
-    finding: Finding = "inconclusive"
-    if speed.low > high:
-        finding = "faster"
-    elif speed.high < low:
-        finding = "slower"
-    elif speed.low >= low:
-        # The claim is "at least as fast", so it needs only the lower end.
-        finding = "same" if speed.high <= high else "not slower"
-    supported = None if finding == "inconclusive" else finding != "slower"
-    return finding, supported, f"{interval}: the throughput claim is {word(supported)}"
+        return "ratio only"
+    return place(speed.low, speed.high)
+
+
+def _interval(speed: RatioInterval, second: SecondOpinion | None) -> str:
+    told = f"{speed.low:.3f} to {speed.high:.3f}, {speed.pairs} rounds"
+    if second is None:
+        return told
+    low, high = second.bootstrap
+    return f"{told}; second opinion {low:.3f} to {high:.3f}, p {_probability(second.sign_flip)}"
+
+
+def _probability(value: float) -> str:
+    return "under 0.0001" if value < 1e-4 else f"{value:.2g}"
+
+
+def _more(rounds: int) -> str:
+    look = next_look(rounds)
+    return f" (--rounds {look} may tell)" if look else " (noise hides what there is)"

@@ -1,40 +1,46 @@
 """Claims judged on the trials of one record, in numbers and in words.
 
-Memory: exact where the peaks of all rounds agree to the byte, with a zone of max(2 MiB, 1 %)
-inside which two rows count as the same. Throughput: ratios of trials paired by round; below five
-rounds only the ratio is given. A row that failed, or that does not learn, wins nothing.
+Memory and throughput have rules of their own (``memory_verdict``, ``speed_verdict``). Here is what
+they share: which row a claim is about, and that a row which failed, or that does not learn, wins
+nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ffprof.compare.speed_verdict import speed_ratio, throughput_verdict
-from ffprof.compare.statistics import RatioInterval
-from ffprof.compare.summary import Row, Spread, summarise
-from ffprof.compare.wording import against, no_verdict, word
+from ffprof.compare.memory_verdict import memory_verdict
+from ffprof.compare.speed_verdict import throughput_verdict
+from ffprof.compare.speeds import Speeds
+from ffprof.compare.summary import Row, summarise
+from ffprof.compare.wording import no_verdict, word
 from ffprof.recipe import FAMILY, Claim
-from ffprof.record import Finding, Record, Verdict
-from ffprof.units import MIB, format_ratio
-
-MEMORY_ZONE_BYTES = 2 * MIB
-MEMORY_ZONE = 0.01
-# Of estimates: kernels of libraries take workspace that only a model knows (docs/estimator.md).
-ESTIMATED_ZONE = 0.05
+from ffprof.record import Record, Verdict
 
 
 def judge(record: Record) -> tuple[Verdict, ...]:
     """Verdicts, in order, on the recipe's claims both sides of which are part of the audit."""
     rows = {row.workload: row for row in summarise(record)}
-    chosen = (c for c in record.recipe.claims if c.challenger in rows and _has_baseline(rows, c))
-    verdicts = tuple(_judge(record, rows, claim) for claim in chosen)
+    chosen = [c for c in record.recipe.claims if c.challenger in rows and _has_baseline(rows, c)]
+    speeds = Speeds(record, tuple(rows.values()), sum(_ratios_in(rows, c) for c in chosen))
+    verdicts = tuple(_judge(record, rows, claim, speeds) for claim in chosen)
     if record.evidence != "estimated":
         return verdicts
     # What was not measured says so in the sentence, which will be quoted alone.
     return tuple(v.model_copy(update={"sentence": f"estimated: {v.sentence}"}) for v in verdicts)
 
 
-def _judge(record: Record, rows: dict[str, Row], claim: Claim) -> Verdict:
+def _ratios_in(rows: dict[str, Row], claim: Claim) -> int:
+    """How many ratios of speeds could make this claim wrong.
+
+    The best row of a family is chosen by its speed, so each of them counts.
+    """
+    if claim.metric != "throughput":
+        return 0
+    return len(_members(rows, claim)) if claim.baseline.startswith(FAMILY) else 1
+
+
+def _judge(record: Record, rows: dict[str, Row], claim: Claim, speeds: Speeds) -> Verdict:
     challenger = rows[claim.challenger]
     baseline, objection = _baseline(rows, claim)
     if baseline is None:
@@ -60,10 +66,9 @@ def _judge(record: Record, rows: dict[str, Row], claim: Claim) -> Verdict:
         if row.settled != "ok":
             reason = f"{row.workload} is not ok in every round: {row.told_outcomes()}"
             return no_verdict(claim, baseline.workload, reason)
-    ratio = speed_ratio(record, challenger, baseline)
     if claim.metric == "memory":
-        return _memory_verdict(claim, challenger, baseline, ratio)
-    return throughput_verdict(claim, challenger, baseline, ratio, record.evidence)
+        return memory_verdict(claim, challenger, baseline, speeds.ratio(challenger, baseline))
+    return throughput_verdict(claim, challenger, baseline, speeds, record.evidence)
 
 
 def _members(rows: dict[str, Row], claim: Claim) -> list[Row]:
@@ -96,52 +101,6 @@ def _baseline(rows: dict[str, Row], claim: Claim) -> tuple[Row | None, str]:
     if claim.metric == "memory":
         return min(fitting, key=lambda row: row.memory.median if row.memory else 0), ""
     return max(fitting, key=lambda row: row.throughput.median if row.throughput else 0), ""
-
-
-def _memory_verdict(
-    claim: Claim, challenger: Row, baseline: Row, speed: RatioInterval | None
-) -> Verdict:
-    if challenger.memory is None or baseline.memory is None or not baseline.memory.low:
-        return no_verdict(claim, baseline.workload, "a peak could not be read")
-    part = MEMORY_ZONE if baseline.fit is None else ESTIMATED_ZONE
-    zone = max(MEMORY_ZONE_BYTES, part * baseline.memory.high)
-    ratio = challenger.memory.median / baseline.memory.median
-    finding = _memory_finding(challenger.memory, baseline.memory, zone)
-    supported = {"lower": True, "higher": False, "same": False}.get(finding)
-    text = (
-        f"{challenger.workload} takes {format_ratio(ratio)} the memory of {baseline.workload}"
-        f"{against(claim)}"
-    )
-    if challenger.reserved and baseline.reserved and baseline.reserved.median:
-        text += f", {format_ratio(challenger.reserved.median / baseline.reserved.median)} reserved,"
-    if speed is not None:
-        text += f" at {format_ratio(speed.ratio)} its throughput"
-    reason = ""
-    if finding == "same":
-        reason = f" (the difference is inside {zone / MIB:.1f} MiB)"
-    if finding == "inconclusive":
-        reason = " (peaks do not repeat, and their ranges touch)"
-    return Verdict(
-        claim=claim.id,
-        challenger=claim.challenger,
-        baseline=baseline.workload,
-        metric="memory",
-        ratio=ratio,
-        finding=finding,
-        supported=supported,
-        sentence=f"{text}: the memory claim is {word(supported)}{reason}",
-    )
-
-
-def _memory_finding(ours: Spread, theirs: Spread, zone: float) -> Finding:
-    """On ranges over rounds, which are points where the peaks repeat."""
-    if ours.high < theirs.low - zone:
-        return "lower"
-    if ours.low > theirs.high + zone:
-        return "higher"
-    if ours.high <= theirs.low + zone and ours.low >= theirs.high - zone:
-        return "same"
-    return "inconclusive"
 
 
 def _fits(claim: Claim, baseline: Row, start: str, challenger_fits: bool) -> Verdict:

@@ -6,6 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from ffprof.compare.intervals import paired_intervals
+from ffprof.compare.looks import ERROR, LOOKS, error_of, look_of, next_look
+from ffprof.compare.noise import moderated, row_variances, shared_noise
+from ffprof.compare.second_opinion import second_opinion
 from ffprof.compare.statistics import MIN_ROUNDS, paired_ratio
 
 RATES = st.floats(0.1, 1e5)
@@ -60,3 +64,91 @@ def test_coverage_of_the_interval():
         got = paired_ratio(list(ours), list(theirs))
         hits += got.low <= math.exp(0.05) <= got.high
     assert 930 <= hits <= 970
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=9))
+def test_sign_flips_are_scipys_permutation_test(logs):
+    def mean(values, axis=0):
+        return np.mean(values, axis=axis)
+
+    found = second_opinion(logs).sign_flip
+    expected = stats.permutation_test(
+        (np.array(logs),), mean, permutation_type="samples", n_resamples=np.inf, axis=0
+    )
+    assert found == pytest.approx(expected.pvalue, abs=2 / 2 ** len(logs))
+
+
+def test_five_equal_rounds_cannot_say_less_than_six_percent():
+    assert second_opinion([0.1] * 5).sign_flip == 2 / 32
+    assert second_opinion([0.1] * 9).sign_flip == 2 / 512
+    assert second_opinion([0.1] * 16).sign_flip < 1e-3
+
+
+def test_the_bootstrap_covers_less_than_it_says():
+    """Why it is a second opinion only: over five processes 95 % are about 84."""
+    rng = np.random.default_rng(1)
+    hits = 0
+    for _ in range(500):
+        low, high = second_opinion(list(rng.normal(0, 0.02, 5))).bootstrap
+        hits += low <= 1 <= high
+    assert 0.78 <= hits / 500 <= 0.89
+    # and with many rounds it is what it says
+    low, high = second_opinion(list(rng.normal(0, 0.02, 400))).bootstrap
+    assert math.log(high / low) == pytest.approx(2 * 1.96 * 0.02 / 20, rel=0.2)
+
+
+def test_shared_noise_of_equal_rows_is_worth_as_much_as_all_of_them():
+    rng = np.random.default_rng(2)
+    variances = 0.02**2 * rng.chisquare(8, (2000, 17)) / 8
+    noise = shared_noise(variances, 8)
+    assert np.median(noise.freedom) > 100
+    assert np.median(noise.variance) == pytest.approx(0.02**2, rel=0.05)
+
+
+def test_shared_noise_of_unlike_rows_is_worth_what_their_scatter_says():
+    """Variances drawn from a scaled inverse chi-squared law of 6 degrees of freedom."""
+    rng = np.random.default_rng(3)
+    truth = 0.02**2 * 6 / rng.chisquare(6, (400, 200))
+    noise = shared_noise(truth * rng.chisquare(8, truth.shape) / 8, 8)
+    assert np.median(noise.freedom) == pytest.approx(6, rel=0.15)
+    assert np.median(noise.variance) == pytest.approx(0.02**2, rel=0.1)
+
+
+def test_few_rows_share_a_lower_bound_only():
+    noise = shared_noise(np.array([1.0, 2.0, 6.0]), 4)
+    assert (noise.variance, noise.freedom) == (3.0, 0.0)
+    variances, freedom = moderated(np.array([1.0, 6.0]), 4, noise)
+    assert list(variances) == [3.0, 6.0]
+    assert list(freedom) == [4.0, 4.0]
+
+
+@given(st.integers(2, 12), st.integers(2, 12), st.integers(0, 9))
+def test_row_variances_know_nothing_of_rows_and_rounds(rows, rounds, seed):
+    rng = np.random.default_rng(seed)
+    logs = rng.normal(0, 1, (rows, rounds))
+    moved = logs + rng.normal(0, 9, (rows, 1)) + rng.normal(0, 9, (1, rounds))
+    assert row_variances(moved) == pytest.approx(row_variances(logs), abs=1e-9)
+
+
+def test_row_variances_are_those_of_processes():
+    rng = np.random.default_rng(4)
+    found = row_variances(rng.normal(0, 0.02, (3000, 7, 5)))
+    assert found.mean() == pytest.approx(0.02**2, rel=0.02)
+
+
+@given(st.lists(st.floats(-0.5, 0.5), min_size=5, max_size=15))
+def test_two_rows_give_the_plain_t_interval(ratios):
+    logs = np.array([ratios, [0.0] * len(ratios)])
+    found = paired_intervals(logs, [(0, 1)], 0.05)
+    half = stats.t.ppf(0.975, len(ratios) - 1) * stats.sem(ratios)
+    assert found.middle[0] == pytest.approx(np.mean(ratios))
+    assert found.half[0] == pytest.approx(half, abs=2e-6)
+
+
+def test_the_error_is_split_over_looks_and_claims():
+    assert error_of(1) * len(LOOKS) == pytest.approx(ERROR)
+    assert error_of(17) * 17 * len(LOOKS) == pytest.approx(ERROR)
+    assert [look_of(n) for n in (4, 5, 8, 9, 14, 15, 99)] == [None, 5, 5, 9, 9, 15, 15]
+    assert [next_look(n) for n in (1, 5, 9, 15)] == [5, 9, 15, None]
+    with pytest.raises(ValueError, match="a claim"):
+        error_of(0)

@@ -1,0 +1,110 @@
+"""``ffprof compare``: two result files, or two workloads of one; no GPU and no torch needed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from ffprof.record import Device, Record
+    from ffprof.report.document import Document
+
+
+class CompareFormat(StrEnum):
+    """How a comparison is written."""
+
+    table = "table"
+    markdown = "markdown"
+    json = "json"
+
+
+def compare(
+    first: Path = typer.Argument(help="The result file from before, or the only one."),
+    second: str = typer.Argument(help="The result file from after, or a workload of the only one."),
+    third: str = typer.Argument(None, help="Another workload of the only file, as the baseline."),
+    reference: str = typer.Option(
+        None,
+        help="Workloads, separated by commas, that the speed of the others is relative to; by "
+        "default the median of all others.",
+    ),
+    format: CompareFormat = typer.Option(
+        CompareFormat.table, "--format", "-f", help="How to write it."
+    ),
+) -> None:
+    """Say what became of memory and speed between two result files.
+
+    Or what one workload of a file is against another: ffprof compare FILE CHALLENGER BASELINE.
+    """
+    from ffprof.audit.store import find_record, load
+    from ffprof.errors import UsageError
+
+    path = find_record(first)
+    before = load(path)
+    if third is not None:
+        if reference is not None:
+            raise UsageError("--reference is for two files", "leave it out")
+        _two_rows(before, second, third, format)
+        return
+    other = find_record(Path(second))
+    if not other.exists() and second in before.plan.workloads:
+        raise UsageError(
+            f"{second} is a workload of {path}, and there is nothing to compare it with",
+            f"name another one: ffprof compare {path} {second} BASELINE",
+        )
+    _two_files(before, load(other), (str(path), str(other)), _names(reference), format)
+
+
+def _two_rows(record: Record, challenger: str, baseline: str, format: CompareFormat) -> None:
+    from ffprof.compare.two_rows import two_rows
+    from ffprof.report.document import make_document
+
+    found = two_rows(record, challenger, baseline)
+    if format is CompareFormat.json:
+        verdicts = [verdict.model_dump(mode="json") for verdict in found.verdicts]
+        print(json.dumps({"schema_version": 1, "kind": "verdicts", "verdicts": verdicts}, indent=1))
+        return
+    document = make_document(found)
+    title = f"{challenger} against {baseline}: preset {record.recipe.preset}, {record.evidence}"
+    _print(replace(document, title=title), format)
+
+
+def _two_files(
+    before: Record,
+    after: Record,
+    files: tuple[str, str],
+    reference: tuple[str, ...],
+    format: CompareFormat,
+) -> None:
+    from ffprof.compare.comparison import compare_records
+    from ffprof.hardware.sameness import compare_machines
+    from ffprof.report.comparison import comparison_document, comparison_json
+
+    found = compare_records(before, after, reference)
+    device: Device = "cpu" if before.evidence == "measured (cpu)" else "cuda"
+    differ = compare_machines(before.machine, after.machine, device)
+    machines = (*differ.hardware, *differ.software)
+    if format is CompareFormat.json:
+        print(json.dumps(comparison_json(found, files, machines), indent=1))
+        return
+    _print(comparison_document(found, files, machines), format)
+
+
+def _names(reference: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (reference or "").split(",") if name.strip())
+
+
+def _print(document: Document, format: CompareFormat) -> None:
+    if format is CompareFormat.markdown:
+        from ffprof.report.markdown import render
+
+        sys.stdout.write(render(document))
+    else:
+        from ffprof.report.terminal import OutputConsole, print_document
+
+        print_document(document, OutputConsole())

@@ -1,0 +1,57 @@
+"""The speeds of a record as verdicts take them: rows by rounds, as logarithms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ffprof.compare.looks import LOOKS, look_of
+from ffprof.compare.summary import Row, rate
+from ffprof.record import Record
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """Logarithms of images per second, by row and round; every row has every round."""
+
+    rows: tuple[str, ...]
+    logs: tuple[tuple[float, ...], ...]
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds there are."""
+        return len(self.logs[0]) if self.logs else 0
+
+    def array(self) -> NDArray[np.float64]:
+        """As an array of rows by rounds."""
+        import numpy as np
+
+        return np.array(self.logs, dtype=float)
+
+    def of(self, rows: Sequence[str]) -> Rates:
+        """These rows only, in this order."""
+        return Rates(rows=tuple(rows), logs=tuple(self.logs[self.rows.index(r)] for r in rows))
+
+
+def rates_of(record: Record, rows: Sequence[Row]) -> Rates:
+    """The rounds that all of ``rows`` have, as far as the last look.
+
+    Rounds between two looks do not count before the next one is reached: whoever looked after every
+    round would be wrong more often than is stated. After the last look all rounds count.
+    """
+    names = [row.workload for row in rows]
+    found: dict[str, dict[int, float]] = {name: {} for name in names}
+    for trial in record.trials:
+        if trial.workload in found and trial.outcome == "ok" and trial.throughput:
+            found[trial.workload][trial.round] = math.log(rate(trial))
+    common = sorted(set.intersection(*(set(of) for of in found.values()))) if found else []
+    look = look_of(len(common))
+    if look is not None and look != LOOKS[-1]:
+        common = common[:look]
+    return Rates(rows=tuple(names), logs=tuple(tuple(found[n][r] for r in common) for n in names))

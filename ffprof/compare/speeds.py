@@ -1,0 +1,75 @@
+"""Ratios of speeds between rows of one record, with intervals where there are rounds enough."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from ffprof.compare.intervals import paired_intervals
+from ffprof.compare.looks import error_of, look_of
+from ffprof.compare.rates import Rates, rates_of
+from ffprof.compare.second_opinion import second_opinion
+from ffprof.compare.statistics import RatioInterval
+from ffprof.compare.summary import Row
+from ffprof.record import Record, SecondOpinion
+
+
+class Speeds:
+    """The speeds of all rows that may be compared; what one knows of noise serves the others.
+
+    Args:
+        record: an audit.
+        rows: all of its rows.
+        claims: how many ratios are judged together.
+    """
+
+    def __init__(self, record: Record, rows: Sequence[Row], claims: int) -> None:
+        self._record, self._claims = record, max(1, claims)
+        self._together = rates_of(record, [r for r in rows if r.usable and not r.disturbed])
+
+    def ratio(self, challenger: Row, baseline: Row) -> RatioInterval | None:
+        """Challenger / baseline, paired by round; None if no round has both.
+
+        Below the first look it is the median of the rounds' ratios, which one disturbed trial does
+        not move far, without an interval; from there on their geometric mean.
+        """
+        rates = self._rates(challenger, baseline)
+        if not rates.rounds:
+            return None
+        logs = _ratios(rates, challenger, baseline)
+        if look_of(len(logs)) is None:
+            return RatioInterval(ratio=_exp(median(logs)), low=None, high=None, pairs=len(logs))
+        pair = (rates.rows.index(challenger.workload), rates.rows.index(baseline.workload))
+        found = paired_intervals(
+            rates.array(), [pair], error_of(self._claims), _floors(rates, self._record.noise)
+        )
+        middle, half = float(found.middle[0]), float(found.half[0])
+        return RatioInterval(
+            ratio=_exp(middle), low=_exp(middle - half), high=_exp(middle + half), pairs=len(logs)
+        )
+
+    def second_opinion(self, challenger: Row, baseline: Row) -> SecondOpinion | None:
+        """On the same rounds; None below the first look."""
+        rates = self._rates(challenger, baseline)
+        logs = _ratios(rates, challenger, baseline)
+        return None if look_of(len(logs)) is None else second_opinion(logs)
+
+    def _rates(self, *rows: Row) -> Rates:
+        together = self._together
+        if all(row.workload in together.rows for row in rows):
+            return together
+        return rates_of(self._record, rows)
+
+
+def _ratios(rates: Rates, challenger: Row, baseline: Row) -> list[float]:
+    ours, theirs = rates.of([challenger.workload, baseline.workload]).logs
+    return [a - b for a, b in zip(ours, theirs, strict=True)]
+
+
+def _floors(rates: Rates, noise: Mapping[str, float]) -> list[float]:
+    return [noise.get(name, 0.0) ** 2 for name in rates.rows]
+
+
+def _exp(value: float) -> float:
+    return math.exp(max(-700.0, min(700.0, value)))  # a hostile file's rates may be anything

@@ -1,0 +1,172 @@
+"""What became of speeds between two records of one recipe.
+
+The two were not interleaved, so a difference of images per second may be the machine's. Speeds
+relative to the other workloads of the same rounds are free of that: a slower machine changes none
+of them. They are what is judged; images per second are judged only where the caller knows that
+both ran on one and the same device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ffprof.compare.change import SpeedChange, SpeedFinding
+from ffprof.compare.intervals import (
+    Intervals,
+    absolute_intervals,
+    change_intervals,
+    relative_to,
+    relative_to_others,
+)
+from ffprof.compare.looks import LOOKS, error_of, look_of
+from ffprof.compare.rates import Rates, rates_of
+from ffprof.compare.speed_verdict import place
+from ffprof.compare.summary import Row, summarise
+from ffprof.errors import UsageError
+from ffprof.record import Record
+
+
+def speed_changes(
+    before: Record, after: Record, reference: Sequence[str] = ()
+) -> tuple[SpeedChange, ...]:
+    """Of every workload that is ok in both, its speed relative to others of the same rounds.
+
+    Args:
+        before: the earlier record.
+        after: the later one, of the same recipe.
+        reference: workloads whose mean speed the others are relative to; they have no change of
+            their own then. By default each is relative to the median of all others. Of two
+            workloads, the second is relative to the first.
+
+    Raises:
+        UsageError: a reference is not ok in both, or nothing is left beside it.
+    """
+    pairs = _common(before, after)
+    names = [old.workload for old, _ in pairs]
+    absent = [name for name in reference if name not in names]
+    if absent:
+        raise UsageError(
+            f"{absent[0]!r} cannot be the reference: it is not ok in both records",
+            f"name one of {', '.join(names)}" if names else "compare records that have trials",
+        )
+    if len(names) < 2:
+        return ()
+    if len(names) == 2 and not reference:
+        reference = names[:1]
+    kept = [name for name in names if name not in reference]
+    told = f"the mean of {', '.join(reference)}" if reference else "the median of the other rows"
+    if len(reference) == 1:
+        told = reference[0]
+    rates = [rates_of(r, [row[i] for row in pairs]) for i, r in enumerate((before, after))]
+    return _changes(pairs, kept, rates, list(reference), relative=True, told=told)
+
+
+def absolute_changes(before: Record, after: Record) -> tuple[SpeedChange, ...]:
+    """Of every workload that is ok in both, its images per second.
+
+    How much the machine changes between rounds counts as how much it may have changed between the
+    records (``compare.intervals.absolute_intervals``).
+    """
+    pairs = _common(before, after)
+    if not pairs:
+        return ()
+    rates = [rates_of(r, [row[i] for row in pairs]) for i, r in enumerate((before, after))]
+    names = [old.workload for old, _ in pairs]
+    return _changes(pairs, names, rates, [], relative=False, told="")
+
+
+def _common(before: Record, after: Record) -> list[tuple[Row, Row]]:
+    new = {row.workload: row for row in summarise(after) if _has_speed(row)}
+    old = [row for row in summarise(before) if _has_speed(row)]
+    return [(row, new[row.workload]) for row in old if row.workload in new]
+
+
+def _has_speed(row: Row) -> bool:
+    return row.settled == "ok" and row.throughput is not None
+
+
+def _changes(
+    pairs: Sequence[tuple[Row, Row]],
+    kept: Sequence[str],
+    rates: Sequence[Rates],
+    reference: Sequence[str],
+    *,
+    relative: bool,
+    told: str,
+) -> tuple[SpeedChange, ...]:
+    rounds = (rates[0].rounds, rates[1].rounds)
+    if not min(rounds):
+        return ()
+    estimated = any(row.fit is not None for pair in pairs for row in pair)
+    found, judged = _intervals(kept, rates, reference, relative=relative)
+    marks = {new.workload: _objection(old, new) for old, new in pairs}
+    changes = []
+    for number, name in enumerate(kept):
+        middle, half = float(found.middle[number]), float(found.half[number])
+        low, high = (_exp(middle - half), _exp(middle + half)) if judged else (None, None)
+        because = marks[name]
+        if estimated:
+            because = "an estimate gives no verdict on throughput"
+        elif not judged:
+            because = f"there are fewer than {LOOKS[0]} rounds"
+        finding: SpeedFinding = "ratio only"
+        if low is not None and high is not None and not because:
+            finding = _finding(low, high)
+        changes.append(
+            SpeedChange(
+                workload=name,
+                relative=relative,
+                ratio=_exp(middle),
+                low=low,
+                high=high,
+                rounds=rounds,
+                finding=finding,
+                reference=told,
+                because=because,
+            )
+        )
+    return tuple(changes)
+
+
+def _intervals(
+    kept: Sequence[str], rates: Sequence[Rates], reference: Sequence[str], *, relative: bool
+) -> tuple[Intervals, bool]:
+    """Intervals of the kept rows, and whether there were rounds enough for them to say anything."""
+    import numpy as np
+
+    before, after = (one.array() for one in rates)
+    rows = rates[0].rows
+    if reference:
+        places = [rows.index(name) for name in reference]
+        before, after = relative_to(before, places), relative_to(after, places)
+    elif relative:
+        before, after = relative_to_others(before, after)
+    chosen = [rows.index(name) for name in kept]
+    before, after = before[chosen], after[chosen]
+    if look_of(min(one.rounds for one in rates)) is None:
+        middle = np.median(after, axis=-1) - np.median(before, axis=-1)
+        return Intervals(middle=middle, half=np.zeros_like(middle)), False
+    make = change_intervals if relative else absolute_intervals
+    return make(before, after, error_of(len(kept))), True
+
+
+def _objection(old: Row, new: Row) -> str:
+    for when, row in (("before", old), ("after", new)):
+        if row.marks:
+            return f"{when}, {row.marks[0]}"
+        if row.disturbed:
+            return f"{when}, its trials were disturbed"
+    return ""
+
+
+def _finding(low: float, high: float) -> SpeedFinding:
+    """Like that of a claim, and both sides alike: what may be slower by less than the zone only."""
+    found = place(low, high)
+    if found == "inconclusive":
+        return "not faster" if place(1 / high, 1 / low) == "not slower" else "inconclusive"
+    return found if found in ("faster", "slower", "same") else "not slower"
+
+
+def _exp(value: float) -> float:
+    return math.exp(max(-700.0, min(700.0, value)))
