@@ -22,9 +22,7 @@ class Format(StrEnum):
 
 
 def report(
-    file: Path = typer.Argument(
-        help="A result file, or a folder that holds one.", readable=False
-    ),
+    file: Path = typer.Argument(help="A result file, or a folder that holds one.", readable=False),
     format: Format = typer.Option(Format.table, "--format", "-f", help="How to write it."),
 ) -> None:
     """Print a result file of any kind again."""

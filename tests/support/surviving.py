@@ -2,22 +2,35 @@
 
 import io
 import json
+from functools import cache
+from pathlib import Path
 
 from rich.console import Console
 
 from ffprof.audit.store import load
 from ffprof.audit.store_frontier import load_any, load_frontier
+from ffprof.compare.comparison import compare_records
 from ffprof.compare.standing import settle
 from ffprof.compare.summary import summarise
+from ffprof.compare.two_rows import two_rows
 from ffprof.compare.verdicts import judge
-from ffprof.errors import RecordError
+from ffprof.errors import RecordError, UsageError
+from ffprof.hardware.sameness import compare_machines
 from ffprof.record import Record
 from ffprof.report import markdown
+from ffprof.report.comparison import comparison_document, comparison_json
 from ffprof.report.documents import document_of, json_of
 from ffprof.report.frontier import frontier_markdown, print_frontier
 from ffprof.report.terminal import print_document
 
 LONGEST = 1500  # characters of an error
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+
+
+@cache
+def whole_audit():
+    """One that nothing is wrong with."""
+    return load(RESULTS / "audit-cifar-cpu.json")
 
 
 def read_or_refused(path):
@@ -27,8 +40,7 @@ def read_or_refused(path):
         try:
             found = found or reader(path)
         except RecordError as error:
-            told = str(error)
-            assert told.isprintable() and len(told) < LONGEST, ascii(told[:LONGEST])
+            told(error)
     return found
 
 
@@ -43,6 +55,7 @@ def survives(record):
         summarise(record)
         record.missing()
         judge(record)
+        _compared(record)
     elif record.kind == "frontier":
         settle(record)
         printed(frontier_markdown(record))
@@ -51,6 +64,33 @@ def survives(record):
     document = document_of(record)
     printed(markdown.render(document))
     printed(_shown(lambda console: print_document(document, console)))
+
+
+def _compared(record):
+    """With itself, and with an audit that is whole; other recipes are refused."""
+    whole = whole_audit()
+    for before, after in ((record, record), (whole, record), (record, whole)):
+        try:
+            found = compare_records(before, after)
+        except UsageError as error:
+            told(error)
+            continue
+        compare_machines(before.machine, after.machine, "cpu")
+        printed(json.dumps(comparison_json(found, ("a", "b"), ()), allow_nan=False))
+        printed(markdown.render(comparison_document(found, ("a", "b"), ())))
+    names = record.plan.workloads
+    try:
+        made = two_rows(record, names[0], names[-1])
+    except UsageError as error:
+        told(error)
+    else:
+        printed(markdown.render(document_of(made)))
+
+
+def told(error):
+    """An error is one short line that a terminal does not obey."""
+    text = str(error)
+    assert text.isprintable() and len(text) < LONGEST, ascii(text[:LONGEST])
 
 
 def printed(text):
