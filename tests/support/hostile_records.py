@@ -198,8 +198,9 @@ class Damage:
 
     def outcomes(self, document):
         """Trials that ended otherwise, in other rounds, of other workloads."""
-        names = document.get("plan", {}).get("workloads", ["a"])
-        for trial in document.get("trials", []) + document.get("points", []):
+        found = [one for one, key in _places(document) if key == "outcome"]
+        names = [one[key] for one, key in _places(document) if key == "workload"] or ["a"]
+        for trial in found:
             trial["outcome"] = self.rng.choice(["ok", "oom", "timeout", "crashed", "refused"])
             trial["workload"] = self.rng.choice(names)
             trial["round"] = self.rng.randint(0, 9)
