@@ -59,6 +59,12 @@ class NothingMeasuredError(FfprofError):
     exit_code = 3
 
 
+class UnmeasuredError(FfprofError):
+    """Some of what was asked for has no figures, so there is no answer."""
+
+    exit_code = 4
+
+
 class RefusedError(FfprofError):
     """A workload does not keep to what the recipe fixes, so it may not stand in the table.
 

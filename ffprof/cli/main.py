@@ -12,6 +12,7 @@ import typer
 
 from ffprof import __version__
 from ffprof.cli.cards import cards
+from ffprof.cli.check import check
 from ffprof.cli.compare import compare
 from ffprof.cli.doctor import doctor
 from ffprof.cli.estimate import estimate
@@ -41,7 +42,7 @@ def make_app(debug: bool) -> typer.Typer:
         help="Is this way of training really cheaper, on a card people own? Measures training "
         "methods under matched conditions and prints a fair table.",
     )
-    for command in (run, estimate, frontier, report, compare, workloads, cards, doctor):
+    for command in (run, estimate, frontier, report, compare, check, workloads, cards, doctor):
         app.command()(_guarded(command, debug))
     app.callback(invoke_without_command=True)(_options)
     return app

@@ -17,7 +17,8 @@ def render(document: Document) -> str:
     """The document as Markdown."""
     lines = [f"# {escape(document.title)}", ""]
     lines += [f"- {escape(line)}" for line in document.setting]
-    lines += ["", *_table(document), "", escape(document.caption)]
+    table = [*_table(document), ""] if document.rows else []
+    lines += ["", *table, escape(document.caption)]
     for section in document.sections:
         lines += ["", f"## {escape(section.heading)}", ""]
         lines += [f"- {escape(line)}" for line in section.lines]

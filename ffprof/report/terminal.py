@@ -15,6 +15,7 @@ WIDE = 120
 _STYLES = {
     "ok": "green", "oom": "red", "timeout": "red", "crashed": "red", "refused": "magenta",
     "fits": "green", "does not fit": "red",
+    "regressed": "red", "improved": "green", "passed": "green",
 }  # fmt: skip
 
 
@@ -44,7 +45,8 @@ def render(document: Document, width: int) -> RenderableType:
     """The document as something that rich can print, ``width`` columns wide."""
     parts: list[RenderableType] = [Text(document.title, style="bold")]
     parts += [Text(line, style="dim") for line in document.setting]
-    parts += [Text(), _table(document, wide=width >= WIDE), Text(document.caption, style="dim")]
+    parts += [Text(), *([_table(document, wide=width >= WIDE)] if document.rows else [])]
+    parts += [Text(document.caption, style="dim")]
     for section in document.sections:
         parts += [Text(), Text(section.heading, style="bold")]
         parts += [_item(line, width) for line in section.lines]
@@ -68,7 +70,7 @@ def _table(document: Document, *, wide: bool) -> Table:
 
 
 def _cell(column: str, text: str) -> Text:
-    style = _STYLES.get(text, "yellow") if column in ("outcome", "fit") else ""
+    style = _STYLES.get(text, "yellow") if column in ("outcome", "fit", "status") else ""
     return Text(text, style=style)
 
 

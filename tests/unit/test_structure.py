@@ -104,6 +104,7 @@ def test_nothing_fits_all_exceptions():
         "import ffprof.cli.frontier, ffprof.cli.frontier_request, ffprof.report.frontier",
         "import ffprof.audit.frontier, ffprof.audit.store_frontier, ffprof.compare.standing",
         "import ffprof.cli.doctor, ffprof.cli.findings, ffprof.hardware.doctor.diagnose",
+        "import ffprof.cli.check, ffprof.cli.checking, ffprof.report.checked_formats",
         "import ffprof.cli.measuring, ffprof.audit.sampler_cost, ffprof.instruments.nvml",
         "import ffprof.cli.cards, ffprof.hardware.cards; ffprof.hardware.cards.known_cards()",
         "import ffprof.estimator.process, ffprof.estimator.learned, ffprof.estimator.roofline",

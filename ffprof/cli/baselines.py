@@ -1,0 +1,156 @@
+"""Where baselines lie: one file, or a folder with one for every recipe, evidence and torch."""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib import metadata
+from pathlib import Path
+
+from ffprof.audit.store import load, save
+from ffprof.compare.recipes import recipe_differences
+from ffprof.compare.summary import summarise
+from ffprof.errors import RecordError, StoreError, UnmeasuredError
+from ffprof.record import Record
+
+_PATTERN = "audit-*.json"
+_LISTED = 8  # baselines that an error names
+_ODD = re.compile(r"[^A-Za-z0-9.+]+")
+
+
+def is_absent(path: Path) -> bool:
+    """Whether there is nothing at a path."""
+    return not os.path.lexists(path)
+
+
+def baselines_here(path: Path) -> list[tuple[Path, Record]]:
+    """The file's record; of a folder, those that were made with the torch that is installed.
+
+    Raises:
+        RecordError: one of them cannot be read, or the folder has none for this torch.
+    """
+    _require_there(path)
+    if not _is_folder(path):
+        return [(path, load(path))]
+    everything = _all_in(path)
+    installed = metadata.version("torch")
+    found = [(file, record) for file, record in everything if _torch(record) == installed]
+    if not found:
+        versions = ", ".join(sorted({_torch(record) for _, record in everything}))
+        raise RecordError(
+            f"{path} has no baseline for torch {installed}, only for {versions[:300]}",
+            "make one: ffprof check --baseline FOLDER --current RESULT --update-baseline",
+        )
+    return found
+
+
+def baseline_for(path: Path, current: Record) -> tuple[Path, Record] | None:
+    """The file's record; of a folder, the newest that is of the kind of ``current``.
+
+    That is of its recipe, evidence and version of torch. None if a folder has none.
+
+    Raises:
+        RecordError: one cannot be read.
+    """
+    _require_there(path)
+    if not _is_folder(path):
+        return path, load(path)
+    return max(
+        (pair for pair in _all_in(path, may_be_empty=True) if _is_same(pair[1], current)),
+        key=lambda pair: pair[1].created,
+        default=None,
+    )
+
+
+def none_matches(path: Path, current: Record) -> RecordError:
+    """The error for a folder without a baseline of a result's kind; it names what is there."""
+    there = [
+        f"{record.recipe.preset} {record.evidence} with torch {_torch(record)}"
+        for _, record in _all_in(path, may_be_empty=True)
+    ]
+    listed = "; ".join(there[:_LISTED]) or "nothing"
+    more = f" and {len(there) - _LISTED} more" if len(there) > _LISTED else ""
+    return RecordError(
+        f"{path} has no baseline for this recipe of preset {current.recipe.preset}, "
+        f"{current.evidence} with torch {_torch(current)}; it has {listed}{more}",
+        "make one with --update-baseline",
+    )
+
+
+def new_file(folder: Path, current: Record) -> Path:
+    """A file in a folder for a baseline of a new kind; its name is only made of harmless signs."""
+    words = (current.recipe.preset, current.evidence, "torch", _torch(current))
+    stem = "-".join(_ODD.sub("-", word).strip("-.")[:60] for word in words)
+    path = folder / f"audit-{stem}.json"
+    return path if is_absent(path) else folder / f"audit-{stem}-{current.recipe_hash[:8]}.json"
+
+
+def write_baseline(record: Record, path: Path) -> None:
+    """Put a record where the baseline is, in one step.
+
+    Raises:
+        UnmeasuredError: a workload of it has no figures, so the next check would be blind to it.
+        StoreError: it cannot be written there.
+    """
+    _require_measured(record)
+    try:
+        save(record, path.resolve())  # what a link leads to, not the link
+    except StoreError as error:
+        raise StoreError(error.problem, "name a file in a folder that you may write to") from error
+
+
+def _require_measured(record: Record) -> None:
+    for row in summarise(record):
+        if row.outcome not in ("ok", "oom"):
+            raise UnmeasuredError(
+                f"the baseline is not updated: {row.workload} was not measured "
+                f"({row.outcome or 'not run'})",
+                "mend it, or leave it out of the new result with --workloads",
+            )
+    if record.missing():
+        raise UnmeasuredError(
+            f"the baseline is not updated: {len(record.missing())} trials of the new result are "
+            "missing",
+            "finish it with ffprof run --resume",
+        )
+
+
+def _require_there(path: Path) -> None:
+    if is_absent(path):
+        raise RecordError(
+            f"there is no baseline {str(path)[:500]}",
+            "make it from a result: add --current RESULT --update-baseline",
+        )
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False  # reading it will say why
+
+
+def _all_in(folder: Path, *, may_be_empty: bool = False) -> list[tuple[Path, Record]]:
+    try:
+        files = sorted(folder.glob(_PATTERN))
+    except OSError as error:
+        raise RecordError(
+            f"cannot read {folder}: {error.strerror or error}", "name a folder of baselines"
+        ) from error
+    if not files and not may_be_empty:
+        raise RecordError(
+            f"there is no baseline in {folder}", f"its files must be named {_PATTERN}"
+        )
+    return [(file, load(file)) for file in files]
+
+
+def _is_same(baseline: Record, current: Record) -> bool:
+    return (
+        baseline.evidence == current.evidence
+        and _torch(baseline) == _torch(current)
+        and not recipe_differences(baseline.recipe, current.recipe)
+    )
+
+
+def _torch(record: Record) -> str:
+    return record.machine.versions.get("torch", "unknown")

@@ -1,0 +1,84 @@
+"""What a check finds: one result for every gate, and what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["regressed", "inconclusive", "not measured", "improved", "advice", "passed"]
+Metric = Literal[
+    "outcome",
+    "allocated",
+    "reserved",
+    "live",
+    "useful_flops",
+    "recomputed_flops",
+    "operators",
+    "budget",
+    "throughput",
+    "absolute_throughput",
+]
+Unit = Literal["bytes", "FLOPs", "operators", "ratio", ""]
+
+STATUSES: tuple[Status, ...] = (
+    "regressed", "inconclusive", "not measured", "improved", "advice", "passed",
+)  # fmt: skip
+_JUDGED: tuple[Status, ...] = ("regressed", "inconclusive", "improved", "passed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateResult:
+    """One metric of one workload, held against the baseline.
+
+    ``baseline`` and ``current`` are in ``unit``, the highest over all rounds; ``limit`` is the
+    most that ``current`` may be, for speeds the least. ``interval`` is that of a ratio of speeds.
+    What is not known is None. ``sentence`` says all of it, and stands alone.
+    """
+
+    workload: str
+    metric: Metric
+    status: Status
+    sentence: str
+    unit: Unit = ""
+    baseline: int | float | None = None
+    current: int | float | None = None
+    limit: int | float | None = None
+    interval: tuple[float, float] | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """Current as a multiple of the baseline; None where that means nothing."""
+        if not self.baseline or self.current is None:
+            return None
+        return self.current / self.baseline
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult:
+    """All gates of one baseline, workloads that it does not have, and what else must be said."""
+
+    gates: tuple[GateResult, ...]
+    new: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def having(self, *statuses: Status) -> tuple[GateResult, ...]:
+        """The gates with one of these statuses, in their order."""
+        return tuple(gate for gate in self.gates if gate.status in statuses)
+
+
+def exit_code(results: Sequence[CheckResult]) -> int:
+    """1: something regressed; 3: nothing was measured; 4: something is open; else 0."""
+    statuses = {gate.status for result in results for gate in result.gates}
+    if "regressed" in statuses:
+        return 1
+    if not statuses & set(_JUDGED):
+        return 3
+    blind = any(not result.having(*_JUDGED) for result in results)
+    return 4 if blind or statuses & {"inconclusive", "not measured"} else 0
+
+
+def counts(gates: Iterable[GateResult]) -> dict[Status, int]:
+    """How many gates have each status; all statuses are there, in the order of their weight."""
+    found = [gate.status for gate in gates]
+    return {status: found.count(status) for status in STATUSES}

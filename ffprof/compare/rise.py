@@ -1,0 +1,139 @@
+"""Does a figure that should repeat rise by more than it may?
+
+A figure is a range over rounds. Where both ranges are one value, as peaks should be, the answer
+is exact. Where rounds disagree it is given only if it is the same for every pair of values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ffprof.compare.gate import GateResult, Metric, Status, Unit
+from ffprof.compare.summary import Spread
+from ffprof.compare.thresholds import Rise
+from ffprof.units import format_bytes
+
+_SMALL = 10 * 1024  # sizes below are told to the byte
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """The least and the most that rounds gave."""
+
+    low: int
+    high: int
+
+    @classmethod
+    def of(cls, spread: Spread | None) -> Figure | None:
+        """From a summary; None of nothing."""
+        return None if spread is None else cls(low=int(spread.low), high=int(spread.high))
+
+    @classmethod
+    def over(cls, values: Iterable[int | None]) -> Figure | None:
+        """Of values that are all known; None if one is not, or there is none."""
+        known = list(values)
+        found = [value for value in known if value is not None]
+        if not found or len(found) < len(known):
+            return None
+        return cls(low=min(found), high=max(found))
+
+    @property
+    def repeats(self) -> bool:
+        """Whether all rounds gave the same."""
+        return self.low == self.high
+
+    def told(self, unit: Unit) -> str:
+        """In words, with the range where there is one."""
+        if self.repeats:
+            return told(self.high, unit)
+        if unit == "bytes":
+            return f"{self.low:,} to {self.high:,} B"
+        return f"{told(self.low, unit)} to {told(self.high, unit)}"
+
+
+def rise_gate(
+    workload: str,
+    metric: Metric,
+    what: str,
+    unit: Unit,
+    rule: Rise,
+    before: Figure,
+    after: Figure,
+    detail: Callable[[], str] | None = None,
+) -> GateResult:
+    """One gate. ``what`` names the figure in a sentence; ``detail`` adds to it if it rose."""
+    limit_low, limit_high = (value + rule.allowed(value) for value in (before.low, before.high))
+    status: Status = "inconclusive"
+    if after.low > limit_high:
+        status = "regressed"
+    elif after.high < before.low - rule.allowed(before.low):
+        status = "improved"
+    elif after.high <= limit_low:
+        status = "passed"
+    sentence = _sentence(workload, what, unit, rule, before, after, status)
+    if detail is not None and status in ("regressed", "inconclusive"):
+        sentence += detail()
+    if not rule.gate:
+        status, sentence = "advice", f"{sentence} (not judged: gate = false)"
+    return GateResult(
+        workload=workload,
+        metric=metric,
+        status=status,
+        sentence=sentence,
+        unit=unit,
+        baseline=before.high,
+        current=after.high,
+        limit=limit_low,
+    )
+
+
+def _sentence(
+    workload: str,
+    what: str,
+    unit: Unit,
+    rule: Rise,
+    before: Figure,
+    after: Figure,
+    status: Status,
+) -> str:
+    head = f"{workload}: {what}"
+    numbers = f"from {before.told(unit)} to {after.told(unit)}"
+    more = after.high - before.high
+    allowed = f"{told(rule.allowed(before.low), unit)} more are allowed"
+    if not (before.repeats and after.repeats):
+        whose = " and ".join(
+            when for when, one in (("the baseline", before), ("this run", after)) if not one.repeats
+        )
+        return (
+            f"{head} went {numbers}; rounds of {whose} disagree, though it should repeat; {allowed}"
+        )
+    if more == 0:
+        return f"{head} is still {after.told(unit)}"
+    moved = "rose" if more > 0 else "fell"
+    percent = f", {more / before.high:+.1%}" if before.high else ""
+    tail = f"; {allowed}" if status == "regressed" else ""
+    return f"{head} {moved} {numbers} ({_signed(more, unit)}{percent}){tail}"
+
+
+def told(value: int | float, unit: Unit) -> str:
+    """A figure with its unit, for people."""
+    if unit == "bytes":
+        return f"{value:,} B" if abs(value) < _SMALL else format_bytes(int(value))
+    if unit == "FLOPs":
+        return f"{_scaled(int(value))}FLOPs"
+    if unit == "operators":
+        return f"{value:,}"
+    return f"{value:.3f}x" if unit == "ratio" else str(value)
+
+
+def _signed(value: int, unit: Unit) -> str:
+    return f"{'+' if value > 0 else '-'}{told(abs(value), unit)}"
+
+
+def _scaled(value: int) -> str:
+    """``1.234 G``, with four digits, so that a change of a part in a thousand is seen."""
+    for power, prefix in ((15, "P"), (12, "T"), (9, "G"), (6, "M")):
+        if value >= 10**power:
+            return f"{value / 10**power:.4g} {prefix}"
+    return f"{value:,} "

@@ -1,0 +1,208 @@
+"""The report of a check: what regressed first, then what is open, then a count of the rest."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from ffprof.compare.gate import (
+    STATUSES,
+    CheckResult,
+    GateResult,
+    Metric,
+    Status,
+    counts,
+    exit_code,
+)
+from ffprof.compare.rise import told
+from ffprof.compare.statistics import ZONE
+from ffprof.errors import one_line
+from ffprof.record import Record
+from ffprof.report.columns import Column
+from ffprof.report.document import Document
+from ffprof.report.sections import Section
+
+FINDINGS = {0: "passed", 1: "regressed", 3: "nothing was measured", 4: "inconclusive"}
+_METRICS: dict[Metric, str] = {
+    "outcome": "outcome",
+    "allocated": "allocated",
+    "reserved": "reserved",
+    "live": "live tensors",
+    "useful_flops": "useful FLOPs",
+    "recomputed_flops": "recomputed",
+    "operators": "operators",
+    "budget": "budget",
+    "throughput": "throughput",
+    "absolute_throughput": "images/s",
+}
+_SINGLY = 4  # speeds that are told one by one
+_COLUMNS = (
+    Column(name="status", numeric=False),
+    Column(name="workload", numeric=False),
+    Column(name="metric", numeric=False),
+    Column(name="baseline"),
+    Column(name="now"),
+    Column(name="limit"),
+    Column(name="change", wide=True),
+    Column(name="interval", wide=True),
+)
+# A runner obeys lines that begin with two colons, and older commands anywhere in a line.
+_COMMAND = re.compile(r"(^|\s)::|##\[")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """One baseline and what was held against it; ``baseline`` is None if there was none yet.
+
+    ``updated`` says that the baseline's file now holds the new result.
+    """
+
+    baseline_file: str
+    current_file: str
+    baseline: Record | None
+    current: Record
+    result: CheckResult
+    updated: bool = False
+
+    @property
+    def finding(self) -> str:
+        """What this baseline's check came to, in words."""
+        return "baseline made" if self.baseline is None else FINDINGS[exit_code([self.result])]
+
+
+def checked_document(found: Checked, *, everything: bool = False) -> Document:
+    """The report of one baseline; ``everything`` lists what passed, too."""
+    listed = [gate for gate in by_status(found.result) if everything or is_told(gate)]
+    sections = [
+        Section(heading=status.capitalize(), lines=_sentences(found.result, status))
+        for status in STATUSES
+        if status != "passed"
+    ]
+    new = found.result.new
+    lines = (f"not in the baseline, so not gated: {', '.join(new)}",) if new else ()
+    sections += [
+        Section(heading="New workloads", lines=lines),
+        Section(heading="Notes", lines=found.result.notes),
+        Section(heading="What to do", lines=tuple(advice(found))),
+    ]
+    return _harmless(
+        Document(
+            title=f"Check of {found.current.recipe.preset}, {found.current.evidence}: "
+            f"{found.finding}",
+            setting=tuple(
+                f"{when}: {path}, {_run(record)}"
+                for when, path, record in (
+                    ("baseline", found.baseline_file, found.baseline),
+                    ("now", found.current_file, found.current),
+                )
+                if record is not None
+            ),
+            columns=_COLUMNS,
+            rows=tuple(_row(gate) for gate in listed),
+            caption=counted(found.result.gates),
+            sections=tuple(section for section in sections if section.lines),
+        )
+    )
+
+
+def by_status(result: CheckResult) -> list[GateResult]:
+    """All gates, the gravest first."""
+    return sorted(result.gates, key=lambda gate: STATUSES.index(gate.status))
+
+
+def is_told(gate: GateResult) -> bool:
+    """Whether a gate is listed without being asked for.
+
+    Of advice, a relative speed beyond the zone is; images per second are the machine's.
+    """
+    if gate.status != "advice":
+        return gate.status != "passed"
+    if gate.unit != "ratio":
+        return True
+    ratio = gate.ratio or 1.0
+    return gate.metric == "throughput" and not 1 - ZONE <= ratio <= 1 / (1 - ZONE)
+
+
+def counted(gates: Sequence[GateResult]) -> str:
+    """``2 regressed, 31 passed``; of how many gates."""
+    if not gates:
+        return "no gates"
+    parts = [f"{count} {status}" for status, count in counts(gates).items() if count]
+    return f"{len(gates)} gate{'' if len(gates) == 1 else 's'}: {', '.join(parts)}"
+
+
+def advice(found: Checked) -> list[str]:
+    """What to do about what was found."""
+    if found.updated:
+        return [f"the baseline {found.baseline_file} holds the new result now: commit it"]
+    command = f"ffprof check --baseline {shlex.quote(found.baseline_file)}"
+    if found.current_file:
+        command += f" --current {shlex.quote(found.current_file)}"
+    command += " --update-baseline"
+    lines = []
+    if found.result.having("regressed"):
+        lines.append(f"mend it, or if it is meant make a new baseline: {command}")
+    elif found.result.having("improved"):
+        lines.append(f"so that it cannot be lost again, make a new baseline: {command}")
+    elif found.result.new:
+        lines.append(f"to gate new workloads, too, make a new baseline: {command}")
+    if any(gate.metric.endswith("throughput") for gate in found.result.having("inconclusive")):
+        lines.append("measure with more rounds, or let throughput be advice: --throughput advice")
+    return lines
+
+
+def harmless(text: str) -> str:
+    """On one line, and nothing that a terminal or the runner of a CI job obeys."""
+    text = one_line(text)
+    return _COMMAND.sub(lambda found: found[0].replace("::", ": :").replace("[", " ["), text)
+
+
+def _harmless(document: Document) -> Document:
+    return Document(
+        title=harmless(document.title),
+        setting=tuple(map(harmless, document.setting)),
+        columns=document.columns,
+        rows=tuple(tuple(map(harmless, row)) for row in document.rows),
+        caption=document.caption,
+        sections=tuple(
+            Section(heading=one.heading, lines=tuple(map(harmless, one.lines)))
+            for one in document.sections
+        ),
+    )
+
+
+def _sentences(result: CheckResult, status: Status) -> tuple[str, ...]:
+    """One for every gate; of many speeds that nobody can act on singly, one for all."""
+    gates = [gate for gate in result.having(status) if is_told(gate)]
+    speeds = [gate for gate in gates if gate.unit == "ratio" and gate.interval]
+    if status not in ("inconclusive", "advice") or len(speeds) <= _SINGLY:
+        return tuple(gate.sentence for gate in gates)
+    widths = [gate.interval[1] / gate.interval[0] for gate in speeds if gate.interval]
+    others = tuple(gate.sentence for gate in gates if gate not in speeds)
+    return (
+        *others,
+        f"throughput of {len(speeds)} workloads: these rounds tell speeds apart by a factor of "
+        f"{median(widths) ** 0.5:.2f}, in the middle (intervals are in a wide table and in JSON)",
+    )
+
+
+def _row(gate: GateResult) -> tuple[str, ...]:
+    values = (gate.baseline, gate.current, gate.limit)
+    # The metric's name says what is counted.
+    shown = ["-" if one is None else told(one, gate.unit).removesuffix("FLOPs") for one in values]
+    change = "-" if gate.ratio is None else f"{gate.ratio - 1:+.2%}"
+    interval = f"{gate.interval[0]:.3f}-{gate.interval[1]:.3f}" if gate.interval else "-"
+    return (gate.status, gate.workload, _METRICS[gate.metric], *shown, change, interval)
+
+
+def _run(record: Record) -> str:
+    machine = record.machine
+    commit = f", commit {machine.commit}" if machine.commit else ""
+    rounds = record.plan.rounds
+    return (
+        f"{record.created:%Y-%m-%d %H:%M}, torch {machine.versions.get('torch', '?')}{commit}, "
+        f"{rounds} round{'' if rounds == 1 else 's'}"
+    )

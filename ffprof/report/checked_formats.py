@@ -1,0 +1,151 @@
+"""A check as a JSON document, as Markdown, and as annotations of a GitHub workflow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ffprof import __version__
+from ffprof.compare.gate import GateResult, Status, counts, exit_code
+from ffprof.record import Record
+from ffprof.report.checked import (
+    FINDINGS,
+    Checked,
+    by_status,
+    checked_document,
+    counted,
+    harmless,
+    is_told,
+)
+from ffprof.report.markdown import render
+
+JSON_VERSION = 1
+_LEVELS: dict[Status, str] = {
+    "regressed": "error",
+    "inconclusive": "warning",
+    "not measured": "warning",
+    "improved": "notice",
+    "advice": "notice",
+}
+# GitHub shows ten annotations of a kind for a step, and drops the others without a word.
+_SHOWN = 9
+_SUMMARY_BYTES = 900_000  # a job's summary may have 1 MiB
+
+
+def checks_json(checks: Sequence[Checked]) -> str:
+    """All checks as one document (docs/checking.md)."""
+    results = [found.result for found in checks]
+    code = code_of(checks)
+    gates = [gate for result in results for gate in result.gates]
+    document = {
+        "schema_version": JSON_VERSION,
+        "kind": "check",
+        "ffprof": __version__,
+        "exit_code": code,
+        "finding": FINDINGS[code],
+        "counts": counts(gates),
+        "checks": [
+            {
+                "finding": found.finding,
+                "baseline": _side(found.baseline_file, found.baseline),
+                "current": _side(found.current_file, found.current),
+                "updated": found.updated,
+                "new_workloads": list(found.result.new),
+                "notes": list(found.result.notes),
+            }
+            for found in checks
+        ],
+        "gates": [
+            _gate(number, gate)
+            for number, found in enumerate(checks)
+            for gate in by_status(found.result)
+        ],
+    }
+    text = json.dumps(document, indent=1)
+    # The same string for every reader of JSON, and no command for the runner that logs it.
+    return text.replace("##[", "#\\u0023[")
+
+
+def code_of(checks: Sequence[Checked]) -> int:
+    """The exit code; a baseline that was written has no more to object."""
+    if all(found.updated for found in checks):
+        return 0
+    return exit_code([found.result for found in checks if found.baseline is not None])
+
+
+def checks_markdown(checks: Sequence[Checked], *, everything: bool = False) -> str:
+    """All checks as Markdown; ends in a newline."""
+    text = "\n".join(render(checked_document(found, everything=everything)) for found in checks)
+    return text.replace("@", "@&#8203;")  # nobody is called by what a file holds
+
+
+def github_lines(checks: Sequence[Checked]) -> list[str]:
+    """The commands of a workflow that annotate a job."""
+    gates = [gate for found in checks for gate in by_status(found.result) if is_told(gate)]
+    lines = []
+    for level in ("error", "warning", "notice"):
+        mine = [gate for gate in gates if _LEVELS[gate.status] == level]
+        shown = mine if len(mine) <= _SHOWN else mine[: _SHOWN - 1]
+        lines += [_command(level, f"ffprof check: {gate.status}", gate.sentence) for gate in shown]
+        if len(mine) > len(shown):
+            more = f"{len(mine) - len(shown)} more are in the job's summary"
+            lines.append(_command(level, "ffprof check", more))
+    total = [gate for found in checks for gate in found.result.gates]
+    lines.append(_command("notice", f"ffprof check: {FINDINGS[code_of(checks)]}", counted(total)))
+    return lines
+
+
+def github_summary(checks: Sequence[Checked]) -> str:
+    """What the job's summary gets: the Markdown, as much of it as GitHub takes."""
+    text = checks_markdown(checks)
+    data = text.encode("utf-8")
+    if len(data) <= _SUMMARY_BYTES:
+        return text
+    kept = data[:_SUMMARY_BYTES].decode("utf-8", "ignore").rpartition("\n")[0]
+    return f"{kept}\n\nThis is not all of it: ffprof check --format markdown prints the rest.\n"
+
+
+def _command(level: str, title: str, message: str) -> str:
+    return f"::{level} title={_property(title)}::{_data(message)}"
+
+
+def _data(text: str) -> str:
+    """As the runner's own toolkit escapes what stands after the second pair of colons."""
+    return harmless(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _side(path: str, record: Record | None) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    return {
+        "file": path or None,
+        "created": record.created.isoformat(),
+        "evidence": record.evidence,
+        "preset": record.recipe.preset,
+        "recipe_hash": record.recipe_hash,
+        "torch": record.machine.versions.get("torch"),
+        "ffprof": record.ffprof,
+        "commit": record.machine.commit,
+        "rounds": record.plan.rounds,
+    }
+
+
+def _gate(number: int, gate: GateResult) -> dict[str, Any]:
+    return {
+        "check": number,
+        "workload": gate.workload,
+        "metric": gate.metric,
+        "status": gate.status,
+        "unit": gate.unit or None,
+        "baseline": gate.baseline,
+        "current": gate.current,
+        "limit": gate.limit,
+        "ratio": gate.ratio,
+        "interval": gate.interval,
+        "sentence": gate.sentence,
+    }

@@ -1,0 +1,89 @@
+"""Records for checks: of a processor, of a GPU and estimated, with what a test changes."""
+
+import random
+
+from records import MIB, record, trial
+
+from ffprof.record import Budget, LedgerRow, Memory, Uncapped
+
+ROWS = ("one", "two", "three", "four")
+
+
+def cpu(rounds=1, *, rows=ROWS, memory=None, speed=None, noise=0.0, seed=0, machine=None, **more):
+    """A measured record; ``memory`` in bytes and ``speed`` as a factor by row, noisy by process."""
+    memory, speed, chance = memory or {}, speed or {}, random.Random(seed)
+    trials = [
+        trial(
+            name,
+            number,
+            memory=memory.get(name, 100 * MIB),
+            speed=100.0 * (index + 1) * speed.get(name, 1.0) * (1 + chance.gauss(0, noise)),
+        )
+        for number in range(rounds)
+        for index, name in enumerate(rows)
+    ]
+    made = record(trials, judged=False, **more)
+    if machine is not None:
+        made = made.model_copy(update={"machine": made.machine.model_copy(update=machine)})
+    return made
+
+
+def gpu(parts, rounds=1, *, rows=("one",), evidence="measured", uncapped=None, budget=None):
+    """A record of a GPU; ``parts`` are the memory's fields, or a function of the round to them."""
+    made = record(
+        [
+            trial(
+                name,
+                number,
+                device="cuda",
+                evidence=evidence,
+                memory_parts=parts(number) if callable(parts) else parts,
+            )
+            for number in range(rounds)
+            for name in rows
+        ],
+        judged=False,
+        evidence=evidence,
+    )
+    ledger = {name: LedgerRow(uncapped=uncapped) for name in rows} if uncapped else {}
+    return made.model_copy(update={"ledger": ledger, "budget": budget or Budget()})
+
+
+def estimated(*, rows=("one",), outcome="ok", fit="fits", ranged=None, ledger=None, **memory):
+    """An estimated record of one round."""
+    parts = {
+        "allocated_peak_bytes": 1000 * MIB,
+        "reserved_peak_bytes": 2000 * MIB,
+        "fit": fit,
+        "process_range_bytes": ranged or (2300 * MIB, 2600 * MIB),
+    }
+    made = record(
+        [
+            trial(
+                name, 0, device="cuda", evidence="estimated", outcome=outcome,
+                memory_parts=parts | memory, throughput=None,
+            )
+            for name in rows
+        ],
+        judged=False,
+        evidence="estimated",
+    )  # fmt: skip
+    return made.model_copy(update={"ledger": {name: ledger or LedgerRow() for name in rows}})
+
+
+def without_limit(reserved):
+    return Uncapped(memory=Memory(reserved_peak_bytes=reserved))
+
+
+def with_outcome(made, name, outcome, message=""):
+    """The record with all trials of a row ended otherwise."""
+    changed = tuple(
+        one
+        if one.workload != name
+        else trial(
+            name, one.round, outcome=outcome, message=message, device=one.device,
+            evidence=one.evidence,
+        )
+        for one in made.trials
+    )  # fmt: skip
+    return made.model_copy(update={"trials": changed})

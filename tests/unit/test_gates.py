@@ -1,0 +1,463 @@
+"""The gates of a check: each status for its own reason, and nothing that hides another."""
+
+import pytest
+from gated import ROWS, cpu, estimated, gpu, with_outcome, without_limit
+from hypothesis import given
+from hypothesis import strategies as st
+from records import MIB, record, trial
+
+from ffprof.compare.change import SpeedChange
+from ffprof.compare.count_gates import grown
+from ffprof.compare.gate import CheckResult, GateResult, exit_code
+from ffprof.compare.gates import CheckOptions, check
+from ffprof.compare.rise import Figure, rise_gate
+from ffprof.compare.speed_gates import speed_gate
+from ffprof.compare.thresholds import SpeedFall, Thresholds
+from ffprof.errors import UsageError
+from ffprof.record import Budget, Debit, LedgerRow, Uncapped
+
+LIVE = Thresholds().live
+
+
+def rules(**tables):
+    return Thresholds.model_validate(tables)
+
+
+def gate(result, workload, metric):
+    (found,) = [g for g in result.gates if (g.workload, g.metric) == (workload, metric)]
+    return found
+
+
+def status(result, workload, metric):
+    return gate(result, workload, metric).status
+
+
+def code(before, after, thresholds=None, **options):
+    return exit_code([check(before, after, thresholds, CheckOptions(**options))])
+
+
+def test_the_same_record_passes():
+    result = check(cpu(), cpu())
+    assert exit_code([result]) == 0
+    assert {g.status for g in result.gates} == {"passed", "advice"}
+    assert [status(result, name, "live") for name in ROWS] == ["passed"] * 4
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        (100 * MIB, "passed"),
+        (100 * MIB + MIB // 2, "passed"),  # 0.5 % of it
+        (100 * MIB + MIB // 2 + 1, "regressed"),
+        (100 * MIB - MIB // 2, "passed"),
+        (100 * MIB - MIB // 2 - 1, "improved"),
+        (0, "improved"),
+    ],
+)
+def test_live_tensors_are_gated_to_the_byte(after, expected):
+    result = check(cpu(), cpu(memory={"two": after}))
+    found = gate(result, "two", "live")
+    assert found.status == expected
+    assert (found.baseline, found.current, found.limit) == (
+        100 * MIB, after, 100 * MIB + MIB // 2,
+    )  # fmt: skip
+    assert status(result, "one", "live") == "passed"
+
+
+@given(
+    st.lists(st.integers(0, 2**40), min_size=1, max_size=4),
+    st.lists(st.integers(0, 2**40), min_size=1, max_size=4),
+)
+def test_a_verdict_on_ranges_holds_for_every_pair_of_rounds(before, after):
+    was, now = Figure.over(before), Figure.over(after)
+    found = rise_gate("w", "live", "it", "bytes", LIVE, was, now)
+    exceeded = {new > old + LIVE.allowed(old) for old in before for new in after}
+    if found.status == "regressed":
+        assert exceeded == {True}
+    elif found.status in ("passed", "improved"):
+        assert exceeded == {False}
+    else:
+        # It is decided by the ends of the ranges, and both answers are among those.
+        assert found.status == "inconclusive"
+        assert exceeded == {True, False}
+
+
+def test_peaks_that_do_not_repeat_are_said_whatever_comes_of_them():
+    def both(number):
+        return {"allocated_peak_bytes": (100 + 10 * number) * MIB, "reserved_peak_bytes": MIB}
+
+    base = gpu({"allocated_peak_bytes": 105 * MIB, "reserved_peak_bytes": MIB}, 2)
+    result = check(base, gpu(both, 2))
+    assert status(result, "one", "allocated") == "inconclusive"
+    assert "disagree" in gate(result, "one", "allocated").sentence
+    assert exit_code([result]) == 4
+    low = gpu({"allocated_peak_bytes": 90 * MIB, "reserved_peak_bytes": MIB}, 2)
+    assert status(check(low, gpu(both, 2)), "one", "allocated") == "regressed"
+    assert "disagree" in gate(check(low, gpu(both, 2)), "one", "allocated").sentence
+    high = gpu({"allocated_peak_bytes": 110 * MIB, "reserved_peak_bytes": MIB}, 2)
+    assert status(check(high, gpu(both, 2)), "one", "allocated") == "passed"
+
+
+@pytest.mark.parametrize("evidence", ["measured", "emulated"])
+def test_a_gpu_has_two_gates_on_memory_with_limits_of_their_own(evidence):
+    def peaks(allocated, reserved):
+        parts = {
+            "allocated_peak_bytes": allocated * MIB,
+            "reserved_peak_bytes": reserved * MIB,
+            "cold_reserved_peak_bytes": 9999 * MIB,
+        }
+        return gpu(parts, evidence=evidence)
+
+    base = peaks(100, 500)
+    assert code(base, peaks(102, 520)) == 0
+    result = check(base, peaks(103, 521))
+    assert status(result, "one", "allocated") == status(result, "one", "reserved") == "regressed"
+    big = peaks(1000, 5000)  # shares are the larger limits here
+    assert code(big, peaks(1005, 5100)) == 0
+    assert status(check(big, peaks(1006, 5100)), "one", "allocated") == "regressed"
+    assert status(check(big, peaks(1005, 5101)), "one", "reserved") == "regressed"
+
+
+def capped(reserved, is_capped=True, uncapped=None):
+    parts = {
+        "allocated_peak_bytes": MIB,
+        "reserved_peak_bytes": reserved * MIB,
+        "capped": is_capped,
+    }
+    return gpu(parts, uncapped=uncapped)
+
+
+def test_under_a_limit_what_is_reserved_without_one_is_compared():
+    base = capped(1000, uncapped=without_limit(1200 * MIB))
+    same = check(base, capped(1000, uncapped=without_limit(1200 * MIB)))
+    assert status(same, "one", "reserved") == "passed"
+    more = check(base, capped(1000, uncapped=without_limit(1300 * MIB)))
+    assert status(more, "one", "reserved") == "regressed"
+    assert gate(more, "one", "reserved").current == 1300 * MIB
+
+
+def test_a_saturated_peak_is_not_measured_and_says_why():
+    base = capped(900, is_capped=False)
+    why = Uncapped(message="the GPU is not larger than the card")
+    near = check(base, capped(910, uncapped=why))
+    assert status(near, "one", "reserved") == "not measured"
+    assert "not larger" in gate(near, "one", "reserved").sentence
+    assert exit_code([near]) == 4
+    # It wants at least what it got, and that is too much already.
+    assert status(check(base, capped(1000)), "one", "reserved") == "regressed"
+    assert status(check(capped(1000), base), "one", "reserved") == "not measured"
+    off = rules(reserved={"gate": False})
+    assert code(base, capped(910), off) == 0
+
+
+def test_estimates_gate_memory_whether_they_fit_or_not():
+    base = estimated(outcome="oom", fit="does not fit")
+    assert code(base, base) == 0
+    more = estimated(outcome="oom", fit="does not fit", allocated_peak_bytes=1006 * MIB)
+    assert status(check(base, more), "one", "allocated") == "regressed"
+    assert not [g for g in check(base, base).gates if "throughput" in g.metric]
+    with pytest.raises(UsageError, match="estimate"):
+        check(base, base, None, CheckOptions(throughput="gate"))
+
+
+def counted(useful=1000, recomputed=100, operators=None):
+    return LedgerRow(
+        facts={"useful_flops": useful, "recomputed_flops": recomputed},
+        operators={"aten.mm": 80, "aten.add": 20} if operators is None else operators,
+    )
+
+
+@pytest.mark.parametrize("make", [lambda row: estimated(ledger=row), lambda row: _counted_cpu(row)])
+def test_flops_and_operators_are_gated_wherever_they_were_counted(make):
+    base = make(counted())
+    assert code(base, make(counted(1005, 100))) == 0
+    result = check(base, make(counted(1006, 101)))
+    assert status(result, "one", "useful_flops") == "regressed"
+    assert status(result, "one", "recomputed_flops") == "regressed"
+    result = check(base, make(counted(operators={"aten.mm": 80, "aten.add": 21, "aten.cat": 4})))
+    assert status(result, "one", "operators") == "regressed"
+    assert "aten.cat +4, aten.add +1" in gate(result, "one", "operators").sentence
+    result = check(base, make(counted(recomputed=0)))
+    assert status(result, "one", "recomputed_flops") == "improved"
+    assert (
+        status(check(make(counted(recomputed=0)), base), "one", "recomputed_flops") == "regressed"
+    )
+
+
+def _counted_cpu(row):
+    return cpu(rows=("one",)).model_copy(update={"ledger": {"one": row}})
+
+
+@pytest.mark.parametrize("value", [None, True, 1.5, -1, "many", 10**40])
+def test_a_count_that_was_lost_is_not_measured(value):
+    base = estimated(ledger=counted())
+    after = estimated(ledger=LedgerRow(facts={"useful_flops": value, "recomputed_flops": 100}))
+    result = check(base, after)
+    assert status(result, "one", "useful_flops") == "not measured"
+    assert status(result, "one", "operators") == "not measured"
+    assert exit_code([result]) == 4
+    # What the baseline does not have is not asked for.
+    assert code(after, base) == 0
+    assert any("operators" in note for note in check(after, base).notes)
+
+
+def test_the_operators_that_grew_most_are_named():
+    before = {f"op{n}": n for n in range(10)}
+    after = {f"op{n}": n * 3 for n in range(10)}
+    assert grown(before, after) == "op9 +18, op8 +16, op7 +14, op6 +12, op5 +10 and 4 others"
+
+
+@pytest.mark.parametrize("outcome", ["crashed", "timeout", "refused"])
+def test_what_was_not_measured_neither_passes_nor_regresses(outcome):
+    base = cpu()
+    after = with_outcome(base, "two", outcome, message="it went wrong")
+    result = check(base, after)
+    assert [g.status for g in result.gates if g.workload == "two"] == ["not measured"]
+    assert outcome in gate(result, "two", "outcome").sentence
+    assert "it went wrong" in gate(result, "two", "outcome").sentence
+    assert exit_code([result]) == 4
+    turned = check(after, base)
+    assert not [g for g in turned.gates if g.workload == "two"]
+    assert any("two is not gated" in note and outcome in note for note in turned.notes)
+    assert exit_code([turned]) == 0
+
+
+def test_a_row_that_is_gone_is_not_measured_and_a_new_one_is_listed():
+    result = check(cpu(), cpu(rows=("one", "two", "three", "five")))
+    assert status(result, "four", "outcome") == "not measured"
+    assert result.new == ("five",)
+    assert not [g for g in result.gates if g.workload == "five"]
+    assert exit_code([result]) == 4
+
+
+def test_no_longer_fitting_is_a_regression_and_fitting_again_an_improvement():
+    base = gpu({"allocated_peak_bytes": MIB, "reserved_peak_bytes": MIB}, rows=("one", "two"))
+    full = with_outcome(base, "two", "oom")
+    result = check(base, full)
+    assert status(result, "two", "outcome") == "regressed"
+    assert "no longer fits" in gate(result, "two", "outcome").sentence
+    assert exit_code([result]) == 1
+    assert status(check(full, base), "two", "outcome") == "improved"
+    both = check(full, full)
+    assert not [g for g in both.gates if g.workload == "two"]
+    assert exit_code([both]) == 0
+
+
+def test_running_out_of_memory_in_one_round_of_three_is_no_longer_fitting():
+    base = gpu({"allocated_peak_bytes": MIB, "reserved_peak_bytes": MIB}, 3)
+    lost = trial("one", 1, outcome="oom", device="cuda", evidence="measured")
+    trials = (base.trials[0], lost, base.trials[2])
+    result = check(base, base.model_copy(update={"trials": trials}))
+    assert status(result, "one", "outcome") == "regressed"
+    assert "1 of 3" in gate(result, "one", "outcome").sentence
+
+
+def test_an_estimate_that_is_too_close_to_call_is_inconclusive():
+    base = estimated()
+    close = estimated(outcome="oom", fit="too close to call")
+    assert status(check(base, close), "one", "outcome") == "inconclusive"
+    assert status(check(base, estimated(outcome="oom", fit="does not fit")), "one", "outcome") == (
+        "regressed"
+    )
+    assert status(check(base, estimated(fit="too close to call")), "one", "outcome") == "passed"
+
+
+def test_a_row_that_stopped_learning_is_not_measured():
+    def learning(loss):
+        return record([trial("one", 0, loss=loss), trial("two", 0)], judged=False)
+
+    good, bad = learning((2.0, 1.0)), learning((2.0, 2.5))
+    result = check(good, bad)
+    assert [g.status for g in result.gates if g.workload == "one"] == ["not measured"]
+    assert "did not fall" in gate(result, "one", "outcome").sentence
+    # It never learnt: what it takes of memory is compared, and that is said.
+    never = check(bad, bad)
+    assert status(never, "one", "live") == "passed"
+    assert any("one is compared although" in note for note in never.notes)
+
+
+@pytest.mark.parametrize(
+    ("parts", "budget", "expected"),
+    [
+        ({"process_peak_bytes": 900 * MIB}, "900MiB", "passed"),
+        ({"process_peak_bytes": 900 * MIB + 1}, "900MiB", "regressed"),
+        # Cold memory counts, and so do context and libraries.
+        ({"cold_reserved_peak_bytes": 700 * MIB}, "1000MiB", "passed"),
+        ({"cold_reserved_peak_bytes": 701 * MIB}, "1000MiB", "regressed"),
+    ],
+)
+def test_an_absolute_budget_is_held_whatever_the_baseline_took(parts, budget, expected):
+    whole = {"allocated_peak_bytes": MIB, "reserved_peak_bytes": 600 * MIB} | parts
+    made = gpu(whole, budget=Budget(debit_bytes=300 * MIB))
+    result = check(made, made, rules(budget={"memory": budget}))
+    assert status(result, "one", "budget") == expected
+    assert not [g for g in check(made, made).gates if g.metric == "budget"]
+
+
+def test_a_trials_own_debit_is_preferred_to_the_audits():
+    base = gpu({"reserved_peak_bytes": 600 * MIB, "allocated_peak_bytes": MIB})
+    debit = Debit(context_bytes=300 * MIB, step_bytes=500 * MIB, source="NVML, this process")
+    made = base.model_copy(
+        update={"trials": tuple(t.model_copy(update={"debit": debit}) for t in base.trials)}
+    )
+    assert gate(check(made, made, rules(budget={"memory": "2GiB"})), "one", "budget").current == (
+        1100 * MIB
+    )
+
+
+def test_without_the_debit_only_too_much_is_known():
+    made = gpu({"reserved_peak_bytes": 600 * MIB, "allocated_peak_bytes": MIB})
+    assert status(check(made, made, rules(budget={"memory": "599MiB"})), "one", "budget") == (
+        "regressed"
+    )
+    assert status(check(made, made, rules(budget={"memory": "5GiB"})), "one", "budget") == (
+        "not measured"
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "expected"),
+    [("2600MiB", "passed"), ("2599MiB", "inconclusive"), ("2299MiB", "regressed")],
+)
+def test_an_estimates_range_may_be_too_close_to_call(budget, expected):
+    result = check(estimated(), estimated(), rules(budget={"memory": budget}))
+    assert status(result, "one", "budget") == expected
+
+
+def test_a_workload_may_have_a_budget_of_its_own():
+    made = cpu()
+    result = check(made, made, rules(workloads={"two": {"budget": {"memory": "99MiB"}}}))
+    assert status(result, "two", "budget") == "regressed"
+    assert [g.workload for g in result.gates if g.metric == "budget"] == ["two"]
+
+
+def test_gate_false_tells_and_does_not_judge():
+    result = check(cpu(), cpu(memory={"one": 200 * MIB}), rules(live={"gate": False}))
+    assert status(result, "one", "live") == "advice"
+    assert exit_code([result]) == 0
+
+
+def change(low, high, *, ratio=1.0, rounds=(9, 9), relative=True, finding="same", because=""):
+    return SpeedChange(
+        workload="one", relative=relative, ratio=ratio, low=low, high=high, rounds=rounds,
+        finding=finding, reference="the others", because=because,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "share", "expected"),
+    [
+        (0.80, 0.90, 0.03, "regressed"),
+        (0.80, 0.96, 0.03, "regressed"),
+        (0.80, 0.98, 0.03, "inconclusive"),
+        (0.97, 1.01, 0.03, "passed"),
+        (0.98, 1.20, 0.03, "passed"),
+        (1.04, 1.20, 0.03, "improved"),
+        (0.80, 0.98, 0.20, "passed"),
+        (0.70, 0.90, 0.20, "inconclusive"),
+        (0.70, 0.79, 0.20, "regressed"),
+    ],
+)
+def test_all_of_an_interval_decides(low, high, share, expected):
+    assert speed_gate(change(low, high), SpeedFall(share=share), None).status == expected
+
+
+def test_few_rounds_are_told_and_not_judged_unless_that_is_asked_for():
+    few = change(None, None, ratio=0.5, rounds=(3, 9), finding="ratio only", because="few rounds")
+    assert speed_gate(few, SpeedFall(), None).status == "advice"
+    assert "3 rounds before and 9 now" in speed_gate(few, SpeedFall(), None).sentence
+    assert speed_gate(few, SpeedFall(), "gate").status == "inconclusive"
+    slow = change(0.5, 0.6)
+    assert speed_gate(slow, SpeedFall(), "advice").status == "advice"
+    assert speed_gate(slow, SpeedFall(gate=False), None).status == "advice"
+    assert speed_gate(slow, SpeedFall(gate=False), "gate").status == "regressed"
+    spoilt = change(0.5, 0.6, finding="ratio only", because="after, it was disturbed")
+    assert speed_gate(spoilt, SpeedFall(), None).status == "inconclusive"
+
+
+def test_a_slower_runner_changes_nothing_and_a_slower_row_does():
+    base = cpu(9, noise=0.005, seed=1)
+    slower = dict.fromkeys(ROWS, 0.6)
+    assert code(base, cpu(9, noise=0.005, seed=2, speed=slower)) == 0
+    result = check(base, cpu(9, noise=0.005, seed=3, speed={"two": 0.85}))
+    assert status(result, "two", "throughput") == "regressed"
+    assert {status(result, name, "throughput") for name in ROWS if name != "two"} == {"passed"}
+    assert code(base, cpu(9, noise=0.005, seed=3, speed={"two": 0.85}), throughput="off") == 0
+
+
+def test_images_per_second_are_judged_only_where_the_machine_is_known_to_be_the_same():
+    base = cpu(15, noise=0.003, seed=1)
+    slow = cpu(15, noise=0.003, seed=2, speed=dict.fromkeys(ROWS, 0.6))
+    own = rules(throughput={"absolute": True})
+    assert code(base, slow, own) == 1
+    assert code(base, slow, own, machines=("cpu is X and was Y",)) == 0
+    noted = check(base, slow, own, CheckOptions(machines=("cpu is X and was Y",))).notes
+    assert any("cpu is X and was Y" in note for note in noted)
+    assert code(base, slow, rules(throughput={"absolute": False})) == 0
+    assert code(base, slow) == 0  # a processor's name is no fingerprint
+
+
+def test_a_reference_has_no_gate_and_without_it_nothing_is_measured():
+    base = cpu(9, noise=0.005, seed=1)
+    named = rules(throughput={"reference": ["one"]})
+    result = check(base, cpu(9, noise=0.005, seed=2, speed={"one": 0.8}), named)
+    assert status(result, "two", "throughput") == "improved"
+    assert not [g for g in result.gates if (g.workload, g.metric) == ("one", "throughput")]
+    lost = check(base, with_outcome(base, "one", "crashed"), named)
+    assert status(lost, "two", "throughput") == "not measured"
+    only = rules(throughput={"reference": list(ROWS)})
+    assert exit_code([check(base, base, only)]) == 0
+
+
+def test_a_single_row_has_no_relative_speed_and_that_is_said():
+    one = cpu(9, rows=("one",))
+    result = check(one, one)
+    assert any("relative speeds are not judged" in note for note in result.notes)
+    assert exit_code([result]) == 0
+
+
+def test_evidence_recipes_and_budgets_are_never_mixed():
+    with pytest.raises(UsageError, match=r"measured \(cpu\).*estimated"):
+        check(cpu(), estimated())
+    with pytest.raises(UsageError, match="batch is 8 and 16"):
+        check(cpu(), cpu(batch=16))
+    parts = {"allocated_peak_bytes": MIB}
+    cards = [gpu(parts, budget=Budget(card=c, total_bytes=8 << 30)) for c in ("X", "Y")]
+    with pytest.raises(UsageError, match="budgets differ"):
+        check(*cards)
+    totals = [gpu(parts, budget=Budget(card="X", total_bytes=t)) for t in (8 << 30, 9 << 30)]
+    with pytest.raises(UsageError, match="budgets differ"):
+        check(*totals)
+    near = [gpu(parts, budget=Budget(card="X", total_bytes=t)) for t in (8 << 30, (8 << 30) + 1)]
+    assert any("offers" in note for note in check(*near).notes)
+
+
+def test_another_torch_is_noted():
+    other = cpu(machine={"versions": {"torch": "2.11.0"}})
+    notes = check(cpu(), other).notes
+    assert any("torch is 2.11.0 and was 2.14.1" in note for note in notes)
+
+
+STATUS = st.sampled_from(
+    ["regressed", "inconclusive", "not measured", "improved", "advice", "passed"]
+)
+
+
+@given(st.lists(st.lists(STATUS, max_size=5), min_size=1, max_size=3))
+def test_exit_codes_follow_from_the_gates_alone(lists):
+    results = [
+        CheckResult(
+            gates=tuple(
+                GateResult(workload="w", metric="live", status=one, sentence="s") for one in found
+            )
+        )
+        for found in lists
+    ]
+    found = exit_code(results)
+    flat = {one for statuses in lists for one in statuses}
+    measured = flat - {"not measured", "advice"}
+    assert (found == 1) == ("regressed" in flat)
+    assert (found == 3) == (not measured)
+    if found == 0:
+        assert flat <= {"passed", "improved", "advice"}
+        assert all(set(statuses) & {"passed", "improved"} for statuses in lists)
