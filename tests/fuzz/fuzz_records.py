@@ -24,7 +24,8 @@ from types import FrameType
 sys.path[:0] = [str(Path(__file__).parents[1] / "support"), str(Path(__file__).parents[2])]
 
 from hostile_records import KINDS, Damage  # noqa: E402
-from surviving import read_or_refused, survives  # noqa: E402
+from hostile_thresholds import THRESHOLD_KINDS, ThresholdDamage  # noqa: E402
+from surviving import read_or_refused, survives, thresholds_or_refused  # noqa: E402
 
 SECONDS, MEGABYTES = 2.0, 500
 _HANGS = 120.0  # seconds on the clock
@@ -41,7 +42,14 @@ def record(path: Path) -> bool:
 
 # What is fuzzed: its kinds of damage, what makes one input, and what reads it.
 SUBJECTS: dict[str, tuple[tuple[str, ...], Callable[[Random, str], bytes], Callable[[Path], bool]]]
-SUBJECTS = {"record": (KINDS, lambda rng, kind: Damage(rng).make(kind), record)}
+SUBJECTS = {
+    "record": (KINDS, lambda rng, kind: Damage(rng).make(kind), record),
+    "thresholds": (
+        THRESHOLD_KINDS,
+        lambda rng, kind: ThresholdDamage(rng).make(kind),
+        lambda path: thresholds_or_refused(path) is not None,
+    ),
+}
 
 
 class TooMuch(Exception):

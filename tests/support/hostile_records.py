@@ -88,8 +88,8 @@ class Damage:
     def make(self, kind: str) -> bytes:
         """A damaged file of one kind; see ``KINDS``."""
         name = self.rng.choice(list(originals()))
-        if kind in _BYTES:
-            return _BYTES[kind](self, originals()[name].encode())
+        if kind in BYTES:
+            return BYTES[kind](self, originals()[name].encode())
         document = json.loads(originals()[name])
         if kind == "several":
             for _ in range(self.rng.randint(2, 6)):
@@ -124,13 +124,15 @@ class Damage:
     def double(self, document):
         container, key = self.place(document)
         if isinstance(container, list):
-            container.insert(key, container[key])
+            container.insert(key, _copy(container[key]))
         else:
-            container[self.string() if self.rng.random() < 0.5 else f"{key} "] = container[key]
+            container[self.string() if self.rng.random() < 0.5 else f"{key} "] = _copy(
+                container[key]
+            )
 
     def retype(self, document):
         container, key = self.place(document)
-        container[key] = self.rng.choice(VALUES)
+        container[key] = _copy(self.rng.choice(VALUES))
 
     def numbers(self, document):
         for _ in range(self.rng.randint(1, 4)):
@@ -188,13 +190,13 @@ class Damage:
     def splice(self, document):
         container, key = self.place(document)
         where, at = self.place(document)
-        container[key] = json.loads(json.dumps(where[at]))
+        container[key] = _copy(where[at])
 
     def shuffle(self, document):
         container, key = self.place(document, lambda value: isinstance(value, list))
         if isinstance(container[key], list):
             self.rng.shuffle(container[key])
-            container[key] *= self.rng.choice([1, 1, 2, 20])
+            container[key] = _copy(container[key] * self.rng.choice([1, 1, 2, 20]))
 
     def outcomes(self, document):
         """Trials that ended otherwise, in other rounds, of other workloads."""
@@ -261,13 +263,18 @@ _TREES = {
         "double_key", "version", "swap", "splice", "shuffle", "outcomes", "many",
     )
 }  # fmt: skip
-_BYTES = {
+BYTES = {
     name: getattr(Damage, name)
     for name in (
         "flip", "foreign", "mark", "truncate", "concatenate", "cut_out", "noise", "tokens",
     )
 }  # fmt: skip
-KINDS = (*_TREES, "several", *_BYTES)
+KINDS = (*_TREES, "several", *BYTES)
+
+
+def _copy(value):
+    # What is shared would change in all places, and could come to hold itself.
+    return json.loads(json.dumps(value))
 
 
 def _is_number(value):

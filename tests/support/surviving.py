@@ -9,6 +9,7 @@ from rich.console import Console
 
 from ffprof.audit.store import load
 from ffprof.audit.store_frontier import load_any, load_frontier
+from ffprof.cli.thresholds_file import read_thresholds, require_known
 from ffprof.compare.comparison import compare_records
 from ffprof.compare.standing import settle
 from ffprof.compare.summary import summarise
@@ -91,6 +92,24 @@ def told(error):
     """An error is one short line that a terminal does not obey."""
     text = str(error)
     assert text.isprintable() and len(text) < LONGEST, ascii(text[:LONGEST])
+
+
+def thresholds_or_refused(path):
+    """The thresholds, or None where they are refused in one line."""
+    try:
+        found = read_thresholds(path)
+    except UsageError as error:
+        told(error)
+        return None
+    for name in (*found.named(), "another"):
+        own = found.of(name)
+        for rise in (own.allocated, own.reserved, own.live, own.flops, own.operators):
+            assert rise.allowed(0) >= 0 <= rise.allowed(2**63 - 1)
+    try:
+        require_known(found, ["one", "two"], str(path))
+    except UsageError as error:
+        told(error)
+    return found
 
 
 def printed(text):

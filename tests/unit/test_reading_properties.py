@@ -9,10 +9,11 @@ import sys
 import pytest
 from frontiers import frontier, point
 from hostile_records import KINDS, Damage, originals
+from hostile_thresholds import THRESHOLD_KINDS, WHOLE, ThresholdDamage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from records import recipe, record, trial
-from surviving import printed, read_or_refused, survives
+from surviving import printed, read_or_refused, survives, thresholds_or_refused
 
 from ffprof.audit import reading, store
 from ffprof.audit.store_frontier import load_any
@@ -72,6 +73,18 @@ def test_damaged_files_are_refused_in_one_line_or_survive(path, kind, seed):
     found = read_or_refused(path)
     if found is not None:
         survives(found)
+
+
+@ON_DISK
+@given(st.sampled_from(THRESHOLD_KINDS), st.integers(0, 2**32))
+def test_damaged_thresholds_are_refused_in_one_line_or_hold(path, kind, seed):
+    path.write_bytes(ThresholdDamage(random.Random(seed)).make(kind))
+    thresholds_or_refused(path)
+
+
+def test_the_thresholds_are_valid_before(path):
+    path.write_text(WHOLE)
+    assert thresholds_or_refused(path).named() == ("one", "two")
 
 
 @ON_DISK
