@@ -13,7 +13,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 from noise_models import BEYOND, MODELS
 
-from ffprof.compare.intervals import change_intervals, paired_intervals, relative_to_others
+from ffprof.compare.intervals import (
+    Intervals,
+    change_intervals,
+    paired_intervals,
+    relative_to_others,
+    t_quantile,
+)
 from ffprof.compare.looks import LOOKS, error_of
 from ffprof.compare.statistics import ZONE
 
@@ -45,21 +51,33 @@ def power(looks, row):
     return " ".join(f"{share:6.1%}" for share in found)
 
 
+def alone(logs):
+    """What Student's t interval of each pair by itself says, for comparison."""
+    found = []
+    for n in LOOKS:
+        ratios = (logs[:, 1:] - logs[:, :1])[..., :n]
+        quantile = t_quantile(1 - error_of(len(PAIRS)) / 2, np.float64(n - 1))
+        half = quantile * ratios.std(axis=-1, ddof=1) / np.sqrt(n)
+        found.append(Intervals(middle=ratios.mean(axis=-1), half=half))
+    return found
+
+
 def main():
     audits = int(sys.argv[1]) if len(sys.argv) > 1 else 4000
     change = float(sys.argv[2]) if len(sys.argv) > 2 else 0.1
     told = f"a change of {change:.0%} found at {', '.join(map(str, LOOKS))} rounds"
     print(f"{audits} audits of {ROWS} rows a model; false alarms an audit; {told}")
-    print(f"{'':54} {'within a run':^29}  {'between two runs':^29}")
+    print(f"{'':54} {'within a run':^29}  {'between two runs':^29}  {'t alone':^29}")
     for name, model in (MODELS | BEYOND).items():
         rng = np.random.default_rng(1)
         one = model(rng, (audits, ROWS, LOOKS[-1]))
         two = model(rng, (audits, ROWS, 2 * LOOKS[-1]))
-        quiet = alarms(within(one)), alarms(between(two))
+        quiet = alarms(within(one)), alarms(between(two)), alarms(alone(one))
         one[:, 1] += np.log(1 - change)
         two[:, 1, LOOKS[-1] :] += np.log(1 - change)
         found = power(within(one), 0), power(between(two), 1)
-        print(f"{name:54} {quiet[0]} {found[0]}  {quiet[1]} {found[1]}")
+        found += (power(alone(one), 0),)
+        print(f"{name:54} " + "  ".join(" ".join(pair) for pair in zip(quiet, found, strict=True)))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from ffprof.audit.store_frontier import load_any
+from ffprof.calibration_record import CalibrationRecord
 from ffprof.errors import FfprofError
 from ffprof.record import Record
 
@@ -25,6 +26,8 @@ def lacking(path: Path) -> str:
     if isinstance(record, Record):
         missing = record.missing()
         return f"{len(missing)} trials are missing" if missing else ""
+    if isinstance(record, CalibrationRecord):
+        return ""  # it is written when its audit is done
     if record.stopped:
         return f"stopped early: {record.stopped}"
     if record.kind == "capacity":

@@ -122,14 +122,14 @@ def _reason(error: Exception, workload: str | FileDescription) -> str:
     return f"{type(error).__name__}: {line}"[:300]
 
 
-def calibrate_child(sender: Connection, recipe: Recipe, device: str, typical: Convolution) -> None:
+def rates_child(sender: Connection, recipe: Recipe, device: str, typical: Convolution) -> None:
     """Send ``Rates``, or ``Unforecast`` if the data cannot be read."""
     import torch
 
-    from ffprof.audit.calibrate import calibrate
+    from ffprof.audit.machine_rates import rates_of_machine
 
     try:
-        sender.send(calibrate(recipe, torch.device(device), typical))
+        sender.send(rates_of_machine(recipe, torch.device(device), typical))
     except DataError as error:
         sender.send(Unforecast(reason=str(error)))
 
@@ -155,7 +155,7 @@ def machine_rates(
     recipe = request.record.recipe
     typical = max(convolutions, key=lambda one: one.flops, default=_any_convolution(recipe))
     arguments = (recipe, request.device, typical)
-    ending = run_child(request.context, calibrate_child, arguments, LIMIT_SECONDS)
+    ending = run_child(request.context, rates_child, arguments, LIMIT_SECONDS)
     for message in ending.messages:
         if isinstance(message, Rates):
             return message, ending.seconds - message.inside_seconds

@@ -1,18 +1,21 @@
-"""Result files of frontiers and of searches for the largest size, beside those of audits."""
+"""Result files of frontiers, searches for the largest size and calibrations, beside audits."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ffprof.audit.reading import Contents, read_contents
 from ffprof.audit.store import AGAIN, record_in, write_atomically
+from ffprof.calibration_record import CALIBRATION_VERSION, CalibrationRecord
 from ffprof.errors import RecordError
 from ffprof.frontier_record import FRONTIER_VERSION, FrontierRecord
 from ffprof.record import Record
 
 # Names of result files of every kind; a folder stands for the newest.
-RESULT_FILES = ("audit-*.json", "frontier-*.json", "capacity-*.json")
+RESULT_FILES = ("audit-*.json", "frontier-*.json", "capacity-*.json", "calibration-*.json")
 _KINDS = ("frontier", "capacity")
+_CALIBRATE = "make one with `ffprof calibrate --out DIR`"
 
 
 def load_frontier(path: str | Path) -> FrontierRecord:
@@ -24,17 +27,20 @@ def load_frontier(path: str | Path) -> FrontierRecord:
     return _frontier_in(read_contents(Path(path), "make one with `ffprof frontier --out DIR`"))
 
 
-def load_any(path: str | Path) -> Record | FrontierRecord:
+def load_any(path: str | Path) -> Record | FrontierRecord | CalibrationRecord:
     """Read and validate a result file of any kind.
 
     Raises:
         RecordError: absent, not a file, too large, not JSON, of a newer schema, or not a record.
     """
     contents = read_contents(Path(path), AGAIN)
+    if contents.kind == "calibration":
+        contents = replace(contents, again=_CALIBRATE)
+        return contents.as_record(CalibrationRecord, CALIBRATION_VERSION)
     return record_in(contents) if contents.kind is None else _frontier_in(contents)
 
 
-def save_frontier(record: FrontierRecord, path: Path) -> None:
+def save_frontier(record: FrontierRecord | CalibrationRecord, path: Path) -> None:
     """Write a record atomically.
 
     Raises:

@@ -29,7 +29,7 @@ def record_beside(
     )
 
 
-def path_beside(audit: Request, kind: Literal["frontier", "capacity"]) -> Path:
+def path_beside(audit: Request, kind: Literal["frontier", "capacity", "calibration"]) -> Path:
     """The file of the audit, named for the other kind."""
     return audit.path.with_name(audit.path.name.replace("audit-", f"{kind}-", 1))
 

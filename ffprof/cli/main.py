@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import typer
 
 from ffprof import __version__
+from ffprof.cli.calibrate import calibrate
 from ffprof.cli.cards import cards
 from ffprof.cli.check import check
 from ffprof.cli.compare import compare
@@ -42,7 +43,9 @@ def make_app(debug: bool) -> typer.Typer:
         help="Is this way of training really cheaper, on a card people own? Measures training "
         "methods under matched conditions and prints a fair table.",
     )
-    for command in (run, estimate, frontier, report, compare, check, workloads, cards, doctor):
+    for command in (
+        run, estimate, frontier, report, compare, check, calibrate, workloads, cards, doctor,
+    ):  # fmt: skip
         app.command()(_guarded(command, debug))
     app.callback(invoke_without_command=True)(_options)
     return app

@@ -17,7 +17,10 @@ DEFAULT_GPU_MEM = "8GB"
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the user asked for, in the words of the command line; None is what was not given."""
+    """What the user asked for, in the words of the command line; None is what was not given.
+
+    ``estimates``: without a GPU, device auto estimates what was asked for beside what it measures.
+    """
 
     preset: str | None
     workloads: str | None
@@ -36,6 +39,7 @@ class Options:
     on_foreign: Policy = "warn"
     card_files: tuple[Path, ...] = ()
     display: bool = False
+    estimates: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from ffprof.audit.sources.words import parse_data
 from ffprof.audit.store import prepare_folder
 from ffprof.audit.target import check_room, with_display
 from ffprof.cli.choose import choose_workloads
+from ffprof.cli.known_noise import with_known_noise
 from ffprof.cli.options import Options, asked_budget
 from ffprof.cli.own_files import Chosen, choose_with_files, read_sources
 from ffprof.cli.request import Kind, Start, asked_recipe, request_for
@@ -32,7 +33,9 @@ def prepare(options: Options) -> Iterator[tuple[Request, ...]]:
         FfprofError: anything that makes the audit impossible, before anything is written.
     """
     with begun(options) as (start, kinds):
-        requests = tuple(request_for(kind, start, paired=len(kinds) > 1) for kind in kinds)
+        requests = tuple(
+            with_known_noise(request_for(kind, start, paired=len(kinds) > 1)) for kind in kinds
+        )
         if not options.dry_run:
             prepare_folder(options.out)
         with ExitStack() as locks:
@@ -63,7 +66,7 @@ def begun(options: Options) -> Iterator[tuple[Start, tuple[Kind, ...]]]:
         chosen = Chosen(workloads=named, files=())
         if sources:
             chosen = choose_with_files(words, sources, server, options.time_limit)
-        kinds = _kinds(options.device, found)
+        kinds = _kinds(options, found)
         data = None
         if seen:
             look_only = options.dry_run or kinds[0] == "estimate"
@@ -74,12 +77,16 @@ def begun(options: Options) -> Iterator[tuple[Start, tuple[Kind, ...]]]:
         yield start, kinds
 
 
-def _kinds(asked: str, found: Probe) -> tuple[Kind, ...]:
+def _kinds(options: Options, found: Probe) -> tuple[Kind, ...]:
+    asked = options.device
     if asked == "cuda" and not found.cuda:
         raise DeviceError(
             f"--device cuda: {found.reason}",
-            "use --device cpu or estimate, or check the NVIDIA driver",
+            f"use --device cpu{' or estimate' if options.estimates else ''}, or check the NVIDIA "
+            "driver",
         )
-    if asked == "auto":
-        return ("cuda",) if found.cuda else ("estimate", "cpu")
-    return (cast(Kind, asked),)
+    if asked != "auto":
+        return (cast(Kind, asked),)
+    if found.cuda:
+        return ("cuda",)
+    return ("estimate", "cpu") if options.estimates else ("cpu",)

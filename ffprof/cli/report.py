@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from ffprof.calibration_record import CalibrationRecord
     from ffprof.frontier_record import FrontierRecord
+    from ffprof.record import Record
 
 
 class Format(StrEnum):
@@ -24,14 +26,22 @@ class Format(StrEnum):
 def report(
     file: Path = typer.Argument(help="A result file, or a folder that holds one.", readable=False),
     format: Format = typer.Option(Format.table, "--format", "-f", help="How to write it."),
+    judge: bool = typer.Option(
+        False, "--judge", help="Judge the claims again by the rules of this ffprof."
+    ),
 ) -> None:
-    """Print a result file of any kind again."""
+    """Print a result file of any kind again.
+
+    Verdicts are those that it was written with, unless they are judged again.
+    """
     from ffprof.audit.store import find_record
     from ffprof.audit.store_frontier import RESULT_FILES, load_any
     from ffprof.frontier_record import FrontierRecord
     from ffprof.report.documents import document_of, json_of
 
     record = load_any(find_record(file, RESULT_FILES))
+    if judge:
+        record = _judged(record)
     if format is Format.json:
         print(json_of(record))
         return
@@ -47,6 +57,16 @@ def report(
         from ffprof.report.terminal import OutputConsole, print_document
 
         print_document(document, OutputConsole())
+
+
+def _judged(record: Record | FrontierRecord | CalibrationRecord) -> Record:
+    from ffprof.compare.verdicts import judge
+    from ffprof.errors import UsageError
+    from ffprof.record import Record
+
+    if not isinstance(record, Record):
+        raise UsageError(f"--judge: a {record.kind} makes no claims", "leave it out")
+    return record.model_copy(update={"verdicts": judge(record)})
 
 
 def _frontier(record: FrontierRecord, format: Format) -> None:

@@ -19,7 +19,7 @@ from ffprof.cli.budget_options import (
     OnForeign,
 )
 from ffprof.cli.interrupts import raise_terminated
-from ffprof.cli.written import written_options
+from ffprof.cli.written import first_look, written_options
 
 
 class _Device(StrEnum):
@@ -53,7 +53,12 @@ def run(
     card_file: list[Path] = CARD_FILE,
     display: bool = DISPLAY,
     rounds: int = typer.Option(
-        3, min=1, max=1000, help="Trials of each workload; throughput gets verdicts from 5 on."
+        3, min=1, max=1000, help="Trials of each workload; throughput gets verdicts at 5, 9 and 15."
+    ),
+    looks: bool = typer.Option(
+        False,
+        "--looks",
+        help="Take 5 rounds, and 9 and 15 while a claim on throughput is undecided.",
     ),
     backbone: str = typer.Option(
         None, help="vgg8, vgg11, vgg16, resnet18, resnet34, or flat-D-W: D blocks of W channels."
@@ -120,6 +125,9 @@ def run(
         "threads": threads,
         "steps": steps,
     }
+    written = written_options(context)
+    if looks:
+        rounds = first_look(written)
     options = Options(
         preset=preset,
         workloads=workloads,
@@ -144,10 +152,10 @@ def run(
     if max_batch or max_depth:
         from ffprof.cli.capacity import print_largest
 
-        raise typer.Exit(print_largest(options, written_options(context)))
+        raise typer.Exit(print_largest(options, written))
     started = time.monotonic()
     opened = (
-        prepare(options) if resume is None else resumed(resume, _given(context), dry_run=dry_run)
+        prepare(options) if resume is None else resumed(resume, _given(written), dry_run=dry_run)
     )
     with opened as requests:
         if dry_run and any(request.record.missing() for request in requests):
@@ -155,11 +163,10 @@ def run(
 
             print_plans(requests, time.monotonic() - started)
             return
-        code = run_all(requests)
+        code = run_all(requests, looks=looks)
     raise typer.Exit(code)
 
 
-def _given(context: typer.Context) -> dict[str, Any]:
+def _given(written: dict[str, Any]) -> dict[str, Any]:
     """The options that were written on the command line, by the name of their parameter."""
-    written = written_options(context)
     return {name: written[name] for name in written if name not in ("resume", "dry_run")}

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 
 from rich.console import Console
 
-from ffprof.audit.request import Request
+from ffprof.audit.request import Outcome, Request
 from ffprof.audit.runner import run_audit
 from ffprof.cli.interrupts import Terminated, interrupt_code
 from ffprof.cli.progress import progress_for
+from ffprof.compare.looks import next_look
+from ffprof.compare.verdicts import undecided
 from ffprof.errors import NothingMeasuredError
 from ffprof.estimator.learned import remember
 from ffprof.record import Record
 from ffprof.report.terminal import OutputConsole, print_report
 
 
-def run_all(requests: tuple[Request, ...]) -> int:
+def run_all(requests: tuple[Request, ...], *, looks: bool = False) -> int:
     """One after the other; what ends one of them early ends them all.
+
+    With ``looks``, an audit goes on to the next look while a claim on throughput is undecided.
 
     Raises:
         NothingMeasuredError: none of them has a number.
@@ -27,7 +32,7 @@ def run_all(requests: tuple[Request, ...]) -> int:
         if number:
             print()
         try:
-            code = _run_and_print(request)
+            code = _run_and_print(request, looks=looks)
         except NothingMeasuredError as error:
             empty.append(error)
             continue
@@ -38,13 +43,13 @@ def run_all(requests: tuple[Request, ...]) -> int:
     return 0
 
 
-def _run_and_print(request: Request) -> int:
+def _run_and_print(request: Request, *, looks: bool) -> int:
     notices = Console(stderr=True, highlight=False, soft_wrap=True)
     if not request.record.missing():
         print_report(request.record, OutputConsole())
         notices.print(f"nothing is missing in {request.path}", markup=False)
         return 0
-    outcome = run_audit(request, progress_for(Console(stderr=True)))
+    outcome = _run(request, looks=looks)
     record, interrupt = outcome.record, outcome.interrupt
     problem = ""
     if request.device == "cuda" and request.target is None:
@@ -72,6 +77,26 @@ def _run_and_print(request: Request) -> int:
     if not any(trial.outcome == "ok" for trial in record.trials):
         raise NothingMeasuredError("no trial gave a number", "read the problems listed above")
     return 0
+
+
+def _run(request: Request, *, looks: bool) -> Outcome:
+    """The audit, and with ``looks`` its further rounds."""
+    outcome = run_audit(request, progress_for(Console(stderr=True)))
+    while looks and not outcome.stopped and undecided(outcome.record):
+        rounds = outcome.record.plan.rounds
+        further = next_look(rounds)
+        if further is None:
+            break
+        note = f"a claim on throughput was undecided after {rounds} rounds, so {further} were taken"
+        record = outcome.record.model_copy(
+            update={
+                "plan": outcome.record.plan.model_copy(update={"rounds": further}),
+                "verdicts": (),
+                "notes": (*outcome.record.notes, note),
+            }
+        )
+        outcome = run_audit(replace(request, record=record), progress_for(Console(stderr=True)))
+    return outcome
 
 
 def _remember(record: Record, before: Record) -> str:

@@ -14,3 +14,23 @@ def written_options(context: typer.Context) -> dict[str, Any]:
         for name, value in context.params.items()
         if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
     }
+
+
+def first_look(written: dict[str, Any]) -> int:
+    """The rounds that ``--looks`` begins with.
+
+    Raises:
+        UsageError: something else that was written says how many rounds there are.
+    """
+    from ffprof.compare.looks import LOOKS
+    from ffprof.errors import UsageError
+
+    if "rounds" in written:
+        raise UsageError("--looks and --rounds both say how many rounds", "leave one of them out")
+    if "resume" in written:
+        raise UsageError("--looks begins an audit", "raise --rounds to the next look to go on")
+    for name in ("max_batch", "max_depth"):
+        if name in written:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"--looks is for audits, and {option} is none", "leave one out")
+    return LOOKS[0]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ffprof.compare.noise import moderated, row_freedom, row_variances, shared_noise
+from ffprof.compare.noise import moderated, row_variances, shared_noise
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,10 +41,10 @@ def paired_intervals(
     """
     import numpy as np
 
-    rows, rounds = logs.shape[-2:]
+    rounds = logs.shape[-1]
     ours, theirs = (np.array(side) for side in zip(*pairs, strict=True))
     ratios = logs[..., ours, :] - logs[..., theirs, :]
-    noise = shared_noise(2 * row_variances(logs), row_freedom(rows, rounds))
+    noise = shared_noise(2 * row_variances(logs), rounds - 1)
     variances, freedom = moderated(ratios.var(axis=-1, ddof=1), rounds - 1, noise)
     if floors is not None:
         known = np.array(floors)
@@ -82,18 +82,23 @@ def relative_to(logs: Array, reference: Sequence[int]) -> Array:
     return np.asarray(logs - logs[..., list(reference), :].mean(axis=-2, keepdims=True))
 
 
-def change_intervals(before: Array, after: Array, error: float) -> Intervals:
+def change_intervals(
+    before: Array, after: Array, error: float, floors: Sequence[float] | None = None
+) -> Intervals:
     """Log ratios after / before of every row: Welch's situation with one moderated variance.
 
     ``before`` and ``after`` have equal rows, and rounds of their own. They should be relative to
     other rows of their rounds: what differs between two runs as a whole is no noise of processes.
+    ``floors`` as in ``paired_intervals``.
     """
-    spread, freedom = _spread(before, after)
+    spread, freedom = _spread(before, after, floors)
     middle = after.mean(axis=-1) - before.mean(axis=-1)
     return Intervals(middle=middle, half=t_quantile(1 - error / 2, freedom) * spread)
 
 
-def absolute_intervals(before: Array, after: Array, error: float) -> Intervals:
+def absolute_intervals(
+    before: Array, after: Array, error: float, floors: Sequence[float] | None = None
+) -> Intervals:
     """Log ratios after / before of every row, in images per second, of two runs on one machine.
 
     Runs are not interleaved: how much the machine as a whole changes between rounds is taken for
@@ -102,7 +107,7 @@ def absolute_intervals(before: Array, after: Array, error: float) -> Intervals:
     """
     import numpy as np
 
-    spread, worth = _spread(_without_rounds(before), _without_rounds(after))
+    spread, worth = _spread(_without_rounds(before), _without_rounds(after), floors)
     freedom = before.shape[-1] + after.shape[-1] - 2
     drift = 2 * _pooled(before.mean(axis=-2), after.mean(axis=-2))[..., None]
     total = spread**2 + drift
@@ -119,13 +124,15 @@ def t_quantile(probability: float, freedom: Array) -> Array:
     return np.asarray(stdtrit(freedom, probability))
 
 
-def _spread(before: Array, after: Array) -> tuple[Array, Array]:
+def _spread(before: Array, after: Array, floors: Sequence[float] | None) -> tuple[Array, Array]:
     """Standard error of every row's difference of means, and its degrees of freedom."""
     import numpy as np
 
     freedom = before.shape[-1] + after.shape[-1] - 2
     own = _pooled(before, after)
     variances, known = moderated(own, freedom, shared_noise(own, freedom))
+    if floors is not None:
+        variances = np.maximum(variances, np.array(floors))
     return np.sqrt(variances * (1 / before.shape[-1] + 1 / after.shape[-1])), known
 
 

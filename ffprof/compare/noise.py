@@ -42,8 +42,9 @@ def row_variances(logs: Array) -> Array:
     """Variance between processes of each row, shared changes of the machine taken out.
 
     ``logs`` are logarithms of rates, (..., rows, rounds). What remains of them without the means of
-    row and round (a randomised block design) has (rows - 1) (rounds - 1) degrees of freedom, an
-    equal part of them in each row. With one row there is nothing to take out.
+    row and round (a randomised block design) has (rows - 1) (rounds - 1) degrees of freedom in all;
+    its squares in one row, divided by an equal part of those, scatter like a variance of
+    rounds - 1. With one row there is nothing to take out.
     """
     import numpy as np
 
@@ -52,12 +53,7 @@ def row_variances(logs: Array) -> Array:
     if rows == 1:
         return np.asarray((rest**2).sum(axis=-1) / (rounds - 1))
     rest = rest - rest.mean(axis=-2, keepdims=True)
-    return np.asarray((rest**2).sum(axis=-1) / row_freedom(rows, rounds))
-
-
-def row_freedom(rows: int, rounds: int) -> float:
-    """Degrees of freedom of one of ``row_variances``."""
-    return (rounds - 1) * (rows - 1) / rows if rows > 1 else rounds - 1
+    return np.asarray((rest**2).sum(axis=-1) / ((rounds - 1) * (rows - 1) / rows))
 
 
 def shared_noise(variances: Array, freedom: float) -> Noise:
@@ -77,7 +73,7 @@ def shared_noise(variances: Array, freedom: float) -> Noise:
         return Noise(variance=mean, freedom=np.zeros_like(mean))
     logs = np.log(known) - digamma(freedom / 2) + np.log(freedom / 2)
     excess = logs.var(axis=-1, ddof=1) - polygamma(1, freedom / 2)
-    most = rows * freedom
+    most = (rows - 1) * freedom
     worth = np.minimum(2 * _inverse_trigamma(np.maximum(excess, 1e-6)), most)
     centre = logs.mean(axis=-1) + digamma(worth / 2) - np.log(worth / 2)
     return Noise(variance=np.exp(centre), freedom=worth)

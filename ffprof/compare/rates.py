@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """Logarithms of images per second, by row and round; every row has every round."""
+    """Logarithms of images per second, by row and round; every row has every round.
+
+    ``floors`` are variances between processes of a row that a calibration found on this machine.
+    """
 
     rows: tuple[str, ...]
     logs: tuple[tuple[float, ...], ...]
+    floors: tuple[float, ...]
 
     @property
     def rounds(self) -> int:
@@ -36,7 +40,12 @@ class Rates:
 
     def of(self, rows: Sequence[str]) -> Rates:
         """These rows only, in this order."""
-        return Rates(rows=tuple(rows), logs=tuple(self.logs[self.rows.index(r)] for r in rows))
+        places = [self.rows.index(row) for row in rows]
+        return Rates(
+            rows=tuple(rows),
+            logs=tuple(self.logs[at] for at in places),
+            floors=tuple(self.floors[at] for at in places),
+        )
 
 
 def rates_of(record: Record, rows: Sequence[Row]) -> Rates:
@@ -54,4 +63,8 @@ def rates_of(record: Record, rows: Sequence[Row]) -> Rates:
     look = look_of(len(common))
     if look is not None and look != LOOKS[-1]:
         common = common[:look]
-    return Rates(rows=tuple(names), logs=tuple(tuple(found[n][r] for r in common) for n in names))
+    return Rates(
+        rows=tuple(names),
+        logs=tuple(tuple(found[n][r] for r in common) for n in names),
+        floors=tuple(record.noise.get(n, 0.0) ** 2 for n in names),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import median
 
 from ffprof.compare.intervals import paired_intervals
@@ -41,9 +41,7 @@ class Speeds:
         if look_of(len(logs)) is None:
             return RatioInterval(ratio=_exp(median(logs)), low=None, high=None, pairs=len(logs))
         pair = (rates.rows.index(challenger.workload), rates.rows.index(baseline.workload))
-        found = paired_intervals(
-            rates.array(), [pair], error_of(self._claims), _floors(rates, self._record.noise)
-        )
+        found = paired_intervals(rates.array(), [pair], error_of(self._claims), rates.floors)
         middle, half = float(found.middle[0]), float(found.half[0])
         return RatioInterval(
             ratio=_exp(middle), low=_exp(middle - half), high=_exp(middle + half), pairs=len(logs)
@@ -65,10 +63,6 @@ class Speeds:
 def _ratios(rates: Rates, challenger: Row, baseline: Row) -> list[float]:
     ours, theirs = rates.of([challenger.workload, baseline.workload]).logs
     return [a - b for a, b in zip(ours, theirs, strict=True)]
-
-
-def _floors(rates: Rates, noise: Mapping[str, float]) -> list[float]:
-    return [noise.get(name, 0.0) ** 2 for name in rates.rows]
 
 
 def _exp(value: float) -> float:

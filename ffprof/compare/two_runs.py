@@ -147,8 +147,9 @@ def _intervals(
     if look_of(min(one.rounds for one in rates)) is None:
         middle = np.median(after, axis=-1) - np.median(before, axis=-1)
         return Intervals(middle=middle, half=np.zeros_like(middle)), False
+    floors = [max(one.floors[at] for one in rates) for at in chosen]
     make = change_intervals if relative else absolute_intervals
-    return make(before, after, error_of(len(kept))), True
+    return make(before, after, error_of(len(kept)), floors), True
 
 
 def _objection(old: Row, new: Row) -> str:

@@ -119,3 +119,8 @@ def count_supported(verdicts: Sequence[Verdict]) -> tuple[int, int, int]:
     """How many claims are supported, not supported, and undecided."""
     values = [verdict.supported for verdict in verdicts]
     return values.count(True), values.count(False), values.count(None)
+
+
+def undecided(record: Record) -> bool:
+    """Whether more rounds may still decide a claim on throughput."""
+    return any(v.metric == "throughput" and v.finding == "inconclusive" for v in record.verdicts)

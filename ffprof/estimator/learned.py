@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import statistics
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ffprof.errors import one_line
 from ffprof.estimator.process import Overhead
+from ffprof.hardware.user_cache import cache_folder, read_at_most, replace_file
 from ffprof.record import Machine, Record
 
 _VERSION = 1
@@ -93,8 +92,7 @@ def remember(record: Record, folder: Path | None = None) -> str:
         "overhead_bytes": [*old, *new][-_KEPT:],
     }
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, json.dumps(document, indent=1) + "\n")
+        replace_file(path, json.dumps(document, indent=1) + "\n")
     except OSError as error:
         return f"what was learned about this GPU is not kept: {path}: {error.strerror or error}"
     return ""
@@ -125,16 +123,6 @@ def learned_overhead(identity: Identity, folder: Path | None = None) -> tuple[Ov
     ), note
 
 
-def cache_folder() -> Path:
-    """Where it is kept: ffprof/ in XDG_CACHE_HOME, by default ~/.cache.
-
-    A relative XDG_CACHE_HOME is ignored, as the XDG Base Directory Specification asks.
-    """
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(named) if named and Path(named).is_absolute() else Path.home() / ".cache"
-    return base / "ffprof"
-
-
 def _path(identity: Identity, folder: Path | None) -> Path:
     text = json.dumps(asdict(identity), sort_keys=True)
     name = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -144,14 +132,13 @@ def _path(identity: Identity, folder: Path | None) -> Path:
 def _read(path: Path, identity: Identity) -> tuple[list[int], str]:
     """The figures in a file, and why there are none if it should have held some."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(_READ_AT_MOST + 1)
+        raw = read_at_most(path, _READ_AT_MOST)
     except FileNotFoundError:
         return [], ""
     except OSError as error:
         return [], one_line(f"{path} cannot be read and is ignored: {error.strerror or error}")
     problem = "larger than anything ffprof writes"
-    if len(raw) <= _READ_AT_MOST:
+    if raw is not None:
         try:
             document = json.loads(raw)
         except (ValueError, RecursionError):
@@ -177,15 +164,3 @@ def _problem(document: object, identity: Identity) -> str:
     if not all(type(value) is int and 0 < value < _LARGEST for value in values):
         return "figures that cannot be"
     return ""
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write atomically: a reader sees the old file or the new one, never a part."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

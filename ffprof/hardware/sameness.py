@@ -17,6 +17,23 @@ SAME_RAM = 0.1
 _DECISIVE_VERSIONS = ("ffprof", "torch", "torch build", "cuda build", "python")
 
 
+_CUDA_VERSIONS = ("cudnn",)
+
+
+def fingerprint(machine: Machine, device: Device) -> dict[str, str]:
+    """What decides figures on ``device`` and is either equal or not, by name.
+
+    Without the size of memory, of which the kernel takes more or less, and without the commit.
+    """
+    told: dict[str, object] = {"cpu": machine.cpu, "cpu count": machine.cpu_count}
+    names = [*_DECISIVE_VERSIONS]
+    if device == "cuda":
+        told |= {"gpu uuid": machine.gpu_uuid, "driver": machine.driver}
+        names += _CUDA_VERSIONS
+    told |= {name: machine.versions.get(name) for name in names}
+    return {name: _told(value) for name, value in told.items()}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sameness:
     """Differences in words: those that forbid to go on, and those to be noted."""
@@ -38,13 +55,13 @@ def compare_machines(begun: Machine, here: Machine, device: Device) -> Sameness:
     if device == "cuda":
         hardware.append(_differs("gpu uuid", begun.gpu_uuid, here.gpu_uuid))
         software.append(_differs("driver", begun.driver, here.driver))
-        versions.append("cudnn")
+        versions += _CUDA_VERSIONS
     software += [
         _differs(name, begun.versions.get(name), here.versions.get(name)) for name in versions
     ]
     if not same_measuring_code(begun.commit, here.commit):
         software.append(_differs("commit of the measuring code", begun.commit, here.commit))
-    others = sorted((begun.versions.keys() | here.versions.keys()) - {*versions, "cudnn"})
+    others = sorted((begun.versions.keys() | here.versions.keys()) - {*versions, *_CUDA_VERSIONS})
     noted = [_differs("platform", begun.platform, here.platform)]
     noted += [_differs(name, begun.versions.get(name), here.versions.get(name)) for name in others]
     names = sorted(begun.environment.keys() | here.environment.keys())

@@ -5,29 +5,33 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from ffprof.calibration_record import CalibrationRecord
 from ffprof.errors import UsageError
 from ffprof.frontier_record import FrontierRecord
 from ffprof.record import Record
+from ffprof.report.calibration import calibration_document
 from ffprof.report.capacity import capacity_document
 from ffprof.report.document import Document, make_document
 
 _OF_KIND: dict[str, Callable[[FrontierRecord], Document]] = {"capacity": capacity_document}
 
 
-def document_of(record: Record | FrontierRecord) -> Document:
-    """The report of an audit or of a search for the largest sizes.
+def document_of(record: Record | FrontierRecord | CalibrationRecord) -> Document:
+    """The report of an audit, of a search for the largest sizes, or of a calibration.
 
     Raises:
         UsageError: what the file holds has no report.
     """
     if isinstance(record, Record):
         return make_document(record)
+    if isinstance(record, CalibrationRecord):
+        return calibration_document(record)
     if record.kind not in _OF_KIND:
         raise UsageError(f"there is no report of a {record.kind}", "print it with --format json")
     return _OF_KIND[record.kind](record)
 
 
-def json_of(record: Record | FrontierRecord) -> str:
+def json_of(record: Record | FrontierRecord | CalibrationRecord) -> str:
     """The record as JSON in which nothing is left that a terminal might obey."""
     text = record.model_dump_json(indent=1)
     # Outside of strings there are only line feeds.

@@ -61,6 +61,15 @@ def test_one_slower_row_is_found_and_named(before, tmp_path):
     assert "relative speed: 6 same, 1 slower" in told
 
 
+def test_noise_known_from_a_calibration_is_a_lower_bound(before, tmp_path):
+    from ffprof import load
+
+    path = audit(tmp_path / "after.json", slow={"gamma": 0.85}.items(), seed=2)
+    save(load(path).model_copy(update={"noise": {"gamma": 0.3}}), path)
+    _, rows = compared(before, path)
+    assert rows["gamma"]["relative_speed"]["finding"] == "inconclusive"
+
+
 def test_a_reference_of_the_users_own(before, tmp_path):
     after = audit(tmp_path / "after.json", slow={"alpha": 0.8}.items(), seed=3)
     _, rows = compared(before, after, "--reference", "alpha")

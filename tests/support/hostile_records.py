@@ -6,6 +6,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+from calibrations import calibrated, noisy_audit
 from frontiers import frontier, point
 
 from ffprof.audit.store import load
@@ -57,6 +58,7 @@ def originals():
     beside = {
         "frontier": frontier("frontier", points=points, evidence=evidence),
         "capacity": frontier("capacity"),
+        "calibration": calibrated(noisy_audit()),
     }
     made |= {name: json.loads(one.model_dump_json()) for name, one in beside.items()}
     return {name: json.dumps(document) for name, document in made.items()}

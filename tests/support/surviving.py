@@ -16,6 +16,7 @@ from ffprof.compare.summary import summarise
 from ffprof.compare.two_rows import two_rows
 from ffprof.compare.verdicts import judge
 from ffprof.errors import RecordError, UsageError
+from ffprof.frontier_record import FrontierRecord
 from ffprof.hardware.sameness import compare_machines
 from ffprof.record import Record
 from ffprof.report import markdown
@@ -57,7 +58,7 @@ def survives(record):
         record.missing()
         judge(record)
         _compared(record)
-    elif record.kind == "frontier":
+    elif isinstance(record, FrontierRecord) and record.kind == "frontier":
         settle(record)
         printed(frontier_markdown(record))
         printed(_shown(lambda console: print_frontier(record, console)))

@@ -10,7 +10,6 @@ from records import record, trial
 from ffprof.estimator import learned
 from ffprof.estimator.learned import (
     Identity,
-    cache_folder,
     identity_of,
     learned_overhead,
     overheads_in,
@@ -18,6 +17,7 @@ from ffprof.estimator.learned import (
 )
 from ffprof.estimator.process import cuda_version, process_overhead
 from ffprof.hardware.cards import known_cards
+from ffprof.hardware.user_cache import cache_folder
 from ffprof.record import Debit, Memory
 from ffprof.units import GIB, MIB
 

@@ -22,6 +22,7 @@ BASE |= {
     "record_part",
     "frontier_record",
     "verdict_record",
+    "calibration_record",
 }
 ALLOWED = {
     "cli": {"audit", "compare", "report", "hardware", "estimator"},
@@ -103,6 +104,8 @@ def test_nothing_fits_all_exceptions():
         "import ffprof.cli.estimate, ffprof.cli.answers, ffprof.estimator.api, ffprof.audit.asked",
         "import ffprof.cli.frontier, ffprof.cli.frontier_request, ffprof.report.frontier",
         "import ffprof.audit.frontier, ffprof.audit.store_frontier, ffprof.compare.standing",
+        "import ffprof.cli.calibrate, ffprof.cli.calibrating, ffprof.compare.calibration",
+        "import ffprof.hardware.kept_noise, ffprof.report.calibration, ffprof.cli.known_noise",
         "import ffprof.cli.doctor, ffprof.cli.findings, ffprof.hardware.doctor.diagnose",
         "import ffprof.cli.check, ffprof.cli.checking, ffprof.report.checked_formats",
         "import ffprof.cli.measuring, ffprof.audit.sampler_cost, ffprof.instruments.nvml",

@@ -27,7 +27,7 @@ OPERATOR_FACTOR = 5
 CHAIN = 50  # operators on next to nothing, to see what one costs beside its work
 
 
-def calibrate(recipe: Recipe, device: torch.device, typical: Convolution) -> Rates:
+def rates_of_machine(recipe: Recipe, device: torch.device, typical: Convolution) -> Rates:
     """Rates of convolutions and of other operators, and what an operator costs at least."""
     began = time.perf_counter()
     apply_flags(recipe)

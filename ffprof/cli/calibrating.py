@@ -1,0 +1,197 @@
+"""What ``ffprof calibrate`` does: an audit of the same code in both arms, and what it says."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ffprof.audit.request import Request
+from ffprof.audit.runner import run_audit
+from ffprof.audit.store import find_record, load, prepare_folder
+from ffprof.audit.store_frontier import save_frontier
+from ffprof.calibration_record import CalibrationRecord
+from ffprof.cli.beside_audits import path_beside
+from ffprof.cli.choose import choose_preset
+from ffprof.cli.interrupts import Terminated, interrupt_code
+from ffprof.cli.options import Options
+from ffprof.cli.prepare import prepare
+from ffprof.cli.progress import progress_for
+from ffprof.cli.starting import started
+from ffprof.compare.calibration import FEWEST_ROUNDS, calibration_of
+from ffprof.errors import DeviceError, NothingMeasuredError, RecordError, UsageError
+from ffprof.estimator.learned import remember
+from ffprof.hardware.environment import child_environment
+from ffprof.hardware.kept_noise import all_kept, keep_calibration
+from ffprof.hardware.machine import describe_machine
+from ffprof.record import Device
+from ffprof.report.calibration import calibration_document
+from ffprof.report.terminal import OutputConsole, print_document
+
+NOT_CALIBRATED = 3
+_WITH_FROM = {"from_file", "workloads", "out"}
+_WITH_SHOW = {"show", "device", "preset"}
+
+
+def measure(options: Options) -> int:
+    """Measure, calibrate, print, keep; returns the exit code.
+
+    Raises:
+        FfprofError: nothing can be measured like this, or a row failed.
+    """
+    check_rounds(options.rounds)
+    with prepare(options) as requests:
+        (request,) = requests
+        _check_rows(request)
+        notices = _notices()
+        outcome = run_audit(request, progress_for(Console(stderr=True)))
+        interrupt = outcome.interrupt
+        problem = remember(outcome.record) if request.device == "cuda" else ""
+        if isinstance(interrupt, Terminated) and interrupt.hung_up:
+            return interrupt_code(interrupt)
+        if problem:
+            notices.print(problem, markup=False)
+        path = shlex.quote(str(request.path))
+        if outcome.stopped:
+            written = bool(outcome.record.trials or outcome.record.ledger)
+            kept = "" if written else "; nothing was measured or written"
+            missing = len(outcome.record.missing())
+            notices.print(f"stopped early: {outcome.stopped}; missing trials: {missing}{kept}")
+            if written:
+                notices.print(
+                    f"go on with: ffprof run --resume {path}, then ffprof calibrate --from {path}",
+                    markup=False,
+                )
+            return NOT_CALIBRATED if interrupt is None else interrupt_code(interrupt)
+        notices.print(f"written to {request.path}", markup=False)
+        return _calibrate(request.path, path_beside(request, "calibration"), None)
+
+
+def from_audit(file: Path, out: Path, workloads: str | None) -> int:
+    """Calibrate from an audit that was measured before, or from the newest one in a folder.
+
+    Returns the exit code.
+
+    Raises:
+        FfprofError: it is no such audit, or the result cannot be written.
+    """
+    names = None if workloads is None else _ids(workloads)
+    audit = find_record(file)
+    prepare_folder(out)
+    stem = audit.name.removeprefix("audit-").removesuffix(".json")
+    return _calibrate(audit, out / f"calibration-{stem[:150]}-{os.getpid()}.json", names)
+
+
+def show_kept(device: str, preset: str | None) -> int:
+    """Print what is kept for this machine, newest first; returns the exit code.
+
+    Raises:
+        DeviceError: torch cannot be started, or there is no such device.
+        NothingMeasuredError: nothing is kept.
+    """
+    recipe = choose_preset(preset, "cpu" if device == "cpu" else "cuda").recipe
+    with started(recipe, dry_run=True) as (_, found):
+        machine = describe_machine(found, child_environment(recipe))
+    if device == "cuda" and not found.cuda:
+        raise DeviceError(f"--device cuda: {found.reason}", "use --device cpu")
+    where: Device = "cuda" if device == "cuda" or (device == "auto" and found.cuda) else "cpu"
+    kept, problems = all_kept(machine, where)
+    notices = _notices()
+    for problem in problems:
+        notices.print(problem, markup=False)
+    chosen = [one for one in kept if preset in (None, one.recipe.preset)]
+    if not chosen:
+        of = "" if preset is None else f" of preset {preset}"
+        raise NothingMeasuredError(
+            f"no calibration{of} is kept for this machine on {where}", "make one: ffprof calibrate"
+        )
+    console = OutputConsole()
+    for number, one in enumerate(chosen):
+        if number:
+            console.print()
+        print_document(calibration_document(one), console)
+    return 0
+
+
+def check_options(written: dict[str, Any]) -> None:
+    """Options that go with ``--from`` and ``--show``.
+
+    Raises:
+        UsageError: one that does not.
+    """
+    for option, name, allowed in (
+        ("--show", "show", _WITH_SHOW),
+        ("--from", "from_file", _WITH_FROM),
+    ):
+        if name not in written:
+            continue
+        for other in written:
+            if other not in allowed:
+                beside = "--from" if other == "from_file" else f"--{other.replace('_', '-')}"
+                raise UsageError(
+                    f"{option} does not go with {beside}",
+                    "nothing is measured; leave one of them out",
+                )
+
+
+def check_rounds(rounds: int) -> None:
+    """Halves must be equal, and long enough.
+
+    Raises:
+        UsageError: they are not.
+    """
+    if rounds % 2 or rounds < FEWEST_ROUNDS:
+        raise UsageError(
+            f"--rounds {rounds} is not an even number of at least {FEWEST_ROUNDS}",
+            "half of the rounds is compared with the other half: use 10, or 18",
+        )
+
+
+def _check_rows(request: Request) -> None:
+    for one in request.workloads:
+        if objection := one.objection(request.record.recipe):
+            raise UsageError(
+                f"{one.id} cannot run: {objection}", "leave it out of --workloads, or change it"
+            )
+
+
+def _calibrate(audit: Path, path: Path, names: list[str] | None) -> int:
+    record = load(audit)
+    try:
+        digest = hashlib.sha256(audit.read_bytes()).hexdigest()
+    except OSError as error:
+        raise RecordError(
+            f"cannot read {audit}: {error.strerror or error}", "calibrate again"
+        ) from error
+    command = shlex.join(["ffprof", *sys.argv[1:]])[:4000]
+    made = calibration_of(
+        record, audit=audit.name[:255], sha256=digest, command=command, workloads=names
+    )
+    save_frontier(made, path)
+    _print(made, path)
+    return 0
+
+
+def _print(made: CalibrationRecord, path: Path) -> None:
+    kept, problem = keep_calibration(made)
+    console, notices = OutputConsole(), _notices()
+    print_document(calibration_document(made), console)
+    console.print()
+    notices.print(f"written to {path}", markup=False)
+    notices.print(problem or f"kept for this machine in {kept}", markup=False)
+
+
+def _ids(words: str) -> list[str]:
+    names = [word.strip() for word in words.split(",") if word.strip()]
+    if not names:
+        raise UsageError("--workloads names no workload", "write ids of the audit")
+    return names
+
+
+def _notices() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)

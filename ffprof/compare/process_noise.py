@@ -1,0 +1,142 @@
+"""How far apart the processes of one workload are, when nothing was changed between them.
+
+What all workloads of a round share (heat, another user of the machine) cancels in ratios of the
+same rounds; so noise is what is left without it, and the machine's drift is told by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from ffprof.compare.intervals import relative_to_others
+from ffprof.compare.noise import row_variances
+
+FEWEST_OF_A_SPEED = 3
+FEWEST_PROCESSES = 8
+# A gap of this many standard deviations inside the groups. Under normal noise, 8 processes show
+# one in 15 of 1,000 cases, 10 in 5, 16 in fewer than 1 (tests/unit/test_process_noise.py).
+GAP = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessNoise:
+    """Of one workload: the standard deviation of log(images per second) between processes.
+
+    ``freedom`` is the degrees of freedom of its square. ``residuals`` are what is left of each
+    process's logarithm, in the order of rounds, without the row's mean and the round's median of
+    the other rows: one row with two speeds must not show in the others, as it would in a mean.
+    """
+
+    sd: float
+    freedom: int
+    residuals: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """Of the machine: the standard deviation of the rounds' means of log(images per second).
+
+    ``expected`` is what independent noise of the workloads alone would give, and ``chance`` how
+    probable it is that it gives as much as ``sd`` (an F test; exact for equally noisy rows).
+    """
+
+    sd: float
+    expected: float
+    chance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoSpeeds:
+    """Two groups of processes with a gap between them; ``ratio`` of their speeds, above 1."""
+
+    slow: int
+    fast: int
+    ratio: float
+
+
+def noise_of(logs: Sequence[Sequence[float]]) -> list[ProcessNoise]:
+    """The noise of every row of a table with one row a workload and one column a round.
+
+    A model of two ways: y_ij = a_i + b_j + e_ij, speed of row i plus state of the machine in round
+    j plus noise of variance s_i^2. Residuals are r_ij = y_ij - mean_i - mean_j + mean. For R rows
+    and n rounds, e_ij - mean_j has the variance s_i^2 (1 - 2/R) + (sum of all s_k^2) / R^2, and
+    taking the mean over rounds from it leaves n - 1 independent rounds. With equal s that is
+    s^2 (R - 1)/R, so the squares of a row's residuals, divided by (R - 1)(n - 1)/R, have the
+    expectation s^2, without bias. This divisor is the row's share of the table's (R - 1)(n - 1)
+    degrees of freedom; the quotient itself scatters like a variance of n - 1. With unequal s the
+    expectation is
+
+        (1 - 1/(R - 1)) s_i^2 + 1/(R - 1) (mean of all s_k^2):
+
+    too much for a row that is quieter than the others, too little for a noisier one, right for all
+    together. It is never negative, as the estimate that would be right for each row can be. Two
+    rows get the same figure, because only their difference is known.
+
+    One row alone cannot be told from the machine: the plain standard deviation, n - 1 degrees.
+
+    Raises:
+        ValueError: no row, rows of unequal lengths, or fewer than two rounds.
+    """
+    import numpy as np
+
+    rows, rounds = _shape(logs)
+    table = np.array(logs, dtype=float)
+    left = table - table.mean(axis=1, keepdims=True)
+    if rows > 1:
+        left, _ = relative_to_others(left, left)
+    return [
+        ProcessNoise(sd=math.sqrt(variance), freedom=rounds - 1, residuals=tuple(map(float, row)))
+        for variance, row in zip(row_variances(table), left, strict=True)
+    ]
+
+
+def drift_of(logs: Sequence[Sequence[float]]) -> Drift | None:
+    """How far rounds as a whole are apart; None for one row, which is not told from its noise.
+
+    Raises:
+        ValueError: as in ``noise_of``.
+    """
+    from scipy.special import fdtrc
+
+    rows, rounds = _shape(logs)
+    if rows == 1:
+        return None
+    states = [fmean(column) for column in zip(*logs, strict=True)]
+    variance = fmean(noise.sd**2 for noise in noise_of(logs))
+    moved, expected = stdev(states), math.sqrt(variance / rows)
+    if expected == 0:
+        return Drift(sd=moved, expected=0.0, chance=0.0 if moved else 1.0)
+    ratio = (moved / expected) ** 2
+    chance = float(fdtrc(rounds - 1, (rows - 1) * (rounds - 1), ratio))
+    return Drift(sd=moved, expected=expected, chance=chance)
+
+
+def two_speeds(values: Sequence[float]) -> TwoSpeeds | None:
+    """Whether logarithms of speeds fall into two groups, cut at the largest gap between them.
+
+    Each group has at least three processes, and the gap is at least ``GAP`` standard deviations
+    inside the groups (pooled). None otherwise, and with fewer than ``FEWEST_PROCESSES``.
+    """
+    if len(values) < FEWEST_PROCESSES:
+        return None
+    ordered = sorted(values)
+    cuts = range(FEWEST_OF_A_SPEED, len(ordered) - FEWEST_OF_A_SPEED + 1)
+    cut = max(cuts, key=lambda k: ordered[k] - ordered[k - 1])
+    slow, fast = ordered[:cut], ordered[cut:]
+    squares = math.fsum((v - fmean(group)) ** 2 for group in (slow, fast) for v in group)
+    inside = math.sqrt(squares / (len(ordered) - 2))
+    gap = fast[0] - slow[-1]
+    if gap <= 0 or gap < GAP * inside:
+        return None
+    ratio = math.exp(fmean(fast) - fmean(slow))
+    return TwoSpeeds(slow=len(slow), fast=len(fast), ratio=ratio)
+
+
+def _shape(logs: Sequence[Sequence[float]]) -> tuple[int, int]:
+    lengths = {len(row) for row in logs}
+    if len(lengths) != 1 or min(lengths) < 2:
+        raise ValueError("noise needs rows of equally many rounds, at least two")
+    return len(logs), lengths.pop()
