@@ -9,7 +9,7 @@ from ffprof.compare.change import SpeedChange
 from ffprof.compare.gate import GateResult
 from ffprof.compare.looks import LOOKS
 from ffprof.compare.pair import not_measured
-from ffprof.compare.speed_gates import Mode, speed_gate
+from ffprof.compare.speed_gates import Mode, few_rounds, speed_gate
 from ffprof.compare.thresholds import Thresholds
 from ffprof.errors import UsageError
 from ffprof.record import Record
@@ -130,10 +130,7 @@ def _notes(
     found = []
     few = min(relative[0].rounds)
     if few < LOOKS[0] and mode != "gate":
-        found.append(
-            f"throughput is told, not judged: {relative[0].rounds[0]} rounds before and "
-            f"{relative[0].rounds[1]} now; a verdict needs {LOOKS[0]}"
-        )
+        found.append(f"throughput is told, not judged: {few_rounds(relative[0])}")
     judged = {change.workload for change in relative}
     without = [name for name in compared if name not in judged]
     if without:

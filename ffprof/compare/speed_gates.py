@@ -27,7 +27,7 @@ def speed_gate(
     status, tail = _judged(change, floor, 1 - max(rule.share, rule.exclude))
     few = min(change.rounds) < LOOKS[0]
     if mode is None and few:
-        advice = advice or _rounds(change)
+        advice = advice or f"told, not judged: {few_rounds(change)}"
     if mode == "advice" or (mode is None and not rule.gate):
         advice = advice or "not judged, as was asked for"
     if advice:
@@ -53,7 +53,7 @@ def speed_gate(
 def _judged(change: SpeedChange, floor: float, excluded: float) -> tuple[Status, str]:
     interval = _interval(change)
     if change.finding == "ratio only" or change.because or interval is None:
-        return "inconclusive", f"there is no verdict, {change.because or _rounds(change)}"
+        return "inconclusive", f"there is no verdict, {change.because or few_rounds(change)}"
     low, high = interval
     if high < floor:
         return "regressed", f"less than {floor:.2f} is slower than may be"
@@ -66,9 +66,11 @@ def _judged(change: SpeedChange, floor: float, excluded: float) -> tuple[Status,
     return "passed", f"less than {excluded:.2f} is ruled out"
 
 
-def _rounds(change: SpeedChange) -> str:
+def few_rounds(change: SpeedChange) -> str:
+    """Why there is no verdict on few rounds."""
     before, after = change.rounds
-    return f"told, not judged: {before} rounds before and {after} now, a verdict needs {LOOKS[0]}"
+    plural = "" if before == 1 else "s"
+    return f"{before} round{plural} before and {after} now; a verdict needs {LOOKS[0]}"
 
 
 def _interval(change: SpeedChange) -> tuple[float, float] | None:

@@ -38,6 +38,7 @@ _METRICS: dict[Metric, str] = {
     "throughput": "throughput",
     "absolute_throughput": "images/s",
 }
+_SPEEDS: tuple[Metric, ...] = ("throughput", "absolute_throughput")
 _SINGLY = 4  # speeds that are told one by one
 _COLUMNS = (
     Column(name="status", numeric=False),
@@ -96,7 +97,7 @@ def checked_document(found: Checked, *, everything: bool = False) -> Document:
                 f"{when}: {path}, {_run(record)}"
                 for when, path, record in (
                     ("baseline", found.baseline_file, found.baseline),
-                    ("now", found.current_file, found.current),
+                    ("now", found.current_file or "made by this check", found.current),
                 )
                 if record is not None
             ),
@@ -177,15 +178,21 @@ def _harmless(document: Document) -> Document:
 def _sentences(result: CheckResult, status: Status) -> tuple[str, ...]:
     """One for every gate; of many speeds that nobody can act on singly, one for all."""
     gates = [gate for gate in result.having(status) if is_told(gate)]
-    speeds = [gate for gate in gates if gate.unit == "ratio" and gate.interval]
+    speeds = [gate for gate in gates if gate.metric in _SPEEDS and gate.current is not None]
     if status not in ("inconclusive", "advice") or len(speeds) <= _SINGLY:
         return tuple(gate.sentence for gate in gates)
-    widths = [gate.interval[1] / gate.interval[0] for gate in speeds if gate.interval]
     others = tuple(gate.sentence for gate in gates if gate not in speeds)
+    return (*others, f"throughput of {len(speeds)} workloads: {_resolution(speeds)}")
+
+
+def _resolution(speeds: Sequence[GateResult]) -> str:
+    """How far apart speeds must be for their rounds to tell."""
+    widths = [gate.interval[1] / gate.interval[0] for gate in speeds if gate.interval]
+    if len(widths) < len(speeds):
+        return f"{ZONE:.0%} and more from the baseline's, in the table; it may be noise"
     return (
-        *others,
-        f"throughput of {len(speeds)} workloads: these rounds tell speeds apart by a factor of "
-        f"{median(widths) ** 0.5:.2f}, in the middle (intervals are in a wide table and in JSON)",
+        f"these rounds tell speeds apart by a factor of {median(widths) ** 0.5:.2f}, in the middle "
+        "(intervals are in a wide table and in JSON)"
     )
 
 

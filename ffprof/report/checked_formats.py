@@ -82,7 +82,7 @@ def checks_markdown(checks: Sequence[Checked], *, everything: bool = False) -> s
 
 def github_lines(checks: Sequence[Checked]) -> list[str]:
     """The commands of a workflow that annotate a job."""
-    gates = [gate for found in checks for gate in by_status(found.result) if is_told(gate)]
+    gates = [gate for found in checks for gate in by_status(found.result) if _is_annotated(gate)]
     lines = []
     for level in ("error", "warning", "notice"):
         mine = [gate for gate in gates if _LEVELS[gate.status] == level]
@@ -104,6 +104,12 @@ def github_summary(checks: Sequence[Checked]) -> str:
         return text
     kept = data[:_SUMMARY_BYTES].decode("utf-8", "ignore").rpartition("\n")[0]
     return f"{kept}\n\nThis is not all of it: ffprof check --format markdown prints the rest.\n"
+
+
+def _is_annotated(gate: GateResult) -> bool:
+    """Not what may as well be noise: speeds of so few rounds that they have no interval."""
+    noise = gate.status == "advice" and gate.unit == "ratio" and gate.interval is None
+    return is_told(gate) and not noise
 
 
 def _command(level: str, title: str, message: str) -> str:
