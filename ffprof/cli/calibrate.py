@@ -10,6 +10,25 @@ import typer
 
 from ffprof.cli.budget_options import ON_FOREIGN, OnForeign
 from ffprof.cli.interrupts import raise_terminated
+from ffprof.cli.recipe_options import (
+    BACKBONE,
+    BATCH,
+    DATA,
+    DATA_WORKERS,
+    DOWNLOAD,
+    IMAGE_SIZE,
+    MEMORY_FORMAT,
+    MICRO_BATCH,
+    NORM,
+    PRECISION,
+    PRESET,
+    SEED,
+    STEPS,
+    THREADS,
+    TIME_LIMIT,
+    WIDTH,
+    WORKLOAD_FILE,
+)
 from ffprof.cli.written import written_options
 
 
@@ -21,48 +40,35 @@ class _Device(StrEnum):
 
 def calibrate(
     context: typer.Context,
-    preset: str = typer.Option(
-        None, help="Recipe to start from; ffprof workloads lists them and their devices."
-    ),
+    preset: str = PRESET,
     workloads: str = typer.Option(
         None,
         help="core, all, or ids separated by commas; by default core, and all of --workload-file. "
         "With --from, ids of that audit.",
     ),
-    workload_file: list[Path] = typer.Option(
-        [],
-        help="A Python file with methods of your own; may be given more than once.",
-        readable=False,
-    ),
+    workload_file: list[Path] = WORKLOAD_FILE,
     device: _Device = typer.Option(
         _Device.auto, help="Where to measure; auto is the GPU if there is one."
     ),
     rounds: int = typer.Option(
         10, max=1000, help="Trials of each workload, an even number; false alarms need 10 or more."
     ),
-    backbone: str = typer.Option(
-        None, help="vgg8, vgg11, vgg16, resnet18, resnet34, or flat-D-W: D blocks of W channels."
-    ),
-    width: float = typer.Option(None, help="Scales all channels."),
-    norm: str = typer.Option(None, help="batch or group."),
-    image_size: int = typer.Option(None, help="Pixels along each side."),
-    batch: int = typer.Option(None, help="Effective batch: images an optimizer step."),
-    micro_batch: int = typer.Option(None, help="Images at a time under accumulation."),
-    precision: str = typer.Option(None, help="fp32, or autocast to bf16 or fp16."),
-    memory_format: str = typer.Option(None, help="contiguous or channels_last."),
-    data: str = typer.Option(
-        None,
-        help="digits (real, embedded), synthetic, cifar10:DIR, cifar100:DIR or imagefolder:DIR.",
-    ),
-    data_workers: int = typer.Option(
-        None, help="Processes that load images from files; up to 4 by default."
-    ),
-    download: bool = typer.Option(False, "--download", help="Download CIFAR if it is not in DIR."),
-    seed: int = typer.Option(None, help="Weights, batches and order of trials."),
-    threads: int = typer.Option(None, help="CPU threads of a trial; all cores by default."),
-    steps: int = typer.Option(None, help="Timed optimizer steps of a trial."),
+    backbone: str = BACKBONE,
+    width: float = WIDTH,
+    norm: str = NORM,
+    image_size: int = IMAGE_SIZE,
+    batch: int = BATCH,
+    micro_batch: int = MICRO_BATCH,
+    precision: str = PRECISION,
+    memory_format: str = MEMORY_FORMAT,
+    data: str = DATA,
+    data_workers: int = DATA_WORKERS,
+    download: bool = DOWNLOAD,
+    seed: int = SEED,
+    threads: int = THREADS,
+    steps: int = STEPS,
     on_foreign: OnForeign = ON_FOREIGN,
-    time_limit: float = typer.Option(600.0, min=0.1, help="Seconds a trial may take."),
+    time_limit: float = TIME_LIMIT,
     run_limit: float = typer.Option(
         None, min=0.1, help="Seconds the measuring may take; what is done by then is kept."
     ),

@@ -9,6 +9,18 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ffprof.cli.budget_options import CARD, CARD_FILE, DISPLAY, GPU_MEM
+from ffprof.cli.recipe_options import (
+    BACKBONE,
+    BATCH,
+    IMAGE_SIZE,
+    MEMORY_FORMAT,
+    MICRO_BATCH,
+    NORM,
+    PRECISION,
+    WIDTH,
+    WORKLOAD_FILE,
+    WORKLOADS,
+)
 
 if TYPE_CHECKING:
     from ffprof.cli.estimating import Ready
@@ -27,29 +39,20 @@ class _Largest(StrEnum):
 
 def estimate(
     preset: str = typer.Option(None, help="Recipe to start from; by default that of GPUs."),
-    workloads: str = typer.Option(
-        None,
-        help="core, all, or ids separated by commas; by default core, and all of --workload-file.",
-    ),
-    workload_file: list[Path] = typer.Option(
-        [],
-        help="A Python file with methods of your own; may be given more than once.",
-        readable=False,
-    ),
+    workloads: str = WORKLOADS,
+    workload_file: list[Path] = WORKLOAD_FILE,
     gpu_mem: str = GPU_MEM,
     card: str = CARD,
     card_file: list[Path] = CARD_FILE,
     display: bool = DISPLAY,
-    backbone: str = typer.Option(
-        None, help="vgg8, vgg11, vgg16, resnet18, resnet34, or flat-D-W: D blocks of W channels."
-    ),
-    width: float = typer.Option(None, help="Scales all channels."),
-    norm: str = typer.Option(None, help="batch or group."),
-    image_size: int = typer.Option(None, help="Pixels along each side."),
-    batch: int = typer.Option(None, help="Effective batch: images an optimizer step."),
-    micro_batch: int = typer.Option(None, help="Images at a time under accumulation."),
-    precision: str = typer.Option(None, help="fp32, or autocast to bf16 or fp16."),
-    memory_format: str = typer.Option(None, help="contiguous or channels_last."),
+    backbone: str = BACKBONE,
+    width: float = WIDTH,
+    norm: str = NORM,
+    image_size: int = IMAGE_SIZE,
+    batch: int = BATCH,
+    micro_batch: int = MICRO_BATCH,
+    precision: str = PRECISION,
+    memory_format: str = MEMORY_FORMAT,
     allocator: str = typer.Option(
         None, help="default, expandable_segments, or what PYTORCH_ALLOC_CONF takes."
     ),

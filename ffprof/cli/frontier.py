@@ -19,6 +19,23 @@ from ffprof.cli.budget_options import (
     OnForeign,
 )
 from ffprof.cli.interrupts import Terminated, interrupt_code, raise_terminated
+from ffprof.cli.recipe_options import (
+    BACKBONE,
+    BATCH,
+    DATA,
+    DATA_WORKERS,
+    DOWNLOAD,
+    IMAGE_SIZE,
+    NORM,
+    PRESET,
+    SEED,
+    STEPS,
+    THREADS,
+    TIME_LIMIT,
+    WIDTH,
+    WORKLOAD_FILE,
+    WORKLOADS,
+)
 from ffprof.cli.written import written_options
 
 if TYPE_CHECKING:
@@ -37,18 +54,9 @@ class _Device(StrEnum):
 
 def frontier(
     context: typer.Context,
-    preset: str = typer.Option(
-        None, help="Recipe to start from; ffprof workloads lists them and their devices."
-    ),
-    workloads: str = typer.Option(
-        None,
-        help="core, all, or ids separated by commas; by default core, and all of --workload-file.",
-    ),
-    workload_file: list[Path] = typer.Option(
-        [],
-        help="A Python file with methods of your own; may be given more than once.",
-        readable=False,
-    ),
+    preset: str = PRESET,
+    workloads: str = WORKLOADS,
+    workload_file: list[Path] = WORKLOAD_FILE,
     micro_batches: str = typer.Option(
         None,
         help="Sizes such as 4,8,16 of workloads that accumulate; by default up to five divisors of "
@@ -73,25 +81,18 @@ def frontier(
     all_points: bool = typer.Option(
         False, "--all-points", help="Measure every point in every round; leave nothing out."
     ),
-    backbone: str = typer.Option(
-        None, help="vgg8, vgg11, vgg16, resnet18, resnet34, or flat-D-W: D blocks of W channels."
-    ),
-    width: float = typer.Option(None, help="Scales all channels."),
-    norm: str = typer.Option(None, help="batch or group."),
-    image_size: int = typer.Option(None, help="Pixels along each side."),
-    batch: int = typer.Option(None, help="Effective batch: images an optimizer step."),
-    data: str = typer.Option(
-        None,
-        help="digits (real, embedded), synthetic, cifar10:DIR, cifar100:DIR or imagefolder:DIR.",
-    ),
-    data_workers: int = typer.Option(
-        None, help="Processes that load images from files; up to 4 by default."
-    ),
-    download: bool = typer.Option(False, "--download", help="Download CIFAR if it is not in DIR."),
-    seed: int = typer.Option(None, help="Weights, batches and order of trials."),
-    threads: int = typer.Option(None, help="CPU threads of a trial; all cores by default."),
-    steps: int = typer.Option(None, help="Timed optimizer steps of a trial."),
-    time_limit: float = typer.Option(600.0, min=0.1, help="Seconds a trial may take."),
+    backbone: str = BACKBONE,
+    width: float = WIDTH,
+    norm: str = NORM,
+    image_size: int = IMAGE_SIZE,
+    batch: int = BATCH,
+    data: str = DATA,
+    data_workers: int = DATA_WORKERS,
+    download: bool = DOWNLOAD,
+    seed: int = SEED,
+    threads: int = THREADS,
+    steps: int = STEPS,
+    time_limit: float = TIME_LIMIT,
     run_limit: float = typer.Option(
         None, min=0.1, help="Seconds the whole run may take; what is done by then is kept."
     ),
