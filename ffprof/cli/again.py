@@ -18,12 +18,14 @@ from ffprof.audit.runner import run_audit
 from ffprof.audit.sources.look import check_data, crowding
 from ffprof.audit.store import prepare_folder
 from ffprof.cli.choose import check_recipe
+from ffprof.cli.known_noise import with_known_noise
 from ffprof.cli.new_audit import Audit, new_request
 from ffprof.cli.progress import progress_for
 from ffprof.cli.recorded import found_again, look_again
 from ffprof.cli.rows_now import present_sources, rows_now
 from ffprof.cli.starting import started
 from ffprof.cli.terms_again import device_again, need_device, terms_again
+from ffprof.estimator.learned import remember
 from ffprof.hardware.machine import check_threads
 from ffprof.record import Plan, Record
 
@@ -132,13 +134,15 @@ def _prepared(
         audit = Audit(
             recipe=recipe, plan=plan, workloads=rows.workloads, device=device, terms=terms
         )
-        yield new_request(audit, found, server, out, notes, on_foreign)
+        yield with_known_noise(new_request(audit, found, server, out, notes, on_foreign))
 
 
 def _run(request: Request, *, kept: bool) -> Record:
     notices = Console(stderr=True, highlight=False, soft_wrap=True)
     outcome = run_audit(request, progress_for(Console(stderr=True)))
     record = outcome.record
+    if request.device == "cuda" and request.target is None and (problem := remember(record)):
+        notices.print(problem, markup=False)
     if kept and (record.trials or record.ledger):
         notices.print(f"written to {request.path}", markup=False)
     if outcome.stopped:

@@ -232,12 +232,12 @@ def test_an_interrupted_one_keeps_what_it_has(measured, tmp_path, number, code):
         start_new_session=True,
         cwd=folder,
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not any(load(file).trials for file in out.glob("audit-*.json")):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=150)
     assert process.returncode == code, err
     kept = only_record(out)
     assert kept.trials
