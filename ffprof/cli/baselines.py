@@ -33,7 +33,7 @@ def baselines_here(path: Path) -> list[tuple[Path, Record]]:
     if not _is_folder(path):
         return [(path, load(path))]
     everything = _all_in(path)
-    installed = metadata.version("torch")
+    installed = _release(metadata.version("torch"))
     found = [(file, record) for file, record in everything if _torch(record) == installed]
     if not found:
         versions = ", ".join(sorted({_torch(record) for _, record in everything}))
@@ -156,4 +156,9 @@ def _is_same(baseline: Record, current: Record) -> bool:
 
 
 def _torch(record: Record) -> str:
-    return record.machine.versions.get("torch", "unknown")
+    return _release(record.machine.versions.get("torch", "unknown"))
+
+
+def _release(version: str) -> str:
+    """Without what tells builds of one release apart: ``2.14.1+cpu`` has the same operators."""
+    return version.split("+")[0]
