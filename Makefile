@@ -6,15 +6,20 @@ VENV := .venv$(if $(TORCH),-torch-$(TORCH))
 RUN := $(VENV)/bin
 STAMP := $(VENV)/ready-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 
-.PHONY: audit test lint check baselines format docs bench clean
+.PHONY: audit test fuzz lint check baselines format docs bench clean
 
 # Set up, then measure: on a CPU in minutes, on a GPU with its default recipe.
 audit: $(STAMP)
 	@$(RUN)/ffprof run --out audits
 
-# Set up, then test, on two processors. Without a GPU the tests that need one are skipped.
+# Set up, then test, on two processors. Without a GPU the tests that need one are skipped. Files
+# keep their order, so that those of long tests come first, and short ones fill up the end.
 test: $(STAMP)
-	@OMP_WAIT_POLICY=PASSIVE $(RUN)/pytest -n 2 --dist loadfile
+	@OMP_WAIT_POLICY=PASSIVE $(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# 100,000 damaged result files; `make fuzz SEED=7` makes others.
+fuzz: $(STAMP)
+	@$(RUN)/python tests/fuzz/fuzz_records.py --seed $(or $(SEED),0)
 
 lint: $(STAMP)
 	@$(RUN)/ruff format --check .

@@ -9,11 +9,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import FailFast, Field, model_validator
 
 from ffprof.recipe import Precision, Recipe
 from ffprof.record import Budget, Machine
-from ffprof.record_part import Bytes, Name, Part, Seconds, Text
+from ffprof.record_part import Bytes, Count, Name, Part, Seconds, Size, Text, check_trials
 from ffprof.trial_record import Evidence, Fit, Outcome, Trial
 
 FRONTIER_VERSION = 1
@@ -51,13 +51,13 @@ class Point(Part):
     method: Name
     family: Name
     schedule: Name
-    batch: Annotated[int, Field(ge=1)]
-    micro_batch: Annotated[int, Field(ge=1)]
+    batch: Size
+    micro_batch: Size
     precision: Precision
     memory_format: Literal["contiguous", "channels_last"]
     guess: Guess | None = None
-    trials: tuple[Trial, ...] = Field(default=(), max_length=1000)
-    discarded: tuple[Trial, ...] = Field(default=(), max_length=1000)
+    trials: Annotated[tuple[Trial, ...], FailFast()] = Field(default=(), max_length=1000)
+    discarded: Annotated[tuple[Trial, ...], FailFast()] = Field(default=(), max_length=1000)
     standing: Standing
     because: Text = ""
     memory_bytes: Bytes | None = None
@@ -73,7 +73,7 @@ class Tried(Part):
     what NVML saw, or else what was reserved and debited; an estimate has a range instead.
     """
 
-    size: Annotated[int, Field(ge=1)]
+    size: Size
     outcome: Outcome
     evidence: Evidence
     reserved_bytes: Bytes | None = None
@@ -100,13 +100,13 @@ class Capacity(Part):
     method: Name
     family: Name
     grown: Grown
-    unit: Annotated[int, Field(ge=1)] = 1
-    largest: Annotated[int, Field(ge=0)]
-    first_failing: Annotated[int, Field(ge=1)] | None = None
-    batch: Annotated[int, Field(ge=1)] | None = None
+    unit: Size = 1
+    largest: Count
+    first_failing: Size | None = None
+    batch: Size | None = None
     proven: bool
-    proposed: Annotated[int, Field(ge=0)] | None = None  # by the estimator
-    tried: tuple[Tried, ...] = Field(default=(), max_length=1000)
+    proposed: Count | None = None  # by the estimator
+    tried: Annotated[tuple[Tried, ...], FailFast()] = Field(default=(), max_length=1000)
     message: Text = ""
 
     @model_validator(mode="after")
@@ -149,14 +149,14 @@ class FrontierRecord(Part):
     ffprof: str
     command: Text
     recipe: Recipe
-    rounds: Annotated[int, Field(ge=1)] = 1
+    rounds: Size = 1
     every_point: bool = False
     trial_limit_seconds: float = 600.0
     budget: Budget = Budget()
     machine: Machine
     evidence: Evidence
-    points: tuple[Point, ...] = Field(default=(), max_length=100_000)
-    capacities: tuple[Capacity, ...] = Field(default=(), max_length=10_000)
+    points: Annotated[tuple[Point, ...], FailFast()] = Field(default=(), max_length=100_000)
+    capacities: Annotated[tuple[Capacity, ...], FailFast()] = Field(default=(), max_length=10_000)
     spent_seconds: Seconds | None = None
     guess_seconds: Seconds | None = None
     all_seconds: Seconds | None = None
@@ -170,12 +170,15 @@ class FrontierRecord(Part):
         if strange:
             held = "capacities" if self.kind == "frontier" else "points"
             raise ValueError(f"a {self.kind} has no {held}")
+        check_trials(len({point.workload for point in self.points}), self.rounds)
         ids = [point.id for point in self.points]
         if len(set(ids)) != len(ids):
             raise ValueError("two points have the same id")
         trials = [t for point in self.points for t in (*point.trials, *point.discarded)]
         if len({trial.id for trial in trials}) != len(trials):
             raise ValueError("two trials have the same id")
+        if trials and self.evidence == "estimated":
+            raise ValueError("a frontier that was estimated has no trials")
         mixed = {trial.evidence for trial in trials} - {self.evidence}
         tried = {t.evidence for one in self.capacities for t in one.tried}
         mixed |= tried - {self.evidence, "estimated"}

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ffprof.record_part import Bytes, Name, Part, Seconds, Text
+from ffprof.record_part import Bytes, Count, Name, Part, Seconds, Size, Text
 
 DebitSource = Literal["NVML, this process", "NVML, the only process", "free memory of the device"]
 
@@ -45,8 +45,8 @@ class GpuConditions(Part):
     does not tell is null, its reason in ``unread``.
     """
 
-    samples: Annotated[int, Field(ge=0)]
-    timed_samples: Annotated[int, Field(ge=0)] = 0
+    samples: Count
+    timed_samples: Count = 0
     slowdowns: tuple[Text, ...] = ()
     slowed_share: float | None = None
     power_capped_share: float | None = None
@@ -73,7 +73,7 @@ class Energy(Part):
     """
 
     joules: Annotated[float, Field(ge=0)]
-    images: Annotated[int, Field(ge=1)]
+    images: Size
     seconds: Seconds
     source: Literal["counter", "power"]
     counter_joules: float | None = None

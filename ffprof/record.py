@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import FailFast, Field, model_validator
 
 from ffprof.gpu_record import Debit, Energy, GpuConditions
 from ffprof.recipe import Recipe
+from ffprof.record_part import MOST_TRIALS, Count, Size, check_trials
 from ffprof.trial_record import (
     Bytes,
     Conditions,
@@ -60,6 +61,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1  # of Record; a change that older readers cannot read raises it
+MOST_FACTS = 1_000_000  # of all rows, where each had what any has
 
 
 class Budget(Part):
@@ -88,7 +90,7 @@ class Machine(Part):
 
     platform: Text
     cpu: Text
-    cpu_count: Annotated[int, Field(ge=1)]
+    cpu_count: Size
     ram_bytes: Bytes
     gpu: Text | None = None
     gpu_uuid: Text | None = None
@@ -99,7 +101,8 @@ class Machine(Part):
     commit: Text | None = None
 
 
-Fact = str | int | float | bool | None
+Whole = Annotated[int, Field(gt=-(2**63), lt=2**63)]
+Fact = str | Whole | float | bool | None
 
 
 def is_unmatched(facts: Mapping[str, Fact]) -> bool:
@@ -119,9 +122,9 @@ class GradientProof(Part):
     relative_difference: float | None
     max_relative_difference: float | None
     parameter: str = ""
-    batch: Annotated[int, Field(ge=1)]
-    micro_batch: Annotated[int, Field(ge=1)]
-    image_size: Annotated[int, Field(ge=1)]
+    batch: Size
+    micro_batch: Size
+    image_size: Size
     tolerance: float
     equal: bool | None
     message: Text = ""
@@ -146,7 +149,7 @@ class LedgerRow(Part):
     """
 
     facts: dict[Name, Fact] = Field(default_factory=dict)
-    operators: dict[Name, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    operators: dict[Name, Count] = Field(default_factory=dict)
     gradient: GradientProof | None = None
     uncapped: Uncapped | None = None
 
@@ -172,6 +175,13 @@ class Plan(Part):
     run_limit_seconds: float | None = None
     files: Annotated[tuple[WorkloadFile, ...], Field(max_length=1000)] = ()
 
+    @model_validator(mode="after")
+    def _can_be_run(self) -> Self:
+        check_trials(len(self.workloads), self.rounds)
+        if len(set(self.workloads)) != len(self.workloads):
+            raise ValueError("a workload is planned twice")
+        return self
+
 
 class Record(Part):
     """All trials of one recipe, one budget and one kind of evidence.
@@ -191,9 +201,10 @@ class Record(Part):
     machine: Machine
     evidence: Evidence
     ledger: dict[Name, LedgerRow] = Field(default_factory=dict)
-    trials: tuple[Trial, ...] = Field(default=(), max_length=100_000)
-    discarded: tuple[Trial, ...] = Field(default=(), max_length=100_000)  # taken again
-    verdicts: tuple[Verdict, ...] = Field(default=(), max_length=10_000)
+    trials: Annotated[tuple[Trial, ...], FailFast()] = Field(default=(), max_length=MOST_TRIALS)
+    # Taken again.
+    discarded: Annotated[tuple[Trial, ...], FailFast()] = Field(default=(), max_length=MOST_TRIALS)
+    verdicts: Annotated[tuple[Verdict, ...], FailFast()] = Field(default=(), max_length=10_000)
     noise: dict[Name, Annotated[float, Field(ge=0, le=100)]] = Field(default_factory=dict)
     notes: tuple[Text, ...] = ()
 
@@ -210,6 +221,9 @@ class Record(Part):
         mixed = {t.evidence for t in self.trials} - {self.evidence}
         if mixed:
             raise ValueError(f"evidence {sorted(mixed)} in a record of {self.evidence!r}")
+        facts = {name for row in self.ledger.values() for name in row.facts}
+        if len(facts) * len(self.ledger) > MOST_FACTS:
+            raise ValueError(f"ledger: {len(facts):,} facts of {len(self.ledger):,} workloads")
         return self
 
     def missing(self) -> list[tuple[int, str]]:

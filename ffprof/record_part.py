@@ -6,10 +6,26 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+# Integers are bounded, because larger ones cannot be divided, nor printed beyond 4300 digits.
 Bytes = Annotated[int, Field(ge=0, lt=2**63)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Size = Annotated[int, Field(ge=1, lt=2**63)]
 Seconds = Annotated[float, Field(ge=0)]
 Text = Annotated[str, Field(max_length=4000)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
+MOST_TRIALS = 100_000  # of one record
+
+
+def check_trials(workloads: int, rounds: int) -> None:
+    """Whether a record can hold so many trials.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if workloads * rounds > MOST_TRIALS:
+        raise ValueError(
+            f"{rounds:,} rounds of {workloads:,} workloads are more than {MOST_TRIALS:,} trials"
+        )
 
 
 class Part(BaseModel):

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ffprof.gpu_record import Debit, Energy, GpuConditions
-from ffprof.record_part import Bytes, Name, Part, Seconds, Text
+from ffprof.record_part import Bytes, Count, Name, Part, Seconds, Size, Text
 
 __all__ = [
     "Bytes",
@@ -51,8 +51,8 @@ class Memory(Part):
     device_peak_bytes: Bytes | None = None
     host_peak_bytes: Bytes | None = None
     live_tensor_peak_bytes: Bytes | None = None
-    alloc_retries: Annotated[int, Field(ge=0)] | None = None
-    oom_events: Annotated[int, Field(ge=0)] | None = None
+    alloc_retries: Count | None = None
+    oom_events: Count | None = None
     capped: bool | None = None
     fit: Fit | None = None
     process_range_bytes: tuple[Bytes, Bytes] | None = None
@@ -86,7 +86,7 @@ class Loss(Part):
     first: float | None
     last: float | None
     finite: bool
-    steps: Annotated[int, Field(ge=1)]
+    steps: Size
 
     @property
     def fell(self) -> bool:
@@ -98,14 +98,14 @@ class Conditions(Part):
     """How the trial was run, beyond the recipe."""
 
     start_method: str = ""
-    threads: int | None = None
+    threads: Count | None = None
     load_average_start: float | None = None
     load_average_end: float | None = None
     host_peak_reset: bool | None = None
-    nvml_samples: int | None = None
+    nvml_samples: Count | None = None
     gpu: GpuConditions | None = None
     disturbances: tuple[Text, ...] = ()  # what spoils its figures, in words
-    skipped_optimizer_steps: Annotated[int, Field(ge=0)] | None = None  # fp16: by the GradScaler
+    skipped_optimizer_steps: Count | None = None  # fp16: by the GradScaler
     wall_seconds: Seconds | None = None
 
 
@@ -117,10 +117,10 @@ class Trial(Part):
     method: Name
     schedule: Name
     family: Name
-    micro_batch: Annotated[int, Field(ge=1)]
-    round: Annotated[int, Field(ge=0)]
-    position: Annotated[int, Field(ge=0)]
-    attempt: Annotated[int, Field(ge=0)] = 0
+    micro_batch: Size
+    round: Count
+    position: Count
+    attempt: Count = 0
     device: Device
     outcome: Outcome
     evidence: Evidence

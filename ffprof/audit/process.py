@@ -39,10 +39,7 @@ _UNKILLABLE_SECONDS = 20.0
 
 # What the forkserver imports once, torch with it; children forked from it start in a tenth of a
 # second. Optimizers import torch._dynamo, which takes longer than a short trial.
-PRELOAD = [
-    "sklearn.datasets", "torch._dynamo", "ffprof.audit.proof", "ffprof.audit.trial",
-    "ffprof.audit.estimated",
-]  # fmt: skip
+PRELOAD = ["torch._dynamo", "ffprof.audit.proof", "ffprof.audit.trial", "ffprof.audit.estimated"]
 
 
 @dataclass(frozen=True, kw_only=True)

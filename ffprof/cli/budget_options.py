@@ -11,7 +11,9 @@ GPU_MEM = typer.Option(
 )
 CARD = typer.Option(None, help="The budget by a card's name; ffprof cards lists them.")
 CARD_FILE = typer.Option(
-    [], help="A card of your own, as a profile: see ffprof cards --template; may be repeated."
+    [],
+    help="A card of your own, as a profile: see ffprof cards --template; may be repeated.",
+    readable=False,
 )
 DISPLAY = typer.Option(
     False, "--display", help="The card draws a desktop too: leave what that takes out."

@@ -30,7 +30,9 @@ def calibrate(
         "With --from, ids of that audit.",
     ),
     workload_file: list[Path] = typer.Option(
-        [], help="A Python file with methods of your own; may be given more than once."
+        [],
+        help="A Python file with methods of your own; may be given more than once.",
+        readable=False,
     ),
     device: _Device = typer.Option(
         _Device.auto, help="Where to measure; auto is the GPU if there is one."
@@ -66,7 +68,10 @@ def calibrate(
     ),
     out: Path = typer.Option(Path("audits"), help="Folder for the result files."),
     from_file: Path = typer.Option(
-        None, "--from", help="Measure nothing: calibrate from the result file of an audit."
+        None,
+        "--from",
+        help="Measure nothing: calibrate from the result file of an audit.",
+        readable=False,
     ),
     show: bool = typer.Option(
         False, "--show", help="Measure nothing: print what is kept for this machine."

@@ -20,7 +20,9 @@ class _Format(StrEnum):
 def cards(
     name: str = typer.Argument(None, help="One card, with every figure and its source."),
     card_file: list[Path] = typer.Option(
-        [], help="A card of your own, shown among the others; may be given more than once."
+        [],
+        help="A card of your own, shown among the others; may be given more than once.",
+        readable=False,
     ),
     template: bool = typer.Option(
         False, "--template", help="Print a profile to fill in, for --card-file."

@@ -49,15 +49,20 @@ class OnThroughput(StrEnum):
 def check(
     context: typer.Context,
     baseline: Path = typer.Option(
-        ..., help="What it was: a result file, or a folder with one for every recipe and torch."
+        ...,
+        help="What it was: a result file, or a folder with one for every recipe and torch.",
+        readable=False,
     ),
     current: Path = typer.Option(
         None,
         help="What it is: a result file, or a folder, of which the newest is taken. Without it, "
         "what the baseline holds is measured or estimated again here.",
+        readable=False,
     ),
     thresholds: Path = typer.Option(
-        None, help="A TOML file: how much may be lost, by metric and workload."
+        None,
+        help="A TOML file: how much may be lost, by metric and workload.",
+        readable=False,
     ),
     budget: str = typer.Option(
         None, help="The most that any workload may take, such as 7.5GiB, whatever it took."

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from ffprof.errors import UsageError
 from ffprof.recipe import FAMILY, Recipe
 from ffprof.record import Device
+from ffprof.record_part import check_trials
 from ffprof.workload import (
     Description,
     Preset,
@@ -150,3 +151,11 @@ def check_recipe(recipe: Recipe, workloads: tuple[Description, ...]) -> None:
     if objections and all(objections.values()):
         first = next(iter(objections.values()))
         raise UsageError(f"nothing can run: {first}", "change the recipe")
+
+
+def check_rounds(rounds: int, workloads: int) -> None:
+    """Raise UsageError for more trials than a record can hold."""
+    try:
+        check_trials(workloads, rounds)
+    except ValueError as error:
+        raise UsageError(f"--rounds {rounds}: {error}", "use fewer of either") from error

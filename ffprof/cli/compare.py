@@ -25,7 +25,9 @@ class CompareFormat(StrEnum):
 
 
 def compare(
-    first: Path = typer.Argument(help="The result file from before, or the only one."),
+    first: Path = typer.Argument(
+        help="The result file from before, or the only one.", readable=False
+    ),
     second: str = typer.Argument(help="The result file from after, or a workload of the only one."),
     third: str = typer.Argument(None, help="Another workload of the only file, as the baseline."),
     reference: str = typer.Option(

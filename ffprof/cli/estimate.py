@@ -32,7 +32,9 @@ def estimate(
         help="core, all, or ids separated by commas; by default core, and all of --workload-file.",
     ),
     workload_file: list[Path] = typer.Option(
-        [], help="A Python file with methods of your own; may be given more than once."
+        [],
+        help="A Python file with methods of your own; may be given more than once.",
+        readable=False,
     ),
     gpu_mem: str = GPU_MEM,
     card: str = CARD,

@@ -45,7 +45,9 @@ def frontier(
         help="core, all, or ids separated by commas; by default core, and all of --workload-file.",
     ),
     workload_file: list[Path] = typer.Option(
-        [], help="A Python file with methods of your own; may be given more than once."
+        [],
+        help="A Python file with methods of your own; may be given more than once.",
+        readable=False,
     ),
     micro_batches: str = typer.Option(
         None,
@@ -95,7 +97,9 @@ def frontier(
     ),
     out: Path = typer.Option(Path("audits"), help="Folder for the result file."),
     resume: Path = typer.Option(
-        None, help="Go on with this unfinished frontier, or the newest one in this folder."
+        None,
+        help="Go on with this unfinished frontier, or the newest one in this folder.",
+        readable=False,  # said by who reads it, in one line
     ),
     plot: Path = typer.Option(None, help="Draw the frontiers: a .png, .svg or .pdf file."),
 ) -> None:

@@ -24,7 +24,7 @@ class Format(StrEnum):
 
 
 def report(
-    file: Path = typer.Argument(help="A result file, or a folder that holds one."),
+    file: Path = typer.Argument(help="A result file, or a folder that holds one.", readable=False),
     format: Format = typer.Option(Format.table, "--format", "-f", help="How to write it."),
     judge: bool = typer.Option(
         False, "--judge", help="Judge the claims again by the rules of this ffprof."
@@ -37,13 +37,13 @@ def report(
     from ffprof.audit.store import find_record
     from ffprof.audit.store_frontier import RESULT_FILES, load_any
     from ffprof.frontier_record import FrontierRecord
-    from ffprof.report.documents import document_of
+    from ffprof.report.documents import document_of, json_of
 
     record = load_any(find_record(file, RESULT_FILES))
     if judge:
         record = _judged(record)
     if format is Format.json:
-        print(record.model_dump_json(indent=1))
+        print(json_of(record))
         return
     if isinstance(record, FrontierRecord) and record.kind == "frontier":
         _frontier(record, format)

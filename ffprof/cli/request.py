@@ -14,6 +14,7 @@ from ffprof.cli.choose import (
     absent_members,
     change_recipe,
     check_recipe,
+    check_rounds,
     choose_preset,
     whole_batches,
 )
@@ -68,6 +69,7 @@ def request_for(kind: Kind, start: Start, *, paired: bool) -> Request:
         FfprofError: the audit is impossible.
     """
     options, workloads = start.options, start.chosen.workloads
+    check_rounds(options.rounds, len(workloads))
     device: Device = "cpu" if kind == "cpu" else "cuda"
     data = start.data
     if paired and kind == "cpu":

@@ -18,6 +18,7 @@ from ffprof.audit.lock import writing
 from ffprof.audit.own_load import Source
 from ffprof.audit.request import Request
 from ffprof.audit.store import find_record, load, newest_first
+from ffprof.cli.choose import check_rounds
 from ffprof.cli.contradictions import MAY_CHANGE, check_budget, check_options
 from ffprof.cli.recorded import (
     file_rows,
@@ -167,6 +168,7 @@ def _plan(record: Record, given: Mapping[str, Any]) -> Plan:
         "run_limit": "run_limit_seconds",
     }
     changes = {names[name]: given[name] for name in MAY_CHANGE if name in given}
+    check_rounds(changes.get("rounds", record.plan.rounds), len(record.plan.workloads))
     return record.plan.model_copy(update=changes)
 
 

@@ -39,7 +39,9 @@ def run(
         help="core, all, or ids separated by commas; by default core, and all of --workload-file.",
     ),
     workload_file: list[Path] = typer.Option(
-        [], help="A Python file with methods of your own; may be given more than once."
+        [],
+        help="A Python file with methods of your own; may be given more than once.",
+        readable=False,
     ),
     device: _Device = typer.Option(
         _Device.auto,
@@ -86,7 +88,9 @@ def run(
     ),
     out: Path = typer.Option(Path("audits"), help="Folder for the result file."),
     resume: Path = typer.Option(
-        None, help="Go on with this unfinished result file, or the newest one in this folder."
+        None,
+        help="Go on with this unfinished result file, or the newest one in this folder.",
+        readable=False,  # said by who reads it, in one line
     ),
     max_batch: bool = typer.Option(
         False, "--max-batch", help="Only look for the largest micro-batch that fits the budget."

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ffprof.audit.reading import first_problem
-from ffprof.compare.thresholds import Budget, Thresholds
+from ffprof.compare.thresholds import LARGEST, Budget, Thresholds
 from ffprof.errors import UsageError, one_line
 from ffprof.units import parse_size
 
@@ -94,6 +94,8 @@ def _first(error: ValidationError) -> str:
     said = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
     if first["type"] == "extra_forbidden":
         said = "is no field of thresholds"
+    elif isinstance(first["input"], int) and abs(first["input"]) >= LARGEST:
+        said = f"{said}, not a number of so many digits"  # 4300 of them are not even printed
     elif isinstance(first["input"], str | int | float):
         said = f"{said}, not {str(first['input'])[:60]!r}" if "not " not in said else said
     return f"{field}: {said}"

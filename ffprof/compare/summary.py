@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -101,10 +102,11 @@ class Row:
 
 def summarise(record: Record) -> list[Row]:
     """Rows in the order of the plan; a workload without trials has outcome None."""
-    return [
-        _row(record, name, [t for t in record.trials if t.workload == name])
-        for name in record.plan.workloads
-    ]
+    trials: dict[str, list[Trial]] = {name: [] for name in record.plan.workloads}
+    for trial in record.trials:
+        trials[trial.workload].append(trial)
+    retaken = Counter(trial.workload for trial in record.discarded)
+    return [_row(record, name, some, retaken[name]) for name, some in trials.items()]
 
 
 def rate(trial: Trial) -> float:
@@ -120,7 +122,7 @@ def memory_of(trial: Trial) -> int | None:
     return value
 
 
-def _row(record: Record, name: str, trials: Sequence[Trial]) -> Row:
+def _row(record: Record, name: str, trials: Sequence[Trial], retaken: int) -> Row:
     good = [t for t in trials if t.outcome == "ok"]
     known = [t for t in trials if t.outcome == "ok" or t.memory.fit]  # an estimate always is
     estimate = next((t for t in trials if t.memory.fit), None)
@@ -152,7 +154,7 @@ def _row(record: Record, name: str, trials: Sequence[Trial]) -> Row:
         messages=tuple(dict.fromkeys(t.message for t in trials if t.message)),
         skipped=max((t.conditions.skipped_optimizer_steps or 0 for t in good), default=0),
         disturbed=tuple(dict.fromkeys(d for t in trials for d in t.conditions.disturbances)),
-        retaken=sum(t.workload == name for t in record.discarded),
+        retaken=retaken,
         uncapped=_uncapped(record, name),
         energy=_spread([t.energy.joules_per_image if t.energy else None for t in good]),
         planned=record.plan.rounds,

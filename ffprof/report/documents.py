@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from ffprof.calibration_record import CalibrationRecord
@@ -28,3 +29,14 @@ def document_of(record: Record | FrontierRecord | CalibrationRecord) -> Document
     if record.kind not in _OF_KIND:
         raise UsageError(f"there is no report of a {record.kind}", "print it with --format json")
     return _OF_KIND[record.kind](record)
+
+
+def json_of(record: Record | FrontierRecord | CalibrationRecord) -> str:
+    """The record as JSON in which nothing is left that a terminal might obey."""
+    text = record.model_dump_json(indent=1)
+    # Outside of strings there are only line feeds.
+    return "\n".join(line if line.isprintable() else _escaped(line) for line in text.split("\n"))
+
+
+def _escaped(line: str) -> str:
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)

@@ -30,7 +30,14 @@ _ORDER = ("estimated", "measured", "dominated", "not run", "does not fit", "fail
 
 def methods_of(record: FrontierRecord) -> list[str]:
     """In the order of rows."""
-    return list(dict.fromkeys(point.method for point in record.points))
+    return list(_by_method(record))
+
+
+def _by_method(record: FrontierRecord) -> dict[str, list[Point]]:
+    found: dict[str, list[Point]] = {}
+    for point in record.points:
+        found.setdefault(point.method, []).append(point)
+    return found
 
 
 def summary_block(record: FrontierRecord) -> Block:
@@ -39,8 +46,7 @@ def summary_block(record: FrontierRecord) -> Block:
     if record.budget.total_bytes is not None:
         heading += " under the budget"
     rows, estimated = [], record.evidence == "estimated"
-    for method in methods_of(record):
-        ours = [p for p in record.points if p.method == method]
+    for method, ours in _by_method(record).items():
         best = next((p for p in ours if p.best), None)
         tried = f"{sum(bool(p.trials) for p in ours)} of {len(ours)}"
         if best is None:
@@ -66,15 +72,15 @@ def summary_block(record: FrontierRecord) -> Block:
         rows=tuple(tuple(row[i] for i in shown) for row in rows),
         lines=tuple(
             line
-            for method in methods_of(record)
-            if (line := _undecided(record, method) or _cheaper(record, method))
+            for method, ours in _by_method(record).items()
+            if (line := _undecided(record, method, ours) or _cheaper(record, method, ours))
         ),
     )
 
 
-def _cheaper(record: FrontierRecord, method: str) -> str:
+def _cheaper(record: FrontierRecord, method: str, ours: Sequence[Point]) -> str:
     """The point of least memory that counts as equally fast as the best, in words; or nothing."""
-    line = [p for p in record.points if p.method == method and p.on_frontier]
+    line = [p for p in ours if p.on_frontier]
     best = next((p.images_per_second or 0.0 for p in line if p.best), None)
     if best is None:
         return ""
@@ -91,9 +97,8 @@ def _cheaper(record: FrontierRecord, method: str) -> str:
     )
 
 
-def _undecided(record: FrontierRecord, method: str) -> str:
+def _undecided(record: FrontierRecord, method: str, ours: Sequence[Point]) -> str:
     """That a method has no best because nothing of it fits for sure, in words; or nothing."""
-    ours = [p for p in record.points if p.method == method]
     close = [p.id for p in ours if too_close(p) and p.standing == "estimated"]
     if record.evidence != "estimated" or not close or any(p.best for p in ours):
         return ""
@@ -122,10 +127,7 @@ def method_blocks(record: FrontierRecord) -> list[Block]:
     estimated = record.evidence == "estimated"
     without = "trials" if estimated else "fit"
     chosen = [(c, cell) for c, cell in chosen if c.name != without]
-    groups = {
-        method: sorted((p for p in record.points if p.method == method), key=_place)
-        for method in methods_of(record)
-    }
+    groups = {method: sorted(ours, key=_place) for method, ours in _by_method(record).items()}
     cells = {
         m: [[cell(p, estimated) for _, cell in chosen] for p in ours] for m, ours in groups.items()
     }

@@ -166,10 +166,11 @@ def _proof(proof: GradientProof) -> str:
         worst = proof.max_relative_difference or 0.0
         size = "exactly" if worst == 0 else f"to {worst:.0e}"
         return f"equal to {proof.reference} {size} ({where})"
+    largest = proof.max_relative_difference
+    most = "" if largest is None else f", up to {largest:.2%} in {proof.parameter}"
     return (
-        f"differs from {proof.reference} by {proof.relative_difference:.2%} of its norm, up to "
-        f"{proof.max_relative_difference:.2%} in {proof.parameter} ({where} in micro-batches of "
-        f"{proof.micro_batch})"
+        f"differs from {proof.reference} by {proof.relative_difference:.2%} of its norm{most} "
+        f"({where} in micro-batches of {proof.micro_batch})"
     )
 
 

@@ -1,10 +1,20 @@
 """Whatever is wrong, it is one clear line, the right exit code, and nothing half-written."""
 
+import contextlib
 import json
 import os
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from command import TINY, ffprof, only_record
+from hostile_records import Damage
+
+RECORDED = Path(__file__).resolve().parents[2] / "results" / "audit-cifar-cpu.json"
 
 
 def refused(done, code, *said):
@@ -107,16 +117,103 @@ def test_a_bad_record_is_one_line(content, said, tmp_path):
         assert done.stdout == ""
 
 
+def _loop(path):
+    path.symlink_to(path)
+
+
+def _bound(path):
+    with socket.socket(socket.AF_UNIX) as server, contextlib.chdir(path.parent):
+        server.bind(path.name)  # the whole path may be too long for a socket
+
+
+ODD = {
+    "pipe": (os.mkfifo, "not a file"),
+    "socket": (_bound, "not a file"),
+    "zeros": (lambda path: path.symlink_to("/dev/zero"), "not a file"),
+    "loop": (_loop, "symbolic links"),
+    "dangling": (lambda path: path.symlink_to("nowhere"), "no result file"),
+    "memory": (lambda path: path.symlink_to("/proc/self/mem"), "cannot read"),
+    "below a file": (lambda path: path.write_text("{}"), "cannot read"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_what_is_no_file_is_one_line_and_not_waited_for(kind, tmp_path):
+    make, said = ODD[kind]
+    path = tmp_path / "audit-odd.json"
+    make(path)
+    name = path / "audit.json" if kind == "below a file" else path
+    refused(ffprof("report", name, timeout=60), 2, said)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "zeros", "loop", "dangling", "memory"])
+def test_a_folder_of_what_is_no_file(kind, tmp_path):
+    ODD[kind][0](tmp_path / "audit-odd.json")
+    refused(ffprof("report", tmp_path, timeout=60), 2)
+
+
+def test_a_folder_with_the_name_of_a_record(tmp_path):
+    (tmp_path / "audit-odd.json").mkdir()
+    refused(ffprof("report", tmp_path), 2, "not a file")
+
+
+@pytest.mark.parametrize(
+    "name", ["a\nb.json", "\x1b[2J\x1b]0;owned\x07", "\udcff\udcfe", "x" * 300]
+)
+def test_the_name_of_a_bad_record_is_harmless(name, tmp_path):
+    path = tmp_path / name
+    if len(name) < 256:
+        path.write_text("[")
+    done = ffprof("report", path)
+    refused(done, 2, str(tmp_path))
+    assert done.stderr.removesuffix("\n").isprintable()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_record_that_may_not_be_read(there):
+    """Root may read everything, so it becomes another user first."""
+    code = """if True:
+        import os, sys
+        import ffprof.audit.store_frontier, ffprof.report.documents
+        from ffprof.cli.main import main
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+        main(sys.argv[1:])
+        """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "audit.json"
+        path.write_text("{}")
+        path.chmod(0)
+        path.parent.chmod(0o711 if there else 0)
+        words = [sys.executable, "-c", code, "report", path]
+        refused(
+            subprocess.run(words, capture_output=True, text=True, check=False),
+            2, "cannot read", "Permission denied",
+        )  # fmt: skip
+        path.parent.chmod(0o700)
+
+
+@pytest.mark.parametrize("kind", ["truncate", "noise", "nest", "version", "literals", "foreign"])
+def test_damaged_records_through_the_command(kind, tmp_path):
+    for seed in range(3):
+        path = tmp_path / f"audit-{seed}.json"
+        path.write_bytes(Damage(random.Random(seed)).make(kind))
+        done = ffprof("report", path, "-f", ("table", "markdown", "json")[seed])
+        if done.returncode == 0:
+            assert "Traceback" not in done.stdout and done.stderr == ""
+        else:
+            refused(done, 2)
+            assert done.stdout == ""
+
+
 def test_a_folder_without_a_record(tmp_path):
     refused(ffprof("report", tmp_path), 2, "no result file", "ffprof run")
 
 
 def test_a_record_cut_short(tmp_path):
-    assert (
-        ffprof("run", *TINY, "--workloads", "bp", "--rounds", 1, "--out", tmp_path).returncode == 0
-    )
-    (path,) = tmp_path.glob("*.json")
-    text = path.read_text()
+    path, text = tmp_path / "audit.json", RECORDED.read_text()
     for part in (0.1, 0.5, 0.99):
         path.write_text(text[: int(len(text) * part)])
         refused(ffprof("report", path), 2, "not JSON")
@@ -135,15 +232,15 @@ def test_debug_shows_the_traceback_and_keeps_the_code(first, tmp_path):
 
 
 def test_a_record_with_terminal_codes_is_harmless(tmp_path):
-    words = ["--workloads", "bp", "--rounds", 1, "--out", tmp_path]
-    assert ffprof("run", *TINY, *words).returncode == 0
-    (path,) = tmp_path.glob("*.json")
-    document = json.loads(path.read_text())
+    path, document = tmp_path / "audit.json", json.loads(RECORDED.read_text())
     document["machine"]["cpu"] = "\x1b]0;owned\x07\x1b[2J"
-    document["notes"] = ["a\x1b[31mred"]
+    document["notes"] = ["a\x1b[31mred", "\x9b31m\u202e"]
     path.write_text(json.dumps(document))
     for form in ("table", "markdown"):
         assert "\x1b" not in ffprof("report", path, "-f", form).stdout
+    shown = ffprof("report", path, "-f", "json").stdout
+    assert json.loads(shown)["notes"] == document["notes"]
+    assert all(c.isprintable() or c == "\n" for c in shown)
     document["\x1b[31mred"] = 1
     path.write_text(json.dumps(document))
     done = ffprof("report", path)

@@ -1,3 +1,7 @@
+import importlib.util
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -71,3 +75,23 @@ def test_cutting_keeps_every_image_in_order(micro, count):
     assert torch.equal(torch.cat([p[0] for p in parts]), images)
     assert torch.equal(torch.cat([p[1] for p in parts]), labels)
     assert all(len(p[1]) <= micro for p in parts)
+
+
+def test_what_trials_are_forked_from_does_not_import_scikit_learn():
+    code = """if True:
+        import importlib, sys
+        from ffprof.audit.process import PRELOAD
+        for module in PRELOAD:
+            importlib.import_module(module)
+        from ffprof.audit.data import load_digits
+        load_digits(8, 0)
+        assert not {"sklearn", "scipy", "pandas"} & sys.modules.keys()
+        """
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_digits_are_the_same_wherever_their_file_lies(monkeypatch):
+    train, held = load_digits(16, 0)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    for one, other in zip((train, held), load_digits(16, 0), strict=True):
+        assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)

@@ -210,3 +210,9 @@ def test_any_bytes_are_read_or_refused(raw):
         parse_thresholds(raw, "t.toml")
     except UsageError as error:
         assert str(error).isprintable()
+
+
+def test_a_number_that_python_does_not_print_is_one_line():
+    with pytest.raises(UsageError, match="not a number of so many digits") as caught:
+        parse_thresholds(b"allocated.share = 0x" + b"f" * 5000, "t.toml")
+    assert len(str(caught.value)) < 300
