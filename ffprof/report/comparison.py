@@ -11,7 +11,7 @@ from ffprof.compare.comparison import ComparedRow, Comparison, MemoryChange
 from ffprof.compare.summary import MEMORY_MEANING, Spread
 from ffprof.record import Record
 from ffprof.report.columns import Column
-from ffprof.report.comparison_lines import bytes_of, changes, problems
+from ffprof.report.comparison_lines import bytes_of, changes, in_one_only, problems
 from ffprof.report.document import Document, printable, setting_lines
 from ffprof.report.sections import Section
 from ffprof.units import format_rate, format_ratio
@@ -48,7 +48,7 @@ def comparison_document(
                     Section(heading="What changed", lines=changes(found)),
                     Section(
                         heading="In one record only",
-                        lines=tuple(comparison_lines.in_one_only(found)),
+                        lines=tuple(in_one_only(found)),
                     ),
                 )
                 if section.lines
