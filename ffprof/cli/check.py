@@ -95,10 +95,12 @@ def check(
         CheckFormat.table, "--format", "-f", help="How to write it."
     ),
 ) -> None:
-    """Hold a new result against a baseline; without one, measure or estimate again what it holds.
+    """Fail if memory or speed got worse than a baseline.
 
-    Exits with 0 if nothing got worse, 1 if something regressed, 3 if nothing was measured, and 4 if
-    something was not measured or cannot be decided.
+    Without --current, what the baseline holds is first measured or estimated again here.
+
+    Exits with 0 if nothing got worse, 1 if something regressed, 2 if the command or a file is
+    wrong, 3 if nothing was measured, and 4 if something was not measured or cannot be decided.
     """
     from ffprof.cli.checking import Asked, run_checks
     from ffprof.report.checked_formats import code_of
