@@ -13,7 +13,7 @@ import typer
 
 from ffprof.cli.budget_options import CARD_FILE, ON_FOREIGN, OnForeign
 from ffprof.cli.interrupts import raise_terminated
-from ffprof.cli.written import written_options
+from ffprof.cli.written import option_words, written_options
 from ffprof.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _OF_A_RUN = (
     "rounds", "workload_file", "card_file", "data", "on_foreign", "time_limit", "run_limit", "out",
 )  # fmt: skip
+# What a check that makes a new baseline is asked again; where to keep the result is not.
+_REPEATED = {"thresholds", "budget", "throughput", *_OF_A_RUN} - {"out"}
 
 
 class CheckFormat(StrEnum):
@@ -105,7 +107,8 @@ def check(
     from ffprof.cli.checking import Asked, run_checks
     from ffprof.report.checked_formats import code_of
 
-    given = [name for name in written_options(context) if name in _OF_A_RUN]
+    written = written_options(context)
+    given = [name for name in written if name in _OF_A_RUN]
     if current is not None and given:
         raise UsageError(
             f"--{given[0].replace('_', '-')} is for measuring again, and --current is measured",
@@ -131,6 +134,7 @@ def check(
                 data=data,
                 on_foreign=on_foreign.value,
             ),
+            options=option_words({name: written[name] for name in written if name in _REPEATED}),
         )
     )
     _print(checks, format, everything)

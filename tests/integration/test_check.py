@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -329,6 +330,23 @@ def test_a_folder_holds_a_baseline_for_every_kind_and_torch(tmp_path):
         ffprof("check", "--baseline", shelf, "--current", tmp_path / "3.json"),
         "no baseline", "torch 2.14.1", "torch 2.11.0",
     )  # fmt: skip
+
+
+def test_the_command_for_a_new_baseline_repeats_what_was_asked(folder):
+    limits = folder / "my limits.toml"
+    limits.write_text("[live]\nbytes = 0\n")
+    words = ("--thresholds", limits, "--throughput", "off", "--budget", "4GiB", "--all")
+    done = checked(folder, "more", *words, env={**os.environ, "COLUMNS": "2000"})
+    assert done.returncode == 1
+    (line,) = [one for one in done.stdout.splitlines() if "make a new baseline: " in one]
+    command = shlex.split(line.partition("make a new baseline: ")[2])
+    assert command == [
+        "ffprof", "check", "--baseline", str(folder / "base.json"),
+        "--current", str(folder / "more.json"), "--thresholds", str(limits),
+        "--throughput", "off", "--budget", "4GiB", "--update-baseline",
+    ]  # fmt: skip
+    assert ffprof(*command[1:]).returncode == 0
+    assert load(folder / "base.json") == load(folder / "more.json")
 
 
 def test_a_folder_takes_audits_of_any_name_and_passes_over_what_is_none(tmp_path):
