@@ -184,12 +184,12 @@ def _inside(folder: Path) -> str:
         names = sorted(one_line(one.name)[:100] for one in folder.iterdir())
     except OSError as error:
         return f"what cannot be listed ({error.strerror or error})"
-    return _listed(names) or "nothing"
+    return _listed(names, ", ") or "nothing"
 
 
-def _listed(words: Sequence[str]) -> str:
+def _listed(words: Sequence[str], between: str = "; ") -> str:
     more = f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
-    return "; ".join(words[:_LISTED]) + more
+    return between.join(words[:_LISTED]) + more
 
 
 def _is_same(baseline: Record, current: Record) -> bool:

@@ -375,7 +375,7 @@ def test_a_folder_takes_audits_of_any_name_and_passes_over_what_is_none(tmp_path
     done = ffprof("check", "--baseline", shelf)
     assert done.returncode == 2
     assert "there is no baseline in" in done.stderr
-    assert "package.json; search.json; thresholds.toml" in done.stderr
+    assert "package.json, search.json, thresholds.toml" in done.stderr
 
 
 @pytest.mark.parametrize(
