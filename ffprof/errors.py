@@ -36,6 +36,10 @@ class RecordError(FfprofError):
     """A result file is absent, damaged, hostile or written by a newer ffprof."""
 
 
+class ForeignFileError(RecordError):
+    """A file is none of ffprof's, or a result of another kind than is needed."""
+
+
 class DataError(FfprofError):
     """Images cannot be read from where they were asked for.
 

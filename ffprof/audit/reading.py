@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from ffprof.errors import RecordError
+from ffprof.errors import ForeignFileError, RecordError
 
 MAX_BYTES = 64 * 1024 * 1024
 MANY = 1000  # wrong things, of which not even the first is looked for: all would be written out
@@ -59,12 +59,13 @@ def read_contents(path: Path, again: str) -> Contents:
     """Read a file.
 
     Raises:
-        RecordError: absent, not a file, too large, not JSON, or without a version.
+        ForeignFileError: it is JSON, and has no version.
+        RecordError: absent, not a file, too large, not JSON, or with another kind of version.
     """
     data = _read(path, again)
     document = _parsed(path, data, again)
     if not isinstance(document, dict) or "schema_version" not in document:
-        raise RecordError(f"{path} is JSON, but not a record of ffprof", again)
+        raise ForeignFileError(f"{path} is JSON, but not a record of ffprof", again)
     version = document["schema_version"]
     if isinstance(version, bool) or not isinstance(version, int):
         raise RecordError(f"{path} has no readable schema_version", again)

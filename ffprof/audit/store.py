@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ffprof.audit.reading import Contents, read_contents
-from ffprof.errors import RecordError, StoreError
+from ffprof.errors import ForeignFileError, RecordError, StoreError
 from ffprof.record import SCHEMA_VERSION, Record
 
 AGAIN = "make one with `ffprof run --out DIR`"
@@ -23,6 +23,7 @@ def load(path: str | Path) -> Record:
     """Read and validate a result file.
 
     Raises:
+        ForeignFileError: a result of another kind, or JSON of something else.
         RecordError: absent, not a file, too large, not JSON, of a newer schema, or not a record.
     """
     return record_in(read_contents(Path(path), AGAIN))
@@ -32,10 +33,11 @@ def record_in(contents: Contents) -> Record:
     """What a file holds, as the record of an audit.
 
     Raises:
+        ForeignFileError: of another kind.
         RecordError: of a newer schema, or not a record.
     """
     if isinstance(contents.kind, str):
-        raise RecordError(
+        raise ForeignFileError(
             f"{contents.path} holds a {contents.kind[:50]!r}, not an audit",
             "ffprof report prints it",
         )

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 from ffprof.audit.store import load, save
 from ffprof.compare.recipes import recipe_differences
 from ffprof.compare.summary import summarise
-from ffprof.errors import RecordError, StoreError, UnmeasuredError
+from ffprof.errors import ForeignFileError, RecordError, StoreError, UnmeasuredError, one_line
 from ffprof.record import Record
 
-_PATTERN = "audit-*.json"
-_LISTED = 8  # baselines that an error names
+_PATTERN = "*.json"
+_AUDIT = "audit-*.json"  # what ffprof run calls them
+_LISTED = 8  # baselines or files that an error names
 _ODD = re.compile(r"[^A-Za-z0-9.+]+")
 
 
@@ -33,6 +36,11 @@ def baselines_here(path: Path) -> list[tuple[Path, Record]]:
     if not _is_folder(path):
         return [(path, load(path))]
     everything = _all_in(path)
+    if not everything:
+        raise RecordError(
+            f"there is no baseline in {path}, which has {_inside(path)}",
+            f"name a folder with result files of ffprof run, {_PATTERN}",
+        )
     installed = _release(metadata.version("torch"))
     found = [(file, record) for file, record in everything if _torch(record) == installed]
     if not found:
@@ -56,23 +64,36 @@ def baseline_for(path: Path, current: Record) -> tuple[Path, Record] | None:
     if not _is_folder(path):
         return path, load(path)
     return max(
-        (pair for pair in _all_in(path, may_be_empty=True) if _is_same(pair[1], current)),
+        (pair for pair in _all_in(path) if _is_same(pair[1], current)),
         key=lambda pair: pair[1].created,
         default=None,
     )
 
 
 def none_matches(path: Path, current: Record) -> RecordError:
-    """The error for a folder without a baseline of a result's kind; it names what is there."""
+    """The error for a folder without a baseline of a result's kind; it names what is there.
+
+    Of baselines that differ in nothing but the recipe, it names in what the nearest does.
+    """
+    everything = _all_in(path, told=False)
     there = [
         f"{record.recipe.preset} {record.evidence} with torch {_torch(record)}"
-        for _, record in _all_in(path, may_be_empty=True)
+        for _, record in everything
     ]
-    listed = "; ".join(there[:_LISTED]) or "nothing"
-    more = f" and {len(there) - _LISTED} more" if len(there) > _LISTED else ""
-    return RecordError(
+    problem = (
         f"{path} has no baseline for this recipe of preset {current.recipe.preset}, "
-        f"{current.evidence} with torch {_torch(current)}; it has {listed}{more}",
+        f"{current.evidence} with torch {_torch(current)}"
+    )
+    near = [
+        (recipe_differences(record.recipe, current.recipe), file.name)
+        for file, record in everything
+        if _is_of_kind(record, current)
+    ]
+    if near:
+        differing, name = min(near, key=lambda one: len(one[0]))
+        problem += f": of {name} {_listed(differing)} (baseline first)"
+    return RecordError(
+        f"{problem}; it has {_listed(there) or _inside(path)}",
         "make one with --update-baseline",
     )
 
@@ -133,26 +154,52 @@ def _is_folder(path: Path) -> bool:
         return False  # reading it will say why
 
 
-def _all_in(folder: Path, *, may_be_empty: bool = False) -> list[tuple[Path, Record]]:
+def _all_in(folder: Path, *, told: bool = True) -> list[tuple[Path, Record]]:
+    """The audits in a folder; what is none by name and content is passed over, which is ``told``.
+
+    Raises:
+        RecordError: one is damaged, or named like an audit and is none.
+    """
     try:
-        files = sorted(folder.glob(_PATTERN))
+        files = sorted(file for file in folder.glob(_PATTERN) if not file.name.startswith("."))
     except OSError as error:
         raise RecordError(
             f"cannot read {folder}: {error.strerror or error}", "name a folder of baselines"
         ) from error
-    if not files and not may_be_empty:
-        raise RecordError(
-            f"there is no baseline in {folder}", f"its files must be named {_PATTERN}"
-        )
-    return [(file, load(file)) for file in files]
+    found = []
+    for file in files:
+        try:
+            found.append((file, load(file)))
+        except ForeignFileError as error:
+            if file.match(_AUDIT):
+                raise
+            if told:
+                print(f"ffprof: passed over: {error.problem}", file=sys.stderr)
+    return found
+
+
+def _inside(folder: Path) -> str:
+    """What is in a folder without a baseline, for an error."""
+    try:
+        names = sorted(one_line(one.name)[:100] for one in folder.iterdir())
+    except OSError as error:
+        return f"what cannot be listed ({error.strerror or error})"
+    return _listed(names, ", ") or "nothing"
+
+
+def _listed(words: Sequence[str], between: str = "; ") -> str:
+    more = f" and {len(words) - _LISTED} more" if len(words) > _LISTED else ""
+    return between.join(words[:_LISTED]) + more
 
 
 def _is_same(baseline: Record, current: Record) -> bool:
-    return (
-        baseline.evidence == current.evidence
-        and _torch(baseline) == _torch(current)
-        and not recipe_differences(baseline.recipe, current.recipe)
+    return _is_of_kind(baseline, current) and not recipe_differences(
+        baseline.recipe, current.recipe
     )
+
+
+def _is_of_kind(baseline: Record, current: Record) -> bool:
+    return baseline.evidence == current.evidence and _torch(baseline) == _torch(current)
 
 
 def _torch(record: Record) -> str:

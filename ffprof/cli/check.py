@@ -13,7 +13,7 @@ import typer
 
 from ffprof.cli.budget_options import CARD_FILE, ON_FOREIGN, OnForeign
 from ffprof.cli.interrupts import raise_terminated
-from ffprof.cli.written import written_options
+from ffprof.cli.written import option_words, written_options
 from ffprof.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _OF_A_RUN = (
     "rounds", "workload_file", "card_file", "data", "on_foreign", "time_limit", "run_limit", "out",
 )  # fmt: skip
+# What a check that makes a new baseline is asked again; where to keep the result is not.
+_REPEATED = {"thresholds", "budget", "throughput", *_OF_A_RUN} - {"out"}
 
 
 class CheckFormat(StrEnum):
@@ -97,15 +99,18 @@ def check(
         CheckFormat.table, "--format", "-f", help="How to write it."
     ),
 ) -> None:
-    """Hold a new result against a baseline; without one, measure or estimate again what it holds.
+    """Fail if memory or speed got worse than a baseline.
 
-    Exits with 0 if nothing got worse, 1 if something regressed, 3 if nothing was measured, and 4 if
-    something was not measured or cannot be decided.
+    Without --current, what the baseline holds is first measured or estimated again here.
+
+    Exits with 0 if nothing got worse, 1 if something regressed, 2 if the command or a file is
+    wrong, 3 if nothing was measured, and 4 if something was not measured or cannot be decided.
     """
     from ffprof.cli.checking import Asked, run_checks
     from ffprof.report.checked_formats import code_of
 
-    given = [name for name in written_options(context) if name in _OF_A_RUN]
+    written = written_options(context)
+    given = [name for name in written if name in _OF_A_RUN]
     if current is not None and given:
         raise UsageError(
             f"--{given[0].replace('_', '-')} is for measuring again, and --current is measured",
@@ -131,6 +136,7 @@ def check(
                 data=data,
                 on_foreign=on_foreign.value,
             ),
+            options=option_words({name: written[name] for name in written if name in _REPEATED}),
         )
     )
     _print(checks, format, everything)

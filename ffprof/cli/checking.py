@@ -32,7 +32,8 @@ from ffprof.workload import workload_names
 class Asked:
     """The command line of a check; None is what was not given.
 
-    ``again`` measures or estimates anew what a baseline holds, and is told its file.
+    ``again`` measures or estimates anew what a baseline holds, and is told its file. ``options``
+    are the words that ask for the same once more.
     """
 
     baseline: Path
@@ -42,6 +43,7 @@ class Asked:
     throughput: Mode | None
     update: bool
     again: Callable[[Record, Path], Record]
+    options: tuple[str, ...] = ()
 
 
 def run_checks(asked: Asked) -> list[Checked]:
@@ -114,6 +116,7 @@ def _checked(
         baseline=baseline,
         current=current,
         result=result,
+        options=asked.options,
     )
 
 

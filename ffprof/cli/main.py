@@ -21,6 +21,7 @@ from ffprof.cli.frontier import frontier
 from ffprof.cli.interrupts import interrupt_code
 from ffprof.cli.report import report
 from ffprof.cli.run import run
+from ffprof.cli.wording import Command, name_values
 from ffprof.cli.workloads import workloads
 from ffprof.errors import FfprofError
 
@@ -45,7 +46,8 @@ def make_app(debug: bool) -> typer.Typer:
     )
     commands = (run, estimate, frontier, report, compare, check)
     for command in (*commands, calibrate, workloads, cards, doctor):
-        app.command()(_guarded(command, debug))
+        name_values(command)
+        app.command(cls=Command)(_guarded(command, debug))
     app.callback(invoke_without_command=True)(_options)
     return app
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from ffprof.audit.reading import first_problem
-from ffprof.compare.thresholds import LARGEST, Budget, Thresholds
+from ffprof.compare.thresholds import LARGEST, Budget, Thresholds, WorkloadThresholds
 from ffprof.errors import UsageError, one_line
 from ffprof.units import parse_size
 
 MAX_BYTES = 1024 * 1024
 _FIX = "docs/checking.md shows such a file in full"
+_SHARES = ("share", "exclude")
+_NO_SHARE = ("less_than_equal", "less_than", "float_type")
 
 
 def read_thresholds(path: Path) -> Thresholds:
@@ -93,9 +95,24 @@ def _first(error: ValidationError) -> str:
     field = ".".join(one_line(str(part))[:100] for part in first["loc"])
     said = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
     if first["type"] == "extra_forbidden":
-        said = "is no field of thresholds"
+        said = f"is no field of thresholds: {_instead(first['loc'])}"
     elif isinstance(first["input"], int) and abs(first["input"]) >= LARGEST:
         said = f"{said}, not a number of so many digits"  # 4300 of them are not even printed
     elif isinstance(first["input"], str | int | float):
         said = f"{said}, not {str(first['input'])[:60]!r}" if "not " not in said else said
+    if first["loc"][-1] in _SHARES and first["type"] in _NO_SHARE:
+        said += " (a share of the baseline: 0.05 is 5 %)"
     return f"{field}: {said}"
+
+
+def _instead(path: Sequence[int | str]) -> str:
+    """The field that may be meant by the last of a path, or all that are there."""
+    from difflib import get_close_matches  # of errors only
+
+    here: Thresholds | WorkloadThresholds = Thresholds()
+    above = path[:-1]
+    if above[:1] == ("workloads",):
+        here, above = WorkloadThresholds(), above[2:]
+    known = type(getattr(here, str(above[0])) if above else here).model_fields
+    near = get_close_matches(str(path[-1])[:100], known, n=1)
+    return f"{near[0]} may be meant" if near else f"there are {', '.join(known)}"

@@ -16,6 +16,16 @@ def written_options(context: typer.Context) -> dict[str, Any]:
     }
 
 
+def option_words(written: dict[str, Any]) -> tuple[str, ...]:
+    """Options as they are typed; ``written`` has none that is on or off."""
+    return tuple(
+        word
+        for name, value in written.items()
+        for one in (value if isinstance(value, list) else [value])
+        for word in (f"--{name.replace('_', '-')}", str(one))
+    )
+
+
 def first_look(written: dict[str, Any]) -> int:
     """The rounds that ``--looks`` begins with.
 

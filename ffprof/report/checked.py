@@ -58,7 +58,8 @@ _COMMAND = re.compile(r"(^|\s)::|##\[")
 class Checked:
     """One baseline and what was held against it; ``baseline`` is None if there was none yet.
 
-    ``updated`` says that the baseline's file now holds the new result.
+    ``updated`` says that the baseline's file now holds the new result. ``options`` are those of
+    the command line that the same check needs again.
     """
 
     baseline_file: str
@@ -67,6 +68,7 @@ class Checked:
     current: Record
     result: CheckResult
     updated: bool = False
+    options: tuple[str, ...] = ()
 
     @property
     def finding(self) -> str:
@@ -142,7 +144,7 @@ def advice(found: Checked) -> list[str]:
     command = f"ffprof check --baseline {shlex.quote(found.baseline_file)}"
     if found.current_file:
         command += f" --current {shlex.quote(found.current_file)}"
-    command += " --update-baseline"
+    command += "".join(f" {shlex.quote(word)}" for word in found.options) + " --update-baseline"
     lines = []
     if found.result.having("regressed"):
         lines.append(f"mend it, or if it is meant make a new baseline: {command}")

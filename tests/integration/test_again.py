@@ -196,10 +196,15 @@ def test_a_check_names_what_a_changed_file_costs_and_can_take_it_as_the_baseline
     mine = tmp_path / "base.json"
     shutil.copy(path, mine)
     (tmp_path / "net.py").write_text(NET.replace("WIDTH", "4096"))
-    words = ("check", "--baseline", mine, "--rounds", 1, "--out", tmp_path / "new")
+    words = ("check", "--baseline", mine, "--rounds", 1, "--time-limit", 90)
+    words = (*words, "--workload-file", "net.py", "--out", tmp_path / "new")
     done = ffprof(*words, cwd=tmp_path)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "mine" in done.stdout
+    told = " ".join(done.stdout.split())
+    for option in ("--rounds 1", "--time-limit 90.0", "--workload-file net.py"):
+        assert option in told.partition("make a new baseline: ")[2]
+    assert "--out" not in told
     made = only_record(tmp_path / "new")
     assert min(peaks(made)["mine"]) > max(peaks(before)["mine"])
     assert load(mine) == before

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -329,6 +330,79 @@ def test_a_folder_holds_a_baseline_for_every_kind_and_torch(tmp_path):
         ffprof("check", "--baseline", shelf, "--current", tmp_path / "3.json"),
         "no baseline", "torch 2.14.1", "torch 2.11.0",
     )  # fmt: skip
+
+
+def test_the_command_for_a_new_baseline_repeats_what_was_asked(folder):
+    limits = folder / "my limits.toml"
+    limits.write_text("[live]\nbytes = 0\n")
+    words = ("--thresholds", limits, "--throughput", "off", "--budget", "4GiB", "--all")
+    done = checked(folder, "more", *words, env={**os.environ, "COLUMNS": "2000"})
+    assert done.returncode == 1
+    (line,) = [one for one in done.stdout.splitlines() if "make a new baseline: " in one]
+    command = shlex.split(line.partition("make a new baseline: ")[2])
+    assert command == [
+        "ffprof", "check", "--baseline", str(folder / "base.json"),
+        "--current", str(folder / "more.json"), "--thresholds", str(limits),
+        "--throughput", "off", "--budget", "4GiB", "--update-baseline",
+    ]  # fmt: skip
+    assert ffprof(*command[1:]).returncode == 0
+    assert load(folder / "base.json") == load(folder / "more.json")
+
+
+def test_a_folder_takes_audits_of_any_name_and_passes_over_what_is_none(tmp_path):
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    save(cpu(9, noise=0.005), shelf / "rtx-4060.json")
+    save(cpu(9, noise=0.005, seed=2), tmp_path / "now.json")
+    words = ("check", "--baseline", shelf, "--current", tmp_path / "now.json")
+    done = ffprof(*words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "rtx-4060.json" in "".join(done.stdout.split())
+
+    (shelf / "package.json").write_text('{"name": "mine"}')
+    (shelf / "list.json").write_text("[1]")
+    (shelf / "search.json").write_text('{"schema_version": 1, "kind": "capacity"}')
+    (shelf / "thresholds.toml").write_text("")
+    (shelf / "._rtx-4060.json").write_text("of a Mac")
+    done = ffprof(*words)
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    assert [line.startswith("ffprof: passed over: ") for line in lines] == [True] * 3
+    for line, name in zip(lines, ("list", "package", "search"), strict=True):
+        assert f"{name}.json" in line
+
+    (shelf / "rtx-4060.json").unlink()
+    done = ffprof("check", "--baseline", shelf)
+    assert done.returncode == 2
+    assert "there is no baseline in" in done.stderr
+    assert "package.json, search.json, thresholds.toml" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("damaged.json", '{"schema_version": 1, "recipe": {}}'),
+        ("empty.json", ""),
+        ("audit-mine.json", '{"name": "mine"}'),
+        ("audit-odd.json", '{"schema_version": 1, "kind": "capacity"}'),
+    ],
+)
+def test_a_damaged_file_among_baselines_is_refused(tmp_path, name, text):
+    save(cpu(), tmp_path / "fine.json")
+    (tmp_path / name).write_text(text)
+    words = ("check", "--baseline", tmp_path)
+    refused(ffprof(*words), name)
+    refused(ffprof(*words, "--current", tmp_path / "fine.json"), name)
+
+
+def test_what_keeps_a_baseline_of_a_folder_from_being_compared_is_named(tmp_path):
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    save(cpu(batch=32, width=0.5), shelf / "far.json")
+    save(cpu(batch=32), shelf / "near.json")
+    save(cpu(batch=16), tmp_path / "now.json")
+    done = ffprof("check", "--baseline", shelf, "--current", tmp_path / "now.json")
+    refused(done, "of near.json batch is 32 and 16 (baseline first); it has test measured (cpu)")
 
 
 def test_names_of_baselines_are_made_of_harmless_signs(tmp_path):

@@ -43,7 +43,7 @@ def test_there_are_commands_of_both_kinds():
 
 
 def test_thresholds_of_the_page_are_read(tmp_path):
-    (text,) = blocks("toml")
+    text, exact = blocks("toml")
     path = tmp_path / "thresholds.toml"
     path.write_text(text)
     found = read_thresholds(path)
@@ -51,6 +51,23 @@ def test_thresholds_of_the_page_are_read(tmp_path):
     assert found.of("mine").budget.memory == 6 * 2**30
     assert found.of("mine").allocated.bytes == 8 * 2**20
     assert not found.operators.gate
+    path.write_text(exact)
+    assert read_thresholds(path) == read_thresholds(ROOT / "results/baselines/thresholds.toml")
+
+
+def test_no_line_lets_a_crash_pass():
+    """A crashed row is exit code 4, as what cannot be decided is."""
+    assert not re.search(r"\|\||\$\?|continue-on-error", PAGE.replace("\\|", "|"))
+    assert re.search(r"^\| 4 \|.*\| fails \|$", PAGE, re.M)
+
+
+def test_the_estimate_of_the_page_is_of_the_preset_that_it_names():
+    (preset,) = re.findall(r"estimate is of preset (\w+)", PAGE)
+    line = next(one for one in COMMANDS if one.startswith("ffprof run --device estimate"))
+    assert "--preset" not in line
+    done = ffprof("run", "--device", "estimate", "--dry-run", "--workloads", "bp", "--threads", 1)
+    assert done.returncode == 0, done.stderr
+    assert preset in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,16 @@ from changed import ROOT, changed_workloads
 from command import TINY, ffprof, only_record
 
 from ffprof import load
+from ffprof.cli.thresholds_file import read_thresholds
 
 BASELINES = ROOT / "results" / "baselines"
 TORCH = version("torch").split("+")[0]
 HERE = BASELINES / f"torch-{TORCH}"
 ESTIMATED = HERE / "audit-imagenet100-8gb-estimated.json"
 LIVE = HERE / "audit-smoke-cpu.json"
+THRESHOLDS = BASELINES / "thresholds.toml"
+# As make check does it; throughput is advice anyway, of one round.
+EXACT = ("--thresholds", THRESHOLDS, "--throughput", "advice")
 
 needs_baseline = pytest.mark.skipif(
     not HERE.is_dir(), reason=f"no baseline for torch {TORCH}: make baselines"
@@ -26,6 +30,15 @@ KEEPS = (
     """            g, a = self.local(unit, patches, x)
             self.kept = [*(self.kept if losses else []), a.clone()]
             losses.append(""",
+)
+# One operator in the step of a single row, and its backward; no figure of the result changes.
+MULTIPLIES = (
+    "bp.py",
+    """        loss = F.cross_entropy(self(images), labels)
+""",
+    """        loss = F.cross_entropy(self(images), labels)
+        loss = loss * 1.0 if type(self) is Offloaded else loss
+""",
 )
 # Eight times a step of preset smoke, in the rows on the plain backbone only.
 SLEEPS = (
@@ -60,7 +73,7 @@ def gates(done):
 @needs_baseline
 @pytest.mark.slow
 def test_what_is_unchanged_passes_and_speed_is_advice():
-    done = ffprof("check", "--baseline", HERE, "--format", "json", timeout=600)
+    done = ffprof("check", "--baseline", HERE, *EXACT, "--format", "json", timeout=600)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     found = gates(done)
     assert found.keys() == {"passed", "advice"}
@@ -74,7 +87,7 @@ def test_what_is_unchanged_passes_and_speed_is_advice():
 @pytest.mark.parametrize(("path", "metric"), [(ESTIMATED, "allocated"), (LIVE, "live")])
 def test_an_extra_saved_activation_is_caught(tmp_path, path, metric):
     env = changed_workloads(tmp_path / "site", *KEEPS)
-    words = ("check", "--baseline", path, "--format", "json")
+    words = ("check", "--baseline", path, *EXACT, "--format", "json")
     done = ffprof(*words, env=env, cwd=tmp_path, timeout=600)
     assert done.returncode == 1, done.stdout[-3000:] + done.stderr
     regressed = gates(done)["regressed"]
@@ -82,6 +95,39 @@ def test_an_extra_saved_activation_is_caught(tmp_path, path, metric):
     assert not {name for name, _ in regressed} & {"bp", "bp-ckpt", "dtg-ff-streamed"}
     told = [gate["sentence"] for gate in json.loads(done.stdout)["gates"]]
     assert any(one.startswith("dtg-ff: ") and " rose from " in one for one in told)
+
+
+@needs_baseline
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [ESTIMATED, LIVE], ids=lambda path: path.stem)
+def test_one_operator_more_in_one_row_is_caught_by_this_gate_only(tmp_path, path):
+    env = changed_workloads(tmp_path / "site", *MULTIPLIES)
+    kept = tmp_path / "new"
+    words = ("check", "--baseline", path, "--format", "json")
+    done = ffprof(*words, *EXACT, "--out", kept, env=env, cwd=tmp_path, timeout=600)
+    assert done.returncode == 1, done.stdout[-3000:] + done.stderr
+    assert ("bp-offload", "operators") in gates(done)["regressed"]
+    assert {name for name, _ in gates(done)["regressed"]} == {"bp-offload"}
+    (row,) = [
+        gate
+        for gate in json.loads(done.stdout)["gates"]
+        if (gate["workload"], gate["metric"]) == ("bp-offload", "operators")
+    ]
+    assert row["limit"] == row["baseline"] < row["current"] <= row["baseline"] + 2
+    (made,) = kept.glob("audit-*.json")
+    done = ffprof(*words, "--current", made)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+
+
+def test_make_and_these_tests_use_the_same_thresholds():
+    """And they allow nothing of what repeats exactly."""
+    made = (ROOT / "Makefile").read_text()
+    assert f"THRESHOLDS = {THRESHOLDS.relative_to(ROOT)}\n" in made
+    assert "--thresholds $(THRESHOLDS)" in made
+    found = read_thresholds(THRESHOLDS)
+    rules = (found.allocated, found.reserved, found.live, found.flops, found.operators)
+    assert all(rule.gate and rule.allowed(10**12) == 0 for rule in rules)
+    assert not found.named()
 
 
 @pytest.mark.slow
