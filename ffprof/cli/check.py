@@ -97,8 +97,8 @@ def check(
 ) -> None:
     """Hold a new result against a baseline; without one, measure or estimate again what it holds.
 
-    Exits with 0 if nothing got worse, 1 if something regressed, 3 if nothing was measured, and 4 if
-    something was not measured or cannot be decided.
+    Exits with 0 if nothing got worse, 1 if something regressed, 3 if nothing could be judged, and 4
+    if something was not measured or cannot be decided.
     """
     from ffprof.cli.checking import Asked, run_checks
     from ffprof.report.checked_formats import code_of
@@ -132,6 +132,9 @@ def check(
         )
     )
     _print(checks, format, everything)
+    for one in checks:
+        if one.refused:
+            raise one.refused
     raise typer.Exit(code_of(checks))
 
 

@@ -48,7 +48,7 @@ def check(
     gates: list[GateResult] = []
     notes = list(notes_on(baseline, current))
     compared: list[str] = []
-    uncounted: list[str] = []
+    uncounted: dict[str, list[str]] = {"operators": [], "FLOPs": []}
     for name, before in old.items():
         found, said, figures = _gates_of(
             Side(record=baseline, row=before), current, new.get(name), thresholds
@@ -57,11 +57,15 @@ def check(
         notes += said
         if figures:
             compared.append(name)
-            if not baseline.ledger.get(name, LedgerRow()).operators:
-                uncounted.append(name)
-    if uncounted:
-        which = "" if len(uncounted) == len(compared) else f" of {', '.join(uncounted)}"
-        notes.append(f"operators{which} are not gated: the baseline does not count them")
+            was, now = (one.ledger.get(name, LedgerRow()) for one in (baseline, current))
+            if not was.operators:
+                uncounted["operators"].append(name)
+            if "useful_flops" in now.facts and "useful_flops" not in was.facts:
+                uncounted["FLOPs"].append(name)
+    for what, names in uncounted.items():
+        if names:
+            which = "" if len(names) == len(compared) else f" of {', '.join(names)}"
+            notes.append(f"{what}{which} are not gated: the baseline does not count them")
     speeds = speed_check(
         baseline,
         current,
@@ -69,12 +73,14 @@ def check(
         thresholds=thresholds,
         mode=options.throughput,
         machines=options.machines,
+        marked={name: old[name].marks[0] for name in compared if old[name].marks},
     )
     order = {name: number for number, name in enumerate(old)}
     return CheckResult(
         gates=tuple(sorted([*gates, *speeds.gates], key=lambda gate: order[gate.workload])),
         new=tuple(name for name in new if name not in old),
         notes=(*notes, *speeds.notes),
+        missing=len(current.missing()),
     )
 
 

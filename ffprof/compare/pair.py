@@ -64,9 +64,12 @@ def not_measured(
     gate: bool = True,
     unit: Unit = "",
     before: Figure | None = None,
+    after: Figure | None = None,
 ) -> GateResult:
     """A gate that has nothing to judge: it neither passed nor regressed."""
     was = f" (it was {told(before.high, unit)})" if before else ""
+    if after:
+        was = f" (it is {told(after.high, unit)})"
     return GateResult(
         workload=workload,
         metric=metric,
@@ -74,4 +77,5 @@ def not_measured(
         sentence=f"{workload}: {why}{was}",
         unit=unit,
         baseline=before.high if before else None,
+        current=after.high if after else None,
     )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ffprof.compare.change import SpeedChange
-from ffprof.compare.gate import GateResult
-from ffprof.compare.looks import LOOKS
+from ffprof.compare.gate import GateResult, Metric
 from ffprof.compare.pair import not_measured
-from ffprof.compare.speed_gates import Mode, few_rounds, speed_gate
+from ffprof.compare.speed_gates import Mode, are_few, few_rounds, speed_gate
 from ffprof.compare.thresholds import Thresholds
 from ffprof.errors import UsageError
 from ffprof.record import Record
+
+_NO_ROUND = "its speed cannot be compared: no round before, or none now, has every workload"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,41 @@ class SpeedGates:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """Two records whose speeds are compared, and by which rules."""
+
+    baseline: Record
+    current: Record
+    compared: tuple[str, ...]
+    thresholds: Thresholds
+    mode: Mode | None
+    marked: Mapping[str, str]
+
+    @property
+    def reference(self) -> tuple[str, ...]:
+        """Workloads that speeds are relative to; empty: the median."""
+        return self.thresholds.throughput.reference
+
+    @property
+    def planned(self) -> tuple[int, int]:
+        """Rounds of the two records, had or not."""
+        return self.baseline.plan.rounds, self.current.plan.rounds
+
+    def gates(self, workload: str) -> bool:
+        """Whether a speed of this workload that is not known is missed."""
+        if self.mode is not None:
+            return self.mode == "gate"
+        return not are_few(self.planned) and self.thresholds.of(workload).throughput.gate
+
+    def gate(self, change: SpeedChange, advice: str) -> GateResult:
+        """The gate on one speed; ``advice`` says why it is only told."""
+        if self.mode != "gate" and change.workload in self.marked:
+            advice = advice or f"told, not judged: in the baseline {self.marked[change.workload]}"
+        rule = self.thresholds.of(change.workload).throughput
+        return speed_gate(change, rule, self.mode, planned=self.planned, advice=advice)
+
+
 def speed_check(
     baseline: Record,
     current: Record,
@@ -31,11 +67,15 @@ def speed_check(
     thresholds: Thresholds,
     mode: Mode | None,
     machines: Sequence[str],
+    marked: Mapping[str, str] | None = None,
 ) -> SpeedGates:
     """Gates on the throughput of the workloads in ``compared``.
 
+    Of those in ``marked``, of which it says why they could win no claim in the baseline (they do
+    not learn, they report no loss), speeds are told and not judged.
+
     Raises:
-        UsageError: throughput of estimates is to be judged.
+        UsageError: throughput of estimates is to be judged, or the reference leaves nothing.
     """
     if current.evidence == "estimated":
         if mode == "gate":
@@ -43,45 +83,83 @@ def speed_check(
                 "an estimate gives no verdict on throughput", "leave out --throughput gate"
             )
         return SpeedGates()
-    if mode == "off" or not compared:
+    if mode == "off":
         return SpeedGates()
-    # numpy is imported with them, and most of a check needs none.
-    from ffprof.compare.two_runs import absolute_changes, speed_changes
-
     reference = thresholds.throughput.reference
-    lost = [name for name in reference if name not in compared]
+    if reference and not set(baseline.plan.workloads) - set(reference):
+        raise UsageError(
+            "the reference of [throughput] names every workload of the baseline, which leaves "
+            "nothing to judge",
+            "name only workloads that nobody works on",
+        )
+    if not compared:
+        return SpeedGates()
+    asked = _Asked(
+        baseline=baseline,
+        current=current,
+        compared=tuple(compared),
+        thresholds=thresholds,
+        mode=mode,
+        marked=marked or {},
+    )
+    advice = _absolute_advice(thresholds, current, machines)
+    absolute = thresholds.throughput.absolute is not False
+    found = [_relative(asked)]
+    if absolute:
+        found.append(_absolute(asked, advice))
+    return SpeedGates(
+        gates=tuple(gate for one in found for gate in one.gates),
+        notes=tuple(note for one in found for note in one.notes),
+    )
+
+
+def _relative(asked: _Asked) -> SpeedGates:
+    """Gates on relative speeds of all that are no reference."""
+    # numpy is imported with them, and most of a check needs none.
+    from ffprof.compare.two_runs import speed_changes
+
+    lost = [name for name in asked.reference if name not in asked.compared]
+    others = [name for name in asked.compared if name not in asked.reference]
     if lost:
-        few = min(baseline.plan.rounds, current.plan.rounds) < LOOKS[0]
-        return _without_reference(lost[0], compared, thresholds, mode, few=few)
-    relative: tuple[SpeedChange, ...] = ()
-    if len(compared) > max(1, len(set(reference))):
-        relative = _of(speed_changes(baseline, current, reference), compared)
-    gates = [_gate(change, thresholds, mode, advice="") for change in relative]
-    notes = _notes(relative, compared, mode)
-    if thresholds.throughput.absolute is not False:
-        advice = _absolute_advice(thresholds, current, machines)
-        changes = _of(absolute_changes(baseline, current), compared)
-        gates += [_gate(change, thresholds, mode, advice=advice) for change in changes]
-        if changes and advice:
-            notes.append(f"images per second are told, not judged: {advice}")
-    return SpeedGates(gates=tuple(gates), notes=tuple(notes))
+        why = f"its speed has no reference: the figures of {lost[0]} cannot be compared"
+        return _unknown(asked, others, "throughput", why)
+    if not others:
+        why = "no workload beside the reference has figures that can be compared"
+        return SpeedGates(notes=(f"relative speeds are not judged: {why}",))
+    if len(asked.compared) < 2:
+        why = "only one workload has figures that can be compared"
+        return SpeedGates(notes=(f"relative speeds are not judged: {why}",))
+    changes = _of(speed_changes(asked.baseline, asked.current, asked.reference), asked)
+    if not changes:
+        return _unknown(asked, others, "throughput", _NO_ROUND)
+    notes = []
+    if are_few(asked.planned) and asked.mode != "gate":
+        notes.append(f"throughput is told, not judged: {few_rounds(asked.planned)}")
+    judged = {change.workload for change in changes}
+    without = [name for name in asked.compared if name not in judged]
+    if without:
+        has = "has" if len(without) == 1 else "have"
+        notes.append(
+            f"speeds are relative to {changes[0].reference}, so {', '.join(without)} {has} none"
+        )
+    return SpeedGates(gates=tuple(asked.gate(change, "") for change in changes), notes=tuple(notes))
 
 
-def _of(changes: Sequence[SpeedChange], compared: Sequence[str]) -> tuple[SpeedChange, ...]:
-    return tuple(change for change in changes if change.workload in compared)
+def _absolute(asked: _Asked, advice: str) -> SpeedGates:
+    """Gates on images per second; ``advice`` says why they are only told."""
+    from ffprof.compare.two_runs import absolute_changes
+
+    changes = _of(absolute_changes(asked.baseline, asked.current), asked)
+    if not changes:
+        if advice:
+            return SpeedGates()
+        return _unknown(asked, asked.compared, "absolute_throughput", _NO_ROUND)
+    notes = (f"images per second are told, not judged: {advice}",) if advice else ()
+    return SpeedGates(gates=tuple(asked.gate(change, advice) for change in changes), notes=notes)
 
 
-def _gate(
-    change: SpeedChange,
-    thresholds: Thresholds,
-    mode: Mode | None,
-    *,
-    advice: str,
-) -> GateResult:
-    rule = thresholds.of(change.workload).throughput
-    if mode != "gate" and change.because.startswith("before, "):
-        advice = advice or f"no verdict, because {change.because}"
-    return speed_gate(change, rule, mode, advice=advice)
+def _of(changes: Sequence[SpeedChange], asked: _Asked) -> tuple[SpeedChange, ...]:
+    return tuple(change for change in changes if change.workload in asked.compared)
 
 
 def _absolute_advice(thresholds: Thresholds, current: Record, machines: Sequence[str]) -> str:
@@ -97,44 +175,9 @@ def _absolute_advice(thresholds: Thresholds, current: Record, machines: Sequence
     return ""
 
 
-def _without_reference(
-    lost: str,
-    compared: Sequence[str],
-    thresholds: Thresholds,
-    mode: Mode | None,
-    *,
-    few: bool,
-) -> SpeedGates:
-    why = f"its speed has no reference: the figures of {lost} cannot be compared"
+def _unknown(asked: _Asked, names: Sequence[str], metric: Metric, why: str) -> SpeedGates:
     return SpeedGates(
         gates=tuple(
-            not_measured(
-                name,
-                "throughput",
-                why,
-                gate=mode == "gate"
-                or (mode is None and not few and thresholds.of(name).throughput.gate),
-                unit="ratio",
-            )
-            for name in compared
-            if name not in thresholds.throughput.reference
+            not_measured(name, metric, why, gate=asked.gates(name), unit="ratio") for name in names
         )
     )
-
-
-def _notes(
-    relative: Sequence[SpeedChange], compared: Sequence[str], mode: Mode | None
-) -> list[str]:
-    if not relative:
-        return ["relative speeds are not judged: there are not two workloads with common rounds"]
-    found = []
-    few = min(relative[0].rounds)
-    if few < LOOKS[0] and mode != "gate":
-        found.append(f"throughput is told, not judged: {few_rounds(relative[0])}")
-    judged = {change.workload for change in relative}
-    without = [name for name in compared if name not in judged]
-    if without:
-        found.append(
-            f"speeds are relative to {relative[0].reference}, so {', '.join(without)} has none"
-        )
-    return found
