@@ -17,7 +17,7 @@ from ffprof.compare.intervals import (
     Intervals,
     change_intervals,
     paired_intervals,
-    relative_to_others,
+    relative_to_all,
     t_quantile,
 )
 from ffprof.compare.looks import LOOKS, error_of
@@ -36,7 +36,7 @@ def between(logs):
     half = logs.shape[-1] // 2
     before, after = logs[..., :half], logs[..., half:]
     return [
-        change_intervals(*relative_to_others(before[..., :n], after[..., :n]), error_of(ROWS))
+        change_intervals(*relative_to_all(before[..., :n], after[..., :n]), error_of(ROWS))
         for n in LOOKS
     ]
 

@@ -78,7 +78,9 @@ def check(
         None, min=1, max=1000, help="Trials of each workload; by default the baseline's."
     ),
     workload_file: list[Path] = typer.Option(
-        [], help="Where the baseline's workload files are now, if they have moved."
+        [],
+        help="Where the baseline's workload files are now, if they have moved.",
+        readable=False,
     ),
     card_file: list[Path] = CARD_FILE,
     data: str = typer.Option(None, help="Where the baseline's images are now, as in ffprof run."),

@@ -28,7 +28,9 @@ def compare(
     first: Path = typer.Argument(
         help="The result file from before, or the only one.", readable=False
     ),
-    second: str = typer.Argument(help="The result file from after, or a workload of the only one."),
+    second: str = typer.Argument(
+        None, help="The result file from after, or a workload of the only one."
+    ),
     third: str = typer.Argument(None, help="Another workload of the only file, as the baseline."),
     reference: str = typer.Option(
         None,
@@ -46,8 +48,15 @@ def compare(
     from ffprof.audit.store import find_record, load
     from ffprof.errors import UsageError
 
+    if third is not None:
+        _require_file_first(first, second, third)
     path = find_record(first)
     before = load(path)
+    if second is None:
+        raise UsageError(
+            f"there is nothing to compare {path} with",
+            f"name another file, or two of its workloads: {', '.join(before.plan.workloads)}",
+        )
     if third is not None:
         if reference is not None:
             raise UsageError("--reference is for two files", "leave it out")
@@ -60,6 +69,18 @@ def compare(
             f"name another one: ffprof compare {path} {second} BASELINE",
         )
     _two_files(before, load(other), (str(path), str(other)), _names(reference), format)
+
+
+def _require_file_first(first: Path, second: str, third: str) -> None:
+    from ffprof.errors import UsageError
+
+    form = "ffprof compare FILE CHALLENGER BASELINE"
+    if not first.exists() and Path(third).exists():
+        raise UsageError(f"{first} is no result file", f"the file comes first: {form}")
+    if Path(second).exists() and Path(second).suffix:
+        raise UsageError(
+            f"{third} is given beside two files", f"two files take no workload; of one: {form}"
+        )
 
 
 def _two_rows(record: Record, challenger: str, baseline: str, format: CompareFormat) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ffprof.compare.change import SpeedChange
+from ffprof.compare.counts import CountChange, flops_changes, operator_changes
 from ffprof.compare.memory_verdict import memory_finding
 from ffprof.compare.recipes import recipe_differences
 from ffprof.compare.summary import Row, Spread, summarise
 from ffprof.compare.two_runs import absolute_changes, speed_changes
 from ffprof.errors import UsageError
-from ffprof.record import Finding, Record
+from ffprof.record import Finding, LedgerRow, Record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,8 @@ class ComparedRow:
     reserved: MemoryChange | None
     relative: SpeedChange | None
     absolute: SpeedChange | None
+    flops: tuple[CountChange, ...] = ()
+    operators: tuple[CountChange, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +81,7 @@ def compare_records(before: Record, after: Record, reference: Sequence[str] = ()
     common = [name for name in old if name in new]
     if not common:
         raise UsageError("the two records have no workload in common", "name others")
+    records = (before, after)
     relative = {c.workload: c for c in speed_changes(before, after, reference)}
     absolute = {c.workload: c for c in absolute_changes(before, after)}
     return Comparison(
@@ -92,6 +96,10 @@ def compare_records(before: Record, after: Record, reference: Sequence[str] = ()
                 reserved=_change(old[name].reserved, new[name].reserved),
                 relative=relative.get(name),
                 absolute=absolute.get(name),
+                flops=flops_changes(*(r.ledger.get(name, LedgerRow()) for r in records)),
+                operators=operator_changes(
+                    *(r.ledger.get(name, LedgerRow()).operators for r in records)
+                ),
             )
             for name in common
         ),

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 
+_Part = tuple["Array", "Array | float"]  # variance of a mean, and what it is worth
+
+
 @dataclass(frozen=True, kw_only=True)
 class Intervals:
     """Differences of mean logarithms, with half the width of their intervals."""
@@ -53,26 +56,21 @@ def paired_intervals(
     return Intervals(middle=ratios.mean(axis=-1), half=half)
 
 
-def relative_to_others(before: Array, after: Array) -> tuple[Array, Array]:
-    """Logarithms less what became of the other rows in the same round, in the median.
+def relative_to_all(before: Array, after: Array) -> tuple[Array, Array]:
+    """Logarithms less what became of all rows of the same round, in the median.
 
-    How each round of either run differs from the row's mean before is what its other rows are
-    asked for. What slows a whole machine down is gone then, and what became of a few rows hardly
-    touches the others. Axes as everywhere; the rows of the two are the same.
+    How each round of either run differs from the rows' means before is what its rows are asked for.
+    What slows a whole machine down is gone then, and as long as fewer than half of the rows
+    changed, the median is one of a row that did not. Axes as everywhere; the rows of the two are
+    the same.
     """
     import numpy as np
 
     usual = before.mean(axis=-1, keepdims=True)
-    rows = before.shape[-2]
-
-    def relative(logs: Array) -> Array:
-        moved = logs - usual
-        others = [
-            np.median(np.delete(moved, row, axis=-2), axis=-2, keepdims=True) for row in range(rows)
-        ]
-        return np.asarray(logs - np.concatenate(others, axis=-2))
-
-    return relative(before), relative(after)
+    return (
+        before - np.median(before - usual, axis=-2, keepdims=True),
+        after - np.median(after - usual, axis=-2, keepdims=True),
+    )
 
 
 def relative_to(logs: Array, reference: Sequence[int]) -> Array:
@@ -85,15 +83,15 @@ def relative_to(logs: Array, reference: Sequence[int]) -> Array:
 def change_intervals(
     before: Array, after: Array, error: float, floors: Sequence[float] | None = None
 ) -> Intervals:
-    """Log ratios after / before of every row: Welch's situation with one moderated variance.
+    """Log ratios after / before of every row, by Welch's test with moderated variances.
 
-    ``before`` and ``after`` have equal rows, and rounds of their own. They should be relative to
+    ``before`` and ``after`` have equal rows, and rounds and noise of their own; the degrees of
+    freedom of the sum are Satterthwaite's. They should be relative to
     other rows of their rounds: what differs between two runs as a whole is no noise of processes.
     ``floors`` as in ``paired_intervals``.
     """
-    spread, freedom = _spread(before, after, floors)
-    middle = after.mean(axis=-1) - before.mean(axis=-1)
-    return Intervals(middle=middle, half=t_quantile(1 - error / 2, freedom) * spread)
+    parts = [_of_mean(logs, floors) for logs in (before, after)]
+    return Intervals(middle=_change(before, after), half=_half(parts, error))
 
 
 def absolute_intervals(
@@ -102,18 +100,14 @@ def absolute_intervals(
     """Log ratios after / before of every row, in images per second, of two runs on one machine.
 
     Runs are not interleaved: how much the machine as a whole changes between rounds is taken for
-    how much it may have changed between the runs, and more rounds do not make that smaller. The
-    degrees of freedom of the sum are Satterthwaite's.
+    how much it may have changed between the runs, and more rounds do not make that smaller.
     """
-    import numpy as np
-
-    spread, worth = _spread(_without_rounds(before), _without_rounds(after), floors)
-    freedom = before.shape[-1] + after.shape[-1] - 2
-    drift = 2 * _pooled(before.mean(axis=-2), after.mean(axis=-2))[..., None]
-    total = spread**2 + drift
-    known = total**2 / (spread**4 / worth + drift**2 / freedom + np.finfo(float).tiny)
-    half = t_quantile(1 - error / 2, np.maximum(known, 1.0)) * np.sqrt(total)
-    return Intervals(middle=after.mean(axis=-1) - before.mean(axis=-1), half=half)
+    parts = [_of_mean(_without_rounds(logs), floors) for logs in (before, after)]
+    parts += [
+        (logs.mean(axis=-2).var(axis=-1, ddof=1)[..., None], float(logs.shape[-1] - 1))
+        for logs in (before, after)
+    ]
+    return Intervals(middle=_change(before, after), half=_half(parts, error))
 
 
 def t_quantile(probability: float, freedom: Array) -> Array:
@@ -124,25 +118,33 @@ def t_quantile(probability: float, freedom: Array) -> Array:
     return np.asarray(stdtrit(freedom, probability))
 
 
-def _spread(before: Array, after: Array, floors: Sequence[float] | None) -> tuple[Array, Array]:
-    """Standard error of every row's difference of means, and its degrees of freedom."""
+def _of_mean(logs: Array, floors: Sequence[float] | None) -> _Part:
+    """Variance of every row's mean over one run, and its degrees of freedom."""
     import numpy as np
 
-    freedom = before.shape[-1] + after.shape[-1] - 2
-    own = _pooled(before, after)
-    variances, known = moderated(own, freedom, shared_noise(own, freedom))
+    rounds = logs.shape[-1]
+    own = logs.var(axis=-1, ddof=1)
+    variances, freedom = moderated(own, rounds - 1, shared_noise(own, rounds - 1))
     if floors is not None:
         variances = np.maximum(variances, np.array(floors))
-    return np.sqrt(variances * (1 / before.shape[-1] + 1 / after.shape[-1])), known
+    return variances / rounds, freedom
 
 
-def _pooled(before: Array, after: Array) -> Array:
-    """Variance between rounds, over both runs."""
+def _half(parts: Sequence[_Part], error: float) -> Array:
+    """Half the width of an interval whose variance is the sum of ``parts``."""
     import numpy as np
 
-    squares = [(logs.shape[-1] - 1) * logs.var(axis=-1, ddof=1) for logs in (before, after)]
-    freedom = before.shape[-1] + after.shape[-1] - 2
-    return np.asarray((squares[0] + squares[1]) / freedom)
+    tiny = np.finfo(float).tiny
+    total = np.asarray(sum(variance for variance, _ in parts)) + tiny
+    # As shares of the whole, so that squares of tiny variances stay numbers.
+    freedom = 1 / np.asarray(sum((part / total) ** 2 / worth for part, worth in parts) + tiny)
+    return t_quantile(1 - error / 2, freedom) * np.sqrt(total)
+
+
+def _change(before: Array, after: Array) -> Array:
+    import numpy as np
+
+    return np.asarray(after.mean(axis=-1) - before.mean(axis=-1))
 
 
 def _without_rounds(logs: Array) -> Array:

@@ -22,7 +22,7 @@ def next_look(rounds: int) -> int | None:
 
 
 def error_of(claims: int) -> float:
-    """The chance of being wrong that one of ``claims`` claims has at one look, both sides together.
+    """The chance of being wrong that one of ``claims`` claims has at a look, both sides together.
 
     Raises:
         ValueError: there is no claim.

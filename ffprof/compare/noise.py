@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 FEWEST_ROWS = 5  # below, too few variances to say how far they agree
+FEWEST_FOR_ONE_LEFT_OUT = 8  # a single noisy row should not blind the others
 UNLIKE = 0.01  # of rows as noisy as the others, this many are taken for noisier
 SMALLEST = 1e-12  # variance of logarithms: no clock tells two speeds apart by less than 1e-6
 
@@ -31,11 +32,13 @@ SMALLEST = 1e-12  # variance of logarithms: no clock tells two speeds apart by l
 class Noise:
     """What rows share: a variance of logarithms, and the degrees of freedom it is worth.
 
-    With ``freedom`` 0, rows share a lower bound only.
+    ``least`` is what no row's variance counts as less than: the mean over rows, which is more than
+    ``variance`` where rows differ in noise. With ``freedom`` 0, rows share only that.
     """
 
     variance: Array
     freedom: Array
+    least: Array
 
 
 def row_variances(logs: Array) -> Array:
@@ -68,21 +71,22 @@ def shared_noise(variances: Array, freedom: float) -> Noise:
 
     rows = variances.shape[-1]
     known = np.maximum(variances, SMALLEST)
+    quiet = np.sort(known, axis=-1)[..., : rows - (rows >= FEWEST_FOR_ONE_LEFT_OUT)]
+    least = quiet.mean(axis=-1)
     if rows < FEWEST_ROWS:
-        mean = known.mean(axis=-1)
-        return Noise(variance=mean, freedom=np.zeros_like(mean))
+        return Noise(variance=least, freedom=np.zeros_like(least), least=least)
     logs = np.log(known) - digamma(freedom / 2) + np.log(freedom / 2)
     excess = logs.var(axis=-1, ddof=1) - polygamma(1, freedom / 2)
     most = (rows - 1) * freedom
     worth = np.minimum(2 * _inverse_trigamma(np.maximum(excess, 1e-6)), most)
     centre = logs.mean(axis=-1) + digamma(worth / 2) - np.log(worth / 2)
-    return Noise(variance=np.exp(centre), freedom=worth)
+    return Noise(variance=np.exp(centre), freedom=worth, least=least)
 
 
 def moderated(variances: Array, freedom: float, noise: Noise) -> tuple[Array, Array]:
     """Variances (..., rows) with what rows share, and the degrees of freedom of each.
 
-    The mean of the two, each weighted by its degrees of freedom, and at least what is shared. A
+    The mean of the two, each weighted by its degrees of freedom, and at least ``noise.least``. A
     row that is noisier than the shared noise explains (an F test at ``UNLIKE``) knows better what
     its noise is, and keeps its own, as in the robust form of Phipson and others (2016), "Robust
     hyperparameter estimation protects against hypervariable genes", Annals of Applied Statistics
@@ -92,10 +96,11 @@ def moderated(variances: Array, freedom: float, noise: Noise) -> tuple[Array, Ar
     from scipy.special import fdtrc
 
     shared, worth = noise.variance[..., None], noise.freedom[..., None]
+    least = np.maximum(noise.least[..., None], shared)
     mixed = (worth * shared + freedom * variances) / (worth + freedom)
     alone = fdtrc(freedom, np.maximum(worth, 1e-9), variances / shared) < UNLIKE
     return (
-        np.where(alone, variances, np.maximum(mixed, shared)),
+        np.maximum(np.where(alone, variances, mixed), least),
         np.where(alone, float(freedom), worth + freedom),
     )
 

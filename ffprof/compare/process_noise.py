@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from ffprof.compare.intervals import relative_to_others
+from ffprof.compare.intervals import relative_to_all
 from ffprof.compare.noise import row_variances
 
 FEWEST_OF_A_SPEED = 3
@@ -27,7 +27,7 @@ class ProcessNoise:
 
     ``freedom`` is the degrees of freedom of its square. ``residuals`` are what is left of each
     process's logarithm, in the order of rounds, without the row's mean and the round's median of
-    the other rows: one row with two speeds must not show in the others, as it would in a mean.
+    all rows: one row with two speeds must not show in the others, as it would in a mean.
     """
 
     sd: float
@@ -86,7 +86,7 @@ def noise_of(logs: Sequence[Sequence[float]]) -> list[ProcessNoise]:
     table = np.array(logs, dtype=float)
     left = table - table.mean(axis=1, keepdims=True)
     if rows > 1:
-        left, _ = relative_to_others(left, left)
+        left, _ = relative_to_all(left, left)
     return [
         ProcessNoise(sd=math.sqrt(variance), freedom=rounds - 1, residuals=tuple(map(float, row)))
         for variance, row in zip(row_variances(table), left, strict=True)

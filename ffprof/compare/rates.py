@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ffprof.compare.looks import LOOKS, look_of
+from ffprof.compare.looks import look_of
 from ffprof.compare.summary import Row, rate
 from ffprof.record import Record
 
@@ -49,10 +49,10 @@ class Rates:
 
 
 def rates_of(record: Record, rows: Sequence[Row]) -> Rates:
-    """The rounds that all of ``rows`` have, as far as the last look.
+    """The rounds that all of ``rows`` have, as far as the last look that they reach.
 
-    Rounds between two looks do not count before the next one is reached: whoever looked after every
-    round would be wrong more often than is stated. After the last look all rounds count.
+    Rounds between two looks do not count before the next one is reached, and those after the last
+    never: whoever looked after every round would be wrong more often than is stated.
     """
     names = [row.workload for row in rows]
     found: dict[str, dict[int, float]] = {name: {} for name in names}
@@ -61,7 +61,7 @@ def rates_of(record: Record, rows: Sequence[Row]) -> Rates:
             found[trial.workload][trial.round] = math.log(rate(trial))
     common = sorted(set.intersection(*(set(of) for of in found.values()))) if found else []
     look = look_of(len(common))
-    if look is not None and look != LOOKS[-1]:
+    if look is not None:
         common = common[:look]
     return Rates(
         rows=tuple(names),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ffprof.compare.looks import LOOKS, next_look
+from ffprof.compare.looks import LOOKS
 from ffprof.compare.speeds import Speeds
 from ffprof.compare.statistics import ZONE, RatioInterval
 from ffprof.compare.summary import Row
@@ -34,7 +34,7 @@ def throughput_verdict(
         supported = None if finding == "inconclusive" else finding != "slower"
         tail = (
             f" ({_interval(speed, second)}): the throughput claim is {word(supported)}"
-            f"{_more(speed.pairs) if supported is None else ''}"
+            f"{_more(speeds, challenger, baseline) if supported is None else ''}"
         )
     if evidence == "estimated":
         tail = ": an estimate gives no verdict on throughput"
@@ -77,13 +77,15 @@ def _interval(speed: RatioInterval, second: SecondOpinion | None) -> str:
     if second is None:
         return told
     low, high = second.bootstrap
-    return f"{told}; second opinion {low:.3f} to {high:.3f}, p {_probability(second.sign_flip)}"
+    flips = "" if speed.pairs < LOOKS[1] else f", p {_probability(second.sign_flip)}"
+    return f"{told}; second opinion {low:.3f} to {high:.3f}{flips}"
 
 
 def _probability(value: float) -> str:
     return "under 0.0001" if value < 1e-4 else f"{value:.2g}"
 
 
-def _more(rounds: int) -> str:
-    look = next_look(rounds)
-    return f" (--rounds {look} may tell)" if look else " (noise hides what there is)"
+def _more(speeds: Speeds, challenger: Row, baseline: Row) -> str:
+    """What the next look would see through this noise."""
+    rounds, share = speeds.next_look(challenger, baseline)
+    return f" ({rounds} rounds would tell a difference of {share:.0%})" if rounds else ""

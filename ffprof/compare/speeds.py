@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from statistics import median
 
 from ffprof.compare.intervals import paired_intervals
-from ffprof.compare.looks import error_of, look_of
+from ffprof.compare.looks import LOOKS, error_of, look_of, next_look
+from ffprof.compare.noise import FEWEST_ROWS
+from ffprof.compare.process_noise import noise_of
 from ffprof.compare.rates import Rates, rates_of
 from ffprof.compare.second_opinion import second_opinion
 from ffprof.compare.statistics import RatioInterval
 from ffprof.compare.summary import Row
+from ffprof.compare.visible import smallest_change
 from ffprof.record import Record, SecondOpinion
 
 
@@ -52,6 +55,23 @@ class Speeds:
         rates = self._rates(challenger, baseline)
         logs = _ratios(rates, challenger, baseline)
         return None if look_of(len(logs)) is None else second_opinion(logs)
+
+    def next_look(self, challenger: Row, baseline: Row) -> tuple[int | None, float]:
+        """The rounds of the next look, and the least difference that it finds in 19 of 20 cases.
+
+        By the noise of the rounds so far; the last look again if it is behind.
+        """
+        rates = self._rates(challenger, baseline)
+        rounds = next_look(rates.rounds) or LOOKS[-1]
+        noises = [
+            noise
+            for name, noise in zip(rates.rows, noise_of(rates.logs), strict=True)
+            if name in (challenger.workload, baseline.workload)
+        ]
+        sd = math.sqrt(sum(noise.sd**2 for noise in noises) / len(noises))
+        rows = len(rates.rows)
+        freedom = ((rows - 1) / 2 if rows >= FEWEST_ROWS else 1) * (rounds - 1)
+        return rounds, smallest_change(sd, rounds, self._claims, freedom)
 
     def _rates(self, *rows: Row) -> Rates:
         together = self._together

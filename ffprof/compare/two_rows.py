@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ffprof.compare.verdicts import judge
 from ffprof.errors import UsageError
-from ffprof.recipe import Claim
+from ffprof.recipe import Claim, Metric
 from ffprof.record import Record
+
+_DIRECTIONS: tuple[tuple[Metric, Literal["lower", "at_least"]], ...] = (
+    ("memory", "lower"),
+    ("throughput", "at_least"),
+)
 
 
 def two_rows(record: Record, challenger: str, baseline: str) -> Record:
@@ -24,25 +31,26 @@ def two_rows(record: Record, challenger: str, baseline: str) -> Record:
             )
     if challenger == baseline:
         raise UsageError(f"{challenger} is given twice", "name two workloads")
-    claims = (
-        Claim(
-            id="memory", challenger=challenger, baseline=baseline, metric="memory",
-            direction="lower",
-        ),
-        Claim(
-            id="throughput", challenger=challenger, baseline=baseline, metric="throughput",
-            direction="at_least",
-        ),
-    )  # fmt: skip
-    recipe = record.recipe.model_copy(update={"claims": claims})
+    asked = tuple(
+        Claim(id=metric, challenger=challenger, baseline=baseline, metric=metric, direction=way)
+        for metric, way in _DIRECTIONS
+    )
+    # Judged beside the audit's own claims, so that one more question has its part of the error.
+    others = tuple(
+        c
+        for c in record.recipe.claims
+        if (c.challenger, c.baseline) != (challenger, baseline) and c.id not in dict(_DIRECTIONS)
+    )
+    recipe = record.recipe.model_copy(update={"claims": (*others, *asked)})
+    judged = judge(record.model_copy(update={"recipe": recipe}))
     names = (challenger, baseline)
     return record.model_copy(
         update={
-            "recipe": recipe.model_copy(update={"references": ()}),
+            "recipe": recipe.model_copy(update={"claims": asked, "references": ()}),
             "plan": record.plan.model_copy(update={"workloads": names}),
             "trials": tuple(t for t in record.trials if t.workload in names),
             "discarded": tuple(t for t in record.discarded if t.workload in names),
             "ledger": {n: record.ledger[n] for n in names if n in record.ledger},
-            "verdicts": judge(record.model_copy(update={"recipe": recipe})),
+            "verdicts": tuple(v for v in judged if v.claim in dict(_DIRECTIONS)),
         }
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ffprof.compare.change import SpeedChange, SpeedFinding
 from ffprof.compare.intervals import (
@@ -17,7 +18,7 @@ from ffprof.compare.intervals import (
     absolute_intervals,
     change_intervals,
     relative_to,
-    relative_to_others,
+    relative_to_all,
 )
 from ffprof.compare.looks import LOOKS, error_of, look_of
 from ffprof.compare.rates import Rates, rates_of
@@ -28,7 +29,7 @@ from ffprof.record import Record
 
 
 def speed_changes(
-    before: Record, after: Record, reference: Sequence[str] = ()
+    before: Record, after: Record, reference: Sequence[str] = (), *, kinds: int = 1
 ) -> tuple[SpeedChange, ...]:
     """Of every workload that is ok in both, its speed relative to others of the same rounds.
 
@@ -36,13 +37,15 @@ def speed_changes(
         before: the earlier record.
         after: the later one, of the same recipe.
         reference: workloads whose mean speed the others are relative to; they have no change of
-            their own then. By default each is relative to the median of all others. Of two
-            workloads, the second is relative to the first.
+            their own then. By default all are relative to what became of them in the median. Of
+            two workloads, the second is relative to the first.
+        kinds: how many kinds of changes are judged together: 2 with ``absolute_changes``.
 
     Raises:
         UsageError: a reference is not ok in both, or nothing is left beside it.
     """
     pairs = _common(before, after)
+    reference = tuple(dict.fromkeys(reference))
     names = [old.workload for old, _ in pairs]
     absent = [name for name in reference if name not in names]
     if absent:
@@ -52,17 +55,43 @@ def speed_changes(
         )
     if len(names) < 2:
         return ()
-    if len(names) == 2 and not reference:
-        reference = names[:1]
     kept = [name for name in names if name not in reference]
-    told = f"the mean of {', '.join(reference)}" if reference else "the median of the other rows"
+    if not kept:
+        raise UsageError(
+            f"every workload is a reference: {', '.join(reference)}", "leave one out to be judged"
+        )
+    if len(names) == 2 and not reference:
+        return tuple(map(_of_two, _relative(before, after, pairs, names[:1], names[1:], kinds)))
+    return _relative(before, after, pairs, reference, kept, kinds)
+
+
+def _relative(
+    before: Record,
+    after: Record,
+    pairs: Sequence[tuple[Row, Row]],
+    reference: Sequence[str],
+    kept: Sequence[str],
+    kinds: int,
+) -> tuple[SpeedChange, ...]:
+    told = f"the mean of {', '.join(reference)}" if reference else "the median of all rows"
     if len(reference) == 1:
         told = reference[0]
     rates = [rates_of(r, [row[i] for row in pairs]) for i, r in enumerate((before, after))]
-    return _changes(pairs, kept, rates, list(reference), relative=True, told=told)
+    return _changes(pairs, kept, rates, reference, relative=True, told=told, kinds=kinds)
 
 
-def absolute_changes(before: Record, after: Record) -> tuple[SpeedChange, ...]:
+def _of_two(change: SpeedChange) -> SpeedChange:
+    """Of two rows nobody said which one is unchanged: a loss of the first must not pass for a gain.
+
+    A loss of the second is told as one, because the first is what is usually compared with.
+    """
+    if change.finding != "faster":
+        return change
+    because = f"it became faster, or {change.reference} became slower: name the one that did not"
+    return replace(change, finding="inconclusive", because=because)
+
+
+def absolute_changes(before: Record, after: Record, *, kinds: int = 1) -> tuple[SpeedChange, ...]:
     """Of every workload that is ok in both, its images per second.
 
     How much the machine changes between rounds counts as how much it may have changed between the
@@ -73,7 +102,7 @@ def absolute_changes(before: Record, after: Record) -> tuple[SpeedChange, ...]:
         return ()
     rates = [rates_of(r, [row[i] for row in pairs]) for i, r in enumerate((before, after))]
     names = [old.workload for old, _ in pairs]
-    return _changes(pairs, names, rates, [], relative=False, told="")
+    return _changes(pairs, names, rates, [], relative=False, told="", kinds=kinds)
 
 
 def _common(before: Record, after: Record) -> list[tuple[Row, Row]]:
@@ -94,12 +123,14 @@ def _changes(
     *,
     relative: bool,
     told: str,
+    kinds: int,
 ) -> tuple[SpeedChange, ...]:
     rounds = (rates[0].rounds, rates[1].rounds)
     if not min(rounds):
         return ()
     estimated = any(row.fit is not None for pair in pairs for row in pair)
-    found, judged = _intervals(kept, rates, reference, relative=relative)
+    error = error_of(kinds * len(kept))
+    found, judged = _intervals(kept, rates, reference, error, relative=relative)
     marks = {new.workload: _objection(old, new) for old, new in pairs}
     changes = []
     for number, name in enumerate(kept):
@@ -130,7 +161,12 @@ def _changes(
 
 
 def _intervals(
-    kept: Sequence[str], rates: Sequence[Rates], reference: Sequence[str], *, relative: bool
+    kept: Sequence[str],
+    rates: Sequence[Rates],
+    reference: Sequence[str],
+    error: float,
+    *,
+    relative: bool,
 ) -> tuple[Intervals, bool]:
     """Intervals of the kept rows, and whether there were rounds enough for them to say anything."""
     import numpy as np
@@ -141,7 +177,7 @@ def _intervals(
         places = [rows.index(name) for name in reference]
         before, after = relative_to(before, places), relative_to(after, places)
     elif relative:
-        before, after = relative_to_others(before, after)
+        before, after = relative_to_all(before, after)
     chosen = [rows.index(name) for name in kept]
     before, after = before[chosen], after[chosen]
     if look_of(min(one.rounds for one in rates)) is None:
@@ -149,7 +185,7 @@ def _intervals(
         return Intervals(middle=middle, half=np.zeros_like(middle)), False
     floors = [max(one.floors[at] for one in rates) for at in chosen]
     make = change_intervals if relative else absolute_intervals
-    return make(before, after, error_of(len(kept)), floors), True
+    return make(before, after, error, floors), True
 
 
 def _objection(old: Row, new: Row) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 
 from ffprof.compare.looks import error_of
 from ffprof.compare.noise import FEWEST_ROWS as POOLING_ROWS
@@ -46,11 +47,12 @@ def smallest_change(sd: float, rounds: int, claims: int, freedom: float) -> floa
 def smallest_changes(deviations: Sequence[float], rounds: int) -> list[float]:
     """For every workload, the least loss of speed that ``compare.two_runs`` finds between two runs.
 
-    A speed is relative to the median of the m other rows of its round, which adds the mean of
-    their variances times pi / (2 m), the variance of the median of many normal values. For few
-    that is too much, which makes up for rows never counting as quieter than what they share. With
-    ``POOLING_ROWS`` rows the noise of one is known with about the freedom of all in one run,
-    otherwise with its own of both runs. One row alone is judged by images per second: the state of
+    A speed is relative to the median of all R rows of its round. Seen from one row, it is the
+    median of the m = R - 1 others, which adds the mean of their variances times pi / (2 m), the
+    variance of the median of many normal values; and it goes a little with a row that changed
+    (``_dragged``), which must be made up for. With ``POOLING_ROWS`` rows the noise of one is known
+    with about half the freedom of all in one run, otherwise with half as much again as its own.
+    One row alone is judged by images per second: the state of
     the machine, which is in its noise, counts once for each run beside that of the rounds, and
     more rounds do not make that part smaller. tests/unit/test_visible.py simulates all of it.
 
@@ -65,16 +67,30 @@ def smallest_changes(deviations: Sequence[float], rounds: int) -> list[float]:
     if rows == 1:
         alone = deviations[0] * math.sqrt(1 + rounds)
         return [smallest_change(alone, rounds, claims, 2 * (rounds - 1))]
-    freedom = (rows - 1 if rows >= POOLING_ROWS else 2) * (rounds - 1)
+    freedom = ((rows - 1) / 2 if rows >= POOLING_ROWS else 1.5) * (rounds - 1)
     total = math.fsum(sd * sd for sd in deviations)
     others = rows - 1
     share = math.pi / (2 * others) if others > 1 else 1.0
-    return [
-        smallest_change(
-            math.sqrt(sd * sd + share * max(0.0, total - sd * sd) / others), rounds, claims, freedom
-        )
-        for sd in deviations
-    ]
+    found = []
+    for sd in deviations:
+        theirs = max(0.0, total - sd * sd) / others
+        one = smallest_change(math.sqrt(sd * sd + share * theirs), rounds, claims, freedom)
+        apart = _dragged(rows) * math.sqrt(theirs) if others > 1 else 0.0
+        found.append(1 - (1 - one) * math.exp(-apart))
+    return found
+
+
+def _dragged(rows: int) -> float:
+    """How far the median of standard normal values goes with one of them that is far below.
+
+    The others' middle is then one place lower: the expectation of that place, or the mean of two,
+    by Blom's approximation.
+    """
+    from scipy.special import ndtri
+
+    others = rows - 1
+    places = (others // 2,) if rows % 2 else (rows // 2 - 1, rows // 2)
+    return -fmean(float(ndtri((place - 0.375) / (others + 0.25))) for place in places)
 
 
 def claims_of(rows: int) -> int:

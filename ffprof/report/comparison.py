@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,9 +11,10 @@ from ffprof.compare.comparison import ComparedRow, Comparison, MemoryChange
 from ffprof.compare.summary import MEMORY_MEANING, Spread
 from ffprof.record import Record
 from ffprof.report.columns import Column
+from ffprof.report.comparison_lines import bytes_of, changes, in_one_only, problems
 from ffprof.report.document import Document, printable, setting_lines
 from ffprof.report.sections import Section
-from ffprof.units import format_bytes, format_rate, format_ratio
+from ffprof.units import format_rate, format_ratio
 
 JSON_VERSION = 1
 _Cell = Callable[[ComparedRow], str]
@@ -44,9 +44,12 @@ def comparison_document(
                 section
                 for section in (
                     Section(heading="Machines differ", lines=tuple(machines)),
-                    Section(heading="Problems", lines=tuple(_problems(found))),
-                    Section(heading="What changed", lines=(_counts(found), *_changes(found))),
-                    Section(heading="In one record only", lines=tuple(_only(found))),
+                    Section(heading="Problems", lines=tuple(problems(found))),
+                    Section(heading="What changed", lines=changes(found)),
+                    Section(
+                        heading="In one record only",
+                        lines=tuple(in_one_only(found)),
+                    ),
                 )
                 if section.lines
             ),
@@ -76,6 +79,8 @@ def comparison_json(
                 "reserved": _memory_json(row.reserved),
                 "relative_speed": _speed_json(row.relative),
                 "images_per_second": _speed_json(row.absolute),
+                "flops_differ": [asdict(change) for change in row.flops],
+                "operators_differ": [asdict(change) for change in row.operators],
             }
             for row in found.rows
         ],
@@ -99,10 +104,11 @@ def _speed_json(change: SpeedChange | None) -> dict[str, Any] | None:
 
 def _run(record: Record) -> str:
     machine = record.machine
-    commit = f", commit {machine.commit}" if machine.commit else ""
+    commit = f" at {machine.commit}" if machine.commit else ""
     return (
-        f"{record.created:%Y-%m-%d %H:%M}, torch {machine.versions.get('torch', '?')}{commit}, "
-        f"{record.plan.rounds} round{'' if record.plan.rounds == 1 else 's'}"
+        f"{record.created:%Y-%m-%d %H:%M}, {record.plan.rounds} "
+        f"round{'' if record.plan.rounds == 1 else 's'}, "
+        f"torch {machine.versions.get('torch', '?')}, ffprof {record.ffprof}{commit}"
     )
 
 
@@ -140,30 +146,29 @@ def _finding(row: ComparedRow) -> str:
     return row.relative.finding if row.relative else "-"
 
 
-def _bytes(spread: Spread | None) -> str:
-    return "-" if spread is None else format_bytes(int(spread.median))
-
-
 def _rate(spread: Spread | None) -> str:
     return "-" if spread is None else format_rate(spread.median)
 
 
+_RELATIVE, _INTERVAL = Column(name="relative"), Column(name="interval")
 _COLUMNS: tuple[tuple[Column, _Cell], ...] = (
     (Column(name="workload", numeric=False), lambda row: row.workload),
-    (Column(name="before", wide=True), lambda row: _bytes(row.before.memory)),
-    (Column(name="after", wide=True), lambda row: _bytes(row.after.memory)),
+    (Column(name="before", wide=True), lambda row: bytes_of(row.before.memory)),
+    (Column(name="after", wide=True), lambda row: bytes_of(row.after.memory)),
     (Column(name="memory"), lambda row: _memory(row.memory)),
     (Column(name="reserved", wide=True), lambda row: _memory(row.reserved)),
     (Column(name="img/s", wide=True), lambda row: _rate(row.before.throughput)),
     (Column(name="img/s after", wide=True), lambda row: _rate(row.after.throughput)),
     (Column(name="img/s ratio"), lambda row: _speed(row.absolute)),
-    (Column(name="relative"), lambda row: _speed(row.relative)),
-    (Column(name="interval"), _interval),
+    (_RELATIVE, lambda row: _speed(row.relative)),
+    (_INTERVAL, _interval),
     (Column(name="finding", numeric=False), _finding),
 )
 
 
 def _filled(found: Comparison, column: Column, cell: _Cell) -> bool:
+    if found.after.evidence == "estimated" and column in (_RELATIVE, _INTERVAL):
+        return False
     return not column.wide or any(cell(row) != "-" for row in found.rows)
 
 
@@ -171,74 +176,11 @@ def _caption(found: Comparison) -> str:
     device = next((row.after.device for row in found.rows), "cpu")
     reference = next((row.relative.reference for row in found.rows if row.relative), "")
     parts = [f"memory: {MEMORY_MEANING[device]}, after / before", "img/s ratio: after / before"]
-    if reference:
+    if found.after.evidence == "estimated":
+        parts.append("an estimate gives no verdict on speed")
+    elif reference:
         parts.append(
             f"relative: the same, relative to {reference} of the same round, so that a slower "
-            "machine changes nothing; interval, finding: of relative"
+            "machine changes nothing; interval and finding are those of relative"
         )
     return "; ".join([*parts, f"all figures {found.after.evidence}"])
-
-
-def _problems(found: Comparison) -> list[str]:
-    lines = []
-    for row in found.rows:
-        for when, one in (("before", row.before), ("after", row.after)):
-            lines += [f"{row.workload}, {when}: {mark}" for mark in one.marks]
-            if one.outcome != "ok":
-                told = f"{row.workload}, {when}: {one.told_outcomes()}"
-                lines.append("; ".join([told, *one.messages]))
-        if row.memory and row.memory.finding == "does not repeat":
-            lines.append(
-                f"{row.workload}: peaks do not repeat, {_range(row.memory.before)} before and "
-                f"{_range(row.memory.after)} after"
-            )
-    because = {row.relative.because for row in found.rows if row.relative and row.relative.because}
-    lines += [f"no verdict on speed: {text}" for text in sorted(because)]
-    return lines
-
-
-def _range(spread: Spread) -> str:
-    if spread.low == spread.high:
-        return format_bytes(int(spread.low))
-    return f"{spread.low:,.0f} to {spread.high:,.0f} B"
-
-
-def _counts(found: Comparison) -> str:
-    """Everything in one line, the unchanged too."""
-    memory = Counter(row.memory.finding if row.memory else "not known" for row in found.rows)
-    speed = Counter(row.relative.finding if row.relative else "not known" for row in found.rows)
-    told = [
-        f"{what}: {', '.join(f'{count} {finding}' for finding, count in counts.most_common())}"
-        for what, counts in (("memory", memory), ("relative speed", speed))
-    ]
-    rows = len(found.rows)
-    return f"of {rows} workload{'' if rows == 1 else 's'}, {'; '.join(told)}"
-
-
-def _changes(found: Comparison) -> list[str]:
-    lines = []
-    for row in found.rows:
-        for name, change in (("memory", row.memory), ("reserved", row.reserved)):
-            if change is None or change.finding not in ("lower", "higher"):
-                continue
-            more = int(change.after.median - change.before.median)
-            apart = f"{'+' if more > 0 else '-'}{format_bytes(abs(more))}"
-            lines.append(
-                f"{row.workload}: {name} is {change.finding}, {_bytes(change.before)} before and "
-                f"{_bytes(change.after)} after ({apart})"
-            )
-        speed = row.relative
-        if speed and speed.finding in ("faster", "slower"):
-            lines.append(
-                f"{row.workload}: {speed.finding}, at {format_ratio(speed.ratio)} its speed "
-                f"relative to {speed.reference} ({speed.low:.3f} to {speed.high:.3f})"
-            )
-    return lines
-
-
-def _only(found: Comparison) -> list[str]:
-    lines = []
-    for when, names in (("before", found.only_before), ("after", found.only_after)):
-        if names:
-            lines.append(f"{when}: {', '.join(names)}")
-    return lines

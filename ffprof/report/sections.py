@@ -43,7 +43,7 @@ def problems(record: Record, rows: Sequence[Row]) -> Section:
                 f"{row.memory.low:,.0f} to {row.memory.high:,.0f} B"
             )
     lines += _waiting(record, rows)
-    lines += _noise(rows)
+    lines += noise(rows)
     missing = record.missing()
     if missing:
         rounds = ", ".join(f"round {number + 1} {name}" for number, name in missing[:12])
@@ -64,7 +64,7 @@ def _disturbed(row: Row) -> list[str]:
     return lines
 
 
-def _noise(rows: Sequence[Row]) -> list[str]:
+def noise(rows: Sequence[Row]) -> list[str]:
     """Rows whose rounds differ by more than they should, in one line."""
     speeds = {r.workload: r.throughput for r in rows if r.throughput}
     noisy = {n: s for n, s in speeds.items() if s.high > (1 + NOISY) * s.low}

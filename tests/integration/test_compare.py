@@ -170,6 +170,7 @@ def test_two_workloads_of_one_file(tmp_path):
         (["beta"], "name another one"),
         (["beta", "beta"], "beta is given twice"),
         (["beta", "nobody"], "there is no workload 'nobody'"),
+        ([], "or two of its workloads: alpha, beta"),
         (["no-such-file"], "there is no result file no-such-file"),
         (["beta", "alpha", "--reference", "alpha"], "--reference is for two files"),
     ],
@@ -179,6 +180,67 @@ def test_what_cannot_be_meant(before, words, told):
     assert done.returncode == 2
     assert told in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_the_order_of_files_and_workloads(before, tmp_path):
+    done = ffprof("compare", "beta", "alpha", before)
+    assert (done.returncode, "the file comes first" in done.stderr) == (2, True)
+    done = ffprof("compare", before, before, "alpha")
+    assert (done.returncode, "two files take no workload" in done.stderr) == (2, True)
+
+
+def test_every_workload_as_the_reference_leaves_nothing(before):
+    done = ffprof("compare", before, before, "--reference", ",".join(ROWS))
+    assert done.returncode == 2
+    assert "every workload is a reference" in done.stderr
+    done = ffprof("compare", before, before, "--reference", "alpha,alpha")
+    assert "relative to alpha of the same round" in done.stdout
+
+
+@pytest.mark.parametrize(("slow", "finding"), [("alpha", "inconclusive"), ("beta", "slower")])
+def test_of_two_rows_a_loss_of_the_first_is_no_gain_of_the_second(tmp_path, slow, finding):
+    old = audit(tmp_path / "old.json", rows=("alpha", "beta"))
+    new = audit(tmp_path / "new.json", rows=("alpha", "beta"), slow={slow: 0.5}.items(), seed=1)
+    _, rows = compared(old, new)
+    assert rows["beta"]["relative_speed"]["finding"] == finding
+    _, rows = compared(old, new, "--reference", "alpha")
+    assert rows["beta"]["relative_speed"]["finding"] == {"beta": "slower", "alpha": "faster"}[slow]
+
+
+def test_what_a_step_computes_and_whose_file_it_was(before, tmp_path):
+    from ffprof import load
+    from ffprof.record import LedgerRow, WorkloadFile
+
+    def counted(name, operators, flops, digest):
+        path = audit(tmp_path / name)
+        made = load(path)
+        file = WorkloadFile(path="mine.py", sha256=digest * 64, workloads=("beta",))
+        row = LedgerRow(facts={"useful_flops": flops}, operators=operators)
+        plan = made.plan.model_copy(update={"files": (file,)})
+        save(made.model_copy(update={"plan": plan, "ledger": {"beta": row}}), path)
+        return path
+
+    old = counted("old.json", {"aten::mm": 3}, 1000, "a")
+    new = counted("new.json", {"aten::mm": 3, "aten::mul": 6}, 1200, "b")
+    _, rows = compared(old, new)
+    assert rows["beta"]["operators_differ"] == [{"name": "aten::mul", "before": 0, "after": 6}]
+    told = ffprof("compare", old, new).stdout
+    assert "beta: useful FLOPs 1,000 before and 1,200 after" in told
+    assert "beta: operators of a step differ: aten::mul +6" in told
+    assert "mine.py changed: sha256 aaaaaaaaaaaa before, bbbbbbbbbbbb after" in told
+
+
+def test_noise_that_hides_is_told_with_what_more_rounds_would_see(tmp_path):
+    import numpy as np
+
+    rng = np.random.default_rng(5)
+    trials = [
+        trial(name, r, speed=100 * np.exp(rng.normal(0, 0.2))) for r in range(5) for name in ROWS
+    ]
+    save(record(trials, judged=False), tmp_path / "noisy.json")
+    told = ffprof("compare", tmp_path / "noisy.json", tmp_path / "noisy.json").stdout
+    assert "by the noise after: 5 rounds" in " ".join(told.split())
+    assert "after, rounds differ by more than 20%" in told
 
 
 def test_markdown_and_width(before, tmp_path):

@@ -71,12 +71,24 @@ MODELS = {
 }
 
 
-def one_row_of_two_speeds(rng, shape):
-    """A single row meets one of two speeds 10 % apart, and all others are steady."""
-    noise = rng.normal(0, 0.005, shape)
-    noise[:, 1] += 0.1 * rng.integers(0, 2, (shape[0], shape[2]))
-    return noise
+def some_rows_of_two_speeds(rows, gap, share):
+    """Only ``rows`` rows meet a faster speed, in ``share`` of processes; the others are steady.
+
+    Logarithms have the mean 0, so that nothing differs.
+    """
+
+    def draw(rng, shape):
+        noise = rng.normal(0, 0.005, shape)
+        fast = rng.random((shape[0], rows, shape[2])) < share
+        noise[:, 1 : 1 + rows] += gap * (fast - share)
+        return noise
+
+    return draw
 
 
-# Of which five rounds know nothing: what is said of them is in docs/verdicts.md.
-BEYOND = {"one row alone of two speeds 10 % apart": one_row_of_two_speeds}
+# Of which few rounds know too little: what is said of them is in docs/verdicts.md.
+BEYOND = {
+    "one row alone of two speeds 10 % apart, 50:50": some_rows_of_two_speeds(1, 0.1, 0.5),
+    "one row alone of two speeds 20 % apart, 80:20": some_rows_of_two_speeds(1, 0.2, 0.8),
+    "5 rows of 17 of two speeds 20 % apart, 50:50": some_rows_of_two_speeds(5, 0.2, 0.5),
+}

@@ -12,7 +12,7 @@ from ffprof.compare.intervals import (
     absolute_intervals,
     change_intervals,
     relative_to,
-    relative_to_others,
+    relative_to_all,
 )
 from ffprof.compare.looks import error_of
 from ffprof.compare.statistics import ZONE
@@ -44,7 +44,7 @@ def power(rows, rounds, deviation, *, many=1500):
     if rows == 2:
         before, after = (relative_to(logs, [0])[:, 1:] for logs in (before, after))
     else:
-        before, after = relative_to_others(before, after)
+        before, after = relative_to_all(before, after)
     found = change_intervals(before, after, error_of(claims_of(rows)))
     return np.mean((found.middle + found.half)[:, -1] < math.log(1 - ZONE))
 
