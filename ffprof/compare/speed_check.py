@@ -45,6 +45,21 @@ class _Asked:
         """Rounds of the two records, had or not."""
         return self.baseline.plan.rounds, self.current.plan.rounds
 
+    @property
+    def lost(self) -> list[str]:
+        """References whose figures cannot be compared."""
+        return [name for name in self.reference if name not in self.compared]
+
+    @property
+    def others(self) -> list[str]:
+        """What is compared and is no reference."""
+        return [name for name in self.compared if name not in self.reference]
+
+    @property
+    def has_relative(self) -> bool:
+        """Whether there are relative speeds to judge."""
+        return bool(self.others) and not self.lost and len(self.compared) > 1
+
     def gates(self, workload: str) -> bool:
         """Whether a speed of this workload that is not known is missed."""
         if self.mode is not None:
@@ -104,22 +119,23 @@ def speed_check(
     )
     advice = _absolute_advice(thresholds, current, machines)
     absolute = thresholds.throughput.absolute is not False
-    found = [_relative(asked)]
+    # All verdicts of a check together shall hold, so two kinds of speeds share the error.
+    kinds = 2 if absolute and not advice and asked.has_relative else 1
+    found = [_relative(asked, kinds)]
     if absolute:
-        found.append(_absolute(asked, advice))
+        found.append(_absolute(asked, advice, kinds))
     return SpeedGates(
         gates=tuple(gate for one in found for gate in one.gates),
         notes=tuple(note for one in found for note in one.notes),
     )
 
 
-def _relative(asked: _Asked) -> SpeedGates:
+def _relative(asked: _Asked, kinds: int) -> SpeedGates:
     """Gates on relative speeds of all that are no reference."""
     # numpy is imported with them, and most of a check needs none.
     from ffprof.compare.two_runs import speed_changes
 
-    lost = [name for name in asked.reference if name not in asked.compared]
-    others = [name for name in asked.compared if name not in asked.reference]
+    lost, others = asked.lost, asked.others
     if lost:
         why = f"its speed has no reference: the figures of {lost[0]} cannot be compared"
         return _unknown(asked, others, "throughput", why)
@@ -129,7 +145,7 @@ def _relative(asked: _Asked) -> SpeedGates:
     if len(asked.compared) < 2:
         why = "only one workload has figures that can be compared"
         return SpeedGates(notes=(f"relative speeds are not judged: {why}",))
-    changes = _of(speed_changes(asked.baseline, asked.current, asked.reference), asked)
+    changes = _of(speed_changes(asked.baseline, asked.current, asked.reference, kinds=kinds), asked)
     if not changes:
         return _unknown(asked, others, "throughput", _NO_ROUND)
     notes = []
@@ -145,11 +161,11 @@ def _relative(asked: _Asked) -> SpeedGates:
     return SpeedGates(gates=tuple(asked.gate(change, "") for change in changes), notes=tuple(notes))
 
 
-def _absolute(asked: _Asked, advice: str) -> SpeedGates:
+def _absolute(asked: _Asked, advice: str, kinds: int) -> SpeedGates:
     """Gates on images per second; ``advice`` says why they are only told."""
     from ffprof.compare.two_runs import absolute_changes
 
-    changes = _of(absolute_changes(asked.baseline, asked.current), asked)
+    changes = _of(absolute_changes(asked.baseline, asked.current, kinds=kinds), asked)
     if not changes:
         if advice:
             return SpeedGates()

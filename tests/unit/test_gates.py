@@ -468,6 +468,37 @@ def test_images_per_second_are_judged_only_where_the_machine_is_known_to_be_the_
     assert code(base, slow) == 0  # a processor's name is no fingerprint
 
 
+def test_two_kinds_of_speeds_share_the_error():
+    base, after = (cpu(9, noise=0.01, seed=seed) for seed in (1, 2))
+
+    def widths(thresholds, metric, **options):
+        result = check(base, after, thresholds, CheckOptions(**options))
+        low, high = gate(result, "two", metric).interval
+        return high / low
+
+    own = rules(throughput={"absolute": True})
+    both, alone = widths(own, "throughput"), widths(None, "throughput")
+    assert both > alone
+    # What is only told takes nothing from what is judged.
+    assert widths(own, "throughput", machines=("cpu is X and was Y",)) == alone
+    single = rules(throughput={"absolute": True, "reference": ["one"]})
+    lost = check(base, with_outcome(after, "one", "crashed"), single)
+    assert gate(lost, "two", "absolute_throughput").interval
+
+
+def test_of_two_rows_a_faster_second_is_open_and_a_slower_one_regressed():
+    def pair(seed, **speed):
+        return cpu(9, rows=("one", "two"), noise=0.003, seed=seed, speed=speed)
+
+    faster = check(pair(1), pair(2, two=1.3))
+    assert status(faster, "two", "throughput") == "inconclusive"
+    assert "or one became slower" in gate(faster, "two", "throughput").sentence
+    assert status(check(pair(1), pair(2, one=0.7)), "two", "throughput") == "inconclusive"
+    assert status(check(pair(1), pair(2, two=0.7)), "two", "throughput") == "regressed"
+    named = rules(throughput={"reference": ["one"]})
+    assert status(check(pair(1), pair(2, two=1.3), named), "two", "throughput") == "improved"
+
+
 def test_a_reference_has_no_gate_and_without_it_nothing_is_measured():
     base = cpu(9, noise=0.005, seed=1)
     named = rules(throughput={"reference": ["one"]})
