@@ -28,7 +28,7 @@ def outcome_gate(before: Row, after: Row | None, *, estimated: bool) -> GateResu
         return f"{workload} is not gated: in the baseline {_was(before)}"
     if after is None:
         return not_measured(workload, "outcome", "it is not in this run")
-    full = "oom" in after.outcomes and "refused" not in after.outcomes
+    full = not estimated and "oom" in after.outcomes and "refused" not in after.outcomes
     if after.outcome is None or (after.outcome in _BAD and not full):
         message = f": {after.messages[0][:_MESSAGE]}" if after.messages else ""
         return not_measured(workload, "outcome", f"{_told(after)}{message}")
@@ -61,10 +61,12 @@ def outcome_gate(before: Row, after: Row | None, *, estimated: bool) -> GateResu
     return _result(workload, "passed", "still ok")
 
 
-def _estimated(before: Row, after: Row) -> GateResult:
+def _estimated(before: Row, after: Row) -> GateResult | str:
     """Of an estimate, whose figures are gated whether it fits or not."""
     workload, close = before.workload, after.fit == "too close to call"
     if before.outcome == after.outcome == "oom":
+        if before.fit is None or after.fit is None:
+            return f"{workload} is not gated: it has no estimate but that it does not fit"
         return _result(workload, "passed", "still does not fit; its figures are gated")
     if before.outcome == "oom":
         return _result(workload, "improved", "fits now, where it ran out of memory")

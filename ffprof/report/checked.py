@@ -210,7 +210,10 @@ def _row(gate: GateResult) -> tuple[str, ...]:
     # What a figure that fell may rise to decided nothing.
     limit = None if gate.status == "improved" else gate.limit
     values = (gate.baseline, gate.current, limit)
-    exact = are_tied(values, gate.unit)
+    others = (limit,) if gate.unit == "ratio" else (gate.baseline, limit)
+    exact = gate.status != "passed" and any(
+        are_tied((gate.current, other), gate.unit) for other in others
+    )
     # The metric's name says what is counted.
     shown = [
         "-" if one is None else told(one, gate.unit, exact=exact).removesuffix("FLOPs")

@@ -279,6 +279,19 @@ def test_an_estimate_that_is_too_close_to_call_is_inconclusive():
     assert status(check(base, estimated(fit="too close to call")), "one", "outcome") == "passed"
 
 
+def test_an_estimate_of_which_a_round_crashed_is_not_measured():
+    base = estimated(outcome="oom", fit="does not fit")
+    twice = [one.model_copy(update={"id": "again", "round": 1}) for one in base.trials]
+    plan = base.plan.model_copy(update={"rounds": 2})
+    base = base.model_copy(update={"trials": (*base.trials, *twice), "plan": plan})
+    lost = trial("one", 1, device="cuda", evidence="estimated", outcome="crashed")
+    for before in (base, estimated()):
+        after = base.model_copy(update={"trials": (base.trials[0], lost)})
+        assert status(check(before, after), "one", "outcome") == "not measured"
+    bare = estimated(outcome="oom", fit=None)
+    assert not check(bare, bare).gates
+
+
 def test_a_row_that_stopped_learning_is_not_measured():
     def learning(loss):
         return record([trial("one", 0, loss=loss), trial("two", 0)], judged=False)
