@@ -8,9 +8,9 @@ from importlib import metadata
 from pathlib import Path
 
 from ffprof.audit.store import load, save
+from ffprof.compare.gates.thresholds import Thresholds
 from ffprof.compare.recipes import recipe_differences
 from ffprof.compare.summary import Row, summarise
-from ffprof.compare.thresholds import Thresholds
 from ffprof.errors import RecordError, StoreError, UnmeasuredError
 from ffprof.record import Record
 

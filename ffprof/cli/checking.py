@@ -18,10 +18,10 @@ from ffprof.cli.baselines import (
     write_baseline,
 )
 from ffprof.cli.thresholds_file import read_thresholds, require_known, with_budget
-from ffprof.compare.gate import CheckResult
-from ffprof.compare.gates import CheckOptions, check
-from ffprof.compare.speed_gates import Mode
-from ffprof.compare.thresholds import Thresholds
+from ffprof.compare.gates.check import CheckOptions, check
+from ffprof.compare.gates.gate import CheckResult
+from ffprof.compare.gates.speed import Mode
+from ffprof.compare.gates.thresholds import Thresholds
 from ffprof.errors import UnmeasuredError
 from ffprof.hardware.sameness import compare_machines
 from ffprof.record import Device, Record

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ffprof.audit.reading import first_problem
-from ffprof.compare.thresholds import LARGEST, Budget, Thresholds
+from ffprof.compare.gates.thresholds import LARGEST, Budget, Thresholds
 from ffprof.errors import UsageError, one_line
 from ffprof.units import parse_size
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from ffprof.compare.gate import (
+from ffprof.compare.gates.gate import (
     STATUSES,
     CheckResult,
     GateResult,
@@ -17,7 +17,7 @@ from ffprof.compare.gate import (
     counts,
     exit_code,
 )
-from ffprof.compare.rise import are_tied, told
+from ffprof.compare.gates.rise import are_tied, told
 from ffprof.compare.statistics import ZONE
 from ffprof.errors import UnmeasuredError, one_line
 from ffprof.record import Record

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ffprof import __version__
-from ffprof.compare.gate import GateResult, Status, counts, exit_code
+from ffprof.compare.gates.gate import GateResult, Status, counts, exit_code
 from ffprof.errors import UnmeasuredError
 from ffprof.record import Record
 from ffprof.report.checked import (

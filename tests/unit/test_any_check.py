@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from records import record, trial
 from rich.console import Console
 
-from ffprof.compare.gates import CheckOptions, check
-from ffprof.compare.thresholds import Thresholds
+from ffprof.compare.gates.check import CheckOptions, check
+from ffprof.compare.gates.thresholds import Thresholds
 from ffprof.errors import FfprofError
 from ffprof.record import Budget, Debit, LedgerRow, Loss, Memory, Record, Throughput, Uncapped
 from ffprof.report.checked import Checked, checked_document

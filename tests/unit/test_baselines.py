@@ -5,7 +5,7 @@ from gated import cpu, disturbed, estimated, gpu, unread, with_outcome, with_out
 from records import MIB
 
 from ffprof.cli.baselines import require_measured, warnings_on
-from ffprof.compare.thresholds import Thresholds
+from ffprof.compare.gates.thresholds import Thresholds
 from ffprof.errors import UnmeasuredError
 
 PEAKS = {"allocated_peak_bytes": MIB, "reserved_peak_bytes": 2 * MIB}

@@ -3,8 +3,8 @@
 from gated import ROWS, cpu, without_trial
 from records import MIB
 
-from ffprof.compare.gates import check
-from ffprof.compare.thresholds import Thresholds
+from ffprof.compare.gates.check import check
+from ffprof.compare.gates.thresholds import Thresholds
 from ffprof.errors import UnmeasuredError
 from ffprof.report.checked import Checked, checked_document
 from ffprof.report.checked_formats import code_of

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from records import MIB, record, trial
 
 from ffprof.compare.change import SpeedChange
-from ffprof.compare.count_gates import grown
-from ffprof.compare.gate import CheckResult, GateResult, exit_code
-from ffprof.compare.gates import CheckOptions, check
-from ffprof.compare.rise import Figure, are_tied, rise_gate, told
-from ffprof.compare.speed_gates import speed_gate
-from ffprof.compare.thresholds import SpeedFall, Thresholds
+from ffprof.compare.gates.check import CheckOptions, check
+from ffprof.compare.gates.counts import grown
+from ffprof.compare.gates.gate import CheckResult, GateResult, exit_code
+from ffprof.compare.gates.rise import Figure, are_tied, rise_gate, told
+from ffprof.compare.gates.speed import speed_gate
+from ffprof.compare.gates.thresholds import SpeedFall, Thresholds
 from ffprof.errors import UsageError
 from ffprof.record import Budget, Debit, LedgerRow, Uncapped
 

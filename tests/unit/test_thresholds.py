@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ffprof.cli.thresholds_file import MAX_BYTES, parse_thresholds, read_thresholds, with_budget
-from ffprof.compare.thresholds import Thresholds
+from ffprof.compare.gates.thresholds import Thresholds
 from ffprof.errors import UsageError
 from ffprof.units import GIB, KIB, MIB
 

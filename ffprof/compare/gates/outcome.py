@@ -8,8 +8,8 @@ fits, or rounds of now are missing, the answer is open.
 
 from __future__ import annotations
 
-from ffprof.compare.gate import GateResult, Status
-from ffprof.compare.pair import not_measured
+from ffprof.compare.gates.gate import GateResult, Status
+from ffprof.compare.gates.pair import not_measured
 from ffprof.compare.summary import Row
 
 _MESSAGE = 300  # characters that are told of a trial's message

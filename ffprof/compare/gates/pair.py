@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ffprof.compare.gate import GateResult, Metric, Unit
-from ffprof.compare.rise import Figure, told
+from ffprof.compare.gates.gate import GateResult, Metric, Unit
+from ffprof.compare.gates.rise import Figure, told
+from ffprof.compare.gates.thresholds import WorkloadThresholds
 from ffprof.compare.summary import Row
-from ffprof.compare.thresholds import WorkloadThresholds
 from ffprof.record import LedgerRow, Record, Trial
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ffprof.compare.change import SpeedChange
-from ffprof.compare.gate import GateResult, Metric
-from ffprof.compare.pair import not_measured
-from ffprof.compare.speed_gates import Mode, are_few, few_rounds, speed_gate
-from ffprof.compare.thresholds import Thresholds
+from ffprof.compare.gates.gate import GateResult, Metric
+from ffprof.compare.gates.pair import not_measured
+from ffprof.compare.gates.speed import Mode, are_few, few_rounds, speed_gate
+from ffprof.compare.gates.thresholds import Thresholds
 from ffprof.errors import UsageError
 from ffprof.record import Record
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ffprof.compare.gate import GateResult, Metric, Status, Unit
+from ffprof.compare.gates.gate import GateResult, Metric, Status, Unit
+from ffprof.compare.gates.thresholds import Rise
 from ffprof.compare.summary import Spread
-from ffprof.compare.thresholds import Rise
 from ffprof.units import GIB, KIB, MIB, format_bytes
 
 _SMALL = 10 * 1024  # sizes below are told to the byte

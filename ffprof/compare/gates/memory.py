@@ -8,11 +8,11 @@ decides, against the budget.
 
 from __future__ import annotations
 
-from ffprof.compare.gate import GateResult, Metric
-from ffprof.compare.pair import Pair, Side, not_measured
-from ffprof.compare.rise import Figure, rise_gate
+from ffprof.compare.gates.gate import GateResult, Metric
+from ffprof.compare.gates.pair import Pair, Side, not_measured
+from ffprof.compare.gates.rise import Figure, rise_gate
+from ffprof.compare.gates.thresholds import Rise
 from ffprof.compare.summary import MEMORY_FIELD
-from ffprof.compare.thresholds import Rise
 
 _RESERVED = "the reserved peak"
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Literal
 
 from ffprof.compare.change import SpeedChange
-from ffprof.compare.gate import GateResult, Status
+from ffprof.compare.gates.gate import GateResult, Status
+from ffprof.compare.gates.thresholds import SpeedFall
 from ffprof.compare.looks import LOOKS
 from ffprof.compare.statistics import ZONE
-from ffprof.compare.thresholds import SpeedFall
 
 Mode = Literal["gate", "advice", "off"]
 

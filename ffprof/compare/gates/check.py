@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ffprof.compare.budget_gate import budget_gate
-from ffprof.compare.comparable import notes_on, require_comparable
-from ffprof.compare.count_gates import count_gates
-from ffprof.compare.gate import CheckResult, GateResult
-from ffprof.compare.memory_gates import memory_gates
-from ffprof.compare.outcome_gate import comparable, outcome_gate
-from ffprof.compare.pair import Pair, Side
-from ffprof.compare.speed_check import speed_check
-from ffprof.compare.speed_gates import Mode
+from ffprof.compare.gates.budget import budget_gate
+from ffprof.compare.gates.comparable import notes_on, require_comparable
+from ffprof.compare.gates.counts import count_gates
+from ffprof.compare.gates.gate import CheckResult, GateResult
+from ffprof.compare.gates.memory import memory_gates
+from ffprof.compare.gates.outcome import comparable, outcome_gate
+from ffprof.compare.gates.pair import Pair, Side
+from ffprof.compare.gates.speed import Mode
+from ffprof.compare.gates.thresholds import Thresholds
+from ffprof.compare.gates.throughput import speed_check
 from ffprof.compare.summary import Row, summarise
-from ffprof.compare.thresholds import Thresholds
 from ffprof.record import LedgerRow, Record
 
 

@@ -7,9 +7,9 @@ of live tensors.
 
 from __future__ import annotations
 
-from ffprof.compare.gate import GateResult, Status
-from ffprof.compare.pair import Side, not_measured
-from ffprof.compare.rise import Figure, are_tied, told
+from ffprof.compare.gates.gate import GateResult, Status
+from ffprof.compare.gates.pair import Side, not_measured
+from ffprof.compare.gates.rise import Figure, are_tied, told
 from ffprof.record import Trial
 
 
