@@ -153,11 +153,11 @@ def _rate(spread: Spread | None) -> str:
 _RELATIVE, _INTERVAL = Column(name="relative"), Column(name="interval")
 _COLUMNS: tuple[tuple[Column, _Cell], ...] = (
     (Column(name="workload", numeric=False), lambda row: row.workload),
-    (Column(name="before", wide=True), lambda row: bytes_of(row.before.memory)),
-    (Column(name="after", wide=True), lambda row: bytes_of(row.after.memory)),
+    (Column(name="memory before", wide=True), lambda row: bytes_of(row.before.memory)),
+    (Column(name="memory after", wide=True), lambda row: bytes_of(row.after.memory)),
     (Column(name="memory"), lambda row: _memory(row.memory)),
     (Column(name="reserved", wide=True), lambda row: _memory(row.reserved)),
-    (Column(name="img/s", wide=True), lambda row: _rate(row.before.throughput)),
+    (Column(name="img/s before", wide=True), lambda row: _rate(row.before.throughput)),
     (Column(name="img/s after", wide=True), lambda row: _rate(row.after.throughput)),
     (Column(name="img/s ratio"), lambda row: _speed(row.absolute)),
     (_RELATIVE, lambda row: _speed(row.relative)),
