@@ -10,8 +10,9 @@ from importlib import metadata
 from pathlib import Path
 
 from ffprof.audit.store import load, save
+from ffprof.compare.gates.thresholds import Thresholds
 from ffprof.compare.recipes import recipe_differences
-from ffprof.compare.summary import summarise
+from ffprof.compare.summary import Row, summarise
 from ffprof.errors import ForeignFileError, RecordError, StoreError, UnmeasuredError, one_line
 from ffprof.record import Record
 
@@ -118,25 +119,63 @@ def write_baseline(record: Record, path: Path) -> None:
         raise StoreError(error.problem, "name a file in a folder that you may write to") from error
 
 
-def require_measured(record: Record) -> None:
+def require_measured(record: Record, thresholds: Thresholds) -> None:
     """Refuse what would be a baseline with nothing in it for some workload.
+
+    A figure of memory that the thresholds do not judge may be absent.
 
     Raises:
         UnmeasuredError: the next check would be blind to a workload.
     """
     for row in summarise(record):
-        if row.outcome not in ("ok", "oom"):
-            raise UnmeasuredError(
-                f"the baseline is not updated: {row.workload} was not measured "
-                f"({row.outcome or 'not run'})",
-                "mend it, or leave it out of the new result with --workloads",
-            )
-    if record.missing():
+        why, fix = _objection(row, thresholds)
+        if why:
+            raise UnmeasuredError(f"the baseline is not updated: {row.workload} {why}", fix)
+    missing = len(record.missing())
+    if missing:
+        told = "1 trial" if missing == 1 else f"{missing} trials"
+        verb = "is" if missing == 1 else "are"
         raise UnmeasuredError(
-            f"the baseline is not updated: {len(record.missing())} trials of the new result are "
-            "missing",
+            f"the baseline is not updated: {told} of the new result {verb} missing",
             "finish it with ffprof run --resume",
         )
+
+
+def warnings_on(record: Record) -> tuple[str, ...]:
+    """What the next checks will not be able to judge, although the record may be a baseline."""
+    disturbed = [row.workload for row in summarise(record) if row.disturbed]
+    if not disturbed:
+        return ()
+    return (
+        f"the new baseline has trials that were disturbed, of {', '.join(disturbed)}: against it "
+        "their speed is inconclusive",
+    )
+
+
+def _objection(row: Row, thresholds: Thresholds) -> tuple[str, str]:
+    """Why a row may not be in a baseline, and what to do; empty if it may."""
+    left_out = "leave it out of the new result with --workloads"
+    if row.outcome not in ("ok", "oom"):
+        return f"was not measured ({row.outcome or 'not run'})", f"mend it, or {left_out}"
+    if row.settled is None and row.fit is None:
+        return f"runs out of memory in some rounds only ({row.told_outcomes()})", left_out
+    if row.settled == "oom" and row.fit is None:
+        return "", ""
+    rules = thresholds.of(row.workload)
+    if row.device == "cpu":
+        figures = [("live", "the peak of live tensors", row.memory, rules.live.gate)]
+    else:
+        figures = [
+            ("allocated", "the allocated peak", row.memory, rules.allocated.gate),
+            ("reserved", "the reserved peak", row.reserved, rules.reserved.gate),
+        ]
+    for metric, what, figure, gated in figures:
+        if figure is None and gated:
+            return (
+                f"has no figure of memory: {what} was not read",
+                f"{left_out}, or give its [workloads.NAME.{metric}] gate = false in --thresholds",
+            )
+    return "", ""
 
 
 def _require_there(path: Path) -> None:

@@ -104,7 +104,7 @@ def check(
     Without --current, what the baseline holds is first measured or estimated again here.
 
     Exits with 0 if nothing got worse, 1 if something regressed, 2 if the command or a file is
-    wrong, 3 if nothing was measured, and 4 if something was not measured or cannot be decided.
+    wrong, 3 if nothing could be judged, and 4 if something was not measured or cannot be decided.
     """
     from ffprof.cli.checking import Asked, run_checks
     from ffprof.report.checked_formats import code_of
@@ -140,6 +140,9 @@ def check(
         )
     )
     _print(checks, format, everything)
+    for one in checks:
+        if one.refused:
+            raise one.refused
     raise typer.Exit(code_of(checks))
 
 

@@ -14,13 +14,14 @@ from ffprof.cli.baselines import (
     new_file,
     none_matches,
     require_measured,
+    warnings_on,
     write_baseline,
 )
 from ffprof.cli.thresholds_file import read_thresholds, require_known, with_budget
-from ffprof.compare.gate import CheckResult
-from ffprof.compare.gates import CheckOptions, check
-from ffprof.compare.speed_gates import Mode
-from ffprof.compare.thresholds import Thresholds
+from ffprof.compare.gates.check import CheckOptions, check
+from ffprof.compare.gates.gate import CheckResult
+from ffprof.compare.gates.speed import Mode
+from ffprof.compare.gates.thresholds import Thresholds
 from ffprof.errors import UnmeasuredError
 from ffprof.hardware.sameness import compare_machines
 from ffprof.record import Device, Record
@@ -49,11 +50,13 @@ class Asked:
 def run_checks(asked: Asked) -> list[Checked]:
     """Every baseline that was asked for, checked; and written anew if that was asked for.
 
+    Where the new result is no baseline, because figures are missing, nothing is written, and what
+    was found says why (``refused``).
+
     Raises:
         UsageError: something is asked for that cannot be meant, or records cannot be compared.
         RecordError: a result file cannot be read.
         StoreError: the baseline cannot be written.
-        UnmeasuredError: the new result is no baseline, because figures are missing.
     """
     thresholds = Thresholds() if asked.thresholds is None else read_thresholds(asked.thresholds)
     thresholds = with_budget(thresholds, asked.budget)
@@ -73,12 +76,26 @@ def run_checks(asked: Asked) -> list[Checked]:
         found = [_checked(asked, thresholds, path, baseline, current, str(file))]
     if not asked.update:
         return found
-    for one in found:  # all or none
-        _require_outcomes(one)
-        require_measured(one.current)
+    judged = [replace(one, refused=_refusal(one, thresholds)) for one in found]
+    if any(one.refused for one in judged):  # all or none
+        return judged
     for one in found:
         write_baseline(one.current, Path(one.baseline_file))
-    return [replace(one, updated=True) for one in found]
+    return [_updated(one) for one in found]
+
+
+def _refusal(found: Checked, thresholds: Thresholds) -> UnmeasuredError | None:
+    try:
+        _require_outcomes(found)
+        require_measured(found.current, thresholds)
+    except UnmeasuredError as error:
+        return error
+    return None
+
+
+def _updated(found: Checked) -> Checked:
+    notes = (*found.result.notes, *warnings_on(found.current))
+    return replace(found, updated=True, result=replace(found.result, notes=notes))
 
 
 def _baseline(asked: Asked, current: Record) -> tuple[Path, Record | None]:

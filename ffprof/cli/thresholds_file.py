@@ -9,11 +9,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ffprof.audit.reading import first_problem
-from ffprof.compare.thresholds import LARGEST, Budget, Thresholds, WorkloadThresholds
+from ffprof.compare.gates.thresholds import LARGEST, Budget, Thresholds, WorkloadThresholds
 from ffprof.errors import UsageError, one_line
 from ffprof.units import parse_size
 
-MAX_BYTES = 1024 * 1024
+MAX_BYTES = 64 * 1024
+# The time that Python's parser takes for a dotted key grows with the square of its parts.
+MAX_DOTS = 500
 _FIX = "docs/checking.md shows such a file in full"
 _SHARES = ("share", "exclude")
 _NO_SHARE = ("less_than_equal", "less_than", "float_type")
@@ -45,6 +47,8 @@ def parse_thresholds(raw: bytes, name: str) -> Thresholds:
     """
     if len(raw) > MAX_BYTES:
         raise UsageError(f"{name} is larger than thresholds can be", _FIX)
+    if any(line.count(b".") > MAX_DOTS for line in raw.splitlines()):
+        raise UsageError(f"{name} has a line with more than {MAX_DOTS} dots", _FIX)
     try:
         document = tomllib.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as error:

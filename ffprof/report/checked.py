@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from ffprof.compare.gate import (
+from ffprof.compare.gates.gate import (
     STATUSES,
     CheckResult,
     GateResult,
@@ -17,15 +17,15 @@ from ffprof.compare.gate import (
     counts,
     exit_code,
 )
-from ffprof.compare.rise import told
+from ffprof.compare.gates.rise import are_tied, told
 from ffprof.compare.statistics import ZONE
-from ffprof.errors import one_line
+from ffprof.errors import UnmeasuredError, one_line
 from ffprof.record import Record
 from ffprof.report.columns import Column
 from ffprof.report.document import Document
 from ffprof.report.sections import Section
 
-FINDINGS = {0: "passed", 1: "regressed", 3: "nothing was measured", 4: "inconclusive"}
+FINDINGS = {0: "passed", 1: "regressed", 3: "nothing was judged", 4: "inconclusive"}
 _METRICS: dict[Metric, str] = {
     "outcome": "outcome",
     "allocated": "allocated",
@@ -58,8 +58,9 @@ _COMMAND = re.compile(r"(^|\s)::|##\[")
 class Checked:
     """One baseline and what was held against it; ``baseline`` is None if there was none yet.
 
-    ``updated`` says that the baseline's file now holds the new result. ``options`` are those of
-    the command line that the same check needs again.
+    ``updated`` says that the baseline's file now holds the new result, ``refused`` why it does not
+    although that was asked for. ``options`` are those of the command line that the same check needs
+    again.
     """
 
     baseline_file: str
@@ -69,11 +70,14 @@ class Checked:
     result: CheckResult
     updated: bool = False
     options: tuple[str, ...] = ()
+    refused: UnmeasuredError | None = None
 
     @property
     def finding(self) -> str:
         """What this baseline's check came to, in words."""
-        return "baseline made" if self.baseline is None else FINDINGS[exit_code([self.result])]
+        if self.baseline is None:
+            return "baseline not made" if self.refused else "baseline made"
+        return FINDINGS[exit_code([self.result])]
 
 
 def checked_document(found: Checked, *, everything: bool = False) -> Document:
@@ -146,6 +150,12 @@ def advice(found: Checked) -> list[str]:
         command += f" --current {shlex.quote(found.current_file)}"
     command += "".join(f" {shlex.quote(word)}" for word in found.options) + " --update-baseline"
     lines = []
+    if found.result.missing and found.current_file:
+        lines.append(
+            f"finish the new result: ffprof run --resume {shlex.quote(found.current_file)}"
+        )
+    if found.refused:
+        return [*lines, str(found.refused)]
     if found.result.having("regressed"):
         lines.append(f"mend it, or if it is meant make a new baseline: {command}")
     elif found.result.having("improved"):
@@ -199,9 +209,18 @@ def _resolution(speeds: Sequence[GateResult]) -> str:
 
 
 def _row(gate: GateResult) -> tuple[str, ...]:
-    values = (gate.baseline, gate.current, gate.limit)
+    # What a figure that fell may rise to decided nothing.
+    limit = None if gate.status == "improved" else gate.limit
+    values = (gate.baseline, gate.current, limit)
+    others = (limit,) if gate.unit == "ratio" else (gate.baseline, limit)
+    exact = gate.status != "passed" and any(
+        are_tied((gate.current, other), gate.unit) for other in others
+    )
     # The metric's name says what is counted.
-    shown = ["-" if one is None else told(one, gate.unit).removesuffix("FLOPs") for one in values]
+    shown = [
+        "-" if one is None else told(one, gate.unit, exact=exact).removesuffix("FLOPs")
+        for one in values
+    ]
     change = "-" if gate.ratio is None else f"{gate.ratio - 1:+.2%}"
     interval = f"{gate.interval[0]:.3f}-{gate.interval[1]:.3f}" if gate.interval else "-"
     return (gate.status, gate.workload, _METRICS[gate.metric], *shown, change, interval)

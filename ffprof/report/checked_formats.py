@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ffprof import __version__
-from ffprof.compare.gate import GateResult, Status, counts, exit_code
+from ffprof.compare.gates.gate import GateResult, Status, counts, exit_code
+from ffprof.errors import UnmeasuredError
 from ffprof.record import Record
 from ffprof.report.checked import (
     FINDINGS,
@@ -51,6 +52,7 @@ def checks_json(checks: Sequence[Checked]) -> str:
                 "baseline": _side(found.baseline_file, found.baseline),
                 "current": _side(found.current_file, found.current),
                 "updated": found.updated,
+                "refused": str(found.refused) if found.refused else None,
                 "new_workloads": list(found.result.new),
                 "notes": list(found.result.notes),
             }
@@ -68,7 +70,9 @@ def checks_json(checks: Sequence[Checked]) -> str:
 
 
 def code_of(checks: Sequence[Checked]) -> int:
-    """The exit code; a baseline that was written has no more to object."""
+    """The exit code; a baseline that was written has no more to object, one that was not has."""
+    if any(found.refused for found in checks):
+        return UnmeasuredError.exit_code
     if all(found.updated for found in checks):
         return 0
     return exit_code([found.result for found in checks if found.baseline is not None])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from command import ffprof
-from gated import ROWS, cpu, estimated, gpu, with_outcome
+from gated import ROWS, cpu, disturbed, estimated, gpu, with_outcome, with_outcomes
 from records import MIB, recipe, record, trial
 from rich.cells import cell_len
 
@@ -75,7 +75,7 @@ def refused(done, *said):
         ("few", 0, "passed"),
         ("more", 1, "regressed"),
         ("slow-row", 1, "regressed"),
-        ("nothing", 3, "nothing was measured"),
+        ("nothing", 3, "nothing was judged"),
         ("crashed", 4, "inconclusive"),
         ("noisy", 4, "inconclusive"),
     ],
@@ -296,12 +296,43 @@ def test_what_was_not_measured_becomes_no_baseline(folder, name):
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.rstrip("\n").isprintable()
     assert (folder / "base.json").read_bytes() == before
+    # What was found is told all the same.
+    assert done.stdout.startswith("Check of test, measured (cpu): ")
+    assert "the baseline is not updated" in " ".join(done.stdout.split())
+    assert "holds the new result" not in done.stdout
+    document = json.loads(checked(folder, name, "--update-baseline", "-f", "json").stdout)
+    assert document["exit_code"] == 4
+    assert document["checks"][0]["updated"] is False
+    assert document["checks"][0]["refused"].startswith("the baseline is not updated: ")
     path = folder / "made.json"
     done = ffprof(
         "check", "--baseline", path, "--current", folder / f"{name}.json", "--update-baseline"
     )
     assert done.returncode == 4
+    assert "baseline not made" in done.stdout
     assert not path.exists()
+
+
+def test_a_disturbed_trial_in_a_new_baseline_is_warned_of(folder):
+    save(disturbed(load(folder / "same.json"), "two", 0), folder / "spoilt.json")
+    done = checked(folder, "spoilt", "--update-baseline")
+    assert done.returncode == 0
+    assert "disturbed, of two: against it their speed is inconclusive" in (
+        " ".join(done.stdout.split())
+    )
+    assert checked(folder, "same").returncode == 4
+
+
+def test_a_new_baseline_whose_rounds_disagree_whether_it_fits_is_refused(tmp_path):
+    parts = {"allocated_peak_bytes": MIB, "reserved_peak_bytes": MIB}
+    base = gpu(parts, 3, rows=("one", "two"))
+    save(base, tmp_path / "base.json")
+    save(with_outcomes(base, "two", ["ok", "oom", "ok"]), tmp_path / "now.json")
+    done = checked(tmp_path, "now", "--update-baseline")
+    assert done.returncode == 4
+    assert "in some rounds only (2 of 3 ok, 1 of 3 oom)" in done.stderr
+    assert "no longer fits" in " ".join(done.stdout.split())
+    assert load(tmp_path / "base.json") == base
 
 
 def test_a_folder_holds_a_baseline_for_every_kind_and_torch(tmp_path):

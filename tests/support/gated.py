@@ -87,3 +87,58 @@ def with_outcome(made, name, outcome, message=""):
         for one in made.trials
     )  # fmt: skip
     return made.model_copy(update={"trials": changed})
+
+
+def with_outcomes(made, name, outcomes):
+    """The record with the trials of a row ended so, round by round; ok is left as it was."""
+    lost = {
+        number: trial(
+            name, number, outcome=outcome, device=made.trials[0].device, evidence=made.evidence
+        )
+        for number, outcome in enumerate(outcomes)
+        if outcome != "ok"
+    }
+    changed = tuple(
+        lost.get(one.round, one) if one.workload == name else one for one in made.trials
+    )
+    return made.model_copy(update={"trials": changed})
+
+
+def without_trial(made, name, number):
+    """The record before this trial was made."""
+    kept = tuple(t for t in made.trials if (t.workload, t.round) != (name, number))
+    return made.model_copy(update={"trials": kept})
+
+
+def without_loss(made, name):
+    """The record of a row whose step reports no loss."""
+    return _changed(made, name, lambda one: {"loss": None})
+
+
+def disturbed(made, name, number):
+    """The record with something that spoilt one trial."""
+
+    def change(one):
+        if one.round != number:
+            return {}
+        said = {"disturbances": ("another process used the GPU",)}
+        return {"conditions": one.conditions.model_copy(update=said)}
+
+    return _changed(made, name, change)
+
+
+def unread(made, name, field, why=""):
+    """The record of a row of which one figure of memory was not read, in any round."""
+
+    def change(one):
+        reasons = {field: why} if why else {}
+        return {"memory": one.memory.model_copy(update={field: None, "unread": reasons})}
+
+    return _changed(made, name, change)
+
+
+def _changed(made, name, change):
+    trials = tuple(
+        one.model_copy(update=change(one)) if one.workload == name else one for one in made.trials
+    )
+    return made.model_copy(update={"trials": trials})

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from records import record, trial
 from rich.console import Console
 
-from ffprof.compare.gates import CheckOptions, check
-from ffprof.compare.thresholds import Thresholds
+from ffprof.compare.gates.check import CheckOptions, check
+from ffprof.compare.gates.thresholds import Thresholds
 from ffprof.errors import FfprofError
 from ffprof.record import Budget, Debit, LedgerRow, Loss, Memory, Record, Throughput, Uncapped
 from ffprof.report.checked import Checked, checked_document
@@ -140,6 +140,14 @@ def test_any_pair_is_checked_and_told_in_every_format(asked):
     code = code_of(found)
     document = json.loads(checks_json(found))
     assert document["exit_code"] == code
+    if after.missing():
+        assert code != 0
+    if code == 0:
+        assert any(
+            gate.status in ("passed", "improved")
+            and (gate.metric, gate.status) != ("outcome", "passed")
+            for gate in result.gates
+        )
     assert len(document["gates"]) == len(result.gates)
     texts = [checks_markdown(found, everything=True), github_summary(found), checks_json(found)]
     for width in (40, 160):

@@ -1,18 +1,30 @@
 """The gates of a check: each status for its own reason, and nothing that hides another."""
 
 import pytest
-from gated import ROWS, cpu, estimated, gpu, with_outcome, without_limit
+from gated import (
+    ROWS,
+    cpu,
+    disturbed,
+    estimated,
+    gpu,
+    unread,
+    with_outcome,
+    with_outcomes,
+    without_limit,
+    without_loss,
+    without_trial,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from records import MIB, record, trial
 
 from ffprof.compare.change import SpeedChange
-from ffprof.compare.count_gates import grown
-from ffprof.compare.gate import CheckResult, GateResult, exit_code
-from ffprof.compare.gates import CheckOptions, check
-from ffprof.compare.rise import Figure, rise_gate
-from ffprof.compare.speed_gates import speed_gate
-from ffprof.compare.thresholds import SpeedFall, Thresholds
+from ffprof.compare.gates.check import CheckOptions, check
+from ffprof.compare.gates.counts import grown
+from ffprof.compare.gates.gate import CheckResult, GateResult, exit_code
+from ffprof.compare.gates.rise import Figure, are_tied, rise_gate, told
+from ffprof.compare.gates.speed import speed_gate
+from ffprof.compare.gates.thresholds import SpeedFall, Thresholds
 from ffprof.errors import UsageError
 from ffprof.record import Budget, Debit, LedgerRow, Uncapped
 
@@ -207,7 +219,10 @@ def test_the_operators_that_grew_most_are_named():
     assert grown(before, after) == "op9 +18, op8 +16, op7 +14, op6 +12, op5 +10 and 4 others"
 
 
-@pytest.mark.parametrize("outcome", ["crashed", "timeout", "refused"])
+WAS = {"crashed": "crashed", "timeout": "ran into its time limit", "refused": "was refused"}
+
+
+@pytest.mark.parametrize("outcome", WAS)
 def test_what_was_not_measured_neither_passes_nor_regresses(outcome):
     base = cpu()
     after = with_outcome(base, "two", outcome, message="it went wrong")
@@ -218,7 +233,9 @@ def test_what_was_not_measured_neither_passes_nor_regresses(outcome):
     assert exit_code([result]) == 4
     turned = check(after, base)
     assert not [g for g in turned.gates if g.workload == "two"]
-    assert any("two is not gated" in note and outcome in note for note in turned.notes)
+    assert any(
+        f"two is not gated: in the baseline it {WAS[outcome]}" in note for note in turned.notes
+    )
     assert exit_code([turned]) == 0
 
 
@@ -262,6 +279,19 @@ def test_an_estimate_that_is_too_close_to_call_is_inconclusive():
     assert status(check(base, estimated(fit="too close to call")), "one", "outcome") == "passed"
 
 
+def test_an_estimate_of_which_a_round_crashed_is_not_measured():
+    base = estimated(outcome="oom", fit="does not fit")
+    twice = [one.model_copy(update={"id": "again", "round": 1}) for one in base.trials]
+    plan = base.plan.model_copy(update={"rounds": 2})
+    base = base.model_copy(update={"trials": (*base.trials, *twice), "plan": plan})
+    lost = trial("one", 1, device="cuda", evidence="estimated", outcome="crashed")
+    for before in (base, estimated()):
+        after = base.model_copy(update={"trials": (base.trials[0], lost)})
+        assert status(check(before, after), "one", "outcome") == "not measured"
+    bare = estimated(outcome="oom", fit=None)
+    assert not check(bare, bare).gates
+
+
 def test_a_row_that_stopped_learning_is_not_measured():
     def learning(loss):
         return record([trial("one", 0, loss=loss), trial("two", 0)], judged=False)
@@ -274,6 +304,15 @@ def test_a_row_that_stopped_learning_is_not_measured():
     never = check(bad, bad)
     assert status(never, "one", "live") == "passed"
     assert any("one is compared although" in note for note in never.notes)
+
+
+def test_the_speed_of_what_never_reported_a_loss_is_told():
+    base = without_loss(cpu(9, noise=0.003, seed=1), "two")
+    slow = without_loss(cpu(9, noise=0.003, seed=2, speed={"two": 0.5}), "two")
+    result = check(base, slow)
+    assert status(result, "two", "throughput") == "advice"
+    assert "in the baseline it reports no loss" in gate(result, "two", "throughput").sentence
+    assert exit_code([result]) == 0
 
 
 @pytest.mark.parametrize(
@@ -334,7 +373,9 @@ def test_a_workload_may_have_a_budget_of_its_own():
 def test_gate_false_tells_and_does_not_judge():
     result = check(cpu(), cpu(memory={"one": 200 * MIB}), rules(live={"gate": False}))
     assert status(result, "one", "live") == "advice"
-    assert exit_code([result]) == 0
+    assert exit_code([result]) == 3  # that everything still runs says nothing of its figures
+    only = rules(workloads={"one": {"live": {"gate": False}}})
+    assert code(cpu(), cpu(memory={"one": 200 * MIB}), only) == 0
 
 
 def change(low, high, *, ratio=1.0, rounds=(9, 9), relative=True, finding="same", because=""):
@@ -365,20 +406,41 @@ def change(low, high, *, ratio=1.0, rounds=(9, 9), relative=True, finding="same"
 )
 def test_all_of_an_interval_decides(low, high, rule, expected):
     found = change(low, high, ratio=(low * high) ** 0.5)
-    assert speed_gate(found, SpeedFall(**rule), None).status == expected
+    assert speed_gate(found, SpeedFall(**rule), None, planned=(9, 9)).status == expected
 
 
 def test_few_rounds_are_told_and_not_judged_unless_that_is_asked_for():
     few = change(None, None, ratio=0.5, rounds=(3, 9), finding="ratio only", because="few rounds")
-    assert speed_gate(few, SpeedFall(), None).status == "advice"
-    assert "3 rounds before and 9 now" in speed_gate(few, SpeedFall(), None).sentence
-    assert speed_gate(few, SpeedFall(), "gate").status == "inconclusive"
+
+    def judged(found, rule, mode, planned=(9, 9)):
+        return speed_gate(found, rule, mode, planned=planned)
+
+    assert judged(few, SpeedFall(), None, (3, 9)).status == "advice"
+    assert "3 rounds before and 9 now" in judged(few, SpeedFall(), None, (3, 9)).sentence
+    assert judged(few, SpeedFall(), "gate", (3, 9)).status == "inconclusive"
+    # Rounds that were planned and are not there make no advice of a gate.
+    lost = judged(few, SpeedFall(), None)
+    assert lost.status == "inconclusive"
+    assert "no verdict: 3 rounds before and 9 now have every row" in lost.sentence
     slow = change(0.5, 0.6)
-    assert speed_gate(slow, SpeedFall(), "advice").status == "advice"
-    assert speed_gate(slow, SpeedFall(gate=False), None).status == "advice"
-    assert speed_gate(slow, SpeedFall(gate=False), "gate").status == "regressed"
-    spoilt = change(0.5, 0.6, finding="ratio only", because="after, it was disturbed")
-    assert speed_gate(spoilt, SpeedFall(), None).status == "inconclusive"
+    assert judged(slow, SpeedFall(), "advice").status == "advice"
+    assert judged(slow, SpeedFall(gate=False), None).status == "advice"
+    assert judged(slow, SpeedFall(gate=False), "gate").status == "regressed"
+
+
+@pytest.mark.parametrize(
+    ("because", "told"),
+    [
+        ("after, its trials were disturbed", "no verdict: in this run its trials were disturbed"),
+        ("before, its trials were disturbed", "no verdict: in the baseline its trials were"),
+        ("two is faster, or the first became slower", "no verdict: two is faster, or the first"),
+    ],
+)
+def test_why_there_is_no_verdict_is_a_sentence(because, told):
+    spoilt = change(0.5, 0.6, finding="inconclusive", because=because)
+    found = speed_gate(spoilt, SpeedFall(), None, planned=(9, 9))
+    assert found.status == "inconclusive"
+    assert told in found.sentence
 
 
 def test_a_slower_runner_changes_nothing_and_a_slower_row_does():
@@ -419,6 +481,37 @@ def test_images_per_second_are_judged_only_where_the_machine_is_known_to_be_the_
     assert code(base, slow) == 0  # a processor's name is no fingerprint
 
 
+def test_two_kinds_of_speeds_share_the_error():
+    base, after = (cpu(9, noise=0.01, seed=seed) for seed in (1, 2))
+
+    def widths(thresholds, metric, **options):
+        result = check(base, after, thresholds, CheckOptions(**options))
+        low, high = gate(result, "two", metric).interval
+        return high / low
+
+    own = rules(throughput={"absolute": True})
+    both, alone = widths(own, "throughput"), widths(None, "throughput")
+    assert both > alone
+    # What is only told takes nothing from what is judged.
+    assert widths(own, "throughput", machines=("cpu is X and was Y",)) == alone
+    single = rules(throughput={"absolute": True, "reference": ["one"]})
+    lost = check(base, with_outcome(after, "one", "crashed"), single)
+    assert gate(lost, "two", "absolute_throughput").interval
+
+
+def test_of_two_rows_a_faster_second_is_open_and_a_slower_one_regressed():
+    def pair(seed, **speed):
+        return cpu(9, rows=("one", "two"), noise=0.003, seed=seed, speed=speed)
+
+    faster = check(pair(1), pair(2, two=1.3))
+    assert status(faster, "two", "throughput") == "inconclusive"
+    assert "or one became slower" in gate(faster, "two", "throughput").sentence
+    assert status(check(pair(1), pair(2, one=0.7)), "two", "throughput") == "inconclusive"
+    assert status(check(pair(1), pair(2, two=0.7)), "two", "throughput") == "regressed"
+    named = rules(throughput={"reference": ["one"]})
+    assert status(check(pair(1), pair(2, two=1.3), named), "two", "throughput") == "improved"
+
+
 def test_a_reference_has_no_gate_and_without_it_nothing_is_measured():
     base = cpu(9, noise=0.005, seed=1)
     named = rules(throughput={"reference": ["one"]})
@@ -428,7 +521,23 @@ def test_a_reference_has_no_gate_and_without_it_nothing_is_measured():
     lost = check(base, with_outcome(base, "one", "crashed"), named)
     assert status(lost, "two", "throughput") == "not measured"
     only = rules(throughput={"reference": list(ROWS)})
-    assert exit_code([check(base, base, only)]) == 0
+    with pytest.raises(UsageError, match="nothing to judge"):
+        check(base, base, only)
+    # Here all but the reference crashed, which is nobody's usage.
+    spoilt = base
+    for name in ROWS[1:]:
+        spoilt = with_outcome(spoilt, name, "crashed")
+    result = check(base, spoilt, named)
+    assert any("no workload beside the reference" in note for note in result.notes)
+    assert exit_code([result]) == 4
+
+
+def test_without_its_reference_images_per_second_are_still_judged():
+    base = cpu(9, noise=0.003, seed=1)
+    own = rules(throughput={"absolute": True, "reference": ["one"]})
+    result = check(base, with_outcome(base, "one", "crashed"), own)
+    assert status(result, "two", "throughput") == "not measured"
+    assert status(result, "two", "absolute_throughput") == "passed"
 
 
 def test_a_single_row_has_no_relative_speed_and_that_is_said():
@@ -460,26 +569,202 @@ def test_another_torch_is_noted():
     assert any("torch is 2.11.0 and was 2.14.1" in note for note in notes)
 
 
+def test_a_figure_that_the_baseline_did_not_read_is_not_passed_over():
+    base = unread(cpu(), "two", "live_tensor_peak_bytes", "it has no tensors of its own")
+    result = check(base, cpu())
+    found = gate(result, "two", "live")
+    assert found.status == "not measured"
+    assert (found.baseline, found.current) == (None, 100 * MIB)
+    assert "not read in the baseline, it has no tensors of its own (it is 100 MiB)" in (
+        found.sentence
+    )
+    assert exit_code([result]) == 4
+    both = gate(check(base, base), "two", "live")
+    assert both.status == "not measured"
+    assert "not read in the baseline or now" in both.sentence
+    assert code(base, base, rules(workloads={"two": {"live": {"gate": False}}})) == 0
+    parts = {"allocated_peak_bytes": MIB, "reserved_peak_bytes": 2 * MIB}
+    card = gpu(parts)
+    for field, metric in (
+        ("allocated_peak_bytes", "allocated"),
+        ("reserved_peak_bytes", "reserved"),
+    ):
+        blind = unread(card, "one", field)
+        assert status(check(blind, card), "one", metric) == "not measured"
+        assert status(check(card, blind), "one", metric) == "not measured"
+        assert code(blind, card) == code(card, blind) == 4
+
+
+def test_where_no_figure_was_ever_read_nothing_was_judged():
+    base = cpu(3)
+    for name in ROWS:
+        base = unread(base, name, "live_tensor_peak_bytes")
+    assert code(base, base) == 3
+    assert exit_code([check(base, base), check(cpu(), cpu())]) == 4
+
+
+def test_one_missing_trial_turns_no_gate_off():
+    base = cpu(5, noise=0.003, seed=1)
+    slow = cpu(5, noise=0.003, seed=2, speed={"two": 0.5})
+    assert code(base, slow) == 1
+    for name in ROWS:
+        short = without_trial(slow, name, 4)
+        result = check(base, short)
+        assert status(result, "two", "throughput") == "inconclusive"
+        assert status(result, name, "outcome") == "inconclusive"
+        assert "only 4 of its 5 rounds" in gate(result, name, "outcome").sentence
+        assert any("1 of its trials is missing" in note for note in result.notes)
+        assert exit_code([result]) == 4
+        result = check(without_trial(base, name, 4), slow)
+        assert status(result, "two", "throughput") == "inconclusive"
+        assert any("the baseline is not complete" in note for note in result.notes)
+
+
+def test_a_result_that_is_not_complete_never_passes():
+    base = cpu(9, noise=0.003, seed=1)
+    more = cpu(9, noise=0.003, seed=2, rows=(*ROWS, "five"))
+    assert code(base, more) == 0
+    assert code(base, without_trial(more, "five", 8)) == 4
+    assert code(base, without_trial(more, "one", 8)) == 4
+    assert code(base, without_trial(more, "one", 8), throughput="off") == 4
+
+
+def test_records_without_a_common_round_have_speeds_that_are_not_measured():
+    base = cpu(5, noise=0.003, seed=1)
+    apart = base
+    for number, name in enumerate((*ROWS, "one")):
+        apart = without_trial(apart, name, number)
+    own = rules(throughput={"absolute": True})
+    for result in (check(base, apart, own), check(apart, base, own)):
+        assert {status(result, name, "throughput") for name in ROWS} == {"not measured"}
+        assert {status(result, name, "absolute_throughput") for name in ROWS} == {"not measured"}
+
+
+def test_a_trial_that_was_disturbed_in_the_baseline_leaves_the_answer_open():
+    base = cpu(9, noise=0.003, seed=1)
+    slow = cpu(9, noise=0.003, seed=2, speed={"two": 0.5})
+    for result, where in (
+        (check(disturbed(base, "two", 3), slow), "in the baseline its trials were disturbed"),
+        (check(base, disturbed(slow, "two", 3)), "in this run its trials were disturbed"),
+    ):
+        found = gate(result, "two", "throughput")
+        assert found.status == "inconclusive"
+        assert where in found.sentence
+        assert exit_code([result]) == 4
+
+
+PEAKS = {"allocated_peak_bytes": MIB, "reserved_peak_bytes": MIB}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("ok ok ok", "ok ok ok", "passed"),
+        ("ok ok ok", "oom oom oom", "regressed"),
+        ("ok ok ok", "oom oom crashed", "regressed"),
+        ("ok ok ok", "ok oom timeout", "regressed"),
+        ("ok ok ok", "ok ok crashed", "not measured"),
+        ("ok ok ok", "oom oom refused", "not measured"),
+        ("ok oom ok", "oom oom oom", "inconclusive"),
+        ("ok oom ok", "ok oom ok", "inconclusive"),
+        ("ok oom ok", "ok ok ok", "inconclusive"),
+        ("ok oom ok", "oom oom crashed", "inconclusive"),
+        ("ok oom ok", "ok ok crashed", "not measured"),
+        ("oom oom oom", "ok ok ok", "improved"),
+        ("oom oom oom", "ok ok crashed", "not measured"),
+        ("oom oom oom", "oom oom oom", None),
+        ("oom oom oom", "ok oom ok", None),
+        ("ok ok crashed", "ok ok ok", None),
+    ],
+)
+def test_outcomes_of_all_rounds_decide(before, after, expected):
+    made = gpu(PEAKS, 3, rows=("one", "two"))
+    was, now = (with_outcomes(made, "two", words.split()) for words in (before, after))
+    result = check(was, now)
+    found = [g for g in result.gates if g.workload == "two"]
+    if expected is None:
+        assert not found
+        assert any(note.startswith("two is not gated") for note in result.notes)
+        return
+    assert found[0].metric == "outcome"
+    assert found[0].status == expected
+    assert exit_code([result]) == {"passed": 0, "improved": 0, "regressed": 1}.get(expected, 4)
+    if len(set(before.split())) > 1 or len(set(after.split())) > 1:
+        assert " of 3 " in found[0].sentence
+
+
+def test_what_rounding_hides_is_told_to_the_byte():
+    found = gate(check(cpu(), cpu(memory={"two": 100 * MIB + MIB // 2 + 1})), "two", "live")
+    assert found.sentence == (
+        "two: the peak of live tensors rose from 100 MiB to 101 MiB (+524,289 B, +0.5%); "
+        "524,288 B more are allowed"
+    )
+    fell = gate(check(cpu(), cpu(memory={"two": 100 * MIB - 1})), "two", "live")
+    assert fell.sentence == (
+        "two: the peak of live tensors fell from 104,857,600 B to 104,857,599 B (-1 B, -0.0%)"
+    )
+    made = gpu({**PEAKS, "process_peak_bytes": 900 * MIB + 1})
+    held = gate(check(made, made, rules(budget={"memory": "900MiB"})), "one", "budget")
+    assert "943,718,401 B of the 943,718,400 B that it may" in held.sentence
+    flops = rise_gate(
+        "w",
+        "useful_flops",
+        "it",
+        "FLOPs",
+        rules().flops,
+        *[Figure(low=n, high=n) for n in (10**12, 10**12 + 1)],
+    )
+    assert "from 1,000,000,000,000 FLOPs to 1,000,000,000,001 FLOPs (+1 FLOPs" in flops.sentence
+
+
+@given(st.lists(st.integers(0, 2**50), min_size=2, max_size=3))
+def test_two_values_that_differ_never_read_the_same(values):
+    for unit in ("bytes", "FLOPs", "operators"):
+        exact = are_tied(values, unit)
+        texts = {value: told(value, unit, exact=exact) for value in values}
+        assert len(set(texts.values())) == len(texts)
+        if not exact and unit == "bytes":
+            sizes = [round(float(t.split()[0].replace(",", "")), 2) for t in texts.values()]
+            units = [t.split()[1] for t in texts.values()]
+            assert len(set(zip(sizes, units, strict=True))) == len(texts)
+
+
 STATUS = st.sampled_from(
     ["regressed", "inconclusive", "not measured", "improved", "advice", "passed"]
 )
 
 
-@given(st.lists(st.lists(STATUS, max_size=5), min_size=1, max_size=3))
-def test_exit_codes_follow_from_the_gates_alone(lists):
+METRIC = st.sampled_from(["live", "outcome", "throughput"])
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.tuples(METRIC, STATUS), max_size=5), st.integers(0, 1)),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_exit_codes_follow_from_the_gates_and_what_is_missing(lists):
     results = [
         CheckResult(
             gates=tuple(
-                GateResult(workload="w", metric="live", status=one, sentence="s") for one in found
-            )
+                GateResult(workload="w", metric=metric, status=one, sentence="s")
+                for metric, one in found
+            ),
+            missing=missing,
         )
-        for found in lists
+        for found, missing in lists
     ]
     found = exit_code(results)
-    flat = {one for statuses in lists for one in statuses}
-    measured = flat - {"not measured", "advice"}
-    assert (found == 1) == ("regressed" in flat)
-    assert (found == 3) == (not measured)
+    flat = {pair for pairs, _ in lists for pair in pairs}
+    statuses = {one for _, one in flat}
+    judged = {one for one in flat if one[1] not in ("not measured", "advice")}
+    assert (found == 1) == ("regressed" in statuses)
+    assert (found == 3) == (judged <= {("outcome", "passed")})
     if found == 0:
-        assert flat <= {"passed", "improved", "advice"}
-        assert all(set(statuses) & {"passed", "improved"} for statuses in lists)
+        assert statuses <= {"passed", "improved", "advice"}
+        for pairs, missing in lists:
+            assert not missing
+            assert {("live", "passed"), ("throughput", "passed")} & set(pairs) or any(
+                one == "improved" for _, one in pairs
+            )

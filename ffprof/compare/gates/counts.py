@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ffprof.compare.gate import GateResult, Metric
-from ffprof.compare.pair import Pair, Side, not_measured
-from ffprof.compare.rise import Figure, rise_gate
+from ffprof.compare.gates.gate import GateResult, Metric
+from ffprof.compare.gates.pair import Pair, Side, not_measured
+from ffprof.compare.gates.rise import Figure, rise_gate
 
 _FLOPS: tuple[tuple[Metric, str, str], ...] = (
     ("useful_flops", "useful_flops", "the useful FLOPs of a step"),

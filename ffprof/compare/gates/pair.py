@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ffprof.compare.gate import GateResult, Metric, Unit
-from ffprof.compare.rise import Figure, told
+from ffprof.compare.gates.gate import GateResult, Metric, Unit
+from ffprof.compare.gates.rise import Figure, told
+from ffprof.compare.gates.thresholds import WorkloadThresholds
 from ffprof.compare.summary import Row
-from ffprof.compare.thresholds import WorkloadThresholds
 from ffprof.record import LedgerRow, Record, Trial
 
 
@@ -64,9 +64,12 @@ def not_measured(
     gate: bool = True,
     unit: Unit = "",
     before: Figure | None = None,
+    after: Figure | None = None,
 ) -> GateResult:
     """A gate that has nothing to judge: it neither passed nor regressed."""
     was = f" (it was {told(before.high, unit)})" if before else ""
+    if after:
+        was = f" (it is {told(after.high, unit)})"
     return GateResult(
         workload=workload,
         metric=metric,
@@ -74,4 +77,5 @@ def not_measured(
         sentence=f"{workload}: {why}{was}",
         unit=unit,
         baseline=before.high if before else None,
+        current=after.high if after else None,
     )

@@ -55,9 +55,11 @@ def notes_on(baseline: Record, current: Record) -> tuple[str, ...]:
             f"the budget's card offers {current.budget.total_bytes:,} B and offered "
             f"{baseline.budget.total_bytes:,} B"
         )
-    missing = len(current.missing())
-    if missing:
-        found.append(f"the new result is not complete: {missing} of its trials are missing")
+    for which, record in (("baseline", baseline), ("new result", current)):
+        missing = len(record.missing())
+        if missing:
+            told = "1 of its trials is" if missing == 1 else f"{missing} of its trials are"
+            found.append(f"the {which} is not complete: {told} missing")
     return tuple(found)
 
 

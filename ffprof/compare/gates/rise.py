@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ffprof.compare.gate import GateResult, Metric, Status, Unit
+from ffprof.compare.gates.gate import GateResult, Metric, Status, Unit
+from ffprof.compare.gates.thresholds import Rise
 from ffprof.compare.summary import Spread
-from ffprof.compare.thresholds import Rise
-from ffprof.units import format_bytes
+from ffprof.units import GIB, KIB, MIB, format_bytes
 
 _SMALL = 10 * 1024  # sizes below are told to the byte
+_PREFIXES = ((15, "P"), (12, "T"), (9, "G"), (6, "M"))
+_SCALES: dict[str, int] = {"KiB": KIB, "MiB": MIB, "GiB": GIB} | {
+    name: 10**power for power, name in _PREFIXES
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +47,10 @@ class Figure:
         """Whether all rounds gave the same."""
         return self.low == self.high
 
-    def told(self, unit: Unit) -> str:
-        """In words, with the range where there is one."""
+    def told(self, unit: Unit, *, exact: bool = False) -> str:
+        """In words, with the range where there is one; ``exact`` with all digits."""
         if self.repeats:
-            return told(self.high, unit)
+            return told(self.high, unit, exact=exact)
         if unit == "bytes":
             return f"{self.low:,} to {self.high:,} B"
         return f"{told(self.low, unit)} to {told(self.high, unit)}"
@@ -98,9 +102,11 @@ def _sentence(
     status: Status,
 ) -> str:
     head = f"{workload}: {what}"
-    numbers = f"from {before.told(unit)} to {after.told(unit)}"
-    more = after.high - before.high
-    allowed = f"{told(rule.allowed(before.low), unit)} more are allowed"
+    tie = are_tied((before.high, after.high), unit)
+    numbers = f"from {before.told(unit, exact=tie)} to {after.told(unit, exact=tie)}"
+    more, most = after.high - before.high, rule.allowed(before.low)
+    tie = are_tied((abs(more), most), unit)
+    allowed = f"{told(most, unit, exact=tie)} more are allowed"
     if not (before.repeats and after.repeats):
         whose = " and ".join(
             when for when, one in (("the baseline", before), ("this run", after)) if not one.repeats
@@ -110,30 +116,40 @@ def _sentence(
         )
     if more == 0:
         return f"{head} is still {after.told(unit)}"
-    moved = "rose" if more > 0 else "fell"
+    moved, sign = ("rose", "+") if more > 0 else ("fell", "-")
     percent = f", {more / before.high:+.1%}" if before.high else ""
     tail = f"; {allowed}" if status == "regressed" else ""
-    return f"{head} {moved} {numbers} ({_signed(more, unit)}{percent}){tail}"
+    return f"{head} {moved} {numbers} ({sign}{told(abs(more), unit, exact=tie)}{percent}){tail}"
 
 
-def told(value: int | float, unit: Unit) -> str:
-    """A figure with its unit, for people."""
+def told(value: int | float, unit: Unit, *, exact: bool = False) -> str:
+    """A figure with its unit, for people; ``exact`` does not round what is counted."""
     if unit == "bytes":
-        return f"{value:,} B" if abs(value) < _SMALL else format_bytes(int(value))
+        return f"{value:,} B" if exact or abs(value) < _SMALL else format_bytes(int(value))
     if unit == "FLOPs":
-        return f"{_scaled(int(value))}FLOPs"
+        return f"{value:,} FLOPs" if exact else f"{_scaled(int(value))}FLOPs"
     if unit == "operators":
         return f"{value:,}"
-    return f"{value:.3f}x" if unit == "ratio" else str(value)
+    if unit == "ratio":
+        return f"{value:.6f}x" if exact else f"{value:.3f}x"
+    return str(value)
 
 
-def _signed(value: int, unit: Unit) -> str:
-    return f"{'+' if value > 0 else '-'}{told(abs(value), unit)}"
+def are_tied(values: Iterable[int | float | None], unit: Unit) -> bool:
+    """Whether rounding hides that two of the values differ."""
+    known = {value for value in values if value is not None}
+    return len({_worth(told(value, unit)) for value in known}) < len(known)
+
+
+def _worth(text: str) -> float:
+    """The number that a reader takes from a figure that was told: 100 MiB are 100.0 MiB."""
+    number, _, unit = text.removesuffix("FLOPs").removesuffix("x").partition(" ")
+    return round(float(number.replace(",", "")) * _SCALES.get(unit.strip(), 1), 6)
 
 
 def _scaled(value: int) -> str:
     """``1.234 G``, with four digits, so that a change of a part in a thousand is seen."""
-    for power, prefix in ((15, "P"), (12, "T"), (9, "G"), (6, "M")):
+    for power, prefix in _PREFIXES:
         if value >= 10**power:
             return f"{value / 10**power:.4g} {prefix}"
     return f"{value:,} "

@@ -8,17 +8,17 @@ decides, against the budget.
 
 from __future__ import annotations
 
-from ffprof.compare.gate import GateResult, Metric
-from ffprof.compare.pair import Pair, Side, not_measured
-from ffprof.compare.rise import Figure, rise_gate
+from ffprof.compare.gates.gate import GateResult, Metric
+from ffprof.compare.gates.pair import Pair, Side, not_measured
+from ffprof.compare.gates.rise import Figure, rise_gate
+from ffprof.compare.gates.thresholds import Rise
 from ffprof.compare.summary import MEMORY_FIELD
-from ffprof.compare.thresholds import Rise
 
 _RESERVED = "the reserved peak"
 
 
 def memory_gates(pair: Pair) -> list[GateResult]:
-    """The gates on memory of one workload; none of a figure that the baseline does not have."""
+    """The gates on memory of one workload; what either side did not read is not measured."""
     if pair.after.row.device == "cpu":
         return _main(pair, "live", "the peak of live tensors", pair.rules.live)
     allocated = _main(pair, "allocated", "the allocated peak", pair.rules.allocated)
@@ -27,21 +27,18 @@ def memory_gates(pair: Pair) -> list[GateResult]:
 
 def _main(pair: Pair, metric: Metric, what: str, rule: Rise) -> list[GateResult]:
     before, after = (Figure.of(side.row.memory) for side in (pair.before, pair.after))
-    if before is None:
-        return []
-    if after is None:
-        return [_unread(pair, metric, what, MEMORY_FIELD[pair.after.row.device], rule, before)]
+    if before is None or after is None:
+        field = MEMORY_FIELD[pair.after.row.device]
+        return [_unread(pair, metric, what, field, rule, before, after)]
     return [rise_gate(pair.workload, metric, what, "bytes", rule, before, after)]
 
 
 def _reserved(pair: Pair) -> list[GateResult]:
     rule = pair.rules.reserved
     before, after = (Figure.of(side.row.reserved) for side in (pair.before, pair.after))
-    if before is None:
-        return []
-    if after is None:
+    if before is None or after is None:
         field = "reserved_peak_bytes"
-        return [_unread(pair, "reserved", _RESERVED, field, rule, before)]
+        return [_unread(pair, "reserved", _RESERVED, field, rule, before, after)]
     what = _RESERVED
     if pair.before.row.capped or pair.after.row.capped:
         # Where a limit did not bind, what was reserved under it is what is reserved without one.
@@ -81,14 +78,24 @@ def _saturated(
 
 
 def _unread(
-    pair: Pair, metric: Metric, what: str, field: str, rule: Rise, before: Figure
+    pair: Pair,
+    metric: Metric,
+    what: str,
+    field: str,
+    rule: Rise,
+    before: Figure | None,
+    after: Figure | None,
 ) -> GateResult:
-    why = pair.after.unread(field)
+    side, where = pair.after, ""
+    if before is None:
+        side, where = pair.before, " in the baseline" if after else " in the baseline or now"
+    why = side.unread(field)
     return not_measured(
         pair.workload,
         metric,
-        f"{what} was not read{f', {why}' if why else ''}",
+        f"{what} was not read{where}{f', {why}' if why else ''}",
         gate=rule.gate,
         unit="bytes",
         before=before,
+        after=after,
     )

@@ -11,23 +11,32 @@ from __future__ import annotations
 from typing import Literal
 
 from ffprof.compare.change import SpeedChange
-from ffprof.compare.gate import GateResult, Status
+from ffprof.compare.gates.gate import GateResult, Status
+from ffprof.compare.gates.thresholds import SpeedFall
 from ffprof.compare.looks import LOOKS
 from ffprof.compare.statistics import ZONE
-from ffprof.compare.thresholds import SpeedFall
 
 Mode = Literal["gate", "advice", "off"]
 
 
 def speed_gate(
-    change: SpeedChange, rule: SpeedFall, mode: Mode | None, *, advice: str = ""
+    change: SpeedChange,
+    rule: SpeedFall,
+    mode: Mode | None,
+    *,
+    planned: tuple[int, int],
+    advice: str = "",
 ) -> GateResult:
-    """One gate; ``mode`` overrides the rule's own, and ``advice`` says why it is only told."""
+    """One gate.
+
+    ``mode`` overrides the rule's own, and ``advice`` says why it is only told. Whoever planned too
+    few rounds, before or now, for a verdict is told; rounds that were planned and are not there
+    make no advice of a gate.
+    """
     floor = 1 - rule.share
     status, tail = _judged(change, floor, 1 - max(rule.share, rule.exclude))
-    few = min(change.rounds) < LOOKS[0]
-    if mode is None and few:
-        advice = advice or f"told, not judged: {few_rounds(change)}"
+    if mode is None and are_few(planned):
+        advice = advice or f"told, not judged: {few_rounds(planned)}"
     if mode == "advice" or (mode is None and not rule.gate):
         advice = advice or "not judged, as was asked for"
     if advice:
@@ -53,7 +62,10 @@ def speed_gate(
 def _judged(change: SpeedChange, floor: float, excluded: float) -> tuple[Status, str]:
     interval = _interval(change)
     if change.finding == "ratio only" or change.because or interval is None:
-        return "inconclusive", f"there is no verdict, {change.because or few_rounds(change)}"
+        why = few_rounds(change.rounds, " have every row")
+        if change.because and not are_few(change.rounds):
+            why = _when(change.because)
+        return "inconclusive", f"there is no verdict: {why}"
     low, high = interval
     if high < floor:
         return "regressed", f"less than {floor:.2f} is slower than may be"
@@ -66,11 +78,23 @@ def _judged(change: SpeedChange, floor: float, excluded: float) -> tuple[Status,
     return "passed", f"less than {excluded:.2f} is ruled out"
 
 
-def few_rounds(change: SpeedChange) -> str:
-    """Why there is no verdict on few rounds."""
-    before, after = change.rounds
+def are_few(rounds: tuple[int, int]) -> bool:
+    """Whether that many rounds before and now are too few for a verdict."""
+    return min(rounds) < LOOKS[0]
+
+
+def few_rounds(rounds: tuple[int, int], what: str = "") -> str:
+    """Why there is no verdict on few rounds; ``what`` says which are counted."""
+    before, after = rounds
     plural = "" if before == 1 else "s"
-    return f"{before} round{plural} before and {after} now; a verdict needs {LOOKS[0]}"
+    return f"{before} round{plural} before and {after} now{what}; a verdict needs {LOOKS[0]}"
+
+
+def _when(because: str) -> str:
+    for short, long in (("before, ", "in the baseline "), ("after, ", "in this run ")):
+        if because.startswith(short):
+            return long + because.removeprefix(short)
+    return because
 
 
 def _interval(change: SpeedChange) -> tuple[float, float] | None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ffprof.compare.budget_gate import budget_gate
-from ffprof.compare.comparable import notes_on, require_comparable
-from ffprof.compare.count_gates import count_gates
-from ffprof.compare.gate import CheckResult, GateResult
-from ffprof.compare.memory_gates import memory_gates
-from ffprof.compare.outcome_gate import comparable, outcome_gate
-from ffprof.compare.pair import Pair, Side
-from ffprof.compare.speed_check import speed_check
-from ffprof.compare.speed_gates import Mode
+from ffprof.compare.gates.budget import budget_gate
+from ffprof.compare.gates.comparable import notes_on, require_comparable
+from ffprof.compare.gates.counts import count_gates
+from ffprof.compare.gates.gate import CheckResult, GateResult
+from ffprof.compare.gates.memory import memory_gates
+from ffprof.compare.gates.outcome import comparable, outcome_gate
+from ffprof.compare.gates.pair import Pair, Side
+from ffprof.compare.gates.speed import Mode
+from ffprof.compare.gates.thresholds import Thresholds
+from ffprof.compare.gates.throughput import speed_check
 from ffprof.compare.summary import Row, summarise
-from ffprof.compare.thresholds import Thresholds
 from ffprof.record import LedgerRow, Record
 
 
@@ -48,7 +48,7 @@ def check(
     gates: list[GateResult] = []
     notes = list(notes_on(baseline, current))
     compared: list[str] = []
-    uncounted: list[str] = []
+    uncounted: dict[str, list[str]] = {"operators": [], "FLOPs": []}
     for name, before in old.items():
         found, said, figures = _gates_of(
             Side(record=baseline, row=before), current, new.get(name), thresholds
@@ -57,11 +57,15 @@ def check(
         notes += said
         if figures:
             compared.append(name)
-            if not baseline.ledger.get(name, LedgerRow()).operators:
-                uncounted.append(name)
-    if uncounted:
-        which = "" if len(uncounted) == len(compared) else f" of {', '.join(uncounted)}"
-        notes.append(f"operators{which} are not gated: the baseline does not count them")
+            was, now = (one.ledger.get(name, LedgerRow()) for one in (baseline, current))
+            if not was.operators:
+                uncounted["operators"].append(name)
+            if "useful_flops" in now.facts and "useful_flops" not in was.facts:
+                uncounted["FLOPs"].append(name)
+    for what, names in uncounted.items():
+        if names:
+            which = "" if len(names) == len(compared) else f" of {', '.join(names)}"
+            notes.append(f"{what}{which} are not gated: the baseline does not count them")
     speeds = speed_check(
         baseline,
         current,
@@ -69,12 +73,14 @@ def check(
         thresholds=thresholds,
         mode=options.throughput,
         machines=options.machines,
+        marked={name: old[name].marks[0] for name in compared if old[name].marks},
     )
     order = {name: number for number, name in enumerate(old)}
     return CheckResult(
         gates=tuple(sorted([*gates, *speeds.gates], key=lambda gate: order[gate.workload])),
         new=tuple(name for name in new if name not in old),
         notes=(*notes, *speeds.notes),
+        missing=len(current.missing()),
     )
 
 

@@ -56,26 +56,39 @@ class GateResult:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """All gates of one baseline, workloads that it does not have, and what else must be said."""
+    """All gates of one baseline, workloads that it does not have, and what else must be said.
+
+    ``missing`` trials were planned for the new result and are not in it.
+    """
 
     gates: tuple[GateResult, ...]
     new: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    missing: int = 0
 
     def having(self, *statuses: Status) -> tuple[GateResult, ...]:
         """The gates with one of these statuses, in their order."""
         return tuple(gate for gate in self.gates if gate.status in statuses)
 
+    @property
+    def judged(self) -> bool:
+        """Whether it judged anything: that a workload still runs says nothing of its figures."""
+        return any(
+            gate.status in _JUDGED and (gate.metric, gate.status) != ("outcome", "passed")
+            for gate in self.gates
+        )
+
 
 def exit_code(results: Sequence[CheckResult]) -> int:
-    """1: something regressed; 3: nothing was measured; 4: something is open; else 0."""
+    """1: something regressed; 3: nothing was judged; 4: something is open; else 0."""
     statuses = {gate.status for result in results for gate in result.gates}
     if "regressed" in statuses:
         return 1
-    if not statuses & set(_JUDGED):
+    if not any(result.judged for result in results):
         return 3
-    blind = any(not result.having(*_JUDGED) for result in results)
-    return 4 if blind or statuses & {"inconclusive", "not measured"} else 0
+    if any(result.missing or not result.judged for result in results):
+        return 4
+    return 4 if statuses & {"inconclusive", "not measured"} else 0
 
 
 def counts(gates: Iterable[GateResult]) -> dict[Status, int]:

@@ -119,7 +119,7 @@ class SpeedFall(_Table):
 class Throughput(SpeedFall):
     """Of speeds: those relative to ``reference``, and images per second themselves.
 
-    ``reference`` names workloads; by default a speed is relative to the median of the others.
+    ``reference`` names workloads; by default a speed is relative to the median of all.
     ``absolute`` says whether images per second are judged where the fingerprints of the machines
     match. By default they are on a GPU, whose UUID is part of it: the name of a processor does
     not tell one machine from another.

@@ -7,9 +7,9 @@ of live tensors.
 
 from __future__ import annotations
 
-from ffprof.compare.gate import GateResult, Status
-from ffprof.compare.pair import Side, not_measured
-from ffprof.compare.rise import Figure, told
+from ffprof.compare.gates.gate import GateResult, Status
+from ffprof.compare.gates.pair import Side, not_measured
+from ffprof.compare.gates.rise import Figure, are_tied, told
 from ffprof.record import Trial
 
 
@@ -74,12 +74,14 @@ def _held(
         status, tail = "regressed", "that is more"
     elif found.high <= budget:
         status, tail = "passed", "that fits"
+    exact = are_tied((found.low, found.high, budget), "bytes")
+    limit = told(budget, "bytes", exact=exact)
     return GateResult(
         workload=workload,
         metric="budget",
         status=status,
-        sentence=f"{workload}: {what} {found.told('bytes')} of the {told(budget, 'bytes')} that "
-        f"it may: {tail}",
+        sentence=f"{workload}: {what} {found.told('bytes', exact=exact)} of the {limit} that it "
+        f"may: {tail}",
         unit="bytes",
         current=found.high,
         limit=budget,
