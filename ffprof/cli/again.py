@@ -25,8 +25,10 @@ from ffprof.cli.recorded import found_again, look_again
 from ffprof.cli.rows_now import present_sources, rows_now
 from ffprof.cli.starting import started
 from ffprof.cli.terms_again import device_again, need_device, terms_again
+from ffprof.errors import UsageError
 from ffprof.estimator.learned import remember
-from ffprof.hardware.machine import check_threads
+from ffprof.hardware.machine import too_few_processors
+from ffprof.recipe import Recipe
 from ffprof.record import Plan, Record
 
 
@@ -108,7 +110,7 @@ def _prepared(
     sources = present_sources(baseline, path, workload_files)
     seen = look_again(baseline, path, {} if data is None else {"data": data})
     if not estimated:
-        check_threads(recipe)  # an estimate computes nothing, so it may name more
+        _need_processors(recipe, path)  # an estimate computes nothing, so it may name more
     with started(recipe, dry_run=False) as (server, found):
         need_device(baseline, path, found)
         terms = terms_again(baseline, path, found, card_files)
@@ -135,6 +137,17 @@ def _prepared(
             recipe=recipe, plan=plan, workloads=rows.workloads, device=device, terms=terms
         )
         yield with_known_noise(new_request(audit, found, server, out, notes, on_foreign))
+
+
+def _need_processors(recipe: Recipe, path: Path) -> None:
+    present = too_few_processors(recipe)
+    if present:
+        plural = "" if present == 1 else "s"
+        raise UsageError(
+            f"{path} was measured with {recipe.threads} threads, and this machine has {present} "
+            f"processor{plural}",
+            "make a baseline here, or use an estimated one",
+        )
 
 
 def _run(request: Request, *, kept: bool) -> Record:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from enum import StrEnum
 from pathlib import Path
 
 import typer
 
 from ffprof.cli.budget_options import ON_FOREIGN, OnForeign
-from ffprof.cli.interrupts import raise_terminated
+from ffprof.cli.interrupts import end_when_asked
 from ffprof.cli.recipe_options import (
     BACKBONE,
     BATCH,
@@ -92,8 +91,7 @@ def calibrate(
     from ffprof.cli.options import Options
 
     check_options(written_options(context))
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, raise_terminated)
+    end_when_asked()
     if show:
         raise typer.Exit(show_kept(device.value, preset))
     if from_file is not None:

@@ -24,12 +24,14 @@ from ffprof.cli.prepare import prepare
 from ffprof.cli.progress import progress_for
 from ffprof.cli.starting import started
 from ffprof.compare.calibration import FEWEST_ROUNDS, calibration_of
-from ffprof.errors import DeviceError, NothingMeasuredError, RecordError, UsageError
+from ffprof.errors import DeviceError, NothingMeasuredError, RecordError, UsageError, one_line
 from ffprof.estimator.learned import remember
 from ffprof.hardware.environment import child_environment
-from ffprof.hardware.kept_noise import all_kept, keep_calibration
-from ffprof.hardware.machine import describe_machine
-from ffprof.record import Device
+from ffprof.hardware.kept_noise import all_kept, keep_calibration, lost_noise
+from ffprof.hardware.machine import Probe, describe_machine
+from ffprof.hardware.sameness import fingerprint
+from ffprof.recipe import Recipe
+from ffprof.record import Device, Machine, Record
 from ffprof.report.calibration import calibration_document
 from ffprof.report.terminal import OutputConsole, print_document
 
@@ -69,7 +71,7 @@ def measure(options: Options) -> int:
                 )
             return NOT_CALIBRATED if interrupt is None else interrupt_code(interrupt)
         notices.print(f"written to {request.path}", markup=False)
-        return _calibrate(request.path, path_beside(request, "calibration"), None)
+        return _calibrate(request.path, path_beside(request, "calibration"), None, here=True)
 
 
 def from_audit(file: Path, out: Path, workloads: str | None) -> int:
@@ -84,7 +86,8 @@ def from_audit(file: Path, out: Path, workloads: str | None) -> int:
     audit = find_record(file)
     prepare_folder(out)
     stem = audit.name.removeprefix("audit-").removesuffix(".json")
-    return _calibrate(audit, out / f"calibration-{stem[:150]}-{os.getpid()}.json", names)
+    path = out / f"calibration-{stem[:150]}-{os.getpid()}.json"
+    return _calibrate(audit, path, names, here=False)
 
 
 def show_kept(device: str, preset: str | None) -> int:
@@ -95,8 +98,7 @@ def show_kept(device: str, preset: str | None) -> int:
         NothingMeasuredError: nothing is kept.
     """
     recipe = choose_preset(preset, "cpu" if device == "cpu" else "cuda").recipe
-    with started(recipe, dry_run=True) as (_, found):
-        machine = describe_machine(found, child_environment(recipe))
+    found, machine = _here(recipe)
     if device == "cuda" and not found.cuda:
         raise DeviceError(f"--device cuda: {found.reason}", "use --device cpu")
     where: Device = "cuda" if device == "cuda" or (device == "auto" and found.cuda) else "cpu"
@@ -160,7 +162,24 @@ def _check_rows(request: Request) -> None:
             )
 
 
-def _calibrate(audit: Path, path: Path, names: list[str] | None) -> int:
+def _here(recipe: Recipe) -> tuple[Probe, Machine]:
+    with started(recipe, dry_run=True) as (_, found):
+        return found, describe_machine(found, child_environment(recipe))
+
+
+def _whose(record: Record) -> str:
+    """Whose calibration that of an audit is, in words: it holds for the machine of the audit."""
+    device: Device = "cpu" if record.evidence == "measured (cpu)" else "cuda"
+    try:
+        _, machine = _here(record.recipe)
+    except DeviceError:  # without torch it cannot be told
+        return "the machine it was measured on"
+    if fingerprint(machine, device) == fingerprint(record.machine, device):
+        return "this machine"
+    return "the machine it was measured on, which is another one or has other versions"
+
+
+def _calibrate(audit: Path, path: Path, names: list[str] | None, *, here: bool) -> int:
     record = load(audit)
     try:
         digest = hashlib.sha256(audit.read_bytes()).hexdigest()
@@ -173,17 +192,20 @@ def _calibrate(audit: Path, path: Path, names: list[str] | None) -> int:
         record, audit=audit.name[:255], sha256=digest, command=command, workloads=names
     )
     save_frontier(made, path)
-    _print(made, path)
+    _print(made, path, "this machine" if here else _whose(record))
     return 0
 
 
-def _print(made: CalibrationRecord, path: Path) -> None:
+def _print(made: CalibrationRecord, path: Path, whose: str) -> None:
+    lost = lost_noise(made)
     kept, problem = keep_calibration(made)
     console, notices = OutputConsole(), _notices()
     print_document(calibration_document(made), console)
     console.print()
-    notices.print(f"written to {path}", markup=False)
-    notices.print(problem or f"kept for this machine in {kept}", markup=False)
+    notices.print(one_line(f"written to {path}"), markup=False)
+    notices.print(problem or one_line(f"kept for {whose}, in {kept}"), markup=False)
+    if lost and not problem:
+        notices.print(lost, markup=False)
 
 
 def _ids(words: str) -> list[str]:

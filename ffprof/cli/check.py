@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ffprof.cli.budget_options import CARD_FILE, ON_FOREIGN, OnForeign
-from ffprof.cli.interrupts import raise_terminated
+from ffprof.cli.interrupts import end_when_asked
 from ffprof.cli.written import option_words, written_options
 from ffprof.errors import UsageError
 
@@ -116,8 +115,7 @@ def check(
             f"--{given[0].replace('_', '-')} is for measuring again, and --current is measured",
             "leave one of them out",
         )
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, raise_terminated)
+    end_when_asked()
     checks = run_checks(
         Asked(
             baseline=baseline,

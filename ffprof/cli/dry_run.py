@@ -9,6 +9,7 @@ from ffprof.audit.forecast import RowForecast, forecast
 from ffprof.audit.plan import plan_rounds
 from ffprof.audit.request import Request
 from ffprof.audit.store import load, newest_first
+from ffprof.compare.looks import LOOKS
 from ffprof.errors import RecordError
 from ffprof.hardware.sameness import compare_machines
 from ffprof.record import Record
@@ -20,11 +21,19 @@ from ffprof.workload import Description
 LOOKED_AT = 20  # result files, the newest first, for times of the same recipe
 
 
-def print_plans(requests: Sequence[Request], start_seconds: float) -> None:
-    """The plans of what is to be measured; an estimate is made faster than it is planned."""
+def print_plans(requests: Sequence[Request], start_seconds: float, *, looks: bool = False) -> None:
+    """The plans of what is to be measured; an estimate is made faster than it is planned.
+
+    With ``looks``, how many rounds it may become is said below.
+    """
     for request in requests:
         if request.target is None:
             print_plan(request, start_seconds)
+            if looks:
+                OutputConsole().print(
+                    f"\n--looks: the plan is of the first {LOOKS[0]} rounds; while a claim on "
+                    f"throughput is undecided, up to {LOOKS[-1]} may be taken"
+                )
         else:
             card = request.record.budget.card or format_bytes(request.target.total_bytes)
             OutputConsole().print(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from ffprof.cli.budget_options import (
     ON_FOREIGN,
     OnForeign,
 )
-from ffprof.cli.interrupts import Terminated, interrupt_code, raise_terminated
+from ffprof.cli.interrupts import Terminated, end_when_asked, interrupt_code
 from ffprof.cli.recipe_options import (
     BACKBONE,
     BATCH,
@@ -156,8 +155,7 @@ def frontier(
         every=all_points,
         rounds_given="rounds" in written,
     )
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, raise_terminated)
+    end_when_asked()
     opened = prepare_frontier(options, asked)
     if resume is not None:
         from ffprof.cli.frontier_resume import resumed_frontier

@@ -21,6 +21,16 @@ def interrupt_code(interrupt: BaseException) -> int:
     return 143 if isinstance(interrupt, Terminated) else 130
 
 
+def end_when_asked() -> None:
+    """Have SIGTERM and SIGHUP raise ``Terminated``, unless they are ignored.
+
+    ``nohup`` starts a command with SIGHUP ignored so that it outlives its terminal.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, raise_terminated)
+
+
 def raise_terminated(number: int, frame: object) -> None:
     """A handler of signals.
 

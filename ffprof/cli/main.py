@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import typer
 
@@ -23,7 +25,10 @@ from ffprof.cli.report import report
 from ffprof.cli.run import run
 from ffprof.cli.wording import Command, name_values
 from ffprof.cli.workloads import workloads
-from ffprof.errors import FfprofError
+from ffprof.errors import FfprofError, one_line
+
+# How writing what is printed fails.
+_OF_OUTPUT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -79,11 +84,24 @@ def _guarded(command: Callable[..., None], debug: bool) -> Callable[..., None]:
         except OSError as error:
             if error.filename is not None:
                 raise
-            _drop_output()
-            _say(f"error: the output cannot be written: {error.strerror or error}")
+            if error.errno in _OF_OUTPUT:
+                _drop_output()
+            _say(f"error: {_told(error)}")
             _end(2, debug, error)
 
     return guarded
+
+
+def _told(error: OSError) -> str:
+    """What is wrong and what to do, of an error that names no file."""
+    why = one_line(error.strerror or str(error))
+    if error.errno in _OF_OUTPUT:
+        return f"the output cannot be written: {why}"
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return "the current folder is gone; change to one that is there"
+    return f"{why}; --debug shows where it happened"
 
 
 def _end(code: int, debug: bool, error: BaseException) -> None:

@@ -26,16 +26,26 @@ class RowsNow:
 def present_sources(baseline: Record, path: Path, named: Sequence[Path]) -> tuple[Source, ...]:
     """The workload files as they are now: those ``named``, else those that the baseline names.
 
+    They are executed, so what only the baseline names must be inside the current folder.
+
     Raises:
-        UsageError: one cannot be read.
+        UsageError: one cannot be read, or lies elsewhere and was not named.
     """
     if named:
         return read_sources(named)
+    for file in baseline.plan.files:
+        where = Path(file.path)
+        if where.is_absolute() or ".." in where.parts:
+            raise UsageError(
+                f"{path} has rows of {file.path[:500]}, which is not below the current folder and "
+                "would be executed",
+                "if you trust it, name it with --workload-file",
+            )
     try:
         return read_sources([Path(file.path) for file in baseline.plan.files])
     except UsageError as error:
         raise UsageError(
-            f"{error.problem}, which has rows of {path}",
+            f"{path} has rows of a workload file: {error.problem}",
             "put it back, run in the folder that the baseline was made in, or name the file with "
             "--workload-file",
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -18,7 +17,7 @@ from ffprof.cli.budget_options import (
     ON_FOREIGN,
     OnForeign,
 )
-from ffprof.cli.interrupts import raise_terminated
+from ffprof.cli.interrupts import end_when_asked
 from ffprof.cli.recipe_options import (
     BACKBONE,
     BATCH,
@@ -151,8 +150,7 @@ def run(
         card_files=tuple(card_file),
         display=display,
     )
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, raise_terminated)
+    end_when_asked()
     if max_batch or max_depth:
         from ffprof.cli.capacity import print_largest
 
@@ -165,7 +163,7 @@ def run(
         if dry_run and any(request.record.missing() for request in requests):
             from ffprof.cli.dry_run import print_plans
 
-            print_plans(requests, time.monotonic() - started)
+            print_plans(requests, time.monotonic() - started, looks=looks)
             return
         code = run_all(requests, looks=looks)
     raise typer.Exit(code)

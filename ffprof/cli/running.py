@@ -64,6 +64,8 @@ def _run_and_print(request: Request, *, looks: bool) -> int:
         print_report(record, console)
         console.print()
         notices.print(f"written to {request.path}", markup=False)
+    if looks and request.target is None and record.trials and not outcome.stopped:
+        notices.print(_why_no_more(record), markup=False)
     if outcome.stopped:
         kept = "" if written else "; nothing was measured or written"
         notices.print(
@@ -97,6 +99,19 @@ def _run(request: Request, *, looks: bool) -> Outcome:
         )
         outcome = run_audit(replace(request, record=record), progress_for(Console(stderr=True)))
     return outcome
+
+
+def _why_no_more(record: Record) -> str:
+    """Why looks ended with the rounds of a record."""
+    judged = [v for v in record.verdicts if v.metric == "throughput"]
+    rounds = f"stopped after {record.plan.rounds} rounds"
+    if not judged:
+        return f"{rounds}: no claim on throughput here"
+    if undecided(record):
+        return f"{rounds}, the last look: a claim on throughput is undecided"
+    if all(v.supported is not None for v in judged):
+        return f"{rounds}: every claim on throughput is decided"
+    return f"{rounds}: further rounds would decide no claim on throughput"
 
 
 def _remember(record: Record, before: Record) -> str:

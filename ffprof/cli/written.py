@@ -43,4 +43,8 @@ def first_look(written: dict[str, Any]) -> int:
         if name in written:
             option = f"--{name.replace('_', '-')}"
             raise UsageError(f"--looks is for audits, and {option} is none", "leave one out")
+    if written.get("device") == "estimate":
+        raise UsageError(
+            "--looks takes rounds, and --device estimate measures none", "leave one of them out"
+        )
     return LOOKS[0]

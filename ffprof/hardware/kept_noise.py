@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -38,13 +39,19 @@ def device_of_evidence(record: CalibrationRecord) -> Device:
 
 
 def keep_calibration(record: CalibrationRecord, folder: Path | None = None) -> tuple[Path, str]:
-    """Keep it for its machine; returns where, and a note if it could not be kept.
+    """Keep it for its machine; returns where, and a note if it is not kept.
 
-    It replaces the one of the same machine and setting.
+    It replaces one of the same machine and setting whose audit is not newer.
     """
     name = _name(record.machine, device_of_evidence(record), record.recipe)
     try:
         path = _folder(folder) / name
+        before = _kept_before(record, path)
+        if before is not None and _when(before) > _when(record):
+            return path, one_line(
+                "the calibration is not kept: a newer one of this machine and setting, of "
+                f"{_date(before)}, is in {path}; remove that file to replace it"
+            )
         replace_file(path, record.model_dump_json(indent=1) + "\n")
     except RuntimeError as error:  # nobody's home folder is known
         return Path(name), one_line(f"the calibration is not kept for this machine: {error}")
@@ -52,6 +59,28 @@ def keep_calibration(record: CalibrationRecord, folder: Path | None = None) -> t
         why = f"{path}: {error.strerror or error}"
         return path, one_line(f"the calibration is not kept for this machine: {why}")
     return path, ""
+
+
+def lost_noise(record: CalibrationRecord, folder: Path | None = None) -> str:
+    """A note on workloads whose noise goes when ``record`` is kept, because it has no rows of them.
+
+    Empty where none goes. Rows of two audits are not put together: a calibration is of one.
+    """
+    try:
+        name = _name(record.machine, device_of_evidence(record), record.recipe)
+        before = _kept_before(record, _folder(folder) / name)
+    except RuntimeError:
+        return ""
+    if before is None or _when(before) > _when(record):
+        return ""
+    here = {row.workload for row in record.noise}
+    lost = [row.workload for row in before.noise if row.workload not in here]
+    if not lost:
+        return ""
+    return one_line(
+        f"it replaces the calibration of {_date(before)}, and the noise of "
+        f"{', '.join(lost)[:500]} is lost; calibrate again with these workloads to have it"
+    )
 
 
 def kept_calibration(
@@ -86,6 +115,24 @@ def all_kept(
         found += [record] if record else []
         notes += [_note(path, problem)] if problem else []
     return sorted(found, key=lambda record: record.created.isoformat(), reverse=True), notes
+
+
+def _kept_before(record: CalibrationRecord, path: Path) -> CalibrationRecord | None:
+    """What is kept of the record's machine and setting, unless it is damaged."""
+    found, _ = _read(path, fingerprint(record.machine, device_of_evidence(record)))
+    return (
+        found if found is not None and _setting(found.recipe) == _setting(record.recipe) else None
+    )
+
+
+def _date(record: CalibrationRecord) -> str:
+    return f"{record.created:%Y-%m-%d %H:%M} UTC"
+
+
+def _when(record: CalibrationRecord) -> datetime:
+    """In UTC unless it says otherwise: a time with a zone cannot be compared with one without."""
+    when = record.created
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def _folder(folder: Path | None) -> Path:

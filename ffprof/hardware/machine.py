@@ -115,12 +115,18 @@ def check_threads(recipe: Recipe) -> None:
     Raises:
         UsageError: there are more.
     """
-    present = _processors()
-    if recipe.threads and present and recipe.threads > present:
+    present = too_few_processors(recipe)
+    if present:
         raise UsageError(
             f"--threads {recipe.threads} is more than the {present} processors of this machine",
             f"use at most {present}",
         )
+
+
+def too_few_processors(recipe: Recipe) -> int | None:
+    """How many processors this machine has, if the recipe has more threads; otherwise None."""
+    present = _processors()
+    return present if recipe.threads and present and recipe.threads > present else None
 
 
 def _cpu_name() -> str:

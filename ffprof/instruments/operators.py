@@ -1,4 +1,6 @@
-"""Which operators a step is counted by: the same on real tensors as on fake ones.
+"""Which operators a step is counted by: for one device type the same on real and on fake tensors.
+
+A step on a CPU runs others than its trace for a GPU; docs/record.md has a table of the differences.
 
 An operator counts by the name that PyTorch's dispatcher knows it by, below autograd and autocast
 (``aten::convolution_backward``), whatever its overload. Views and what only makes memory do no

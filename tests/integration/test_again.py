@@ -173,6 +173,27 @@ def test_an_estimate_may_name_more_threads_than_there_are(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_what_was_measured_with_more_threads_says_so(measured, tmp_path):
+    _, before, _ = measured
+    recipe = before.recipe.model_copy(update={"threads": 4096})
+    plan = before.plan.model_copy(update={"files": (), "workloads": ("bp",)})
+    changed = before.model_copy(
+        update={
+            "recipe": recipe, "recipe_hash": recipe.digest(), "plan": plan, "noise": {},
+            "trials": tuple(t for t in before.trials if t.workload == "bp"), "verdicts": (),
+            "ledger": {"bp": before.ledger["bp"]},
+        }
+    )  # fmt: skip
+    path = tmp_path / "larger.json"
+    path.write_text(changed.model_dump_json())
+    done = ffprof("check", "--baseline", path)
+    assert done.returncode == 2
+    assert "was measured with 4096 threads, and this machine has" in done.stderr
+    assert "make a baseline here, or use an estimated one" in done.stderr
+    assert "--threads" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_what_was_measured_on_a_gpu_needs_one(measured, tmp_path):
     import torch
 

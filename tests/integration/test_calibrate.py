@@ -56,7 +56,7 @@ def test_it_measures_and_says_what_can_be_seen(smoke):
     assert made.command.startswith("ffprof calibrate")
     assert "Noise of this processor: preset smoke" in done.stdout
     assert f"written to {path}" in done.stderr
-    assert "kept for this machine in" in done.stderr
+    assert "kept for this machine, in" in done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "Traceback" not in done.stderr
 
@@ -82,6 +82,7 @@ def test_the_same_rounds_give_the_same_calibration(smoke, empty_cache, tmp_path)
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.glob("calibration-smoke-cpu-*.json")
     assert load_any(path).noise == made.noise
+    assert "kept for this machine, in" in done.stderr
     assert len(list(empty_cache.iterdir())) == 1
 
 
@@ -107,6 +108,17 @@ def test_a_run_of_the_same_setting_knows_the_noise(smoke, tmp_path):
         "it does not know bp-accum"
     )
     assert note in " ".join(done.stdout.replace(" -", "").split())
+
+
+def test_a_baseline_that_is_measured_again_knows_the_noise(smoke, tmp_path):
+    _, made, folder, _ = smoke
+    (baseline,) = folder.glob("audit-*.json")
+    words = ["--rounds", "1", "--out", tmp_path, "--throughput", "off"]
+    done = ffprof("check", "--baseline", baseline, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = only_record(tmp_path)
+    assert record.noise == {row.workload: row.sd for row in made.noise}
+    assert any("from the calibration of" in note for note in record.notes)
 
 
 def test_a_run_of_another_setting_does_not(smoke, tmp_path):
@@ -153,6 +165,47 @@ def test_of_nine_rounds_eight_are_used(empty_cache, tmp_path):
     assert "8 of 9 rounds are used" in done.stdout
     # kept for the machine that it was measured on
     assert len(list(empty_cache.iterdir())) == 1
+
+
+def test_one_of_another_machine_is_not_said_to_be_of_this_one(empty_cache, tmp_path):
+    def elsewhere(document):
+        document["machine"]["cpu"] = "a processor that nobody has"
+
+    path = edited(tmp_path, elsewhere)
+    done = ffprof("calibrate", "--from", path, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "kept for the machine it was measured on, which is another one or has" in done.stderr
+    assert "this machine" not in done.stderr
+    assert len(list(empty_cache.iterdir())) == 1
+
+
+def test_what_is_lost_or_not_replaced_is_told(empty_cache, tmp_path):
+    def calibrate(file, *words):
+        return ffprof("calibrate", "--from", file, *words, "--out", tmp_path / "out").stderr
+
+    calibrate(SMALL)
+    (kept,) = empty_cache.iterdir()
+    less = calibrate(SMALL, "--workloads", "bp,dtg-ff,asge")
+    assert "is lost; calibrate again" in less
+    assert "bp-accum" in less.splitlines()[-1]
+    assert len(load_any(kept).noise) == 3
+    before = kept.read_bytes()
+
+    def years_older(document):
+        document["created"] = document["created"].replace("2026", "2020", 1)
+
+    older = calibrate(edited(tmp_path, years_older))
+    assert "not kept: a newer one of this machine and setting" in older
+    assert "is lost" not in older
+    assert kept.read_bytes() == before
+
+
+def test_what_a_terminal_would_obey_is_not_printed(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a\x1b[31mb"))
+    done = ffprof("calibrate", "--from", SMALL, "--out", tmp_path / "o\x1b[32mut")
+    assert done.returncode == 0, done.stderr
+    assert "a?[31mb/ffprof" in done.stderr
+    assert "\x1b" not in done.stderr
 
 
 def test_some_rows_of_an_audit_can_be_chosen(empty_cache, tmp_path):

@@ -15,48 +15,14 @@ def test_rounds_are_taken_until_a_claim_is_decided_or_looks_end(tmp_path):
     assert not found.missing()
     (speed,) = [v for v in found.verdicts if v.metric == "throughput"]
     assert speed.rounds == found.plan.rounds
+    stopped = f"stopped after {found.plan.rounds} rounds"
     if speed.finding == "inconclusive":
         assert found.plan.rounds == LOOKS[-1]
+        assert f"{stopped}, the last look: a claim on throughput is undecided" in done.stderr
+    else:
+        assert f"{stopped}: every claim on throughput is decided" in done.stderr
     raised = [note for note in found.notes if "was undecided after" in note]
     assert len(raised) == LOOKS.index(found.plan.rounds)
-
-
-def test_further_rounds_follow_an_undecided_look(tmp_path, monkeypatch):
-    """Whatever the machine's noise: a look that is said to be undecided is followed by another."""
-    from types import SimpleNamespace
-
-    from records import claim, record, trial
-
-    from ffprof.audit.request import Outcome, Request
-    from ffprof.cli import running
-
-    asked, decided = [], []
-
-    def audit(request, progress):
-        asked.append(request.record.plan.rounds)
-        speeds = [100 + 40 * (-1) ** r for r in range(asked[-1])]
-        if asked[-1] in decided:
-            speeds = [200.0] * asked[-1]
-        trials = [trial("a", r, speed=s) for r, s in enumerate(speeds)]
-        trials += [trial("b", r) for r in range(asked[-1])]
-        made = record(trials, claims=[claim("a", "b", "throughput")])
-        return Outcome(record=made.model_copy(update={"notes": request.record.notes}))
-
-    monkeypatch.setattr(running, "run_audit", audit)
-    start = record([trial("a", 0), trial("b", 0)], rounds=5, claims=[claim("a", "b", "throughput")])
-    request = Request(
-        record=start, workloads=(), device="cpu", path=tmp_path / "x.json",
-        context=SimpleNamespace(), judge=lambda record: (),
-    )  # fmt: skip
-    for at, rounds in ((5, [5]), (9, [5, 9]), (0, [5, 9, 15])):
-        asked.clear()
-        decided[:] = [at]
-        outcome = running._run(request, looks=True)
-        assert asked == rounds
-        assert len(outcome.record.notes) == len(rounds) - 1
-    asked.clear()
-    running._run(request, looks=False)
-    assert asked == [5]
 
 
 @pytest.mark.parametrize(
@@ -65,9 +31,26 @@ def test_further_rounds_follow_an_undecided_look(tmp_path, monkeypatch):
         (["--rounds", "9"], "--looks and --rounds both say"),
         (["--resume", "x"], "raise --rounds to the next look"),
         (["--max-batch"], "--looks is for audits"),
+        (["--device", "estimate"], "--device estimate measures none"),
     ],
 )
 def test_what_cannot_be_meant(words, told):
     done = ffprof("run", "--looks", *words)
     assert done.returncode == 2
     assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_without_a_claim_on_throughput_it_says_why_it_stopped(tmp_path):
+    words = ["--workloads", "bp", "--looks", "--out", tmp_path]
+    dry = ffprof("run", *TINY, *words, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    said = " ".join(dry.stdout.split())
+    assert "1 workload, 5 rounds" in said
+    assert "--looks: the plan is of the first 5 rounds" in said
+    assert "up to 15 may be taken" in said
+    assert list(tmp_path.iterdir()) == []
+    done = ffprof("run", *TINY, *words)
+    assert done.returncode == 0, done.stderr
+    assert only_record(tmp_path).plan.rounds == 5
+    assert "stopped after 5 rounds: no claim on throughput here" in done.stderr.splitlines()

@@ -1,5 +1,7 @@
 """The terms of a baseline looked up anew, and its rows as the code has them now."""
 
+from pathlib import Path
+
 import pytest
 from records import record, trial
 
@@ -130,17 +132,43 @@ def test_rows_that_are_gone_are_left_out_and_named():
         rows_now(plan("left-us"), "base.json", (), None)
 
 
-def test_files_are_read_as_they_are_now(tmp_path):
+def test_files_are_read_as_they_are_now(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     there = tmp_path / "net.py"
     there.write_text("1")
-    old = WorkloadFile(path=str(there), sha256="0" * 64, workloads=("mine",))
+    old = WorkloadFile(path="net.py", sha256="0" * 64, workloads=("mine",))
     made = plan("mine", files=(old,))
     (source,) = present_sources(made, "base.json", ())
-    assert (source.name, len(source.sha256)) == (str(there), 64)
+    assert (source.name, source.path, len(source.sha256)) == ("net.py", str(there), 64)
     there.rename(tmp_path / "moved.py")
-    with pytest.raises(
-        UsageError, match=r"net\.py, which has rows of base\.json; .*--workload-fil"
-    ):
+    told = r"base\.json has rows of a workload file: there is no .* net\.py; .*--workload-file"
+    with pytest.raises(UsageError, match=told):
         present_sources(made, "base.json", ())
     (source,) = present_sources(made, "base.json", [tmp_path / "moved.py"])
     assert source.name.endswith("moved.py")
+
+
+@pytest.mark.parametrize("elsewhere", ["{}/net.py", "../net.py", "below/../../net.py"])
+def test_a_baseline_does_not_choose_what_is_executed_outside_the_folder(
+    tmp_path, monkeypatch, elsewhere
+):
+    (tmp_path / "net.py").write_text("1")
+    (tmp_path / "here" / "below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    name = elsewhere.format(tmp_path)
+    old = WorkloadFile(path=name, sha256="0" * 64, workloads=("mine",))
+    made = plan("mine", files=(old,))
+    with pytest.raises(UsageError, match=r"not below the current folder.*--workload-file") as told:
+        present_sources(made, "base.json", ())
+    assert name in str(told.value)
+    (source,) = present_sources(made, "base.json", [Path(name)])
+    assert source.path == str(tmp_path / "net.py")
+
+
+def test_what_is_no_file_is_a_sentence():
+    old = WorkloadFile(path="tests", sha256="0" * 64, workloads=("mine",))
+    with pytest.raises(UsageError) as told:
+        present_sources(plan("mine", files=(old,)), "base.json", ())
+    assert str(told.value).startswith(
+        "base.json has rows of a workload file: tests is not a file; put it back"
+    )

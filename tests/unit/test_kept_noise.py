@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,12 @@ from calibrations import calibrated, noisy_audit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffprof.hardware.kept_noise import all_kept, keep_calibration, kept_calibration
+from ffprof.hardware.kept_noise import (
+    all_kept,
+    keep_calibration,
+    kept_calibration,
+    lost_noise,
+)
 from ffprof.hardware.sameness import fingerprint
 
 MADE = calibrated(noisy_audit(rounds=6))
@@ -106,8 +112,6 @@ def test_noise_of_other_steps_is_another_noise(tmp_path, change, holds):
 
 
 def test_all_are_shown_newest_first(tmp_path):
-    from datetime import timedelta
-
     keep_calibration(MADE, tmp_path)
     later = MADE.model_copy(
         update={
@@ -212,3 +216,35 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert len(list(tmp_path.iterdir())) == 1
     assert found(tmp_path) == (MADE, "")
+
+
+def dated(record, **shift):
+    return record.model_copy(update={"created": MADE.created + timedelta(**shift)})
+
+
+def test_an_older_one_does_not_replace_a_newer(tmp_path):
+    newer = dated(MADE, minutes=1)
+    keep_calibration(newer, tmp_path)
+    for older in (MADE, MADE.model_copy(update={"created": MADE.created.replace(tzinfo=None)})):
+        assert lost_noise(older, tmp_path) == ""
+        path, note = keep_calibration(older, tmp_path)
+        assert f"a newer one of this machine and setting, of {newer.created:%Y-%m-%d}" in note
+        assert str(path) in note
+        assert found(tmp_path) == (newer, "")
+    path.unlink()
+    assert keep_calibration(MADE, tmp_path)[1] == ""
+
+
+def test_one_of_the_same_audit_replaces_and_what_is_lost_is_named(tmp_path):
+    assert lost_noise(MADE, tmp_path) == ""
+    keep_calibration(MADE, tmp_path)
+    assert lost_noise(MADE, tmp_path) == ""
+    one = calibrated(noisy_audit(rounds=6), workloads=["a", "b"])
+    told = lost_noise(one, tmp_path)
+    assert "the noise of c is lost" in told
+    assert keep_calibration(one, tmp_path)[1] == ""
+    assert found(tmp_path) == (one, "")
+    assert lost_noise(MADE, tmp_path) == ""
+    other = one.model_copy(update={"recipe": one.recipe.model_copy(update={"batch": 16})})
+    keep_calibration(MADE, tmp_path)
+    assert lost_noise(other, tmp_path) == ""

@@ -122,6 +122,8 @@ def test_the_larger_of_bytes_and_share_is_allowed(baseline, share, kib):
         ("[allocated]\nbytes = true", ["allocated.bytes"]),
         ("[allocated]\nbytes = 1.5", ["allocated.bytes", "unit"]),
         ('[allocated]\nbytes = "999999999999TiB"', ["allocated.bytes", "more than any memory"]),
+        ('[allocated]\nbytes = "' + "1" * 5000 + '"', ["allocated.bytes", "is not a memory size"]),
+        ('[allocated]\nbytes = "1MiB' + " " * 80 + 'x"', ["allocated.bytes", "memory size"]),
         ("[reserved]\nshare = 2", ["reserved.share", "less than or equal to 1", "'2'"]),
         ("[reserved]\nshare = -0.1", ["reserved.share"]),
         ("[reserved]\nshare = nan", ["reserved.share", "finite"]),

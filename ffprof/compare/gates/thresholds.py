@@ -28,6 +28,8 @@ def _size(value: Any) -> Any:
         if value:
             raise ValueError('write a size with its unit, such as "2MiB", or 0')
         return 0
+    if len(value) > 60:  # no size is; an error would quote all of it
+        raise ValueError(f'{value[:57]!r}... is not a memory size; write one such as "2MiB", or 0')
     try:
         size = parse_size(value)
     except UsageError as error:
