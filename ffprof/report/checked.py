@@ -26,6 +26,7 @@ from ffprof.report.document import Document
 from ffprof.report.sections import Section
 
 FINDINGS = {0: "passed", 1: "regressed", 3: "nothing was judged", 4: "inconclusive"}
+NOT_MEASURED = "not measured"  # 4, too: neither passed nor regressed
 _METRICS: dict[Metric, str] = {
     "outcome": "outcome",
     "allocated": "allocated",
@@ -77,7 +78,16 @@ class Checked:
         """What this baseline's check came to, in words."""
         if self.baseline is None:
             return "baseline not made" if self.refused else "baseline made"
-        return FINDINGS[exit_code([self.result])]
+        found = finding_of([self.result])
+        return f"{found}, and accepted" if self.updated and found != FINDINGS[0] else found
+
+
+def finding_of(results: Sequence[CheckResult]) -> str:
+    """What checks came to, in words; where nothing is open but what was not measured, that."""
+    code = exit_code(results)
+    if code == 4 and not any(result.having("inconclusive") or result.missing for result in results):
+        return NOT_MEASURED
+    return FINDINGS[code]
 
 
 def checked_document(found: Checked, *, everything: bool = False) -> Document:

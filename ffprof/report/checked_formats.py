@@ -16,6 +16,7 @@ from ffprof.report.checked import (
     by_status,
     checked_document,
     counted,
+    finding_of,
     harmless,
     is_told,
 )
@@ -25,7 +26,7 @@ JSON_VERSION = 1
 _LEVELS: dict[Status, str] = {
     "regressed": "error",
     "inconclusive": "warning",
-    "not measured": "warning",
+    "not measured": "error",  # most often a crash; either way the build fails
     "improved": "notice",
     "advice": "notice",
 }
@@ -44,7 +45,7 @@ def checks_json(checks: Sequence[Checked]) -> str:
         "kind": "check",
         "ffprof": __version__,
         "exit_code": code,
-        "finding": FINDINGS[code],
+        "finding": _finding(checks),
         "counts": counts(gates),
         "checks": [
             {
@@ -78,6 +79,11 @@ def code_of(checks: Sequence[Checked]) -> int:
     return exit_code([found.result for found in checks if found.baseline is not None])
 
 
+def _finding(checks: Sequence[Checked]) -> str:
+    code, held = code_of(checks), [c.result for c in checks if c.baseline is not None]
+    return finding_of(held) if code == exit_code(held) else FINDINGS[code]
+
+
 def checks_markdown(checks: Sequence[Checked], *, everything: bool = False) -> str:
     """All checks as Markdown; ends in a newline."""
     text = "\n".join(render(checked_document(found, everything=everything)) for found in checks)
@@ -91,12 +97,12 @@ def github_lines(checks: Sequence[Checked]) -> list[str]:
     for level in ("error", "warning", "notice"):
         mine = [gate for gate in gates if _LEVELS[gate.status] == level]
         shown = mine if len(mine) <= _SHOWN else mine[: _SHOWN - 1]
-        lines += [_command(level, f"ffprof check: {gate.status}", gate.sentence) for gate in shown]
+        lines += [_command(level, _title(gate), gate.sentence) for gate in shown]
         if len(mine) > len(shown):
             more = f"{len(mine) - len(shown)} more are in the job's summary"
             lines.append(_command(level, "ffprof check", more))
     total = [gate for found in checks for gate in found.result.gates]
-    lines.append(_command("notice", f"ffprof check: {FINDINGS[code_of(checks)]}", counted(total)))
+    lines.append(_command("notice", f"ffprof check: {_finding(checks)}", counted(total)))
     return lines
 
 
@@ -108,6 +114,10 @@ def github_summary(checks: Sequence[Checked]) -> str:
         return text
     kept = data[:_SUMMARY_BYTES].decode("utf-8", "ignore").rpartition("\n")[0]
     return f"{kept}\n\nThis is not all of it: ffprof check --format markdown prints the rest.\n"
+
+
+def _title(gate: GateResult) -> str:
+    return f"ffprof check: {gate.metric.replace('_', ' ')} {gate.status}"
 
 
 def _is_annotated(gate: GateResult) -> bool:

@@ -76,7 +76,7 @@ def refused(done, *said):
         ("more", 1, "regressed"),
         ("slow-row", 1, "regressed"),
         ("nothing", 3, "nothing was judged"),
-        ("crashed", 4, "inconclusive"),
+        ("crashed", 4, "not measured"),
         ("noisy", 4, "inconclusive"),
     ],
 )
@@ -124,7 +124,7 @@ def test_the_json_document_is_what_the_docs_say(folder):
         "ratio": 1.2,
         "interval": None,
         "sentence": "two: the peak of live tensors rose from 100 MiB to 120 MiB (+20.0 MiB, "
-        "+20.0%); 512 KiB more are allowed",
+        "+20.0%); it may be at most +512 KiB",
     }
     assert sum(document["counts"].values()) == len(document["gates"])
     docs = (Path(__file__).parents[2] / "docs/checking.md").read_text()
@@ -197,7 +197,7 @@ def test_github_gets_annotations_and_a_summary(folder):
     done = checked(folder, "more", "-f", "github", env=env)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("::error title=ffprof check%3A regressed::two: the peak of live")
+    assert lines[0].startswith("::error title=ffprof check%3A live regressed::two: the peak of live")
     assert lines[-1].startswith("::notice title=ffprof check%3A regressed::")
     text = summary.read_text()
     assert text.startswith("before\n# Check of test")
