@@ -172,6 +172,8 @@ def advice(found: Checked) -> list[str]:
         lines.append(f"so that it cannot be lost again, make a new baseline: {command}")
     elif found.result.new:
         lines.append(f"to gate new workloads, too, make a new baseline: {command}")
+    if found.result.having("not measured"):
+        lines.append("mend what was not measured; a row that is gone for good needs a new baseline")
     if any(gate.metric.endswith("throughput") for gate in found.result.having("inconclusive")):
         lines.append("measure with more rounds, or let throughput be advice: --throughput advice")
     return lines

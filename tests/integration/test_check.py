@@ -124,7 +124,7 @@ def test_the_json_document_is_what_the_docs_say(folder):
         "ratio": 1.2,
         "interval": None,
         "sentence": "two: the peak of live tensors rose from 100 MiB to 120 MiB (+20.0 MiB, "
-        "+20.0%); it may be at most +512 KiB",
+        "+20.0%); at most +512 KiB is allowed",
     }
     assert sum(document["counts"].values()) == len(document["gates"])
     docs = (Path(__file__).parents[2] / "docs/checking.md").read_text()

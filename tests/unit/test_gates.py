@@ -697,7 +697,7 @@ def test_what_rounding_hides_is_told_to_the_byte():
     found = gate(check(cpu(), cpu(memory={"two": 100 * MIB + MIB // 2 + 1})), "two", "live")
     assert found.sentence == (
         "two: the peak of live tensors rose from 100 MiB to 101 MiB (+524,289 B, +0.5%); "
-        "it may be at most +524,288 B"
+        "at most +524,288 B is allowed"
     )
     fell = gate(check(cpu(), cpu(memory={"two": 100 * MIB - 1})), "two", "live")
     assert fell.sentence == (

@@ -106,7 +106,7 @@ def _sentence(
     numbers = f"from {before.told(unit, exact=tie)} to {after.told(unit, exact=tie)}"
     more, most = after.high - before.high, rule.allowed(before.low)
     tie = are_tied((abs(more), most), unit)
-    allowed = f"it may be at most +{told(most, unit, exact=tie)}"
+    allowed = f"at most +{told(most, unit, exact=tie)} is allowed"
     if not (before.repeats and after.repeats):
         whose = " and ".join(
             when for when, one in (("the baseline", before), ("this run", after)) if not one.repeats
