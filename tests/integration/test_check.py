@@ -197,7 +197,7 @@ def test_github_gets_annotations_and_a_summary(folder):
     done = checked(folder, "more", "-f", "github", env=env)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("::error title=ffprof check%3A live regressed::two: the peak of live")
+    assert lines[0].startswith("::error title=ffprof check%3A live regressed::two: the peak of")
     assert lines[-1].startswith("::notice title=ffprof check%3A regressed::")
     text = summary.read_text()
     assert text.startswith("before\n# Check of test")
