@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ffprof.compare.counts import operator_changes
 from ffprof.compare.gates.gate import GateResult, Metric
 from ffprof.compare.gates.pair import Pair, Side, not_measured
 from ffprof.compare.gates.rise import Figure, rise_gate
@@ -41,8 +42,9 @@ def count_gates(pair: Pair) -> list[GateResult]:
 
 def grown(before: Mapping[str, int], after: Mapping[str, int]) -> str:
     """The operators of which there are more, those that grew most first, in words."""
-    more = {name: count - before.get(name, 0) for name, count in after.items()}
-    risen = sorted((name for name in more if more[name] > 0), key=lambda name: -more[name])
+    changes = operator_changes(before, after)
+    more = {c.name: (c.after or 0) - (c.before or 0) for c in changes}
+    risen = [name for name in more if more[name] > 0]
     named = [f"{name} +{more[name]:,}" for name in risen[:_TOLD]]
     rest = len(risen) - len(named)
     return ", ".join(named) + (f" and {rest} others" if rest > 0 else "")
