@@ -19,9 +19,9 @@
 set -u
 unset CDPATH
 STAGES="allocator estimates audit
-    tests-cuda tests-budget tests-audits tests-cards tests-doctor
+    tests-cuda tests-budget tests-audits tests-cards tests-doctor tests-verdicts
     all frontier capacity sampler"
-TESTS="tests-cuda tests-budget tests-audits tests-cards tests-doctor"
+TESTS="tests-cuda tests-budget tests-audits tests-cards tests-doctor tests-verdicts"
 UNFINISHED=75  # of a stage: it keeps what it has, and goes on when it is called again
 MISSED=5       # of estimates_on_gpu.py: everything was measured, and a bound was missed
 

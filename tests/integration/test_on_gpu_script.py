@@ -112,7 +112,14 @@ def test_a_stage_that_ends_well_is_marked_and_is_not_run_again_unless_it_is_name
     env = environ(place)
     done = on_gpu("tests", env=env)
     assert done.returncode == 0, done.stdout + done.stderr
-    names = ["tests-audits", "tests-budget", "tests-cards", "tests-cuda", "tests-doctor"]
+    names = [
+        "tests-audits",
+        "tests-budget",
+        "tests-cards",
+        "tests-cuda",
+        "tests-doctor",
+        "tests-verdicts",
+    ]
     assert made(place, ".done") == [f"{name}.done" for name in names]
     assert made(place, ".log") == [f"{name}.log" for name in names]
     (place / "calls").unlink()
