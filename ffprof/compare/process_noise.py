@@ -10,9 +10,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import TYPE_CHECKING
 
-from ffprof.compare.intervals import relative_to_all
 from ffprof.compare.noise import row_variances
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 FEWEST_OF_A_SPEED = 3
 FEWEST_PROCESSES = 8
@@ -27,7 +31,7 @@ class ProcessNoise:
 
     ``freedom`` is the degrees of freedom of its square. ``residuals`` are what is left of each
     process's logarithm, in the order of rounds, without the row's mean and the round's median of
-    all rows: one row with two speeds must not show in the others, as it would in a mean.
+    the other rows: one row with two speeds must not show in the others, as it would in a mean.
     """
 
     sd: float
@@ -86,7 +90,7 @@ def noise_of(logs: Sequence[Sequence[float]]) -> list[ProcessNoise]:
     table = np.array(logs, dtype=float)
     left = table - table.mean(axis=1, keepdims=True)
     if rows > 1:
-        left, _ = relative_to_all(left, left)
+        left = left - _median_of_others(left)
     return [
         ProcessNoise(sd=math.sqrt(variance), freedom=rounds - 1, residuals=tuple(map(float, row)))
         for variance, row in zip(row_variances(table), left, strict=True)
@@ -133,6 +137,13 @@ def two_speeds(values: Sequence[float]) -> TwoSpeeds | None:
         return None
     ratio = math.exp(fmean(fast) - fmean(slow))
     return TwoSpeeds(slow=len(slow), fast=len(fast), ratio=ratio)
+
+
+def _median_of_others(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """In every round, for every row."""
+    import numpy as np
+
+    return np.array([np.median(np.delete(table, row, axis=0), axis=0) for row in range(len(table))])
 
 
 def _shape(logs: Sequence[Sequence[float]]) -> tuple[int, int]:
