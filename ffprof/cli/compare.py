@@ -35,7 +35,7 @@ def compare(
     reference: str = typer.Option(
         None,
         help="Workloads, separated by commas, that the speed of the others is relative to; by "
-        "default the median of all others.",
+        "default the median of all.",
     ),
     format: CompareFormat = typer.Option(
         CompareFormat.table, "--format", "-f", help="How to write it."
