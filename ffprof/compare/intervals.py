@@ -86,8 +86,8 @@ def change_intervals(
     """Log ratios after / before of every row, by Welch's test with moderated variances.
 
     ``before`` and ``after`` have equal rows, and rounds and noise of their own; the degrees of
-    freedom of the sum are Satterthwaite's. They should be relative to
-    other rows of their rounds: what differs between two runs as a whole is no noise of processes.
+    freedom of the sum are Satterthwaite's. Both should be relative to other rows of their rounds
+    (``relative_to_all``): what differs between two runs as a whole is no noise of processes.
     ``floors`` as in ``paired_intervals``.
     """
     parts = [_of_mean(logs, floors) for logs in (before, after)]
