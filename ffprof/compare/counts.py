@@ -12,14 +12,19 @@ FLOPS = ("useful_flops", "recomputed_flops")
 
 @dataclass(frozen=True, kw_only=True)
 class CountChange:
-    """One count of a step, before and after; None where it was not counted.
+    """One count of a step, before and after.
 
     ``name`` is that of a kind of FLOPs, or of an operator.
     """
 
     name: str
-    before: int | None
-    after: int | None
+    before: int
+    after: int
+
+    @property
+    def more(self) -> int:
+        """What there is more of after; negative if less."""
+        return self.after - self.before
 
 
 def flops_changes(before: LedgerRow, after: LedgerRow) -> tuple[CountChange, ...]:
@@ -44,7 +49,7 @@ def operator_changes(
         for name in names
         if before.get(name, 0) != after.get(name, 0)
     ]
-    return tuple(sorted(changes, key=lambda c: -abs((c.after or 0) - (c.before or 0))))
+    return tuple(sorted(changes, key=lambda c: -abs(c.more)))
 
 
 def _count(row: LedgerRow, name: str) -> int | None:

@@ -88,4 +88,4 @@ def _probability(value: float) -> str:
 def _more(speeds: Speeds, challenger: Row, baseline: Row) -> str:
     """What the next look would see through this noise."""
     rounds, share = speeds.next_look(challenger, baseline)
-    return f" ({rounds} rounds would tell a difference of {share:.0%})" if rounds else ""
+    return f" ({rounds} rounds would tell a difference of {share:.0%})"

@@ -8,13 +8,12 @@ from statistics import median
 
 from ffprof.compare.intervals import paired_intervals
 from ffprof.compare.looks import LOOKS, error_of, look_of, next_look
-from ffprof.compare.noise import FEWEST_ROWS
 from ffprof.compare.process_noise import noise_of
 from ffprof.compare.rates import Rates, rates_of
 from ffprof.compare.second_opinion import second_opinion
-from ffprof.compare.statistics import RatioInterval
+from ffprof.compare.statistics import RatioInterval, ratio_of
 from ffprof.compare.summary import Row
-from ffprof.compare.visible import smallest_change
+from ffprof.compare.visible import known_freedom, smallest_change
 from ffprof.record import Record, SecondOpinion
 
 
@@ -42,12 +41,15 @@ class Speeds:
             return None
         logs = _ratios(rates, challenger, baseline)
         if look_of(len(logs)) is None:
-            return RatioInterval(ratio=_exp(median(logs)), low=None, high=None, pairs=len(logs))
+            return RatioInterval(ratio=ratio_of(median(logs)), low=None, high=None, pairs=len(logs))
         pair = (rates.rows.index(challenger.workload), rates.rows.index(baseline.workload))
         found = paired_intervals(rates.array(), [pair], error_of(self._claims), rates.floors)
         middle, half = float(found.middle[0]), float(found.half[0])
         return RatioInterval(
-            ratio=_exp(middle), low=_exp(middle - half), high=_exp(middle + half), pairs=len(logs)
+            ratio=ratio_of(middle),
+            low=ratio_of(middle - half),
+            high=ratio_of(middle + half),
+            pairs=len(logs),
         )
 
     def second_opinion(self, challenger: Row, baseline: Row) -> SecondOpinion | None:
@@ -56,7 +58,7 @@ class Speeds:
         logs = _ratios(rates, challenger, baseline)
         return None if look_of(len(logs)) is None else second_opinion(logs)
 
-    def next_look(self, challenger: Row, baseline: Row) -> tuple[int | None, float]:
+    def next_look(self, challenger: Row, baseline: Row) -> tuple[int, float]:
         """The rounds of the next look, and the least difference that it finds in 19 of 20 cases.
 
         By the noise of the rounds so far; the last look again if it is behind.
@@ -69,8 +71,7 @@ class Speeds:
             if name in (challenger.workload, baseline.workload)
         ]
         sd = math.sqrt(sum(noise.sd**2 for noise in noises) / len(noises))
-        rows = len(rates.rows)
-        freedom = ((rows - 1) / 2 if rows >= FEWEST_ROWS else 1) * (rounds - 1)
+        freedom = known_freedom(len(rates.rows), rounds, alone=1.0)
         return rounds, smallest_change(sd, rounds, self._claims, freedom)
 
     def _rates(self, *rows: Row) -> Rates:
@@ -83,7 +84,3 @@ class Speeds:
 def _ratios(rates: Rates, challenger: Row, baseline: Row) -> list[float]:
     ours, theirs = rates.of([challenger.workload, baseline.workload]).logs
     return [a - b for a, b in zip(ours, theirs, strict=True)]
-
-
-def _exp(value: float) -> float:
-    return math.exp(max(-700.0, min(700.0, value)))  # a hostile file's rates may be anything

@@ -50,6 +50,11 @@ def paired_ratio(
     )
 
 
+def ratio_of(log: float) -> float:
+    """The ratio that a logarithm is of; within floats, whatever rates a file may hold."""
+    return math.exp(max(-700.0, min(700.0, log)))
+
+
 def _t_quantile(probability: float, degrees: int) -> float:
     from scipy.special import stdtrit  # scipy.stats takes four times as long to import
 

@@ -8,7 +8,6 @@ both ran on one and the same device.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -23,6 +22,7 @@ from ffprof.compare.intervals import (
 from ffprof.compare.looks import LOOKS, error_of, look_of
 from ffprof.compare.rates import Rates, rates_of
 from ffprof.compare.speed_verdict import place
+from ffprof.compare.statistics import ratio_of
 from ffprof.compare.summary import Row, summarise
 from ffprof.errors import UsageError
 from ffprof.record import Record
@@ -135,7 +135,7 @@ def _changes(
     changes = []
     for number, name in enumerate(kept):
         middle, half = float(found.middle[number]), float(found.half[number])
-        low, high = (_exp(middle - half), _exp(middle + half)) if judged else (None, None)
+        low, high = (ratio_of(middle - half), ratio_of(middle + half)) if judged else (None, None)
         because = marks[name]
         if estimated:
             because = "an estimate gives no verdict on throughput"
@@ -148,7 +148,7 @@ def _changes(
             SpeedChange(
                 workload=name,
                 relative=relative,
-                ratio=_exp(middle),
+                ratio=ratio_of(middle),
                 low=low,
                 high=high,
                 rounds=rounds,
@@ -203,7 +203,3 @@ def _finding(low: float, high: float) -> SpeedFinding:
     if found == "inconclusive":
         return "not faster" if place(1 / high, 1 / low) == "not slower" else "inconclusive"
     return found if found in ("faster", "slower", "same") else "not slower"
-
-
-def _exp(value: float) -> float:
-    return math.exp(max(-700.0, min(700.0, value)))

@@ -67,7 +67,7 @@ def smallest_changes(deviations: Sequence[float], rounds: int) -> list[float]:
     if rows == 1:
         alone = deviations[0] * math.sqrt(1 + rounds)
         return [smallest_change(alone, rounds, claims, 2 * (rounds - 1))]
-    freedom = ((rows - 1) / 2 if rows >= POOLING_ROWS else 1.5) * (rounds - 1)
+    freedom = known_freedom(rows, rounds, alone=1.5)
     total = math.fsum(sd * sd for sd in deviations)
     others = rows - 1
     share = math.pi / (2 * others) if others > 1 else 1.0
@@ -78,6 +78,14 @@ def smallest_changes(deviations: Sequence[float], rounds: int) -> list[float]:
         apart = _dragged(rows) * math.sqrt(theirs) if others > 1 else 0.0
         found.append(1 - (1 - one) * math.exp(-apart))
     return found
+
+
+def known_freedom(rows: int, rounds: int, alone: float) -> float:
+    """With how many degrees of freedom the noise of one of ``rows`` rows is about known.
+
+    ``alone`` is how much of one row's own it is where rows are too few to know of each other.
+    """
+    return ((rows - 1) / 2 if rows >= POOLING_ROWS else alone) * (rounds - 1)
 
 
 def _dragged(rows: int) -> float:

@@ -110,10 +110,7 @@ def _count_line(workload: str, change: CountChange) -> str:
 
 
 def _operators_line(row: ComparedRow) -> str:
-    named = [
-        f"{change.name} {(change.after or 0) - (change.before or 0):+,}"
-        for change in row.operators[:_TOLD]
-    ]
+    named = [f"{change.name} {change.more:+,}" for change in row.operators[:_TOLD]]
     more = len(row.operators) - len(named)
     rest = f" and {more} more" if more else ""
     return f"{row.workload}: operators of a step differ: {', '.join(named)}{rest}"

@@ -43,7 +43,7 @@ def count_gates(pair: Pair) -> list[GateResult]:
 def grown(before: Mapping[str, int], after: Mapping[str, int]) -> str:
     """The operators of which there are more, those that grew most first, in words."""
     changes = operator_changes(before, after)
-    more = {c.name: (c.after or 0) - (c.before or 0) for c in changes}
+    more = {change.name: change.more for change in changes}
     risen = [name for name in more if more[name] > 0]
     named = [f"{name} +{more[name]:,}" for name in risen[:_TOLD]]
     rest = len(risen) - len(named)
