@@ -19,11 +19,11 @@ import random
 import sys
 from statistics import median
 
-from ffprof.audit.store_frontier import load_frontier
 from ffprof.compare.dominance import promise
 from ffprof.compare.standing import candidates, margins_of, settle, wave
 from ffprof.errors import FfprofError
-from ffprof.frontier_record import FrontierRecord, Point
+from ffprof.records.frontier import FrontierRecord, Point
+from ffprof.records.store import load_frontier
 
 QUIET_NOISE = 0.01
 QUIET_TIMES = 20

@@ -22,7 +22,7 @@ from ffprof.audit.messages import Finished
 from ffprof.audit.process import run_child, start_context
 from ffprof.hardware.environment import child_environment, environment
 from ffprof.hardware.machine import resolve_threads
-from ffprof.recipe import Recipe
+from ffprof.records.recipe import Recipe
 from ffprof.workload import find_preset
 
 

@@ -30,7 +30,7 @@ from ffprof.hardware.environment import child_environment
 from ffprof.hardware.flags import apply_flags
 from ffprof.hardware.machine import resolve_threads
 from ffprof.instruments.live_tensors import LiveTensors
-from ffprof.recipe import Recipe
+from ffprof.records.recipe import Recipe
 from ffprof.units import MIB
 from ffprof.workload import find_preset, find_workload, workload_names
 

@@ -20,7 +20,7 @@ from ffprof.audit.step import build_step
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.flags import apply_flags
 from ffprof.hardware.machine import resolve_threads
-from ffprof.recipe import Recipe
+from ffprof.records.recipe import Recipe
 from ffprof.workload import find_preset, find_workload
 
 NAMES = ("bp", "dtg-ff", "dtg-ff-streamed")

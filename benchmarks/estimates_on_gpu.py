@@ -25,12 +25,12 @@ from ffprof.audit.budgets import most_taken
 from ffprof.audit.child import probe_child
 from ffprof.audit.probing import ask_child
 from ffprof.audit.process import start_context
-from ffprof.audit.store import write_atomically
 from ffprof.audit.taking import probe, uncapped_from
 from ffprof.cli.choose import all_workloads, change_recipe
 from ffprof.hardware.cap import Hold
 from ffprof.hardware.environment import child_environment, environment
 from ffprof.hardware.machine import Probe, describe_machine, resolve_threads
+from ffprof.records.files import write_atomically
 from ffprof.units import format_bytes
 from ffprof.workload import find_preset
 

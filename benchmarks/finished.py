@@ -8,10 +8,10 @@ Exit codes: 0 it is complete; 75 its time limit ended it, which is said; 1 it ca
 import sys
 from pathlib import Path
 
-from ffprof.audit.store_frontier import load_any
-from ffprof.calibration_record import CalibrationRecord
 from ffprof.errors import FfprofError
-from ffprof.record import Record
+from ffprof.records.audit import Record
+from ffprof.records.calibration import CalibrationRecord
+from ffprof.records.store import load_any
 
 UNFINISHED = 75
 

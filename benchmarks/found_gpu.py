@@ -10,7 +10,7 @@ from ffprof.audit.process import run_child
 from ffprof.audit.target import Target
 from ffprof.cli.request import cuda_of
 from ffprof.estimator.process import ASSUMED_CUDA, process_overhead
-from ffprof.peak_record import PeakRow
+from ffprof.records.estimate import PeakRow
 
 
 def target_of(found):

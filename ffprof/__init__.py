@@ -21,10 +21,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ffprof.audit.store import load
     from ffprof.estimator.api import estimate
     from ffprof.estimator.result import Estimate
-    from ffprof.record import Record
+    from ffprof.records.audit import Record
+    from ffprof.records.store import load
     from ffprof.registration import register_step, register_workload
     from ffprof.report.frame import trials_frame
 
@@ -43,7 +43,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "Record":
-        from ffprof.record import Record
+        from ffprof.records.audit import Record
 
         return Record
     if name == "estimate":
@@ -55,7 +55,7 @@ def __getattr__(name: str) -> Any:
 
         return Estimate
     if name == "load":
-        from ffprof.audit.store import load
+        from ffprof.records.store import load
 
         return load
     if name == "trials_frame":

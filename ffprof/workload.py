@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ffprof.errors import UsageError
 from ffprof.protocol import BackboneState, Backward, Carried, Trainable
-from ffprof.recipe import Claim, Recipe, Reference
+from ffprof.records.recipe import Claim, Recipe, Reference
 
 if TYPE_CHECKING:
     from torch import Tensor

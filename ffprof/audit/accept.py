@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ffprof.record import Fact, is_unmatched
+from ffprof.records.audit import SHARED, Fact, is_unmatched
 
 # What the recipe fixes: a row that differs from the others here is refused.
 FIXED = (
@@ -22,8 +22,6 @@ FIXED = (
     "deterministic",
     "allocator_conf",
 )
-
-SHARED = "shared"  # the fact `backbone` of a row that starts from the whole shared state
 
 
 def mismatch(facts: Mapping[str, Fact], others: Mapping[str, Fact]) -> str | None:

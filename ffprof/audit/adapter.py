@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ffprof.errors import RefusedError
 from ffprof.protocol import BackboneState, Backward, Trainable
-from ffprof.recipe import Recipe
+from ffprof.records.recipe import Recipe
 from ffprof.workload import Builder
 
 

@@ -17,7 +17,7 @@ from ffprof.estimator.replay import MemoryState, mark_position
 from ffprof.estimator.result import Estimate, last_step
 from ffprof.estimator.snapshot import snapshot, write_snapshot
 from ffprof.estimator.stream import Stream
-from ffprof.peak_record import (
+from ffprof.records.estimate import (
     FitDetails,
     Fragments,
     HeldSegment,
@@ -28,7 +28,7 @@ from ffprof.peak_record import (
     ReservedPeak,
     Single,
 )
-from ffprof.recipe import Recipe
+from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 
 SEGMENTS = 8  # with most free bytes

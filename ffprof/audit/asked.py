@@ -11,9 +11,9 @@ from ffprof.audit.own_file import FileDescription, addressed, telling
 from ffprof.audit.questions import Axis, Question, border, exponent, sized, swept
 from ffprof.audit.target import Target
 from ffprof.errors import StoreError, one_line
-from ffprof.peak_record import Growth, Largest, PeakRow
-from ffprof.recipe import Recipe
-from ffprof.record import Outcome
+from ffprof.records.audit import Outcome
+from ffprof.records.estimate import Growth, Largest, PeakRow
+from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 
 

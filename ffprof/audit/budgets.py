@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ffprof.hardware.cap import Hold
-from ffprof.record import Budget, Debit, Evidence, Record
+from ffprof.records.audit import Budget, Debit, Evidence, Record
 
 
 def hold_for(

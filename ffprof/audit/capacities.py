@@ -22,11 +22,11 @@ from ffprof.audit.own_file import address
 from ffprof.audit.process import Ending, run_child
 from ffprof.audit.proposing import guess_child, propose_child
 from ffprof.audit.questions import sized
-from ffprof.audit.store_frontier import save_frontier
 from ffprof.errors import one_line
-from ffprof.frontier_record import Capacity, Tried
 from ffprof.hardware.environment import environment
-from ffprof.recipe import Recipe
+from ffprof.records.frontier import Capacity, Tried
+from ffprof.records.recipe import Recipe
+from ffprof.records.store import save_frontier
 from ffprof.workload import Description
 
 OUT_OF_TIME = "the run's time limit is over"

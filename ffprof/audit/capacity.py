@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ffprof.frontier_record import Tried
+from ffprof.records.frontier import Tried
 
 Probe = Callable[[int], Tried]
 

@@ -11,8 +11,8 @@ from typing import Literal, Protocol
 from ffprof.audit.capacity import MAX_OOM, MAX_RUNS
 from ffprof.audit.guard import Guard
 from ffprof.audit.target import Target
-from ffprof.frontier_record import FrontierRecord, Tried
-from ffprof.recipe import Recipe
+from ffprof.records.frontier import FrontierRecord, Tried
+from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 
 Grown = Literal["micro-batch", "depth"]

@@ -17,7 +17,7 @@ from ffprof.audit.target import Target
 from ffprof.audit.trying import try_work
 from ffprof.errors import DataError, RefusedError, UsageError
 from ffprof.hardware.cap import Hold
-from ffprof.recipe import Recipe
+from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 
 if TYPE_CHECKING:

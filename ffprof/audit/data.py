@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ffprof.audit.sources.shuffles import Shuffles
-from ffprof.recipe import FILE_DATA, Recipe
+from ffprof.records.recipe import FILE_DATA, Recipe
 
 DIGITS_TRAINING = 1500  # of 1,797; the other 297 are held out
 _DATA_STREAM = 0x9E3779B97F4A7C15 % 2**63

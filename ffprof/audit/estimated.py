@@ -14,8 +14,8 @@ from ffprof.estimator.allocator import AllocatorConfig
 from ffprof.estimator.fit import Fit
 from ffprof.estimator.result import Estimate, from_stream
 from ffprof.estimator.roofline import step_time
-from ffprof.recipe import Recipe
-from ffprof.record import Conditions, Memory, Throughput
+from ffprof.records.audit import Conditions, Memory, Throughput
+from ffprof.records.recipe import Recipe
 from ffprof.units import format_bytes
 from ffprof.workload import Description
 

@@ -12,7 +12,7 @@ from ffprof.audit.process import Ending
 from ffprof.audit.request import Progress, Request
 from ffprof.audit.series import run_series
 from ffprof.audit.target import Target
-from ffprof.record import Trial
+from ffprof.records.audit import Trial
 
 _Waiting = tuple[Slot, str | FileDescription]
 

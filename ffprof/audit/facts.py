@@ -9,8 +9,8 @@ from torch import nn
 from ffprof.audit.honesty import Observed
 from ffprof.audit.matching import Matched
 from ffprof.instruments.flops import Counted, sum_flops
-from ffprof.recipe import Recipe
-from ffprof.record import Fact
+from ffprof.records.audit import Fact
+from ffprof.records.recipe import Recipe
 from ffprof.workload import Description, Trainable
 
 

@@ -40,7 +40,7 @@ from ffprof.audit.step_counter import StepCounter
 from ffprof.audit.timeline import loss_buffer
 from ffprof.audit.update import make_update
 from ffprof.audit.work import Traced, Unforecast
-from ffprof.recipe import Recipe
+from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 
 # More micro-batches than these repeat: gradients exist from the second on, and the sum of losses

@@ -9,7 +9,7 @@ from torch import Tensor
 from ffprof.audit.passes import Untimed
 from ffprof.audit.timeline import Course
 from ffprof.audit.update import Update
-from ffprof.record import Loss, Memory
+from ffprof.records.audit import Loss, Memory
 from ffprof.workload import Trainable
 
 LAST_LOSSES = 5  # the last loss is the mean over so many steps

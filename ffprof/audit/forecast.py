@@ -27,8 +27,8 @@ from ffprof.audit.process import run_child
 from ffprof.audit.request import Request
 from ffprof.audit.work import Convolution, Rates, Traced, Unforecast
 from ffprof.errors import DataError, RefusedError
-from ffprof.recipe import FILE_DATA, Recipe
-from ffprof.record import Record
+from ffprof.records.audit import Record
+from ffprof.records.recipe import FILE_DATA, Recipe
 from ffprof.workload import Description
 
 LIMIT_SECONDS = 300.0  # of one child

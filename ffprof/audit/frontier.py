@@ -16,9 +16,9 @@ from ffprof.audit.guesses import EnoughError, guess_all
 from ffprof.audit.plan import Slot
 from ffprof.audit.point import Bench, Measured, measure_point
 from ffprof.audit.retakes import Retakes
-from ffprof.audit.store_frontier import save_frontier
-from ffprof.frontier_record import FrontierRecord, Guess, Point
 from ffprof.hardware.environment import environment
+from ffprof.records.frontier import FrontierRecord, Guess, Point
+from ffprof.records.store import save_frontier
 from ffprof.workload import Description
 
 _OUT_OF_TIME = "the run's time limit is over"

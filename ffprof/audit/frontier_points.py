@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Sequence
 
 from ffprof.audit.own_file import StepDescription
-from ffprof.frontier_record import Point
-from ffprof.recipe import Recipe
+from ffprof.records.frontier import Point
+from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 
 MOST_SIZES = 5  # by default
@@ -52,7 +52,7 @@ def make_points(
         recipe: what all have in common.
         workloads: in the order of rows.
         sizes: micro-batches, each a divisor of the batch.
-        precisions: of ``ffprof.recipe.Precision``.
+        precisions: of ``ffprof.records.recipe.Precision``.
         formats: memory formats.
     """
     points, recipes = [], {}

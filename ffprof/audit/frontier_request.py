@@ -10,9 +10,9 @@ from typing import Protocol
 from ffprof.audit.guard import Guard
 from ffprof.audit.request import Request
 from ffprof.audit.target import Target
-from ffprof.frontier_record import FrontierRecord, Point
-from ffprof.recipe import Recipe
-from ffprof.trial_record import Trial
+from ffprof.records.frontier import FrontierRecord, Point
+from ffprof.records.recipe import Recipe
+from ffprof.records.trial import Trial
 
 
 class Told(Protocol):

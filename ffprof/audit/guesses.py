@@ -20,8 +20,8 @@ from ffprof.audit.series import run_series
 from ffprof.audit.target import Target
 from ffprof.audit.work import Rates, Traced, Unforecast
 from ffprof.errors import one_line
-from ffprof.frontier_record import Guess
-from ffprof.recipe import Recipe
+from ffprof.records.frontier import Guess
+from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 
 Piece = tuple["str | FileDescription", Recipe]

@@ -17,10 +17,9 @@ from typing import Protocol
 
 import torch
 
-from ffprof.gpu_record import Debit, DebitSource
 from ffprof.hardware.cap import Hold, Moment, RanOut, limit_allocator, out_of_memory
 from ffprof.instruments.debit import DebitMeter
-from ffprof.trial_record import Memory
+from ffprof.records.trial import Debit, DebitSource, Memory
 from ffprof.units import MIB
 
 SLACK = 32 * MIB  # kept back: what is taken beside the allocator grows a little after every reading

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ffprof.audit.step import AUTOCAST, Part, TrainingStep
 from ffprof.errors import RefusedError
 from ffprof.hardware.flags import flag_changes, read_flags
-from ffprof.recipe import Recipe
+from ffprof.records.recipe import Recipe
 from ffprof.workload import Trainable
 
 

@@ -6,10 +6,10 @@ from ffprof.audit.budgets import with_debit
 from ffprof.audit.plan import Slot
 from ffprof.audit.process import Ending
 from ffprof.audit.request import Request
-from ffprof.audit.store import save
 from ffprof.audit.trials import TrialResult, trial_from
 from ffprof.audit.watching import Watching
-from ffprof.record import LedgerRow, Record, Trial
+from ffprof.records.audit import LedgerRow, Record, Trial
+from ffprof.records.store import save
 
 
 class Keeper:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ffprof.audit.data import Batches, make_batches
 from ffprof.audit.work import Convolution, Rates
 from ffprof.hardware.flags import apply_flags
-from ffprof.recipe import FILE_DATA, Recipe
+from ffprof.records.recipe import FILE_DATA, Recipe
 
 SECONDS = 0.1  # of each kernel
 MOST_FLOPS = 2e9  # of one timed convolution; a heavier one is timed on fewer images

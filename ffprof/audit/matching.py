@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ffprof.audit.accept import SHARED
 from ffprof.errors import RefusedError
-from ffprof.recipe import Recipe
+from ffprof.records.audit import SHARED
+from ffprof.records.recipe import Recipe
 from ffprof.workload import Description, Trainable
 
 

@@ -19,8 +19,8 @@ from ffprof.audit.step import build_step
 from ffprof.audit.timeline import Instruments, run_timeline
 from ffprof.audit.trial import Feed
 from ffprof.hardware.flags import apply_flags
-from ffprof.recipe import Recipe
-from ffprof.record import Memory
+from ffprof.records.audit import Memory
+from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 
 STEPS = 2  # after warm-up and the settling step

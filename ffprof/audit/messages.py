@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ffprof.record import Conditions, Debit, Fact, Loss, Memory, Outcome, Throughput
+from ffprof.records.audit import Conditions, Debit, Fact, Loss, Memory, Outcome, Throughput
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from typing import Any
 from ffprof.audit.messages import Failed
 from ffprof.audit.own_load import Source, load_file
 from ffprof.errors import FfprofError, RefusedError, UsageError
-from ffprof.recipe import Recipe
+from ffprof.records.recipe import Recipe
 from ffprof.workload import BackboneSource, Builder, Description, find_workload
 
 FAMILY = "own"

@@ -23,8 +23,8 @@ from ffprof.audit.passes import present_tensors, tensor_passes, tensors_beside
 from ffprof.audit.timeline import Instruments, instruments_for, run_timeline
 from ffprof.errors import RefusedError
 from ffprof.hardware.flags import apply_flags, read_flags
-from ffprof.recipe import Recipe
-from ffprof.record import Fact
+from ffprof.records.audit import Fact
+from ffprof.records.recipe import Recipe
 
 NOTHING = "nothing: the step is the user's own"
 

@@ -12,7 +12,7 @@ from ffprof.audit.plan import Slot
 from ffprof.audit.retakes import Retakes
 from ffprof.audit.taking import probe, take, uncapped_from
 from ffprof.audit.trials import TrialResult, trial_from
-from ffprof.record import Device, LedgerRow, Record, Trial
+from ffprof.records.audit import Device, LedgerRow, Record, Trial
 from ffprof.workload import Description
 
 

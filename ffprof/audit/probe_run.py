@@ -13,10 +13,10 @@ from ffprof.audit.process import Ending
 from ffprof.audit.taking import probe
 from ffprof.audit.watching import OTHERS, Watching
 from ffprof.errors import one_line
-from ffprof.frontier_record import Tried
-from ffprof.gpu_record import DebitSource
-from ffprof.recipe import Recipe
-from ffprof.record import Budget, Debit, Evidence, Outcome
+from ffprof.records.audit import Budget, Debit, Evidence, Outcome
+from ffprof.records.frontier import Tried
+from ffprof.records.recipe import Recipe
+from ffprof.records.trial import DebitSource
 from ffprof.units import format_bytes
 from ffprof.workload import Description
 

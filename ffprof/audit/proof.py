@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ffprof.audit.data import make_batches
 from ffprof.audit.step import build_step
-from ffprof.recipe import Optimizer, Recipe
-from ffprof.record import GradientProof
+from ffprof.records.audit import GradientProof
+from ffprof.records.recipe import Optimizer, Recipe
 from ffprof.workload import Description
 
 TOLERANCE = 1e-12  # relative, float64

@@ -8,9 +8,9 @@ from ffprof.audit.asked import bordered
 from ffprof.audit.own_file import FileDescription, addressed, telling
 from ffprof.audit.questions import Question, sized
 from ffprof.audit.target import Target
-from ffprof.frontier_record import Capacity, Tried
-from ffprof.peak_record import PeakRow
-from ffprof.recipe import Recipe
+from ffprof.records.estimate import PeakRow
+from ffprof.records.frontier import Capacity, Tried
+from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 
 

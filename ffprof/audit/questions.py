@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from ffprof.errors import UsageError
-from ffprof.recipe import Recipe
+from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 
 Question = Literal["micro-batch", "batch", "depth"]

@@ -11,7 +11,7 @@ from typing import Protocol
 from ffprof.audit.guard import Policy
 from ffprof.audit.plan import Slot
 from ffprof.audit.target import Target
-from ffprof.record import Device, Record, Trial, Verdict
+from ffprof.records.audit import Device, Record, Trial, Verdict
 from ffprof.workload import Description
 
 

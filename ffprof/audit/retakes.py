@@ -8,7 +8,7 @@ disturbed after that is kept and marked.
 from __future__ import annotations
 
 from ffprof.audit.watching import LASTING
-from ffprof.record import Trial
+from ffprof.records.audit import Trial
 
 A_TRIAL = 2
 LEAST = 4  # of an audit

@@ -25,7 +25,7 @@ from ffprof.audit.taking import probe, take, uncapped_from
 from ffprof.audit.trials import TrialResult
 from ffprof.errors import one_line
 from ffprof.hardware.environment import environment
-from ffprof.record import GradientProof, LedgerRow, Record, Trial
+from ffprof.records.audit import GradientProof, LedgerRow, Record, Trial
 
 
 def run_audit(

@@ -26,7 +26,7 @@ from ffprof.instruments.nvml import (
     open_gpu,
 )
 from ffprof.instruments.nvml.device import open_first
-from ffprof.recipe import Recipe
+from ffprof.records.recipe import Recipe
 
 PAIRS_AT_LEAST = 5
 BLOCK_SECONDS = 1.0

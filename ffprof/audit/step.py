@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ffprof.audit.matching import Matched, build_matched
 from ffprof.audit.update import Update, make_update
-from ffprof.recipe import Precision, Recipe
+from ffprof.records.recipe import Precision, Recipe
 from ffprof.workload import Backward, Carried, Description, Trainable
 
 Part = tuple[Tensor, Tensor]

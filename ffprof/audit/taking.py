@@ -13,8 +13,8 @@ from ffprof.audit.own_file import address
 from ffprof.audit.process import Ending, run_child
 from ffprof.audit.watching import GpuGoneError, Watching
 from ffprof.hardware.cap import Hold
-from ffprof.recipe import Recipe
-from ffprof.record import Device, Uncapped
+from ffprof.records.audit import Device, Uncapped
+from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 
 

@@ -16,8 +16,8 @@ from ffprof.estimator.process import (
 from ffprof.estimator.workspaces import WorkspaceModel, model_for
 from ffprof.hardware.card import Card
 from ffprof.hardware.recognise import recognise
-from ffprof.recipe import Recipe
-from ffprof.record import Budget, Machine
+from ffprof.records.audit import Budget, Machine
+from ffprof.records.recipe import Recipe
 from ffprof.units import format_bytes
 
 

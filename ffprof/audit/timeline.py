@@ -23,8 +23,8 @@ from ffprof.instruments.allocator import (
 )
 from ffprof.instruments.clock import Clock, CudaClock, WallClock
 from ffprof.instruments.host_memory import HostMemory, ProcessHostMemory
-from ffprof.recipe import Recipe
-from ffprof.record import Conditions, Throughput
+from ffprof.records.audit import Conditions, Throughput
+from ffprof.records.recipe import Recipe
 
 MAX_WARMUP = 12
 MOST_SKIPPED = 24  # of warm-up steps that loss scaling leaves out: 65536 is 2**16

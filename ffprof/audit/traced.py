@@ -28,8 +28,8 @@ from ffprof.estimator.trace import trace, tracing, try_other_numbers
 from ffprof.hardware.flags import apply_flags, read_flags
 from ffprof.instruments.flops import Counted
 from ffprof.instruments.operators import add_up
-from ffprof.recipe import FILE_DATA, Recipe
-from ffprof.record import Fact
+from ffprof.records.audit import Fact
+from ffprof.records.recipe import FILE_DATA, Recipe
 from ffprof.workload import Description
 
 STEPS = 2  # the optimizer makes its state in the first

@@ -40,7 +40,7 @@ from ffprof.audit.timeline import Instruments, instruments_for, run_timeline
 from ffprof.errors import RefusedError
 from ffprof.hardware.flags import apply_flags, flag_changes, read_flags
 from ffprof.instruments.clock import Clock
-from ffprof.recipe import Recipe
+from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 
 

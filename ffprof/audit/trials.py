@@ -10,7 +10,7 @@ from ffprof.audit.plan import Slot
 from ffprof.audit.process import Ending
 from ffprof.audit.watching import OTHERS, Watching
 from ffprof.errors import one_line
-from ffprof.record import (
+from ffprof.records.audit import (
     Conditions,
     Debit,
     Device,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ffprof.errors import RefusedError
-from ffprof.recipe import Optimizer, Recipe
+from ffprof.records.recipe import Optimizer, Recipe
 from ffprof.workload import Trainable
 
 _NEVER = 2**31 - 1

@@ -8,7 +8,7 @@ from typing import Any
 from ffprof.audit.guard import UNLISTED, Guard
 from ffprof.audit.messages import Finished, Ready
 from ffprof.instruments.nvml import Watch, disturbances
-from ffprof.record import Conditions, Energy, Memory
+from ffprof.records.audit import Conditions, Energy, Memory
 
 # The reason for which what ran out of memory says nothing of the workload.
 OTHERS = "others are on the GPU"

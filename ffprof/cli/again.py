@@ -12,11 +12,9 @@ from pathlib import Path
 from rich.console import Console
 
 from ffprof.audit.guard import Policy
-from ffprof.audit.lock import writing
 from ffprof.audit.request import Request
 from ffprof.audit.runner import run_audit
 from ffprof.audit.sources.look import check_data, crowding
-from ffprof.audit.store import prepare_folder
 from ffprof.cli.choose import check_recipe
 from ffprof.cli.known_noise import with_known_noise
 from ffprof.cli.new_audit import Audit, new_request
@@ -28,8 +26,9 @@ from ffprof.cli.terms_again import device_again, need_device, terms_again
 from ffprof.errors import UsageError
 from ffprof.estimator.learned import remember
 from ffprof.hardware.machine import too_few_processors
-from ffprof.recipe import Recipe
-from ffprof.record import Plan, Record
+from ffprof.records.audit import Plan, Record
+from ffprof.records.files import prepare_folder, writing
+from ffprof.records.recipe import Recipe
 
 
 def run_again(

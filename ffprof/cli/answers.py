@@ -15,7 +15,7 @@ from ffprof.cli.estimating import Ready
 from ffprof.cli.question import Sweep
 from ffprof.cli.starting import say
 from ffprof.errors import NothingMeasuredError
-from ffprof.peak_record import PeakRow
+from ffprof.records.estimate import PeakRow
 from ffprof.report.growth import growth_report
 from ffprof.report.largest import largest_report
 from ffprof.report.peak_detail import peak_details

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from ffprof.audit.store import load, save
 from ffprof.compare.gates.thresholds import Thresholds
 from ffprof.compare.recipes import recipe_differences
 from ffprof.compare.summary import Row, summarise
 from ffprof.errors import ForeignFileError, RecordError, StoreError, UnmeasuredError, one_line
-from ffprof.record import Record
+from ffprof.records.audit import Record
+from ffprof.records.store import load, save
 
 _PATTERN = "*.json"
 _AUDIT = "audit-*.json"  # what ffprof run calls them

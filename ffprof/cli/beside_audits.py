@@ -8,7 +8,7 @@ from typing import Any, Literal
 from ffprof.audit.guard import Guard, Policy
 from ffprof.audit.request import Request
 from ffprof.cli.starting import say
-from ffprof.frontier_record import FrontierRecord
+from ffprof.records.frontier import FrontierRecord
 
 
 def record_beside(

@@ -13,9 +13,6 @@ from rich.console import Console
 
 from ffprof.audit.request import Request
 from ffprof.audit.runner import run_audit
-from ffprof.audit.store import find_record, load, prepare_folder
-from ffprof.audit.store_frontier import save_frontier
-from ffprof.calibration_record import CalibrationRecord
 from ffprof.cli.beside_audits import path_beside
 from ffprof.cli.choose import choose_preset
 from ffprof.cli.interrupts import Terminated, interrupt_code
@@ -30,8 +27,11 @@ from ffprof.hardware.environment import child_environment
 from ffprof.hardware.kept_noise import all_kept, keep_calibration, lost_noise
 from ffprof.hardware.machine import Probe, describe_machine
 from ffprof.hardware.sameness import fingerprint
-from ffprof.recipe import Recipe
-from ffprof.record import Device, Machine, Record
+from ffprof.records.audit import Device, Machine, Record
+from ffprof.records.calibration import CalibrationRecord
+from ffprof.records.files import prepare_folder
+from ffprof.records.recipe import Recipe
+from ffprof.records.store import find_record, load, save_frontier
 from ffprof.report.calibration import calibration_document
 from ffprof.report.terminal import OutputConsole, print_document
 

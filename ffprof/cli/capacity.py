@@ -13,12 +13,10 @@ from rich.console import Console
 
 from ffprof.audit.capacities import find_capacities
 from ffprof.audit.capacity_request import CapacityRequest, Grown
-from ffprof.audit.lock import writing
 from ffprof.audit.own_file import StepDescription
 from ffprof.audit.probe_run import CardProbe
 from ffprof.audit.questions import flat_shape
 from ffprof.audit.request import Request
-from ffprof.audit.store import prepare_folder
 from ffprof.audit.target import Target, target_for
 from ffprof.cli.beside_audits import guard_over, path_beside, record_beside
 from ffprof.cli.choose import absent_members, choose_preset
@@ -28,8 +26,9 @@ from ffprof.cli.options import Options
 from ffprof.cli.prepare import begun
 from ffprof.cli.request import Start, cuda_of, request_for
 from ffprof.errors import NothingMeasuredError, UsageError
-from ffprof.frontier_record import Capacity
 from ffprof.hardware.recognise import recognise
+from ffprof.records.files import prepare_folder, writing
+from ffprof.records.frontier import Capacity
 from ffprof.report.capacity import capacity_document
 from ffprof.report.terminal import OutputConsole, print_document
 from ffprof.workload import Description

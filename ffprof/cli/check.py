@@ -18,7 +18,7 @@ from ffprof.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ffprof.record import Record
+    from ffprof.records.audit import Record
     from ffprof.report.checked import Checked
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ffprof.audit.store import find_record, load
 from ffprof.cli.baselines import (
     baseline_for,
     baselines_here,
@@ -24,7 +23,8 @@ from ffprof.compare.gates.speed import Mode
 from ffprof.compare.gates.thresholds import Thresholds
 from ffprof.errors import UnmeasuredError
 from ffprof.hardware.sameness import compare_machines
-from ffprof.record import Device, Record
+from ffprof.records.audit import Device, Record
+from ffprof.records.store import find_record, load
 from ffprof.report.checked import Checked
 from ffprof.workload import workload_names
 

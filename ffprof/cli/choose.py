@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from ffprof.errors import UsageError
-from ffprof.recipe import FAMILY, Recipe
-from ffprof.record import Device
-from ffprof.record_part import check_trials
+from ffprof.records.audit import Device
+from ffprof.records.base import check_trials
+from ffprof.records.recipe import FAMILY, Recipe
 from ffprof.workload import (
     Description,
     Preset,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from ffprof.record import Device, Record
+    from ffprof.records.audit import Device, Record
     from ffprof.report.document import Document
 
 
@@ -45,8 +45,8 @@ def compare(
 
     Or what one workload of a file is against another: ffprof compare FILE CHALLENGER BASELINE.
     """
-    from ffprof.audit.store import find_record, load
     from ffprof.errors import UsageError
+    from ffprof.records.store import find_record, load
 
     if third is not None:
         _require_file_first(first, second, third)

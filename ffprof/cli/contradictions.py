@@ -11,8 +11,8 @@ from ffprof.audit.sources.words import DOWNLOADABLE, parse_data
 from ffprof.cli.choose import choose_workloads
 from ffprof.errors import UsageError
 from ffprof.hardware.cards import budget_for, cuda_budget
-from ffprof.recipe import FILE_DATA, Recipe
-from ffprof.record import Device, Record
+from ffprof.records.audit import Device, Record
+from ffprof.records.recipe import FILE_DATA, Recipe
 from ffprof.units import parse_size
 from ffprof.workload import find_preset
 

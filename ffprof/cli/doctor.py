@@ -19,7 +19,7 @@ from ffprof.errors import UsageError
 if TYPE_CHECKING:
     from ffprof.cli.measuring import SamplerCost
     from ffprof.hardware.doctor.facts import ChildFacts, Facts
-    from ffprof.record import Device
+    from ffprof.records.audit import Device
 
 EXIT_NOTHING_MEASURABLE = 3
 

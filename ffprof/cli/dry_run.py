@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from ffprof.audit.forecast import RowForecast, forecast
 from ffprof.audit.plan import plan_rounds
 from ffprof.audit.request import Request
-from ffprof.audit.store import load, newest_first
 from ffprof.compare.looks import LOOKS
 from ffprof.errors import RecordError
 from ffprof.hardware.sameness import compare_machines
-from ffprof.record import Record
+from ffprof.records.audit import Record
+from ffprof.records.store import load, newest_first
 from ffprof.report.plan import PlannedAudit, PlannedRow, make_plan
 from ffprof.report.terminal import OutputConsole, render
 from ffprof.units import format_bytes

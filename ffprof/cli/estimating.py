@@ -33,9 +33,9 @@ from ffprof.errors import StoreError, UsageError
 from ffprof.estimator.api import allocator_settings
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import check_threads, describe_machine, resolve_threads
-from ffprof.peak_record import Growth, Largest, PeakRow
-from ffprof.recipe import Recipe
-from ffprof.record import Budget
+from ffprof.records.audit import Budget
+from ffprof.records.estimate import Growth, Largest, PeakRow
+from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 
 LIMIT_SECONDS = 600.0  # of one child

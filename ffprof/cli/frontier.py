@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ffprof.audit.frontier_request import FrontierRequest
-    from ffprof.frontier_record import FrontierRecord
+    from ffprof.records.frontier import FrontierRecord
 
 
 class _Device(StrEnum):

@@ -6,8 +6,8 @@ import time
 
 from rich.console import Console
 
-from ffprof.frontier_record import FrontierRecord, Point
-from ffprof.trial_record import Trial
+from ffprof.records.frontier import FrontierRecord, Point
+from ffprof.records.trial import Trial
 from ffprof.units import format_rate, format_seconds
 
 

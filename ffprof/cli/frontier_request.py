@@ -11,9 +11,7 @@ from typing import Any
 
 from ffprof.audit.frontier_points import default_sizes, make_points
 from ffprof.audit.frontier_request import FrontierRequest
-from ffprof.audit.lock import writing
 from ffprof.audit.request import Request
-from ffprof.audit.store import prepare_folder
 from ffprof.audit.target import Target, target_for
 from ffprof.cli.beside_audits import guard_over, path_beside, record_beside
 from ffprof.cli.choose import absent_members, all_workloads, choose_preset
@@ -23,6 +21,7 @@ from ffprof.cli.request import Start, cuda_of, request_for
 from ffprof.compare.standing import settle, wave
 from ffprof.errors import UsageError
 from ffprof.hardware.recognise import recognise
+from ffprof.records.files import prepare_folder, writing
 
 _PRECISIONS = ("fp32", "bf16", "fp16")
 _FORMATS = ("contiguous", "channels_last")

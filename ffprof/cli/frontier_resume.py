@@ -16,20 +16,20 @@ from typing import Any
 
 from ffprof.audit.frontier_request import FrontierRequest
 from ffprof.audit.guard import Guard
-from ffprof.audit.lock import writing
 from ffprof.audit.request import Request
 from ffprof.audit.sources.look import check_data
-from ffprof.audit.store_frontier import load_frontier
 from ffprof.cli.choose import change_recipe
 from ffprof.cli.resume import no_other_machine
 from ffprof.cli.starting import say, started, trial_context
 from ffprof.compare.standing import settle, wave
 from ffprof.errors import DeviceError, RecordError, UsageError
-from ffprof.frontier_record import FrontierRecord, Point
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import check_threads, describe_machine
-from ffprof.recipe import FILE_DATA, Recipe
-from ffprof.record import Device, Plan, Record
+from ffprof.records.audit import Device, Plan, Record
+from ffprof.records.files import writing
+from ffprof.records.frontier import FrontierRecord, Point
+from ffprof.records.recipe import FILE_DATA, Recipe
+from ffprof.records.store import load_frontier
 from ffprof.workload import Description, find_workload
 
 _BESIDE = ("time_limit", "run_limit", "on_foreign", "plot", "resume")

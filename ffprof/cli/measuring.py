@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rich.text import Text
 
-from ffprof.record import Device
+from ffprof.records.audit import Device
 
 if TYPE_CHECKING:
     from rich.console import Console

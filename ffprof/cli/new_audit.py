@@ -19,8 +19,8 @@ from ffprof.cli.starting import trial_context
 from ffprof.compare.verdicts import judge
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import Probe, describe_machine
-from ffprof.recipe import Recipe
-from ffprof.record import Budget, Device, Evidence, Plan, Record
+from ffprof.records.audit import Budget, Device, Evidence, Plan, Record
+from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 
 NO_SPEED = "no speed is estimated, because no profiled card has this size"

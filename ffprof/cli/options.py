@@ -10,7 +10,7 @@ from typing import Any
 from ffprof.audit.guard import Policy
 from ffprof.errors import UsageError
 from ffprof.hardware.cards import Card, budget_for, budget_of, find_card, own_cards
-from ffprof.record import Budget
+from ffprof.records.audit import Budget
 
 DEFAULT_GPU_MEM = "8GB"
 

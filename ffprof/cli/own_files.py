@@ -14,8 +14,8 @@ from ffprof.audit.own_load import Source
 from ffprof.audit.process import run_child
 from ffprof.cli.choose import choose_workloads
 from ffprof.errors import UsageError
-from ffprof.recipe import Recipe
-from ffprof.record import WorkloadFile
+from ffprof.records.audit import WorkloadFile
+from ffprof.records.recipe import Recipe
 from ffprof.workload import Description, workload_names
 
 LOAD_LIMIT_SECONDS = 120.0

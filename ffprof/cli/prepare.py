@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import cast
 
-from ffprof.audit.lock import writing
 from ffprof.audit.request import Request
 from ffprof.audit.sources.look import complete, look_at
 from ffprof.audit.sources.words import parse_data
-from ffprof.audit.store import prepare_folder
 from ffprof.audit.target import check_room, with_display
 from ffprof.cli.choose import choose_workloads
 from ffprof.cli.known_noise import with_known_noise
@@ -20,6 +18,7 @@ from ffprof.cli.request import Kind, Start, asked_recipe, request_for
 from ffprof.cli.starting import say, started
 from ffprof.errors import DeviceError
 from ffprof.hardware.machine import Probe
+from ffprof.records.files import prepare_folder, writing
 
 
 @contextmanager

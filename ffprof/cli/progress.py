@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ffprof.audit.plan import Slot
-from ffprof.record import Trial
+from ffprof.records.audit import Trial
 from ffprof.units import format_bytes, format_rate, format_seconds
 
 

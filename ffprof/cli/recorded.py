@@ -20,8 +20,8 @@ from ffprof.cli.contradictions import refuse
 from ffprof.cli.own_files import describe_files, read_sources
 from ffprof.cli.starting import say
 from ffprof.errors import DataError, UsageError
-from ffprof.recipe import FILE_DATA, Recipe
-from ffprof.record import Record, WorkloadFile
+from ffprof.records.audit import Record, WorkloadFile
+from ffprof.records.recipe import FILE_DATA, Recipe
 from ffprof.workload import Description, find_workload
 
 _SHOWN = 12  # digits of a digest, as in notes

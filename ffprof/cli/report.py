@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from ffprof.calibration_record import CalibrationRecord
-    from ffprof.frontier_record import FrontierRecord
-    from ffprof.record import Record
+    from ffprof.records.audit import Record
+    from ffprof.records.calibration import CalibrationRecord
+    from ffprof.records.frontier import FrontierRecord
 
 
 class Format(StrEnum):
@@ -34,9 +34,8 @@ def report(
 
     Verdicts are those that it was written with, unless they are judged again.
     """
-    from ffprof.audit.store import find_record
-    from ffprof.audit.store_frontier import RESULT_FILES, load_any
-    from ffprof.frontier_record import FrontierRecord
+    from ffprof.records.frontier import FrontierRecord
+    from ffprof.records.store import RESULT_FILES, find_record, load_any
     from ffprof.report.documents import document_of, json_of
 
     record = load_any(find_record(file, RESULT_FILES))
@@ -62,7 +61,7 @@ def report(
 def _judged(record: Record | FrontierRecord | CalibrationRecord) -> Record:
     from ffprof.compare.verdicts import judge
     from ffprof.errors import UsageError
-    from ffprof.record import Record
+    from ffprof.records.audit import Record
 
     if not isinstance(record, Record):
         raise UsageError(f"--judge: a {record.kind} makes no claims", "leave it out")

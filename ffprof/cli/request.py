@@ -26,8 +26,8 @@ from ffprof.hardware.cards import cuda_budget
 from ffprof.hardware.machine import Probe, check_threads, describe_machine, resolve_threads
 from ffprof.hardware.recognise import recognise_here
 from ffprof.hardware.spill import spills
-from ffprof.recipe import Recipe
-from ffprof.record import Budget, Device, Evidence, Plan
+from ffprof.records.audit import Budget, Device, Evidence, Plan
+from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 
 Kind = Literal["cuda", "cpu", "estimate"]

@@ -14,10 +14,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from ffprof.audit.lock import writing
 from ffprof.audit.own_load import Source
 from ffprof.audit.request import Request
-from ffprof.audit.store import find_record, load, newest_first
 from ffprof.cli.choose import check_rounds
 from ffprof.cli.contradictions import MAY_CHANGE, check_budget, check_options
 from ffprof.cli.recorded import (
@@ -33,7 +31,9 @@ from ffprof.errors import DeviceError, RecordError, UsageError
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import check_threads, describe_machine
 from ffprof.hardware.sameness import compare_machines
-from ffprof.record import Device, Machine, Plan, Record
+from ffprof.records.audit import Device, Machine, Plan, Record
+from ffprof.records.files import writing
+from ffprof.records.store import find_record, load, newest_first
 from ffprof.workload import Description
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from ffprof.audit.own_load import Source
 from ffprof.cli.own_files import describe_files, read_sources
 from ffprof.errors import UsageError
-from ffprof.record import Record, WorkloadFile
+from ffprof.records.audit import Record, WorkloadFile
 from ffprof.workload import Description, find_workload, workload_names
 
 

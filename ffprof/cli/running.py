@@ -15,7 +15,7 @@ from ffprof.compare.looks import next_look
 from ffprof.compare.verdicts import undecided
 from ffprof.errors import NothingMeasuredError
 from ffprof.estimator.learned import remember
-from ffprof.record import Record
+from ffprof.records.audit import Record
 from ffprof.report.terminal import OutputConsole, print_report
 
 

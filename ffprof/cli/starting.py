@@ -13,8 +13,8 @@ from ffprof.audit.process import start_context
 from ffprof.errors import DeviceError
 from ffprof.hardware.environment import child_environment, environment
 from ffprof.hardware.machine import Probe
-from ffprof.recipe import Recipe
-from ffprof.record import Device
+from ffprof.records.audit import Device
+from ffprof.records.recipe import Recipe
 
 # Of a dry run's children: what a workload file imports from beside it is not compiled to a file.
 _TRACELESS: dict[str, str | None] = {"PYTHONDONTWRITEBYTECODE": "1"}

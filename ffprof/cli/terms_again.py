@@ -13,7 +13,7 @@ from ffprof.hardware.cards import cuda_budget, find_card, own_cards
 from ffprof.hardware.machine import Probe, describe_machine
 from ffprof.hardware.recognise import recognise_here
 from ffprof.hardware.spill import spills
-from ffprof.record import Budget, Device, Record
+from ffprof.records.audit import Budget, Device, Record
 from ffprof.units import format_bytes
 
 _SAME = 0.9  # a GPU with less than this share of another's memory is of another class

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ffprof.audit.reading import first_problem
 from ffprof.compare.gates.thresholds import LARGEST, Budget, Thresholds, WorkloadThresholds
 from ffprof.errors import UsageError, one_line
+from ffprof.records.store import first_problem
 from ffprof.units import parse_size
 
 MAX_BYTES = 64 * 1024

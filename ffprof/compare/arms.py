@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ffprof.calibration_record import ArmChange
 from ffprof.compare.two_runs import absolute_changes, speed_changes
-from ffprof.record import Record
+from ffprof.records.audit import Record
+from ffprof.records.calibration import ArmChange
 
 
 def compare_arms(

@@ -7,19 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from statistics import median
 
-from ffprof.calibration_record import (
-    CalibrationRecord,
-    MachineDrift,
-    Visible,
-    WorkloadNoise,
-)
 from ffprof.compare.arms import compare_arms
 from ffprof.compare.looks import LOOKS
 from ffprof.compare.process_noise import ProcessNoise, drift_of, noise_of, two_speeds
 from ffprof.compare.summary import rate
 from ffprof.compare.visible import claims_of, smallest_changes
 from ffprof.errors import NothingMeasuredError, UsageError
-from ffprof.record import Record, Trial
+from ffprof.records.audit import Record, Trial
+from ffprof.records.calibration import CalibrationRecord, MachineDrift, Visible, WorkloadNoise
 
 FEWEST_ROUNDS = 6  # three of each arm
 

@@ -12,7 +12,7 @@ from ffprof.compare.recipes import recipe_differences
 from ffprof.compare.summary import Row, Spread, summarise
 from ffprof.compare.two_runs import absolute_changes, speed_changes
 from ffprof.errors import UsageError
-from ffprof.record import Finding, LedgerRow, Record
+from ffprof.records.audit import Finding, LedgerRow, Record
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ffprof.record import LedgerRow
+from ffprof.records.audit import LedgerRow
 
 FLOPS = ("useful_flops", "recomputed_flops")
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from statistics import median
 
 from ffprof.compare.dominance import Candidate, Margins, promise
-from ffprof.frontier_record import FrontierRecord, Point
-from ffprof.recipe import Recipe
-from ffprof.trial_record import Trial
+from ffprof.records.frontier import FrontierRecord, Point
+from ffprof.records.recipe import Recipe
+from ffprof.records.trial import Trial
 
 UNTIMED_STEPS = 6  # of a trial, beside warm-up: until two agree, settling, four untimed passes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ffprof.record import Fact, LedgerRow, is_unmatched
+from ffprof.records.audit import Fact, LedgerRow, is_unmatched
 
 # What differs by design or says nothing to a reader of the table.
 _NOT_LISTED = ("method", "schedule", "backbone_digest")

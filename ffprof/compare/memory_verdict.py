@@ -9,8 +9,8 @@ from __future__ import annotations
 from ffprof.compare.statistics import RatioInterval
 from ffprof.compare.summary import Row, Spread
 from ffprof.compare.wording import against, no_verdict, word
-from ffprof.recipe import Claim
-from ffprof.record import Finding, Verdict
+from ffprof.records.audit import Finding, Verdict
+from ffprof.records.recipe import Claim
 from ffprof.units import MIB, format_bytes, format_ratio
 
 ZONE_BYTES = 2 * MIB

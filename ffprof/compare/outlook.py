@@ -10,7 +10,7 @@ from ffprof.compare.process_noise import noise_of
 from ffprof.compare.rates import rates_of
 from ffprof.compare.summary import summarise
 from ffprof.compare.visible import smallest_changes
-from ffprof.record import Record
+from ffprof.records.audit import Record
 
 FEWEST_ROUNDS = 3  # a standard deviation of two is no more than their difference
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from statistics import median
 
 from ffprof.compare.summary import marks_of, memory_of, rate
-from ffprof.frontier_record import Guess, Point, Standing
-from ffprof.trial_record import Trial
+from ffprof.records.frontier import Guess, Point, Standing
+from ffprof.records.trial import Trial
 
 _CRASHES = 1  # that do not count against a point, if other trials of it are ok
 

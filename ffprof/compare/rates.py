@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ffprof.compare.looks import look_of
 from ffprof.compare.summary import Row, rate
-from ffprof.record import Record
+from ffprof.records.audit import Record
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ffprof.errors import one_line
-from ffprof.recipe import Recipe
+from ffprof.records.recipe import Recipe
 
 # What is to be judged, what was published, what a recipe is called, and where its data lie on the
 # machine change no figure; what the data are (``data_fingerprint``) does.

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ffprof.record import SecondOpinion
+from ffprof.records.audit import SecondOpinion
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,8 +7,8 @@ from ffprof.compare.speeds import Speeds
 from ffprof.compare.statistics import ZONE, RatioInterval
 from ffprof.compare.summary import Row
 from ffprof.compare.wording import against, no_verdict, word
-from ffprof.recipe import Claim
-from ffprof.record import Evidence, Finding, SecondOpinion, Verdict
+from ffprof.records.audit import Evidence, Finding, SecondOpinion, Verdict
+from ffprof.records.recipe import Claim
 from ffprof.units import format_ratio
 
 

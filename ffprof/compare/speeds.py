@@ -14,7 +14,7 @@ from ffprof.compare.second_opinion import second_opinion
 from ffprof.compare.statistics import RatioInterval, ratio_of
 from ffprof.compare.summary import Row
 from ffprof.compare.visible import known_freedom, smallest_change
-from ffprof.record import Record, SecondOpinion
+from ffprof.records.audit import Record, SecondOpinion
 
 
 class Speeds:

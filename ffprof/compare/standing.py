@@ -32,7 +32,7 @@ from ffprof.compare.point_state import (
     too_close,
 )
 from ffprof.compare.racing import every_point, next_wave, noise
-from ffprof.frontier_record import FrontierRecord, Guess, Point, Standing
+from ffprof.records.frontier import FrontierRecord, Guess, Point, Standing
 
 # By device: the live peak is forecast to the byte, while what an allocator takes is simulated;
 # speeds that are forecast for a processor are rougher.

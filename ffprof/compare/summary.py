@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from ffprof.record import Outcome, Record, Trial
-from ffprof.trial_record import Fit
+from ffprof.records.audit import Outcome, Record, Trial
+from ffprof.records.trial import Fit
 
 # The figure that memory verdicts are about, by device. Both repeat to the byte.
 MEMORY_FIELD = {"cpu": "live_tensor_peak_bytes", "cuda": "allocated_peak_bytes"}

@@ -6,8 +6,8 @@ from typing import Literal
 
 from ffprof.compare.verdicts import judge
 from ffprof.errors import UsageError
-from ffprof.recipe import Claim, Metric
-from ffprof.record import Record
+from ffprof.records.audit import Record
+from ffprof.records.recipe import Claim, Metric
 
 _DIRECTIONS: tuple[tuple[Metric, Literal["lower", "at_least"]], ...] = (
     ("memory", "lower"),

@@ -25,7 +25,7 @@ from ffprof.compare.speed_verdict import place
 from ffprof.compare.statistics import ratio_of
 from ffprof.compare.summary import Row, summarise
 from ffprof.errors import UsageError
-from ffprof.record import Record
+from ffprof.records.audit import Record
 
 
 def speed_changes(

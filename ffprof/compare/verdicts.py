@@ -14,8 +14,8 @@ from ffprof.compare.speed_verdict import throughput_verdict
 from ffprof.compare.speeds import Speeds
 from ffprof.compare.summary import Row, summarise
 from ffprof.compare.wording import no_verdict, word
-from ffprof.recipe import FAMILY, Claim
-from ffprof.record import Record, Verdict
+from ffprof.records.audit import Record, Verdict
+from ffprof.records.recipe import FAMILY, Claim
 
 
 def judge(record: Record) -> tuple[Verdict, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ffprof.recipe import FAMILY, Claim
-from ffprof.record import Verdict
+from ffprof.records.audit import Verdict
+from ffprof.records.recipe import FAMILY, Claim
 
 
 def no_verdict(claim: Claim, baseline: str, reason: str) -> Verdict:

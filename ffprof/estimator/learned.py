@@ -15,8 +15,8 @@ from pathlib import Path
 
 from ffprof.errors import one_line
 from ffprof.estimator.process import Overhead
-from ffprof.hardware.user_cache import cache_folder, read_at_most, replace_file
-from ffprof.record import Machine, Record
+from ffprof.records.audit import Machine, Record
+from ffprof.records.files import cache_folder, read_at_most, replace_file
 
 _VERSION = 1
 _KEPT = 200  # newest trials; a driver's life is shorter

@@ -20,7 +20,7 @@ from ffprof.estimator.efficiencies import CARD_BOUND_SECONDS, FITTED, Efficienci
 from ffprof.estimator.operator_kinds import Kind, kernels_of, kind_of
 from ffprof.estimator.stream import Operator
 from ffprof.hardware.card import Card
-from ffprof.recipe import Precision
+from ffprof.records.recipe import Precision
 
 Bound = Literal["compute", "bandwidth", "launch", "link"]
 

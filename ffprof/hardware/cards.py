@@ -16,7 +16,7 @@ from pathlib import Path
 from ffprof.errors import UsageError
 from ffprof.hardware.card import SIZE, Card, card_key, sizeless_key
 from ffprof.hardware.profile import parse_profile, read_profile
-from ffprof.record import Budget, Evidence
+from ffprof.records.audit import Budget, Evidence
 from ffprof.units import GIB, format_bytes, parse_size
 
 __all__ = [

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ffprof.recipe import Recipe
+from ffprof.records.recipe import Recipe
 
 # Both spellings: the second has replaced the first, which torch still honours. Without the third,
 # memory would not go through the allocator that is watched and held.

@@ -11,7 +11,7 @@ import os
 import torch
 
 from ffprof.hardware.environment import ALLOCATOR_VARIABLES
-from ffprof.recipe import Recipe
+from ffprof.records.recipe import Recipe
 
 
 def apply_flags(recipe: Recipe) -> None:

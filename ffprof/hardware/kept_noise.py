@@ -15,12 +15,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ffprof.calibration_record import CalibrationRecord
 from ffprof.errors import one_line
 from ffprof.hardware.sameness import fingerprint
-from ffprof.hardware.user_cache import cache_folder, read_at_most, replace_file
-from ffprof.recipe import Recipe
-from ffprof.record import Device, Machine
+from ffprof.records.audit import Device, Machine
+from ffprof.records.calibration import CalibrationRecord
+from ffprof.records.files import cache_folder, read_at_most, replace_file
+from ffprof.records.recipe import Recipe
 
 _READ_AT_MOST = 8 * 1024 * 1024  # bytes; 10,000 workloads are 5 MB
 _NEWEST = 100  # files that are looked at

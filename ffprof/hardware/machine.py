@@ -19,8 +19,8 @@ from ffprof.errors import UsageError
 from ffprof.instruments.nvml.device import read_system
 from ffprof.instruments.nvml.errors import NvmlError
 from ffprof.instruments.nvml.library import Library
-from ffprof.recipe import Recipe
-from ffprof.record import Machine
+from ffprof.records.audit import Machine
+from ffprof.records.recipe import Recipe
 
 _ROOT = Path(__file__).resolve().parents[2]
 _MEASURING = ("ffprof", "workloads", "hw_profiles", "pyproject.toml")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ffprof.hardware.machine import same_measuring_code
-from ffprof.record import Device, Machine
+from ffprof.records.audit import Device, Machine
 
 # Machines of one size differ a little in what the kernel leaves of it.
 SAME_RAM = 0.1

@@ -11,8 +11,8 @@ from typing import Protocol
 
 import psutil
 
-from ffprof.gpu_record import DebitSource
 from ffprof.instruments.nvml import NvmlError, NvmlGpu, open_gpu
+from ffprof.records.trial import DebitSource
 
 
 class DebitMeter(Protocol):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ffprof.calibration_record import ArmChange, CalibrationRecord, WorkloadNoise
 from ffprof.compare.looks import LOOKS
 from ffprof.compare.statistics import ZONE
+from ffprof.records.calibration import ArmChange, CalibrationRecord, WorkloadNoise
 from ffprof.report.columns import Column
 from ffprof.report.document import Document, printable
 from ffprof.report.sections import Section

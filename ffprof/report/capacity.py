@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ffprof.frontier_record import Capacity, FrontierRecord, Tried
+from ffprof.records.frontier import Capacity, FrontierRecord, Tried
 from ffprof.report.columns import Column
 from ffprof.report.document import Document, printable
 from ffprof.report.peaks import between

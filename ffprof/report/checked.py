@@ -20,7 +20,7 @@ from ffprof.compare.gates.gate import (
 from ffprof.compare.gates.rise import are_tied, told
 from ffprof.compare.statistics import ZONE
 from ffprof.errors import UnmeasuredError, one_line
-from ffprof.record import Record
+from ffprof.records.audit import Record
 from ffprof.report.columns import Column
 from ffprof.report.document import Document
 from ffprof.report.sections import Section

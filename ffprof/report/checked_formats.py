@@ -9,7 +9,7 @@ from typing import Any
 from ffprof import __version__
 from ffprof.compare.gates.gate import GateResult, Status, counts, exit_code
 from ffprof.errors import UnmeasuredError
-from ffprof.record import Record
+from ffprof.records.audit import Record
 from ffprof.report.checked import (
     FINDINGS,
     Checked,

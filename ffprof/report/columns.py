@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ffprof.compare.summary import MEMORY_MEANING, Row, Spread
-from ffprof.record import Record
+from ffprof.records.audit import Record
 from ffprof.report.fitting import about
 from ffprof.units import format_bytes, format_rate
 

@@ -9,7 +9,7 @@ from typing import Any
 from ffprof.compare.change import SpeedChange
 from ffprof.compare.comparison import ComparedRow, Comparison, MemoryChange
 from ffprof.compare.summary import MEMORY_MEANING, Spread
-from ffprof.record import Record
+from ffprof.records.audit import Record
 from ffprof.report.columns import Column
 from ffprof.report.comparison_lines import bytes_of, changes, in_one_only, problems
 from ffprof.report.document import Document, printable, setting_lines

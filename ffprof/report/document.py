@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from ffprof.compare.summary import summarise
-from ffprof.recipe import FILE_DATA
-from ffprof.record import Budget, Evidence, Record
+from ffprof.records.audit import Budget, Evidence, Record
+from ffprof.records.recipe import FILE_DATA
 from ffprof.report import sections
 from ffprof.report.columns import Column, caption_of, table_of
 from ffprof.report.sections import Section

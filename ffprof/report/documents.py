@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from ffprof.calibration_record import CalibrationRecord
 from ffprof.errors import UsageError
-from ffprof.frontier_record import FrontierRecord
-from ffprof.record import Record
+from ffprof.records.audit import Record
+from ffprof.records.calibration import CalibrationRecord
+from ffprof.records.frontier import FrontierRecord
 from ffprof.report.calibration import calibration_document
 from ffprof.report.capacity import capacity_document
 from ffprof.report.document import Document, make_document

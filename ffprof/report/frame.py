@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ffprof.record import Record, Trial
+from ffprof.records.audit import Record, Trial
 
 if TYPE_CHECKING:
     import pandas as pd

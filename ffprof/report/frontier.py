@@ -8,7 +8,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from ffprof.compare.summary import MEMORY_MEANING
-from ffprof.frontier_record import FrontierRecord
+from ffprof.records.frontier import FrontierRecord
 from ffprof.report.document import budget_line, estimated_budget_line
 from ffprof.report.fitting import clean, fitted, flowed
 from ffprof.report.frontier_problems import problems

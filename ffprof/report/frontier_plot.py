@@ -8,7 +8,7 @@ from typing import Any
 from ffprof.compare.point_state import too_close
 from ffprof.compare.summary import MEMORY_MEANING
 from ffprof.errors import StoreError
-from ffprof.frontier_record import FrontierRecord, Point
+from ffprof.records.frontier import FrontierRecord, Point
 from ffprof.report.frontier_rows import methods_of
 from ffprof.report.growth_plot import check_matplotlib
 from ffprof.units import GIB, MIB, format_bytes

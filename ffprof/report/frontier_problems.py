@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ffprof.compare.point_state import disturbed, series_of, stray_crash
-from ffprof.frontier_record import FrontierRecord, Point
+from ffprof.records.frontier import FrontierRecord, Point
 from ffprof.report.sections import NOISY
 
 

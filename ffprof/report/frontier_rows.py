@@ -8,7 +8,7 @@ from statistics import median
 
 from ffprof.compare.point_state import good_trials, too_close
 from ffprof.compare.statistics import ZONE
-from ffprof.frontier_record import FrontierRecord, Point
+from ffprof.records.frontier import FrontierRecord, Point
 from ffprof.report.fitting import Shown, about, clean
 from ffprof.units import format_bytes, format_rate
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Group
 from rich.text import Text
 
-from ffprof.peak_record import Growth, PeakRow
+from ffprof.records.estimate import Growth, PeakRow
 from ffprof.report.fitting import Shown, clean, fitted, flowed
 from ffprof.report.peaks import Heading, heading_lines
 from ffprof.units import format_bytes, format_ratio

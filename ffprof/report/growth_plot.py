@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ffprof.errors import StoreError, UsageError
-from ffprof.peak_record import Growth, PeakRow
+from ffprof.records.estimate import Growth, PeakRow
 from ffprof.report.growth import activations, allocated
 from ffprof.units import GIB, MIB
 

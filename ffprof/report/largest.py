@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Group
 from rich.text import Text
 
-from ffprof.peak_record import Largest, PeakRow
+from ffprof.records.estimate import Largest, PeakRow
 from ffprof.report.fitting import Shown, about, clean, fitted, flowed
 from ffprof.report.peaks import Heading, heading_lines
 from ffprof.units import format_bytes

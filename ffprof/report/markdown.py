@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ffprof.record import Record
+from ffprof.records.audit import Record
 from ffprof.report.document import Document, make_document
 
 _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#"})

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ffprof.peak_record import HeldSegment, Layer, Peak, PeakRow, ReservedPeak
+from ffprof.records.estimate import HeldSegment, Layer, Peak, PeakRow, ReservedPeak
 from ffprof.report.fitting import Shown, bar, clean, fitted, flowed, middle, percent
 from ffprof.units import format_bytes
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ffprof.peak_record import Against, Difference, Layer, PeakRow
+from ffprof.records.estimate import Against, Difference, Layer, PeakRow
 from ffprof.report.fitting import Shown, clean, fitted, flowed, middle
 from ffprof.report.peak_detail import cut_name, place_of
 from ffprof.units import format_bytes

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ffprof.peak_record import PeakRow
-from ffprof.recipe import Recipe
+from ffprof.records.estimate import PeakRow
+from ffprof.records.recipe import Recipe
 from ffprof.report.fitting import Shown, about, clean, fitted, flowed, percent
 from ffprof.units import format_bytes, format_rate
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ffprof.compare.statistics import MIN_ROUNDS
 from ffprof.compare.verdicts import judge
-from ffprof.recipe import FAMILY, FILE_DATA, Claim
-from ffprof.record import Record
+from ffprof.records.audit import Record
+from ffprof.records.recipe import FAMILY, FILE_DATA, Claim
 from ffprof.report.columns import Column
 from ffprof.report.document import Document, printable, setting_lines
 from ffprof.report.sections import Section

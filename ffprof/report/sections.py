@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ffprof.compare import ledger
 from ffprof.compare.summary import Row
 from ffprof.compare.verdicts import count_supported
-from ffprof.recipe import FILE_DATA
-from ffprof.record import Fact, GradientProof, Record
+from ffprof.records.audit import Fact, GradientProof, Record
+from ffprof.records.recipe import FILE_DATA
 from ffprof.units import format_rate
 
 NOISY = 0.2  # rounds of one row that differ by more than this are told

@@ -8,7 +8,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ffprof.record import Record
+from ffprof.records.audit import Record
 from ffprof.report.document import Document, make_document
 
 WIDE = 120

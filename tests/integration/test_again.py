@@ -68,7 +68,7 @@ def again(path, out="", rounds=0, files=(), cwd=None):
 
 
 def load_text(text):
-    from ffprof.record import Record
+    from ffprof.records.audit import Record
 
     return Record.model_validate_json(text)
 

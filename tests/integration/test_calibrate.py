@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from command import TINY, ffprof, only_record
 
-from ffprof.audit.store_frontier import load_any
+from ffprof.records.store import load_any
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ROOT / "results" / "audit-small-cpu.json"

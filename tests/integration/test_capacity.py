@@ -15,11 +15,11 @@ from ffprof.audit import capacities
 from ffprof.audit.capacities import OUT_OF_TIME, find_capacities
 from ffprof.audit.capacity_request import CapacityRequest
 from ffprof.audit.process import run_child, start_context
-from ffprof.audit.store_frontier import load_frontier
 from ffprof.audit.target import target_for
 from ffprof.cli.choose import choose_workloads
-from ffprof.frontier_record import Tried
 from ffprof.hardware.cards import budget_for
+from ffprof.records.frontier import Tried
+from ffprof.records.store import load_frontier
 from ffprof.workload import find_preset
 
 # Of which context and libraries take most; larger images need fewer questions.

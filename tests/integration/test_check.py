@@ -16,7 +16,7 @@ from records import MIB, recipe, record, trial
 from rich.cells import cell_len
 
 from ffprof import load
-from ffprof.audit.store import save
+from ffprof.records.store import save
 
 HOSTILE = "\x1b[31mred\x07|`<b>**@team** ##[error]x\n::error::forged\n%0A::warning::also"
 

@@ -6,7 +6,7 @@ import pytest
 from command import ffprof
 from records import MIB, record, trial
 
-from ffprof.audit.store import save
+from ffprof.records.store import save
 
 ROWS = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta")
 
@@ -209,7 +209,7 @@ def test_of_two_rows_a_loss_of_the_first_is_no_gain_of_the_second(tmp_path, slow
 
 def test_what_a_step_computes_and_whose_file_it_was(before, tmp_path):
     from ffprof import load
-    from ffprof.record import LedgerRow, WorkloadFile
+    from ffprof.records.audit import LedgerRow, WorkloadFile
 
     def counted(name, operators, flops, digest):
         path = audit(tmp_path / name)

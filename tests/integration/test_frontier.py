@@ -10,7 +10,7 @@ import time
 import pytest
 from command import ffprof
 
-from ffprof.audit.store_frontier import load_frontier
+from ffprof.records.store import load_frontier
 
 SMOKE = ["frontier", "--preset", "smoke", "--threads", "1"]
 MEASURED = [*SMOKE, "--device", "cpu", "--steps", "2", "--workloads", "bp,bp-accum"]

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from command import ffprof
 
-from ffprof.audit.store_frontier import load_frontier, save_frontier
+from ffprof.records.store import load_frontier, save_frontier
 
 WORDS = [
     "frontier", "--device", "cpu", "--preset", "smoke", "--threads", "1", "--steps", "2",

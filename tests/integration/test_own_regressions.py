@@ -8,8 +8,8 @@ from changed import ROOT, changed_workloads
 from command import TINY, ffprof, only_record
 
 from ffprof import load
-from ffprof.audit.store import save
 from ffprof.cli.thresholds_file import read_thresholds
+from ffprof.records.store import save
 
 BASELINES = ROOT / "results" / "baselines"
 TORCH = version("torch").split("+")[0]

@@ -11,8 +11,8 @@ import pytest
 from command import TINY, ffprof, only_record
 
 from ffprof import load
-from ffprof.audit.lock import lock_path
 from ffprof.compare.verdicts import judge
+from ffprof.records.files import lock_path
 
 WORDS = [*TINY, "--workloads", "bp,dtg-ff-accum", "--rounds", "2"]
 

@@ -14,7 +14,7 @@ import torch
 from ffprof.audit.held import Held
 from ffprof.hardware.cap import Hold
 from ffprof.instruments.debit import ReplayedDebit
-from ffprof.trial_record import Memory
+from ffprof.records.trial import Memory
 
 MIB = 2**20
 

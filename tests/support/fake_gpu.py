@@ -9,7 +9,7 @@ import time
 
 from ffprof.audit.messages import Failed, Finished, Probed, Ready, Report
 from ffprof.instruments.nvml import DeviceFacts, GpuLostError, GpuProcess, Sample
-from ffprof.record import Conditions, Debit, Loss, Memory, Throughput
+from ffprof.records.audit import Conditions, Debit, Loss, Memory, Throughput
 
 MIB = 2**20
 UUID = "GPU-11111111-2222-3333-4444-555555555555"

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 from records import MIB, recipe
 
-from ffprof.frontier_record import Capacity, FrontierRecord, Point, Tried
-from ffprof.record import Budget, Machine
+from ffprof.records.audit import Budget, Machine
+from ffprof.records.frontier import Capacity, FrontierRecord, Point, Tried
 
 
 def tried(size, outcome="ok", evidence="emulated", **more):

@@ -4,7 +4,7 @@ import random
 
 from records import MIB, record, trial
 
-from ffprof.record import Budget, LedgerRow, Memory, Uncapped
+from ffprof.records.audit import Budget, LedgerRow, Memory, Uncapped
 
 ROWS = ("one", "two", "three", "four")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from calibrations import calibrated, noisy_audit
 from frontiers import frontier, point
 
-from ffprof.audit.store import load
-from ffprof.recipe import Recipe
-from ffprof.trial_record import Trial
+from ffprof.records.recipe import Recipe
+from ffprof.records.store import load
+from ffprof.records.trial import Trial
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 _FEW = 3  # workloads, and of each list

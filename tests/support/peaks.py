@@ -1,6 +1,7 @@
 """Rows of ``ffprof estimate`` that no workload made."""
 
-from ffprof.peak_record import (
+from ffprof.records.audit import Memory, Throughput
+from ffprof.records.estimate import (
     FitDetails,
     Fragments,
     HeldSegment,
@@ -10,7 +11,6 @@ from ffprof.peak_record import (
     ReservedPeak,
     Single,
 )
-from ffprof.record import Memory, Throughput
 
 MIB = 2**20
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from records import MIB, recipe, trial
 
 from ffprof.compare.standing import settle
-from ffprof.frontier_record import FrontierRecord, Guess, Point
-from ffprof.record import Budget, Debit, Machine
+from ffprof.records.audit import Budget, Debit, Machine
+from ffprof.records.frontier import FrontierRecord, Guess, Point
 
 
 def run(number, rate=100.0, *, memory=100, outcome="ok", beyond=0, spoilt=(), message="", id=""):

@@ -3,8 +3,7 @@
 from datetime import UTC, datetime
 
 from ffprof.compare.verdicts import judge
-from ffprof.recipe import Claim, Recipe
-from ffprof.record import (
+from ffprof.records.audit import (
     Conditions,
     LedgerRow,
     Loss,
@@ -15,6 +14,7 @@ from ffprof.record import (
     Throughput,
     Trial,
 )
+from ffprof.records.recipe import Claim, Recipe
 
 MIB = 1024 * 1024
 

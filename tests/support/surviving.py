@@ -7,8 +7,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ffprof.audit.store import load
-from ffprof.audit.store_frontier import load_any, load_frontier
 from ffprof.cli.thresholds_file import read_thresholds, require_known
 from ffprof.compare.comparison import compare_records
 from ffprof.compare.standing import settle
@@ -16,9 +14,10 @@ from ffprof.compare.summary import summarise
 from ffprof.compare.two_rows import two_rows
 from ffprof.compare.verdicts import judge
 from ffprof.errors import RecordError, UsageError
-from ffprof.frontier_record import FrontierRecord
 from ffprof.hardware.sameness import compare_machines
-from ffprof.record import Record
+from ffprof.records.audit import Record
+from ffprof.records.frontier import FrontierRecord
+from ffprof.records.store import load, load_any, load_frontier
 from ffprof.report import markdown
 from ffprof.report.comparison import comparison_document, comparison_json
 from ffprof.report.documents import document_of, json_of

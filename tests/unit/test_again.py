@@ -12,7 +12,7 @@ from ffprof.cli.terms_again import device_again, need_device, terms_again
 from ffprof.errors import DeviceError, UsageError
 from ffprof.hardware.cards import budget_for, budget_of, find_card
 from ffprof.hardware.machine import Probe
-from ffprof.record import Budget, Debit, WorkloadFile
+from ffprof.records.audit import Budget, Debit, WorkloadFile
 from ffprof.units import GIB
 
 NONE = Probe(cuda=False, reason="no NVIDIA driver")

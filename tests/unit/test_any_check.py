@@ -11,7 +11,16 @@ from rich.console import Console
 from ffprof.compare.gates.check import CheckOptions, check
 from ffprof.compare.gates.thresholds import Thresholds
 from ffprof.errors import FfprofError
-from ffprof.record import Budget, Debit, LedgerRow, Loss, Memory, Record, Throughput, Uncapped
+from ffprof.records.audit import (
+    Budget,
+    Debit,
+    LedgerRow,
+    Loss,
+    Memory,
+    Record,
+    Throughput,
+    Uncapped,
+)
 from ffprof.report.checked import Checked, checked_document
 from ffprof.report.checked_formats import (
     checks_json,

@@ -11,12 +11,18 @@ from pydantic import ValidationError
 from records import record, trial
 from rich.console import Console
 
-from ffprof.audit.store import find_record, save
-from ffprof.audit.store_frontier import RESULT_FILES, load_any, load_frontier, save_frontier
-from ffprof.calibration_record import CalibrationRecord
 from ffprof.compare.looks import LOOKS
 from ffprof.compare.process_noise import noise_of
 from ffprof.errors import NothingMeasuredError, RecordError, UsageError
+from ffprof.records.calibration import CalibrationRecord
+from ffprof.records.store import (
+    RESULT_FILES,
+    find_record,
+    load_any,
+    load_frontier,
+    save,
+    save_frontier,
+)
 from ffprof.report.calibration import calibration_document, percent
 from ffprof.report.documents import document_of
 from ffprof.report.markdown import render

@@ -16,7 +16,7 @@ from ffprof.audit.capacity import (
     fewest_runs,
     told_apart,
 )
-from ffprof.frontier_record import Tried
+from ffprof.records.frontier import Tried
 
 CAP = 65_536
 

@@ -11,11 +11,11 @@ from ffprof.audit.frontier_points import default_sizes, make_points
 from ffprof.audit.frontier_request import FrontierRequest
 from ffprof.audit.point import Measured
 from ffprof.audit.request import Request
-from ffprof.audit.store_frontier import load_frontier
 from ffprof.cli.frontier_progress import QuietTold
 from ffprof.compare.standing import settle, wave
-from ffprof.frontier_record import FrontierRecord, Guess
-from ffprof.trial_record import Memory, Throughput
+from ffprof.records.frontier import FrontierRecord, Guess
+from ffprof.records.store import load_frontier
+from ffprof.records.trial import Memory, Throughput
 from ffprof.workload import Description
 
 SIZES = (2, 4, 8, 16, 32)

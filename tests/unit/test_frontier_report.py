@@ -9,8 +9,8 @@ from records import MIB, recipe, trial
 from rich.console import Console
 
 from ffprof.compare.standing import settle
-from ffprof.frontier_record import FrontierRecord, Guess, Point
-from ffprof.record import Budget, Machine
+from ffprof.records.audit import Budget, Machine
+from ffprof.records.frontier import FrontierRecord, Guess, Point
 from ffprof.report.frontier import cost_line, frontier_markdown, print_frontier
 from ffprof.report.frontier_plot import draw_frontier
 

@@ -26,7 +26,7 @@ from ffprof.compare.gates.rise import Figure, are_tied, rise_gate, told
 from ffprof.compare.gates.speed import speed_gate
 from ffprof.compare.gates.thresholds import SpeedFall, Thresholds
 from ffprof.errors import UsageError
-from ffprof.record import Budget, Debit, LedgerRow, Uncapped
+from ffprof.records.audit import Budget, Debit, LedgerRow, Uncapped
 
 LIVE = Thresholds().live
 

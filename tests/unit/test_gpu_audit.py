@@ -15,10 +15,10 @@ from ffprof.audit import runner, taking, watching
 from ffprof.audit.gpu_lock import GpuLock
 from ffprof.audit.guard import Guard
 from ffprof.audit.request import Request
-from ffprof.audit.store import load
 from ffprof.cli.progress import QuietProgress
 from ffprof.errors import DeviceError
-from ffprof.record import Budget
+from ffprof.records.audit import Budget
+from ffprof.records.store import load
 from ffprof.workload import find_workload
 
 STRANGER = os.getppid()  # a process of this machine that is not ours

@@ -9,11 +9,10 @@ from frontiers import capacity, frontier
 from records import recipe, record, trial
 
 from ffprof.audit.process import Ending, start_context
-from ffprof.audit.store import save
-from ffprof.audit.store_frontier import save_frontier
 from ffprof.cli.choose import all_workloads
 from ffprof.errors import RecordError
 from ffprof.hardware.machine import Probe
+from ffprof.records.store import save, save_frontier
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 

@@ -14,7 +14,7 @@ from ffprof.hardware.cards import budget_for, budget_of, cuda_budget, find_card,
 from ffprof.hardware.environment import child_environment, environment
 from ffprof.hardware.flags import apply_flags, read_flags
 from ffprof.hardware.machine import Probe, describe_machine, resolve_threads, usable_cpus
-from ffprof.record import Budget
+from ffprof.records.audit import Budget
 from ffprof.units import GIB, MIB
 
 

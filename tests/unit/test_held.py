@@ -13,7 +13,7 @@ from stub_cuda import build_stub
 
 from ffprof.audit.budgets import hold_for, known_debits, with_debit, words_of
 from ffprof.hardware.cap import Hold, Moment, out_of_memory
-from ffprof.record import Budget, Debit
+from ffprof.records.audit import Budget, Debit
 
 MIB, GIB = 2**20, 2**30
 SCRIPT = Path(__file__).parents[1] / "support" / "budget_on_stub.py"
@@ -221,7 +221,7 @@ def test_the_budget_keeps_the_largest_debit():
 def test_debits_are_known_from_runs_without_a_limit_and_from_trials():
     from records import record, trial
 
-    from ffprof.record import LedgerRow, Uncapped
+    from ffprof.records.audit import LedgerRow, Uncapped
 
     debit = Debit(context_bytes=5, step_bytes=20, source="NVML, this process")
     base = record([trial("a", 0), trial("b", 0)], workloads=("a", "b"))

@@ -4,7 +4,7 @@ from records import recipe
 from ffprof.audit.accept import FIXED, mismatch
 from ffprof.audit.plan import plan_rounds
 from ffprof.compare.ledger import agreements, differences
-from ffprof.record import LedgerRow
+from ffprof.records.audit import LedgerRow
 
 FACTS = dict.fromkeys(FIXED, 1) | {"backbone": "shared", "backbone_digest": "abc", "heads": 3}
 

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from ffprof.audit.lock import lock_path, writing
 from ffprof.errors import StoreError
+from ffprof.records.files import lock_path, writing
 
 
 def test_a_second_writer_is_refused_and_nothing_is_left(tmp_path):
@@ -31,7 +31,7 @@ def test_the_lock_is_free_after_an_error(tmp_path):
 def test_a_killed_writer_locks_nothing(tmp_path):
     path = tmp_path / "audit.json"
     code = (
-        "import os, pathlib; from ffprof.audit.lock import writing\n"
+        "import os, pathlib; from ffprof.records.files import writing\n"
         f"with writing(pathlib.Path({str(path)!r})): os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code], check=False)

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffprof.gpu_record import GpuConditions
 from ffprof.instruments.nvml import (
     DeviceFacts,
     GpuLostError,
@@ -20,6 +19,7 @@ from ffprof.instruments.nvml import (
     Watch,
     disturbances,
 )
+from ffprof.records.trial import GpuConditions
 
 MIB = 1024 * 1024
 

@@ -28,7 +28,7 @@ from ffprof.errors import RefusedError, UsageError
 from ffprof.instruments.allocator import AllocatorPeaks, FakeAllocator
 from ffprof.instruments.clock import FakeClock
 from ffprof.instruments.host_memory import FakeHostMemory
-from ffprof.record import LedgerRow, Trial
+from ffprof.records.audit import LedgerRow, Trial
 from ffprof.registration import check_id, register_step, register_workload
 from ffprof.workload import find_workload
 

@@ -5,7 +5,7 @@ import pytest
 from peaks import MIB, layer, row
 from rich.console import Console
 
-from ffprof.peak_record import Growth, Largest
+from ffprof.records.estimate import Growth, Largest
 from ffprof.report.fitting import Shown, bar, fitted, percent
 from ffprof.report.growth import growth_report
 from ffprof.report.largest import largest_report

@@ -8,7 +8,7 @@ from records import MIB
 from rich.console import Console
 
 from ffprof.compare.standing import wave
-from ffprof.record import Budget
+from ffprof.records.audit import Budget
 from ffprof.report.frontier import cost_line, print_frontier
 from ffprof.report.frontier_problems import problems
 

@@ -17,8 +17,8 @@ from ffprof.audit.process import Ending
 from ffprof.audit.retakes import Retakes
 from ffprof.audit.trials import trial_from
 from ffprof.audit.watching import Watching
-from ffprof.frontier_record import Tried
-from ffprof.record import Budget, Debit, Memory
+from ffprof.records.audit import Budget, Debit, Memory
+from ffprof.records.frontier import Tried
 from ffprof.workload import find_preset, find_workload
 
 RECIPE = find_preset("smoke").recipe

@@ -17,8 +17,8 @@ from ffprof.estimator.learned import (
 )
 from ffprof.estimator.process import cuda_version, process_overhead
 from ffprof.hardware.cards import known_cards
-from ffprof.hardware.user_cache import cache_folder
-from ffprof.record import Debit, Memory
+from ffprof.records.audit import Debit, Memory
+from ffprof.records.files import cache_folder
 from ffprof.units import GIB, MIB
 
 

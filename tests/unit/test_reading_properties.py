@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from records import recipe, record, trial
 from surviving import printed, read_or_refused, survives, thresholds_or_refused
 
-from ffprof.audit import reading, store
-from ffprof.audit.store_frontier import load_any
 from ffprof.cli.choose import check_rounds
 from ffprof.errors import RecordError, UsageError
-from ffprof.record import GradientProof, LedgerRow, Plan, Record
+from ffprof.records import store
+from ffprof.records import store as reading
+from ffprof.records.audit import GradientProof, LedgerRow, Plan, Record
+from ffprof.records.store import load_any
 from ffprof.report.documents import json_of
 from ffprof.report.frontier import frontier_markdown
 from ffprof.report.markdown import to_markdown
@@ -123,7 +124,7 @@ def test_small_files_do_not_fill_the_memory(path, bare, changes, said):
     path.write_text(json.dumps(bare | changes))
     code = """if True:
         import resource, sys
-        from ffprof.audit.store_frontier import load_any
+        from ffprof.records.store import load_any
         from ffprof.errors import RecordError
         begun = resource.getrusage(resource.RUSAGE_SELF)
         try:

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from records import claim, recipe
 
-from ffprof.recipe import Claim, Recipe
+from ffprof.records.recipe import Claim, Recipe
 from ffprof.workload import find_preset, preset_names
 
 

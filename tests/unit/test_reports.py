@@ -4,8 +4,8 @@ from records import MIB, claim, record, trial
 from rich.console import Console
 
 from ffprof import trials_frame
-from ffprof.recipe import Reference
-from ffprof.record import GradientProof, LedgerRow, Throughput
+from ffprof.records.audit import GradientProof, LedgerRow, Throughput
+from ffprof.records.recipe import Reference
 from ffprof.report.document import make_document
 from ffprof.report.markdown import to_markdown
 from ffprof.report.terminal import print_report

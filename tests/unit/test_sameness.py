@@ -2,7 +2,7 @@ import pytest
 
 from ffprof.hardware import machine
 from ffprof.hardware.sameness import compare_machines
-from ffprof.record import Machine
+from ffprof.records.audit import Machine
 
 GIB = 1024**3
 VERSIONS = {

@@ -23,7 +23,7 @@ from ffprof.audit.sources.pictures import FolderPictures
 from ffprof.audit.sources.words import DataWords, parse_data
 from ffprof.audit.trial import measure
 from ffprof.errors import DataError, UsageError
-from ffprof.recipe import FILE_DATA
+from ffprof.records.recipe import FILE_DATA
 from ffprof.workload import find_workload
 
 

@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from records import claim, record, trial
 
-from ffprof.audit import store
 from ffprof.errors import RecordError, StoreError
+from ffprof.records import store
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_records_keep_to_the_published_schema(made):
 def test_the_published_schema_is_the_present_one(pytestconfig):
     path = pytestconfig.rootpath / "docs" / "record.schema.json"
     assert path.read_text() == store.json_schema_text(), (
-        "write it again: python -m ffprof.audit.schema > docs/record.schema.json"
+        "write it again: python -m ffprof.records.schema > docs/record.schema.json"
     )
 
 

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from records import record, trial
 
-from ffprof.audit import store, store_frontier
 from ffprof.audit.capacity import Search
 from ffprof.errors import RecordError
+from ffprof.records import store
+from ffprof.records import store as store_frontier
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ ALLOWED = {
 }
 MOST_LINES = 400
 MOST_MODULES = 17  # in a folder, besides its __init__
-# Terms of the field that end as a gerund does: CUDACachingAllocator, Hoeffding races, the bootstrap.
+# Terms of the field that end as a gerund does: CUDACachingAllocator, Hoeffding races, bootstrap.
 TERMS = {"caching", "racing", "resampling", "tracing"}
 PARTICIPLES = {"held", "told", "kept", "begun", "seen", "written", "taken", "known", "shown"}
 
@@ -148,10 +148,10 @@ def test_nothing_fits_all_exceptions():
         "import ffprof.cli.main",
         "import ffprof.report.terminal, ffprof.report.markdown, ffprof.compare.verdicts",
         "import ffprof.cli.prepare, ffprof.audit.runner",
-        "import ffprof.cli.capacity, ffprof.audit.store_frontier, ffprof.report.documents",
+        "import ffprof.cli.capacity, ffprof.records.store, ffprof.report.documents",
         "import ffprof.cli.estimate, ffprof.cli.answers, ffprof.estimator.api, ffprof.audit.asked",
         "import ffprof.cli.frontier, ffprof.cli.frontier_request, ffprof.report.frontier",
-        "import ffprof.audit.frontier, ffprof.audit.store_frontier, ffprof.compare.standing",
+        "import ffprof.audit.frontier, ffprof.records.store, ffprof.compare.standing",
         "import ffprof.cli.calibrate, ffprof.cli.calibrating, ffprof.compare.calibration",
         "import ffprof.hardware.kept_noise, ffprof.report.calibration, ffprof.cli.known_noise",
         "import ffprof.cli.doctor, ffprof.cli.findings, ffprof.hardware.doctor.diagnose",

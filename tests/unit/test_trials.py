@@ -8,7 +8,7 @@ from ffprof.audit.plan import Slot
 from ffprof.audit.process import Ending
 from ffprof.audit.trials import trial_from
 from ffprof.audit.watching import Watching
-from ffprof.record import Conditions, Debit, LedgerRow, Loss, Memory, Throughput
+from ffprof.records.audit import Conditions, Debit, LedgerRow, Loss, Memory, Throughput
 from ffprof.workload import find_workload
 
 SLOT = Slot(round=1, position=2, workload="bp")

@@ -15,7 +15,7 @@ from typing import Any
 
 from ffprof.audit.sources.words import Found
 from ffprof.errors import DataError
-from ffprof.recipe import DATA_CLASSES, DataName
+from ffprof.records.recipe import DATA_CLASSES, DataName
 
 
 def cifar_child(

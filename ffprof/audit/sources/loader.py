@@ -22,7 +22,7 @@ from ffprof.audit.sources.look import PREFETCH
 from ffprof.audit.sources.pictures import Pictures, open_pictures, training_transform
 from ffprof.audit.sources.shuffles import Shuffles
 from ffprof.errors import DataError
-from ffprof.recipe import Recipe
+from ffprof.records.recipe import Recipe
 
 _AUGMENTATION_STREAM = 0xD1B54A32D192ED03 % 2**63
 

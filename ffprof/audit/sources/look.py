@@ -13,8 +13,8 @@ from ffprof.audit.sources.folder import look_through
 from ffprof.audit.sources.words import DOWNLOADABLE, DataWords, Found
 from ffprof.errors import DataError, UsageError
 from ffprof.hardware.machine import usable_cpus
-from ffprof.recipe import DATA_CLASSES, FILE_DATA, Recipe
-from ffprof.record import Device
+from ffprof.records.audit import Device
+from ffprof.records.recipe import DATA_CLASSES, FILE_DATA, Recipe
 from ffprof.units import format_bytes
 
 CHECK_LIMIT_SECONDS = 600.0

@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 
 from ffprof.audit.sources.folder import fingerprint
 from ffprof.errors import DataError
-from ffprof.recipe import Recipe
+from ffprof.records.recipe import Recipe
 
 CIFAR = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from ffprof.errors import UsageError
-from ffprof.recipe import DATA_CLASSES, FILE_DATA, DataName
+from ffprof.records.recipe import DATA_CLASSES, FILE_DATA, DataName
 
 DOWNLOADABLE = tuple(kind for kind in FILE_DATA if kind in DATA_CLASSES)
 _USE = "use digits, synthetic, cifar10:DIR, cifar100:DIR or imagefolder:DIR"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ffprof.compare.gates.gate import GateResult, Status
 from ffprof.compare.gates.pair import Side, not_measured
 from ffprof.compare.gates.rise import Figure, are_tied, told
-from ffprof.record import Trial
+from ffprof.records.audit import Trial
 
 
 def budget_gate(side: Side, budget: int) -> GateResult:

@@ -15,7 +15,7 @@ from ffprof.compare.gates.speed import Mode
 from ffprof.compare.gates.thresholds import Thresholds
 from ffprof.compare.gates.throughput import speed_check
 from ffprof.compare.summary import Row, summarise
-from ffprof.record import LedgerRow, Record
+from ffprof.records.audit import LedgerRow, Record
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ffprof.compare.recipes import recipe_differences
 from ffprof.errors import UsageError
-from ffprof.record import Record
+from ffprof.records.audit import Record
 from ffprof.units import format_bytes
 
 # A driver that takes a little more or less of a card makes no other card of it.

@@ -9,7 +9,7 @@ from ffprof.compare.gates.gate import GateResult, Metric, Unit
 from ffprof.compare.gates.rise import Figure, told
 from ffprof.compare.gates.thresholds import WorkloadThresholds
 from ffprof.compare.summary import Row
-from ffprof.record import LedgerRow, Record, Trial
+from ffprof.records.audit import LedgerRow, Record, Trial
 
 
 @dataclass(frozen=True, kw_only=True)

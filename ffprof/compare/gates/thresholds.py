@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ffprof.compare.statistics import ZONE
 from ffprof.errors import UsageError
-from ffprof.record_part import Name
+from ffprof.records.base import Name
 from ffprof.units import KIB, MIB, parse_size
 
 LARGEST = 2**63  # a size in bytes is below this, here as in a record

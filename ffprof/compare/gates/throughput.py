@@ -11,7 +11,7 @@ from ffprof.compare.gates.pair import not_measured
 from ffprof.compare.gates.speed import Mode, are_few, few_rounds, speed_gate
 from ffprof.compare.gates.thresholds import Thresholds
 from ffprof.errors import UsageError
-from ffprof.record import Record
+from ffprof.records.audit import Record
 
 _NO_ROUND = "its speed cannot be compared: no round before, or none now, has every workload"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ffprof.gpu_record import GpuConditions
+from ffprof.records.trial import GpuConditions
 
 SLOWED_SHARE = 0.1  # of the timed samples
 CLOCK_SHARE = 0.75  # of the default clock

@@ -14,9 +14,9 @@ from itertools import pairwise
 from statistics import median
 from typing import Protocol
 
-from ffprof.gpu_record import Energy
 from ffprof.instruments.nvml.errors import NvmlError
 from ffprof.instruments.nvml.sample import Sample
+from ffprof.records.trial import Energy
 
 PERIOD_SECONDS = 0.1  # of sampling: 10 Hz at most, more would disturb what is measured
 MIN_SAMPLES = 5  # in the interval; with fewer its ends weigh too much

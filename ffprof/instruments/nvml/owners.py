@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 import psutil
 
 from ffprof.errors import one_line
-from ffprof.gpu_record import DebitSource
 from ffprof.instruments.nvml.sample import GpuProcess, Sample
+from ffprof.records.trial import DebitSource
 from ffprof.units import format_bytes
 
 _HIDDEN = "the driver lists this process without its memory (WDDM or WSL)"

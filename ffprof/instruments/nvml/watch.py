@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 from typing import Protocol
 
-from ffprof.gpu_record import DebitSource, Energy, GpuConditions
 from ffprof.instruments.nvml.energy import energy
 from ffprof.instruments.nvml.errors import GpuLostError, NvmlError
 from ffprof.instruments.nvml.owners import Owners
 from ffprof.instruments.nvml.sample import DeviceFacts, Sample
 from ffprof.instruments.nvml.slowdowns import POWER_CAP, in_words
+from ffprof.records.trial import DebitSource, Energy, GpuConditions
 
 _UNTIMED = "there was no timed phase"
 _BETWEEN = "no sample fell into the timed phase"

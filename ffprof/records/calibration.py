@@ -11,10 +11,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ffprof.recipe import Recipe
-from ffprof.record import Machine
-from ffprof.record_part import Name, Part, Text
-from ffprof.trial_record import Evidence
+from ffprof.records.audit import Machine
+from ffprof.records.base import Name, Part, Text
+from ffprof.records.recipe import Recipe
+from ffprof.records.trial import Evidence
 
 CALIBRATION_VERSION = 1
 

@@ -11,10 +11,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import FailFast, Field, model_validator
 
-from ffprof.recipe import Precision, Recipe
-from ffprof.record import Budget, Machine
-from ffprof.record_part import Bytes, Count, Name, Part, Seconds, Size, Text, check_trials
-from ffprof.trial_record import Evidence, Fit, Outcome, Trial
+from ffprof.records.audit import Budget, Machine
+from ffprof.records.base import Bytes, Count, Name, Part, Seconds, Size, Text, check_trials
+from ffprof.records.recipe import Precision, Recipe
+from ffprof.records.trial import Evidence, Fit, Outcome, Trial
 
 FRONTIER_VERSION = 1
 Grown = Literal["micro-batch", "batch", "depth"]

@@ -1,4 +1,4 @@
-"""The record: the one file that an audit writes and everything else reads.
+"""The record of an audit: the one file that it writes and everything else reads.
 
 Units are in the names: integers in ``_bytes``, floats in ``_seconds``. What could not be read is
 null, with the reason in the same object's ``unread`` map, never 0. The JSON Schema of this module
@@ -13,24 +13,68 @@ from typing import Annotated, Literal, Self
 
 from pydantic import FailFast, Field, model_validator
 
-from ffprof.gpu_record import Debit, Energy, GpuConditions
-from ffprof.recipe import Recipe
-from ffprof.record_part import MOST_TRIALS, Count, Size, check_trials
-from ffprof.trial_record import (
-    Bytes,
+from ffprof.records.base import MOST_TRIALS, Bytes, Count, Name, Part, Size, Text, check_trials
+from ffprof.records.recipe import Metric, Recipe
+from ffprof.records.trial import (
     Conditions,
+    Debit,
     Device,
+    Energy,
     Evidence,
+    GpuConditions,
     Loss,
     Memory,
-    Name,
     Outcome,
-    Part,
-    Text,
     Throughput,
     Trial,
 )
-from ffprof.verdict_record import Finding, SecondOpinion, Verdict
+
+Finding = Literal[
+    "lower",
+    "higher",
+    "same",
+    "faster",
+    "not slower",
+    "slower",
+    "inconclusive",
+    "does not repeat",
+    "fits",
+    "does not fit",
+    "ratio only",
+    "not comparable",
+]
+
+
+class SecondOpinion(Part):
+    """What other statistics say of the same rounds; no verdict rests on it.
+
+    ``bootstrap`` is the 95 % percentile interval of the ratio over resampled rounds, ``sign_flip``
+    the probability that noise without a difference gives as large a mean, over all flips of sign.
+    """
+
+    bootstrap: tuple[float, float]
+    sign_flip: Annotated[float, Field(ge=0, le=1)]
+
+
+class Verdict(Part):
+    """One claim, judged on the trials of this record.
+
+    ``interval`` holds for all claims and looks together in 99 of 100 audits (docs/verdicts.md);
+    ``rounds`` is how many it was taken over.
+    """
+
+    claim: Name
+    challenger: Name
+    baseline: str
+    metric: Metric
+    ratio: float | None = None
+    interval: tuple[float, float] | None = None
+    rounds: Annotated[int, Field(ge=1)] | None = None
+    second_opinion: SecondOpinion | None = None
+    finding: Finding
+    supported: bool | None
+    sentence: Text
+
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -235,3 +279,6 @@ class Record(Part):
             for workload in self.plan.workloads
             if (number, workload) not in done
         ]
+
+
+SHARED = "shared"  # the fact `backbone` of a row that starts from the whole shared state

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ffprof.trial_record import Bytes, Fit, Memory, Name, Outcome, Part, Text, Throughput
+from ffprof.records.base import Bytes, Name, Part, Text
+from ffprof.records.trial import Fit, Memory, Outcome, Throughput
 
 Count = Annotated[int, Field(ge=0)]
 Held = dict[str, Bytes]  # by category

@@ -1,0 +1,1 @@
+"""What is stored: the schemas of result files, and how they are written and read."""

@@ -1,0 +1,173 @@
+"""How files are written and locked: whole or not at all, and by one writer.
+
+A file is written to a temporary one in the same folder, flushed to the disk and renamed, so a
+reader sees the old one or the new one, never half of one.
+
+A result file has one writer: an advisory lock is held while an audit writes. The lock is on a
+hidden file beside the result file, because every save replaces the result file itself. The kernel
+releases it when its holder ends, however it ends, so a file left behind by a killed audit locks
+nothing; the next holder takes it over and removes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ffprof.errors import StoreError
+
+_NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+
+
+def lock_path(path: Path) -> Path:
+    """The hidden file that stands for a result file's lock."""
+    return path.with_name(f".{path.name}.lock")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Be the only audit that writes ``path``; on a file system without locks, just go on.
+
+    Raises:
+        StoreError: another process is writing it, or the folder cannot be written to.
+    """
+    side = lock_path(path)
+    descriptor = _acquire(side, path)
+    try:
+        yield
+    finally:
+        side.unlink(missing_ok=True)  # before it is released, so that nobody waits on a ghost
+        os.close(descriptor)
+
+
+def _acquire(side: Path, path: Path) -> int:
+    while True:
+        try:
+            descriptor = os.open(side, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write to {path.parent}: {error.strerror or error}",
+                "copy the file to a folder you may write to",
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise StoreError(
+                f"another audit is writing {path}", "wait until it has ended, then try again"
+            ) from error
+        except OSError as error:
+            if error.errno in _NO_LOCKS_HERE:
+                return descriptor
+            os.close(descriptor)
+            raise
+        if _is_still(side, descriptor):
+            return descriptor
+        os.close(descriptor)  # its last holder has removed it meanwhile: lock the new one
+
+
+def _is_still(side: Path, descriptor: int) -> bool:
+    try:
+        there = side.stat()
+    except FileNotFoundError:
+        return False
+    ours = os.fstat(descriptor)
+    return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file by another in one step.
+
+    Raises:
+        StoreError: the folder cannot be written to.
+    """
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise _unwritable(path.parent, error) from error
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        mode = 0o666 & ~_umask()
+        os.chmod(temporary, mode)  # noqa: PTH101  # mkstemp made it private
+        os.replace(temporary, path)  # noqa: PTH105
+    except BaseException as error:
+        Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _unwritable(path, error) from error
+        raise
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the output folder and prove that it can be written to.
+
+    Raises:
+        StoreError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".ffprof-"):
+            pass
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"cannot write to {path}: {error.strerror or error}",
+        "name a folder you may write to with --out DIR",
+    )
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def cache_folder() -> Path:
+    """Where they are kept: ffprof/ in XDG_CACHE_HOME, by default ~/.cache.
+
+    A relative XDG_CACHE_HOME is ignored, as the XDG Base Directory Specification asks.
+
+    Raises:
+        RuntimeError: nobody's home folder is known.
+    """
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(named) if named and Path(named).is_absolute() else Path.home() / ".cache"
+    return base / "ffprof"
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file and, if need be, its folder: a reader sees the old one or the new one.
+
+    Raises:
+        OSError: it cannot be written; what was there is there still.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read_at_most(path: Path, most_bytes: int) -> bytes | None:
+    """What a file holds; None if that is more than anything that ffprof keeps.
+
+    Raises:
+        OSError: it cannot be read, or is not there.
+    """
+    with path.open("rb") as file:
+        raw = file.read(most_bytes + 1)
+    return raw if len(raw) <= most_bytes else None

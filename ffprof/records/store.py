@@ -1,0 +1,250 @@
+"""Result files, written whole and read with suspicion: what one holds is checked, never trusted.
+
+Audits, frontiers, searches for the largest size and calibrations are read alike; which of them a
+file holds is told by its ``kind``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+
+from ffprof.errors import ForeignFileError, RecordError
+from ffprof.records.audit import SCHEMA_VERSION, Record
+from ffprof.records.calibration import CALIBRATION_VERSION, CalibrationRecord
+from ffprof.records.files import write_atomically
+from ffprof.records.frontier import FRONTIER_VERSION, FrontierRecord
+
+MAX_BYTES = 64 * 1024 * 1024
+MANY = 1000  # wrong things, of which not even the first is looked for: all would be written out
+_TOLD = 500  # characters of what is wrong
+# Lists and objects of a file: so few may be anywhere, and others are so many bytes apart.
+_FEW, _BETWEEN = 200_000, 32
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What a file holds: JSON with a ``schema_version``, and nothing else is known of it.
+
+    ``again`` says how such a file is made, for errors.
+    """
+
+    path: Path
+    document: dict[str, Any]
+    version: int
+    kind: object
+    again: str
+
+    def as_record(self, model: type[Model], newest: int) -> Model:
+        """The file as a record of schema ``newest`` or older.
+
+        Raises:
+            RecordError: of a newer schema, or not a record.
+        """
+        if self.version > newest:
+            version = cut(str(self.version), 40)
+            raise RecordError(
+                f"{self.path} has schema {version}, but this ffprof reads up to {newest}",
+                "upgrade ffprof with pip install --upgrade ffprof",
+            )
+        try:
+            # Of JSON, every complaint would copy what surrounds it.
+            return model.model_validate(self.document)
+        except ValidationError as error:
+            problem = f"{self.path} is not a valid record: {first_problem(error)}"
+            raise RecordError(problem, self.again) from error
+
+
+def read_contents(path: Path, again: str) -> Contents:
+    """Read a file.
+
+    Raises:
+        ForeignFileError: it is JSON, and has no version.
+        RecordError: absent, not a file, too large, not JSON, or with another kind of version.
+    """
+    data = _read(path, again)
+    document = _parsed(path, data, again)
+    if not isinstance(document, dict) or "schema_version" not in document:
+        raise ForeignFileError(f"{path} is JSON, but not a record of ffprof", again)
+    version = document["schema_version"]
+    if isinstance(version, bool) or not isinstance(version, int):
+        raise RecordError(f"{path} has no readable schema_version", again)
+    return Contents(
+        path=path, document=document, version=version, kind=document.get("kind"), again=again
+    )
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first of pydantic's complaints, in one short line with the field's full name."""
+    count = error.error_count()
+    if count > MANY:
+        return f"{count:,} things are wrong with it"
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    field = cut(".".join(str(part) for part in first["loc"]), _TOLD // 2)
+    message = cut(first["msg"].removeprefix("Value error, "), _TOLD)
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    return f"{field}: {message}{more}" if field else f"{message}{more}"
+
+
+def cut(text: str, most: int) -> str:
+    """The text, or its beginning where it is longer than ``most`` characters."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _read(path: Path, again: str) -> bytes:
+    try:
+        if path.exists() and not path.is_file():
+            raise RecordError(f"{path} is not a file", "name a result file of ffprof run")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise RecordError(f"there is no result file {path}", again) from error
+    except OSError as error:
+        problem = f"cannot read {path}: {error.strerror or error}"
+        raise RecordError(problem, "name a result file such as DIR/audit-small.json") from error
+    except ValueError as error:  # a path with a zero byte in it
+        raise RecordError(f"cannot read {path}: {error}", "name a result file") from error
+    if len(data) > MAX_BYTES:
+        raise RecordError(f"{path} is larger than any record", "name a result file of ffprof run")
+    return data
+
+
+def _parsed(path: Path, data: bytes, again: str) -> Any:
+    # Each takes twenty times its two bytes, so a small file could fill the memory.
+    if data.count(b"[") + data.count(b"{") > _FEW + len(data) // _BETWEEN:
+        raise RecordError(f"{path} is not JSON, or has more lists than any record", again)
+    try:
+        return from_json(data)
+    except ValueError as error:
+        raise RecordError(f"{path} is not JSON ({error})", again) from error
+
+
+AGAIN = "make one with `ffprof run --out DIR`"
+
+
+def load(path: str | Path) -> Record:
+    """Read and validate a result file.
+
+    Raises:
+        ForeignFileError: a result of another kind, or JSON of something else.
+        RecordError: absent, not a file, too large, not JSON, of a newer schema, or not a record.
+    """
+    return record_in(read_contents(Path(path), AGAIN))
+
+
+def record_in(contents: Contents) -> Record:
+    """What a file holds, as the record of an audit.
+
+    Raises:
+        ForeignFileError: of another kind.
+        RecordError: of a newer schema, or not a record.
+    """
+    if isinstance(contents.kind, str):
+        raise ForeignFileError(
+            f"{contents.path} holds a {contents.kind[:50]!r}, not an audit",
+            "ffprof report prints it",
+        )
+    return contents.as_record(Record, SCHEMA_VERSION)
+
+
+def find_record(path: Path, patterns: tuple[str, ...] = ("audit-*.json",)) -> Path:
+    """The file itself, or the newest result file in a folder; ``patterns`` are of their names.
+
+    Raises:
+        RecordError: a folder with none, or that cannot be read.
+    """
+    try:
+        if not path.is_dir():
+            return path
+        files = newest_first(path, patterns)
+    except OSError as error:
+        raise RecordError(
+            f"cannot read {str(path)[:200]}: {error.strerror or error}", "name a result file"
+        ) from error
+    if not files:
+        raise RecordError(f"there is no result file in {path}", "run ffprof run --out DIR first")
+    return files[0]
+
+
+def newest_first(folder: Path, patterns: tuple[str, ...] = ("audit-*.json",)) -> list[Path]:
+    """The result files of a folder, unread.
+
+    Raises:
+        OSError: one is gone by now, or cannot be looked at.
+    """
+    files = [file for pattern in patterns for file in folder.glob(pattern)]
+    return sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
+
+
+def save(record: Record, path: Path) -> None:
+    """Write a record atomically.
+
+    Raises:
+        StoreError: the folder cannot be written to.
+    """
+    write_atomically(path, record.model_dump_json(indent=1) + "\n")
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a record."""
+    return Record.model_json_schema(mode="serialization")
+
+
+def json_schema_text() -> str:
+    """The JSON Schema as it lies in docs/record.schema.json."""
+    return json.dumps(json_schema(), indent=2, sort_keys=True) + "\n"
+
+
+# Names of result files of every kind; a folder stands for the newest.
+RESULT_FILES = ("audit-*.json", "frontier-*.json", "capacity-*.json", "calibration-*.json")
+_KINDS = ("frontier", "capacity")
+_CALIBRATE = "make one with `ffprof calibrate --out DIR`"
+
+
+def load_frontier(path: str | Path) -> FrontierRecord:
+    """Read and validate the file of a frontier or of a search for the largest size.
+
+    Raises:
+        RecordError: absent, not a file, too large, not JSON, of a newer schema, or something else.
+    """
+    return _frontier_in(read_contents(Path(path), "make one with `ffprof frontier --out DIR`"))
+
+
+def load_any(path: str | Path) -> Record | FrontierRecord | CalibrationRecord:
+    """Read and validate a result file of any kind.
+
+    Raises:
+        RecordError: absent, not a file, too large, not JSON, of a newer schema, or not a record.
+    """
+    contents = read_contents(Path(path), AGAIN)
+    if contents.kind == "calibration":
+        contents = replace(contents, again=_CALIBRATE)
+        return contents.as_record(CalibrationRecord, CALIBRATION_VERSION)
+    return record_in(contents) if contents.kind is None else _frontier_in(contents)
+
+
+def save_frontier(record: FrontierRecord | CalibrationRecord, path: Path) -> None:
+    """Write a record atomically.
+
+    Raises:
+        StoreError: the folder cannot be written to.
+    """
+    write_atomically(path, record.model_dump_json(indent=1) + "\n")
+
+
+def _frontier_in(contents: Contents) -> FrontierRecord:
+    if contents.kind not in _KINDS:
+        raise RecordError(
+            f"{contents.path} holds neither a frontier nor a search for the largest size",
+            "ffprof report prints every result file" if contents.kind is None else contents.again,
+        )
+    record = contents.as_record(FrontierRecord, FRONTIER_VERSION)
+    if not record.points and not record.capacities:
+        raise RecordError(f"{contents.path} is a {record.kind} with nothing in it", contents.again)
+    return record
