@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from ffprof.estimator.result import Estimate
     from ffprof.records.audit import Record
     from ffprof.records.store import load
-    from ffprof.registration import register_step, register_workload
     from ffprof.report.frame import trials_frame
+    from ffprof.workload.decorators import register_step, register_workload
 
 __version__ = "0.1.0"
 __all__ = [
@@ -63,7 +63,7 @@ def __getattr__(name: str) -> Any:
 
         return trials_frame
     if name in ("register_step", "register_workload"):
-        from ffprof import registration
+        from ffprof.workload import decorators
 
-        return getattr(registration, name)
+        return getattr(decorators, name)
     raise AttributeError(f"module 'ffprof' has no attribute {name!r}")

@@ -7,7 +7,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from ffprof.audit.own_file import FileDescription, addressed, telling
 from ffprof.audit.questions import Axis, Question, border, exponent, sized, swept
 from ffprof.audit.target import Target
 from ffprof.errors import StoreError, one_line
@@ -15,6 +14,7 @@ from ffprof.records.audit import Outcome
 from ffprof.records.estimate import Growth, Largest, PeakRow
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
+from ffprof.workload.user_file import FileDescription, addressed, telling
 
 
 def bare_row(

@@ -18,7 +18,6 @@ from ffprof.audit.capacity_request import (
     RunProbe,
 )
 from ffprof.audit.messages import Failed
-from ffprof.audit.own_file import address
 from ffprof.audit.process import Ending, run_child
 from ffprof.audit.proposing import guess_child, propose_child
 from ffprof.audit.questions import sized
@@ -28,6 +27,7 @@ from ffprof.records.frontier import Capacity, Tried
 from ffprof.records.recipe import Recipe
 from ffprof.records.store import save_frontier
 from ffprof.workload import Description
+from ffprof.workload.user_file import address
 
 OUT_OF_TIME = "the run's time limit is over"
 

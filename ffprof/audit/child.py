@@ -12,13 +12,13 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from ffprof.audit.messages import Failed, Finished, Probed
-from ffprof.audit.own_file import FileDescription, StepDescription, addressed, telling
 from ffprof.audit.target import Target
 from ffprof.audit.trying import try_work
 from ffprof.errors import DataError, RefusedError, UsageError
 from ffprof.hardware.cap import Hold
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
+from ffprof.workload.user_file import FileDescription, StepDescription, addressed, telling
 
 if TYPE_CHECKING:
     from ffprof.audit.held import Held

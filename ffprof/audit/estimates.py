@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from ffprof.audit.child import estimate_child
 from ffprof.audit.keeper import Keeper
-from ffprof.audit.own_file import FileDescription, address
 from ffprof.audit.plan import Slot
 from ffprof.audit.process import Ending
 from ffprof.audit.request import Progress, Request
 from ffprof.audit.series import run_series
 from ffprof.audit.target import Target
 from ffprof.records.audit import Trial
+from ffprof.workload.user_file import FileDescription, address
 
 _Waiting = tuple[Slot, str | FileDescription]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from ffprof.audit.own_file import StepDescription
 from ffprof.records.frontier import Point
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
+from ffprof.workload.user_file import StepDescription
 
 MOST_SIZES = 5  # by default
 

@@ -13,7 +13,6 @@ from multiprocessing.connection import Connection
 from ffprof.audit.child import estimate_child
 from ffprof.audit.forecast import machine_rates, trace_child
 from ffprof.audit.messages import Failed, Finished, Report
-from ffprof.audit.own_file import FileDescription, StepDescription, address
 from ffprof.audit.process import Ending
 from ffprof.audit.request import Request
 from ffprof.audit.series import run_series
@@ -23,6 +22,7 @@ from ffprof.errors import one_line
 from ffprof.records.frontier import Guess
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
+from ffprof.workload.user_file import FileDescription, StepDescription, address
 
 Piece = tuple["str | FileDescription", Recipe]
 LIMIT_SECONDS = 300.0  # of one point

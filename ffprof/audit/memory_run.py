@@ -12,7 +12,6 @@ import torch
 
 from ffprof.audit.data import make_batches
 from ffprof.audit.figures import breakdown, memory_figures
-from ffprof.audit.own_file import StepDescription
 from ffprof.audit.passes import Untimed
 from ffprof.audit.plain import OwnStep
 from ffprof.audit.step import build_step
@@ -22,6 +21,7 @@ from ffprof.hardware.flags import apply_flags
 from ffprof.records.audit import Memory
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
+from ffprof.workload.user_file import StepDescription
 
 STEPS = 2  # after warm-up and the settling step
 _UNWATCHED = "a short run: only what the allocator tells"

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from ffprof.audit.facts import flops_facts
 from ffprof.audit.figures import loss_figures, memory_figures
 from ffprof.audit.messages import Report
-from ffprof.audit.own_file import StepDescription
 from ffprof.audit.passes import present_tensors, tensor_passes, tensors_beside
 from ffprof.audit.timeline import Instruments, instruments_for, run_timeline
 from ffprof.errors import RefusedError
 from ffprof.hardware.flags import apply_flags, read_flags
 from ffprof.records.audit import Fact
 from ffprof.records.recipe import Recipe
+from ffprof.workload.user_file import StepDescription
 
 NOTHING = "nothing: the step is the user's own"
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from multiprocessing.connection import Connection
 
 from ffprof.audit.asked import bordered
-from ffprof.audit.own_file import FileDescription, addressed, telling
 from ffprof.audit.questions import Question, sized
 from ffprof.audit.target import Target
 from ffprof.records.estimate import PeakRow
 from ffprof.records.frontier import Capacity, Tried
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
+from ffprof.workload.user_file import FileDescription, addressed, telling
 
 
 def propose_child(

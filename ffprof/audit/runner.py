@@ -16,7 +16,6 @@ from ffprof.audit.estimates import run_estimates
 from ffprof.audit.guard import Guard
 from ffprof.audit.keeper import Keeper
 from ffprof.audit.messages import Failed
-from ffprof.audit.own_file import address, reference_address
 from ffprof.audit.plan import Slot, plan_rounds
 from ffprof.audit.process import Ending, run_child
 from ffprof.audit.request import Outcome, Progress, Request
@@ -26,6 +25,7 @@ from ffprof.audit.trials import TrialResult
 from ffprof.errors import one_line
 from ffprof.hardware.environment import environment
 from ffprof.records.audit import GradientProof, LedgerRow, Record, Trial
+from ffprof.workload.user_file import address, reference_address
 
 
 def run_audit(

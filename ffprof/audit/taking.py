@@ -9,13 +9,13 @@ from typing import Any
 from ffprof.audit.child import memory_child, trial_child
 from ffprof.audit.guard import Guard
 from ffprof.audit.messages import Failed, Probed
-from ffprof.audit.own_file import address
 from ffprof.audit.process import Ending, run_child
 from ffprof.audit.watching import GpuGoneError, Watching
 from ffprof.hardware.cap import Hold
 from ffprof.records.audit import Device, Uncapped
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
+from ffprof.workload.user_file import address
 
 
 def take(

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from ffprof.audit.data import DIGITS_TRAINING, cut, make_batches
 from ffprof.audit.facts import flops_facts, gather_facts
 from ffprof.audit.honesty import Observed, share
-from ffprof.audit.own_file import StepDescription
 from ffprof.audit.plain import own_facts
 from ffprof.audit.step import TrainingStep, build_module
 from ffprof.audit.timeline import loss_buffer
@@ -31,6 +30,7 @@ from ffprof.instruments.operators import add_up
 from ffprof.records.audit import Fact
 from ffprof.records.recipe import FILE_DATA, Recipe
 from ffprof.workload import Description
+from ffprof.workload.user_file import StepDescription
 
 STEPS = 2  # the optimizer makes its state in the first
 SETTLING = 2  # micro-batches of the steps before the last: the second finds gradients there

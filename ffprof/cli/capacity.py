@@ -13,7 +13,6 @@ from rich.console import Console
 
 from ffprof.audit.capacities import find_capacities
 from ffprof.audit.capacity_request import CapacityRequest, Grown
-from ffprof.audit.own_file import StepDescription
 from ffprof.audit.probe_run import CardProbe
 from ffprof.audit.questions import flat_shape
 from ffprof.audit.request import Request
@@ -32,6 +31,7 @@ from ffprof.records.frontier import Capacity
 from ffprof.report.capacity import capacity_document
 from ffprof.report.terminal import OutputConsole, print_document
 from ffprof.workload import Description
+from ffprof.workload.user_file import StepDescription
 
 # Options that mean something for an audit only, and why not here.
 _OF_AUDITS = {

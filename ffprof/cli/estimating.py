@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 from ffprof.audit.asked import bare_row, largest_child, peak_child, sweep_child
 from ffprof.audit.messages import Failed
-from ffprof.audit.own_file import StepDescription, address
 from ffprof.audit.process import Ending, run_child
 from ffprof.audit.questions import Question, flat_shape
 from ffprof.audit.series import run_series
@@ -37,6 +36,7 @@ from ffprof.records.audit import Budget
 from ffprof.records.estimate import Growth, Largest, PeakRow
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
+from ffprof.workload.user_file import StepDescription, address
 
 LIMIT_SECONDS = 600.0  # of one child
 Answer = TypeVar("Answer")

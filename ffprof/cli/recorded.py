@@ -12,7 +12,6 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
-from ffprof.audit.own_load import Source
 from ffprof.audit.sources.look import check_data, complete, look_at
 from ffprof.audit.sources.words import DataWords, Found, parse_data
 from ffprof.cli.choose import change_recipe
@@ -23,6 +22,7 @@ from ffprof.errors import DataError, UsageError
 from ffprof.records.audit import Record, WorkloadFile
 from ffprof.records.recipe import FILE_DATA, Recipe
 from ffprof.workload import Description, find_workload
+from ffprof.workload.user_file import Source
 
 _SHOWN = 12  # digits of a digest, as in notes
 

@@ -14,7 +14,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from ffprof.audit.own_load import Source
 from ffprof.audit.request import Request
 from ffprof.cli.choose import check_rounds
 from ffprof.cli.contradictions import MAY_CHANGE, check_budget, check_options
@@ -35,6 +34,7 @@ from ffprof.records.audit import Device, Machine, Plan, Record
 from ffprof.records.files import writing
 from ffprof.records.store import find_record, load, newest_first
 from ffprof.workload import Description
+from ffprof.workload.user_file import Source
 
 
 def find_unfinished(path: Path, rounds: int | None = None) -> Path:

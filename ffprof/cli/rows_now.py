@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
-from ffprof.audit.own_load import Source
 from ffprof.cli.own_files import describe_files, read_sources
 from ffprof.errors import UsageError
 from ffprof.records.audit import Record, WorkloadFile
 from ffprof.workload import Description, find_workload, workload_names
+from ffprof.workload.user_file import Source
 
 
 @dataclass(frozen=True, kw_only=True)

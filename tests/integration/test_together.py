@@ -14,12 +14,12 @@ import pytest
 from command import TINY, ffprof, only_record
 
 from ffprof import load
-from ffprof.audit.own_file import describe
 from ffprof.audit.sources.cifar import find_cifar
 from ffprof.cli import recorded
 from ffprof.cli.own_files import read_sources
 from ffprof.errors import DataError, UsageError
 from ffprof.units import format_bytes
+from ffprof.workload.user_file import describe
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "your_own_method.md").read_text()
 FILES = dict(re.findall(r"`([\w-]+\.py)`[^`\n]*:\n\n```python\n(.*?)```", PAGE, re.S))

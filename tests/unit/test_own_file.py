@@ -12,12 +12,8 @@ from hypothesis import strategies as st
 from records import claim, recipe, record, trial
 from torch import nn
 
-from ffprof.audit import own_file
 from ffprof.audit.accept import FIXED, mismatch
-from ffprof.audit.adapter import Adapted
 from ffprof.audit.matching import build_matched
-from ffprof.audit.own_file import address, describe, located, reference_address
-from ffprof.audit.own_load import Source, _default_id, _tidy
 from ffprof.audit.plain import measure_step
 from ffprof.audit.timeline import Instruments
 from ffprof.cli import own_files
@@ -29,8 +25,19 @@ from ffprof.instruments.allocator import AllocatorPeaks, FakeAllocator
 from ffprof.instruments.clock import FakeClock
 from ffprof.instruments.host_memory import FakeHostMemory
 from ffprof.records.audit import LedgerRow, Trial
-from ffprof.registration import check_id, register_step, register_workload
 from ffprof.workload import find_workload
+from ffprof.workload import user_file as own_file
+from ffprof.workload.adapter import Adapted
+from ffprof.workload.decorators import check_id, register_step, register_workload
+from ffprof.workload.user_file import (
+    Source,
+    _default_id,
+    _tidy,
+    address,
+    describe,
+    located,
+    reference_address,
+)
 
 HEAD = "import torch\nfrom torch import nn\nfrom ffprof import register_step, register_workload\n"
 NET = """

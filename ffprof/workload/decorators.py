@@ -84,7 +84,7 @@ def register_workload(
 ) -> Any:
     """Decorate an ``nn.Module`` class, or a function ``(recipe, backbone_state) -> nn.Module``.
 
-    The module needs ``accumulate``; see ``ffprof.protocol.Trainable`` for that and for the
+    The module needs ``accumulate``; see ``ffprof.workload.protocol.Trainable`` for that and for the
     methods that it may have. Used with or without parentheses, and more than once on a class to
     give it several rows.
 

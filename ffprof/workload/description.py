@@ -3,7 +3,7 @@
 A workload is one method under one schedule: one row of the table. It is *described* by a
 torch-free object, found through the entry-point group ``ffprof.workloads``, so that listing
 and checking workloads never imports torch; it is *built* only inside a trial, and then does what
-``ffprof.protocol`` asks.
+``ffprof.workload.protocol`` asks.
 """
 
 from __future__ import annotations
@@ -16,27 +16,11 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ffprof.errors import UsageError
-from ffprof.protocol import BackboneState, Backward, Carried, Trainable
-from ffprof.records.recipe import Claim, Recipe, Reference
+from ffprof.records.recipe import Recipe
+from ffprof.workload.protocol import BackboneState, Trainable
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-__all__ = [
-    "Backward",
-    "Builder",
-    "Carried",
-    "Claim",
-    "Description",
-    "Preset",
-    "Recipe",
-    "Reference",
-    "Trainable",
-    "find_preset",
-    "find_workload",
-    "preset_names",
-    "workload_names",
-]
 
 WORKLOAD_GROUP = "ffprof.workloads"
 PRESET_GROUP = "ffprof.presets"

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ffprof.errors import RefusedError
-from ffprof.protocol import BackboneState, Backward, Trainable
 from ffprof.records.recipe import Recipe
-from ffprof.workload import Builder
+from ffprof.workload.description import Builder
+from ffprof.workload.protocol import BackboneState, Backward, Trainable
 
 
 def adapted_builder(target: Callable[..., object], *, shared: bool) -> Builder:
@@ -71,7 +71,7 @@ class Adapted:
     def accumulate(
         self, images: Tensor, labels: Tensor, weight: float, backward: Backward
     ) -> Tensor:
-        """See ``ffprof.protocol.Trainable``; the loss comes back as a detached scalar."""
+        """See ``ffprof.workload.protocol.Trainable``; the loss comes back as a detached scalar."""
         loss = self._module.accumulate(images, labels, weight, backward)
         if isinstance(loss, Tensor):
             if loss.numel() != 1:
