@@ -12,7 +12,7 @@ import torch
 
 from ffprof.audit.data import cut, make_batches
 from ffprof.audit.step import build_step
-from ffprof.instruments.saved_tensors import SavedTensors
+from ffprof.instruments.tensors import SavedTensors
 from ffprof.units import MIB
 from ffprof.workload import find_preset, find_workload
 

@@ -29,7 +29,7 @@ from ffprof.audit.step import Built, build_step
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.flags import apply_flags
 from ffprof.hardware.machine import resolve_threads
-from ffprof.instruments.live_tensors import LiveTensors
+from ffprof.instruments.tensors import LiveTensors
 from ffprof.records.recipe import Recipe
 from ffprof.units import MIB
 from ffprof.workload import find_preset, find_workload, workload_names

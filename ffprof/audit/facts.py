@@ -8,7 +8,7 @@ from torch import nn
 
 from ffprof.audit.honesty import Observed
 from ffprof.audit.matching import Matched
-from ffprof.instruments.flops import Counted, sum_flops
+from ffprof.instruments.operators import Counted, sum_flops
 from ffprof.records.audit import Fact
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description, Trainable

@@ -25,7 +25,7 @@ from ffprof.instruments.nvml import (
     idle_power,
     open_gpu,
 )
-from ffprof.instruments.nvml.slowdowns import in_words
+from ffprof.instruments.nvml.sample import in_words
 from ffprof.units import format_bytes
 
 Policy = Literal["warn", "wait", "refuse"]

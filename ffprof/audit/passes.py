@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from ffprof.audit.step import Part
-from ffprof.instruments.flops import Counted, FlopCounter
-from ffprof.instruments.live_tensors import LiveTensors
-from ffprof.instruments.operators import OperatorCounter
-from ffprof.instruments.saved_tensors import SavedTensors
+from ffprof.instruments.operators import Counted, FlopCounter, OperatorCounter
+from ffprof.instruments.tensors import LiveTensors, SavedTensors
 
 
 @dataclass(frozen=True, kw_only=True)

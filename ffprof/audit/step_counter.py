@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from ffprof.audit.work import Convolution, Work
-from ffprof.instruments.flops import flops_of
-from ffprof.instruments.live_tensors import LiveTensors
+from ffprof.instruments.operators import flops_of
+from ffprof.instruments.tensors import LiveTensors
 
 # Fake tensors ask this of themselves; real ones never do.
 _ASKS_DEVICE = torch.ops.prim.device.default

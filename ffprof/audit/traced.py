@@ -25,8 +25,7 @@ from ffprof.estimator.standin import STAND_IN, fake_copy
 from ffprof.estimator.stream import Operator, Stream
 from ffprof.estimator.trace import trace, tracing, try_other_numbers
 from ffprof.hardware.flags import apply_flags, read_flags
-from ffprof.instruments.flops import Counted
-from ffprof.instruments.operators import add_up
+from ffprof.instruments.operators import Counted, add_up
 from ffprof.records.audit import Fact
 from ffprof.records.recipe import FILE_DATA, Recipe
 from ffprof.workload import Description

@@ -20,8 +20,7 @@ from ffprof.estimator.standin import STAND_IN, device_of
 from ffprof.estimator.storages import ANOTHER_DEVICE, Place, Storages
 from ffprof.estimator.stream import Category, Operator, Scratch, Stream
 from ffprof.estimator.values import Values
-from ffprof.instruments.flops import flops_of, passing
-from ffprof.instruments.operators import does_work
+from ffprof.instruments.operators import does_work, flops_of, passing
 
 BEGINS = " begins"  # how the mark before a step ends; those of its parts end otherwise
 # Fake tensors ask this of themselves; real ones never do.

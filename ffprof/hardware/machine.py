@@ -17,8 +17,7 @@ import psutil
 
 from ffprof.errors import UsageError
 from ffprof.instruments.nvml.device import read_system
-from ffprof.instruments.nvml.errors import NvmlError
-from ffprof.instruments.nvml.library import Library
+from ffprof.instruments.nvml.library import Library, NvmlError
 from ffprof.records.audit import Machine
 from ffprof.records.recipe import Recipe
 

@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ffprof.audit.traced import trace_workload
 from ffprof.audit.trial import measure
-from ffprof.instruments.flops import Counted, FlopCounter, sum_flops
+from ffprof.instruments.operators import Counted, FlopCounter, sum_flops
 from ffprof.workload import find_workload
 
 

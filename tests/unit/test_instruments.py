@@ -9,8 +9,7 @@ from torch import nn
 from ffprof.instruments.allocator import AllocatorPeaks, FakeAllocator, NullAllocator
 from ffprof.instruments.clock import FakeClock, WallClock
 from ffprof.instruments.host_memory import FakeHostMemory, ProcessHostMemory
-from ffprof.instruments.live_tensors import LiveTensors
-from ffprof.instruments.saved_tensors import SavedTensors
+from ffprof.instruments.tensors import LiveTensors, SavedTensors
 
 MIB = 1024 * 1024
 FLOATS = MIB // 4  # of float32 in a MiB

@@ -28,7 +28,7 @@ from ffprof.estimator.cuda_autocast import (
 )
 from ffprof.estimator.cuda_rules import TABLE
 from ffprof.estimator.trace import trace
-from ffprof.instruments.live_tensors import LiveTensors
+from ffprof.instruments.tensors import LiveTensors
 
 NEWER = {"rms_norm"}  # of our lists, what torch 2.11 does not cast
 ON_HOST = torch.device("cpu")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ffprof.hardware.doctor.facts import GpuFacts, GpuProcess, NvmlFacts
 from ffprof.instruments.nvml.device import NvmlGpu, open_all, read_system
-from ffprof.instruments.nvml.errors import DriverMismatchError, NvmlError
-from ffprof.instruments.nvml.library import Library
+from ffprof.instruments.nvml.library import DriverMismatchError, Library, NvmlError
 from ffprof.instruments.nvml.sample import SystemFacts
 
 # The doctor's word for a field of the instrument, where it is another.

@@ -8,7 +8,7 @@ from ffprof.hardware.cards import budget_for
 from ffprof.hardware.doctor.facts import Facts, GpuFacts, GpuProcess
 from ffprof.hardware.doctor.finding import Judgement, Unknown, bad, note, ok, unknown, warn
 from ffprof.hardware.doctor.rules_gpu import card_of
-from ffprof.instruments.nvml.slowdowns import POWER_CAP, SLOWDOWNS
+from ffprof.instruments.nvml.sample import POWER_CAP, SLOWDOWNS
 from ffprof.units import format_bytes
 
 CLASS = "8GB"

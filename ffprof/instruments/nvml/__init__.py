@@ -5,9 +5,8 @@ A parent process samples, so that the measured one is left alone: ``open_gpu`` b
 """
 
 from ffprof.instruments.nvml.device import NvmlGpu, open_gpu
-from ffprof.instruments.nvml.disturbances import disturbances
 from ffprof.instruments.nvml.energy import PERIOD_SECONDS, idle_power
-from ffprof.instruments.nvml.errors import (
+from ffprof.instruments.nvml.library import (
     DriverMismatchError,
     GpuLostError,
     GpuNotFoundError,
@@ -16,9 +15,9 @@ from ffprof.instruments.nvml.errors import (
     NvmlError,
     NvmlMissingError,
 )
+from ffprof.instruments.nvml.monitor import GpuSource, Watch, disturbances
 from ffprof.instruments.nvml.replay import NullGpu, ReplayedGpu
 from ffprof.instruments.nvml.sample import DeviceFacts, GpuProcess, Sample
-from ffprof.instruments.nvml.watch import GpuSource, Watch
 
 __all__ = [
     "PERIOD_SECONDS",

@@ -6,16 +6,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ffprof.instruments.nvml.errors import (
+from ffprof.instruments.nvml.library import (
+    ABSURD,
     INVALID_ARGUMENT,
     UNKNOWN,
     GpuLostError,
     GpuNotFoundError,
+    Library,
     NvmlError,
+    Questions,
 )
-from ffprof.instruments.nvml.library import Library
 from ffprof.instruments.nvml.processes import ProcessList
-from ffprof.instruments.nvml.questions import ABSURD, Questions
 from ffprof.instruments.nvml.sample import DeviceFacts, Sample, SystemFacts
 
 SLOW_SECONDS = 1.0  # between questions whose answers change slowly

@@ -14,7 +14,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Protocol
 
-from ffprof.instruments.nvml.errors import NvmlError
+from ffprof.instruments.nvml.library import NvmlError
 from ffprof.instruments.nvml.sample import Sample
 from ffprof.records.trial import Energy
 

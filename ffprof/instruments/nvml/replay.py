@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from ffprof.instruments.nvml.errors import NvmlError
+from ffprof.instruments.nvml.library import NvmlError
 from ffprof.instruments.nvml.sample import DeviceFacts, Sample
 
 

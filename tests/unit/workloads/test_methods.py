@@ -11,7 +11,7 @@ from records import recipe
 
 from ffprof.audit.data import load_digits
 from ffprof.audit.matching import build_matched
-from ffprof.instruments.live_tensors import LiveTensors
+from ffprof.instruments.tensors import LiveTensors
 from ffprof.workload import find_workload, workload_names
 from workloads.architecture import block_shapes, check_backbone, check_local, patch_counts
 from workloads.backbones import Backbone, initial_state

@@ -12,7 +12,7 @@ from ffprof.audit.data import make_batches
 from ffprof.audit.matching import build_matched, state_digest
 from ffprof.audit.proof import gradients, prove, relative_difference
 from ffprof.audit.step import build_step
-from ffprof.instruments.live_tensors import LiveTensors
+from ffprof.instruments.tensors import LiveTensors
 from ffprof.workload import find_workload, workload_names
 from workloads.backbones import initial_state
 from workloads.offload import Offload
