@@ -32,7 +32,7 @@ from ffprof.estimator.efficiencies import CARD_BOUND_SECONDS, FITTED, Efficienci
 from ffprof.estimator.operator_kinds import kernels_of, kind_of
 from ffprof.estimator.roofline import step_time
 from ffprof.estimator.stream import Operator
-from ffprof.hardware.card import Card
+from ffprof.hardware.profile import Card
 
 DATA = Path(__file__).parent / "data"
 COVERAGE = 0.9

@@ -27,9 +27,9 @@ from ffprof.audit.probing import ask_child
 from ffprof.audit.process import start_context
 from ffprof.audit.taking import probe, uncapped_from
 from ffprof.cli.choose import all_workloads, change_recipe
-from ffprof.hardware.cap import Hold
 from ffprof.hardware.environment import child_environment, environment
 from ffprof.hardware.machine import Probe, describe_machine, resolve_threads
+from ffprof.hardware.memory_limit import Hold
 from ffprof.records.files import write_atomically
 from ffprof.units import format_bytes
 from ffprof.workload import find_preset

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ffprof.hardware.cap import Hold
+from ffprof.hardware.memory_limit import Hold
 from ffprof.records.audit import Budget, Debit, Evidence, Record
 
 

@@ -15,7 +15,7 @@ from ffprof.audit.messages import Failed, Finished, Probed
 from ffprof.audit.target import Target
 from ffprof.audit.trying import try_work
 from ffprof.errors import DataError, RefusedError, UsageError
-from ffprof.hardware.cap import Hold
+from ffprof.hardware.memory_limit import Hold
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 from ffprof.workload.user_file import FileDescription, StepDescription, addressed, telling

@@ -17,7 +17,7 @@ from typing import Protocol
 
 import torch
 
-from ffprof.hardware.cap import Hold, Moment, RanOut, limit_allocator, out_of_memory
+from ffprof.hardware.memory_limit import Hold, Moment, RanOut, limit_allocator, out_of_memory
 from ffprof.instruments.debit import DebitMeter
 from ffprof.records.trial import Debit, DebitSource, Memory
 from ffprof.units import MIB

@@ -11,7 +11,7 @@ from ffprof.audit.guard import Guard
 from ffprof.audit.messages import Failed, Probed
 from ffprof.audit.process import Ending, run_child
 from ffprof.audit.watching import GpuGoneError, Watching
-from ffprof.hardware.cap import Hold
+from ffprof.hardware.memory_limit import Hold
 from ffprof.records.audit import Device, Uncapped
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description

@@ -14,8 +14,8 @@ from ffprof.estimator.process import (
     process_overhead,
 )
 from ffprof.estimator.workspaces import WorkspaceModel, model_for
-from ffprof.hardware.card import Card
-from ffprof.hardware.recognise import recognise
+from ffprof.hardware.cards import recognise
+from ffprof.hardware.profile import Card
 from ffprof.records.audit import Budget, Machine
 from ffprof.records.recipe import Recipe
 from ffprof.units import format_bytes

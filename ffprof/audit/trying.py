@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ffprof.audit.messages import Failed, Finished, Probed, Ready
 from ffprof.errors import DataError, RefusedError
-from ffprof.hardware.cap import Hold
+from ffprof.hardware.memory_limit import Hold
 
 if TYPE_CHECKING:
     from ffprof.audit.held import Held

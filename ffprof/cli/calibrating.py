@@ -23,10 +23,9 @@ from ffprof.cli.starting import started
 from ffprof.compare.calibration import FEWEST_ROUNDS, calibration_of
 from ffprof.errors import DeviceError, NothingMeasuredError, RecordError, UsageError, one_line
 from ffprof.estimator.learned import remember
+from ffprof.hardware.calibrations import all_kept, keep_calibration, lost_noise
 from ffprof.hardware.environment import child_environment
-from ffprof.hardware.kept_noise import all_kept, keep_calibration, lost_noise
-from ffprof.hardware.machine import Probe, describe_machine
-from ffprof.hardware.sameness import fingerprint
+from ffprof.hardware.machine import Probe, describe_machine, fingerprint
 from ffprof.records.audit import Device, Machine, Record
 from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.files import prepare_folder

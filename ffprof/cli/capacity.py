@@ -25,7 +25,7 @@ from ffprof.cli.options import Options
 from ffprof.cli.prepare import begun
 from ffprof.cli.request import Start, cuda_of, request_for
 from ffprof.errors import NothingMeasuredError, UsageError
-from ffprof.hardware.recognise import recognise
+from ffprof.hardware.cards import recognise
 from ffprof.records.files import prepare_folder, writing
 from ffprof.records.frontier import Capacity
 from ffprof.report.capacity import capacity_document

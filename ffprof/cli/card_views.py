@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ffprof.errors import one_line
-from ffprof.hardware.card import Card
+from ffprof.hardware.profile import Card
 from ffprof.report.terminal import OutputConsole
 from ffprof.units import MIB, format_bytes
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from ffprof.hardware.card import Card
+    from ffprof.hardware.profile import Card
 
 
 class _Format(StrEnum):
@@ -35,7 +35,7 @@ def cards(
     from ffprof.hardware.cards import find_card, known_cards, own_cards
 
     if template:
-        from ffprof.hardware.template import TEMPLATE
+        from ffprof.hardware.profile import TEMPLATE
 
         if name is not None or card_file or format is _Format.json:
             raise UsageError("--template goes with nothing else", "leave the rest out")
@@ -57,8 +57,8 @@ def cards(
 
 def _gpus_here(own: tuple[Card, ...]) -> list[tuple[str, Card | None]]:
     """Every kind of GPU that NVML shows, by its name, and the card that it is."""
-    from ffprof.hardware.doctor.nvml_facts import read_nvml
-    from ffprof.hardware.recognise import recognise
+    from ffprof.hardware.cards import recognise
+    from ffprof.hardware.doctor.readers.nvml import read_nvml
 
     found = {
         (gpu.name, gpu.total_bytes): recognise(gpu.name, gpu.total_bytes, None, own)

@@ -22,7 +22,7 @@ from ffprof.compare.gates.gate import CheckResult
 from ffprof.compare.gates.speed import Mode
 from ffprof.compare.gates.thresholds import Thresholds
 from ffprof.errors import UnmeasuredError
-from ffprof.hardware.sameness import compare_machines
+from ffprof.hardware.machine import compare_machines
 from ffprof.records.audit import Device, Record
 from ffprof.records.store import find_record, load
 from ffprof.report.checked import Checked

@@ -105,7 +105,7 @@ def _two_files(
     format: CompareFormat,
 ) -> None:
     from ffprof.compare.comparison import compare_records
-    from ffprof.hardware.sameness import compare_machines
+    from ffprof.hardware.machine import compare_machines
     from ffprof.report.comparison import comparison_document, comparison_json
 
     found = compare_records(before, after, reference)

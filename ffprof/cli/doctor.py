@@ -54,7 +54,7 @@ def doctor(
     from ffprof.cli.choose import choose_preset
     from ffprof.cli.findings import print_findings, to_json, to_script
     from ffprof.cli.measuring import print_cost
-    from ffprof.hardware.doctor.diagnose import collect, diagnose
+    from ffprof.hardware.doctor.diagnosis import collect, diagnose
     from ffprof.hardware.environment import child_environment
 
     if measure and fix:
@@ -98,7 +98,7 @@ def _ask_children(wanted: dict[str, str | None]) -> ChildFacts:
     from ffprof.audit.probing import ask_child
     from ffprof.audit.process import start_context
     from ffprof.hardware.doctor.facts import ChildFacts, TorchFacts
-    from ffprof.hardware.doctor.torch_facts import ready_child, torch_child
+    from ffprof.hardware.doctor.readers.pytorch import ready_child, torch_child
     from ffprof.hardware.environment import environment
 
     laps = [time.monotonic()]

@@ -10,7 +10,7 @@ from ffprof.audit.plan import plan_rounds
 from ffprof.audit.request import Request
 from ffprof.compare.looks import LOOKS
 from ffprof.errors import RecordError
-from ffprof.hardware.sameness import compare_machines
+from ffprof.hardware.machine import compare_machines
 from ffprof.records.audit import Record
 from ffprof.records.store import load, newest_first
 from ffprof.report.plan import PlannedAudit, PlannedRow, make_plan

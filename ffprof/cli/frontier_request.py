@@ -20,7 +20,7 @@ from ffprof.cli.prepare import begun
 from ffprof.cli.request import Start, cuda_of, request_for
 from ffprof.compare.standing import settle, wave
 from ffprof.errors import UsageError
-from ffprof.hardware.recognise import recognise
+from ffprof.hardware.cards import recognise
 from ffprof.records.files import prepare_folder, writing
 
 _PRECISIONS = ("fp32", "bf16", "fp16")

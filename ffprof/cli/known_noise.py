@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ffprof.audit.request import Request
-from ffprof.hardware.kept_noise import kept_calibration
+from ffprof.hardware.calibrations import kept_calibration
 
 
 def with_known_noise(request: Request) -> Request:

@@ -9,7 +9,8 @@ from typing import Any
 
 from ffprof.audit.guard import Policy
 from ffprof.errors import UsageError
-from ffprof.hardware.cards import Card, budget_for, budget_of, find_card, own_cards
+from ffprof.hardware.budget import budget_for, budget_of
+from ffprof.hardware.cards import Card, find_card, own_cards
 from ffprof.records.audit import Budget
 
 DEFAULT_GPU_MEM = "8GB"

@@ -22,10 +22,10 @@ from ffprof.cli.new_audit import Audit, Terms, cpu_terms, estimated_terms, new_r
 from ffprof.cli.options import AskedBudget, Options
 from ffprof.cli.own_files import Chosen
 from ffprof.estimator.process import cuda_version
-from ffprof.hardware.cards import cuda_budget
+from ffprof.hardware.budget import cuda_budget
+from ffprof.hardware.cards import recognise_here
 from ffprof.hardware.machine import Probe, check_threads, describe_machine, resolve_threads
-from ffprof.hardware.recognise import recognise_here
-from ffprof.hardware.spill import spills
+from ffprof.hardware.memory_limit import spills
 from ffprof.records.audit import Budget, Device, Evidence, Plan
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description

@@ -28,8 +28,7 @@ from ffprof.cli.starting import started, trial_context
 from ffprof.compare.verdicts import judge
 from ffprof.errors import DeviceError, RecordError, UsageError
 from ffprof.hardware.environment import child_environment
-from ffprof.hardware.machine import check_threads, describe_machine
-from ffprof.hardware.sameness import compare_machines
+from ffprof.hardware.machine import check_threads, compare_machines, describe_machine
 from ffprof.records.audit import Device, Machine, Plan, Record
 from ffprof.records.files import writing
 from ffprof.records.store import find_record, load, newest_first

@@ -9,10 +9,10 @@ from ffprof.audit.target import target_for
 from ffprof.cli.new_audit import Terms, cpu_terms, estimated_terms
 from ffprof.cli.request import cuda_of
 from ffprof.errors import DeviceError, UsageError
-from ffprof.hardware.cards import cuda_budget, find_card, own_cards
+from ffprof.hardware.budget import cuda_budget
+from ffprof.hardware.cards import find_card, own_cards, recognise_here
 from ffprof.hardware.machine import Probe, describe_machine
-from ffprof.hardware.recognise import recognise_here
-from ffprof.hardware.spill import spills
+from ffprof.hardware.memory_limit import spills
 from ffprof.records.audit import Budget, Device, Record
 from ffprof.units import format_bytes
 

@@ -19,7 +19,7 @@ from typing import Literal
 from ffprof.estimator.efficiencies import CARD_BOUND_SECONDS, FITTED, Efficiencies
 from ffprof.estimator.operator_kinds import Kind, kernels_of, kind_of
 from ffprof.estimator.stream import Operator
-from ffprof.hardware.card import Card
+from ffprof.hardware.profile import Card
 from ffprof.records.recipe import Precision
 
 Bound = Literal["compute", "bandwidth", "launch", "link"]

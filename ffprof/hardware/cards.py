@@ -1,4 +1,4 @@
-"""Cards by name, and the budget that a card or a size such as 8GB stands for.
+"""Cards by name, and which of them the machine's GPU is, from what the driver says of it.
 
 Known are the profiles of hw_profiles/, and those of the user's own files where they are given:
 ``own`` in what follows. One of these takes the place of a profile of the same name.
@@ -6,29 +6,17 @@ Known are the profiles of hw_profiles/, and those of the user's own files where 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
-import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 from ffprof.errors import UsageError
-from ffprof.hardware.card import SIZE, Card, card_key, sizeless_key
-from ffprof.hardware.profile import parse_profile, read_profile
-from ffprof.records.audit import Budget, Evidence
-from ffprof.units import GIB, format_bytes, parse_size
-
-__all__ = [
-    "Card",
-    "budget_for",
-    "budget_of",
-    "card_budget",
-    "cuda_budget",
-    "find_card",
-    "known_cards",
-    "own_cards",
-]
+from ffprof.hardware.profile import SIZE, Card, card_key, parse_profile, read_profile, sizeless_key
+from ffprof.instruments.nvml import NvmlError, open_gpu
+from ffprof.units import parse_size
 
 
 def known_cards(own: Sequence[Card] = ()) -> list[Card]:
@@ -96,96 +84,58 @@ def find_card(name: str, own: Sequence[Card] = ()) -> Card:
     return card
 
 
-# A size in whole gigabytes is what a card is sold with; any other is what CUDA shall offer.
-_SOLD_WITH = re.compile(r"\s*\d+\s*GB\s*", re.IGNORECASE | re.ASCII)
+# Of the size that a card is sold with, what the driver or CUDA call its total: 89 % at the least
+# (CUDA on a Jetson) to 100 %. Models that are sold with several sizes under one name differ by a
+# sixth or more (RTX 3080, 10 and 12 GB).
+LEAST, MOST = 0.85, 1.02
+# How far CUDA's total may be from a profile's: 7.63 and 7.75 GiB were read on cards of 8188 MiB.
+AGREES = 0.02
 
 
-def budget_for(text: str) -> Budget:
-    """What ``--gpu-mem`` means: a card sold with so many whole gigabytes, or exactly so much.
+def recognise(
+    gpu_name: str,
+    nvml_total_bytes: int | None,
+    cuda_total_bytes: int | None,
+    own: Sequence[Card] = (),
+) -> Card | None:
+    """The card that a GPU is, or None if no profile is of it.
 
-    The budget is the smallest CUDA-usable total among the known cards of that class, without
-    those whose profile objects (memory shared with the processor, or taken by error
-    correction). Of a class without a known card, the largest part that a driver keeps of a known
-    card is taken off (assumed). A size such as 7900MiB is taken as what CUDA offers.
-
-    Raises:
-        UsageError: not a positive size.
+    By its name as NVML and CUDA spell it, such as "NVIDIA GeForce RTX 4060 Laptop GPU". Models
+    that are sold with several sizes often bear one name, so the totals, as far as they are known,
+    must be those of the card; without any, a name that leaves out a profile's size is not enough.
     """
-    size = parse_size(text)
-    eligible = [card for card in known_cards() if not card.class_objection]
-    card = next((one for one in eligible if one.sold_as_bytes == size), None)
-    if card is not None:
-        return budget_of(card, text)
-    total, source = size, f"no profiled card is sold with {text}: taken as what CUDA offers"
-    if _SOLD_WITH.fullmatch(text):
-        hungriest = min(eligible, key=lambda one: one.cuda_total_bytes / one.sold_as_bytes)
-        share = hungriest.cuda_total_bytes / hungriest.sold_as_bytes
-        total = int(size * share)
-        source = (
-            f"no profiled card is sold with {text}: what CUDA offers is assumed to be the "
-            f"{share:.1%} of it that the {hungriest.name} leaves, the least of all profiles"
-        )
-    return Budget(requested=text, total_bytes=total, limit_bytes=total, sources=(source,))
+    totals = [total for total in (nvml_total_bytes, cuda_total_bytes) if total is not None]
+    known = known_cards(own)
+    found = [card for card in known if card_key(card.name) == card_key(gpu_name)]
+    if totals:
+        found += [card for card in known if sizeless_key(card.name) == sizeless_key(gpu_name)]
+    for card in found:
+        if all(LEAST * card.sold_as_bytes < total <= MOST * card.sold_as_bytes for total in totals):
+            return card
+    return None
 
 
-def card_budget(name: str) -> Budget:
-    """What ``--card`` means: what CUDA offers on the card of that name.
+def recognise_here(
+    uuid: str | None, cuda_name: str, cuda_total_bytes: int | None, own: Sequence[Card] = ()
+) -> Card | None:
+    """The card that a GPU of this machine is, by NVML's name and total as well as by CUDA's.
 
-    Raises:
-        UsageError: no such card.
+    Where NVML does not tell, CUDA's name and total decide.
     """
-    return budget_of(find_card(name))
+    name, total = cuda_name, None
+    if uuid is not None:
+        with contextlib.suppress(NvmlError):
+            gpu = open_gpu(uuid)
+            try:
+                facts = gpu.facts()
+            finally:
+                gpu.close()
+            # A slice of a GPU has a part of its memory under the whole one's name.
+            if not facts.slice:
+                name, total = facts.name, facts.nvml_total_bytes
+    return recognise(name, total, cuda_total_bytes, own)
 
 
-def budget_of(card: Card, requested: str | None = None) -> Budget:
-    """What CUDA offers on a card; ``requested`` is the size that was asked for, if one was."""
-    return Budget(
-        requested=f"{card.sold_as_bytes / GIB:g}GB" if requested is None else requested,
-        card=card.name,
-        total_bytes=card.cuda_total_bytes,
-        limit_bytes=card.cuda_total_bytes,
-        sources=card.memory_sources,
-    )
-
-
-# A card offers a little less than it is sold with; a size below this share of it is another class.
-_SAME_CLASS = 0.9
-
-
-def cuda_budget(
-    asked: Budget, total_bytes: int, *, explicit: bool, here: Card | None = None
-) -> tuple[Budget, Evidence, tuple[str, ...]]:
-    """What a budget means on a GPU that has ``total_bytes`` for CUDA: budget, label and notes.
-
-    A GPU of the size asked for is measured as it is, with its own total whatever its profile says;
-    ``here`` is the card that it was recognised as. A larger one is held to the card, and what it
-    gives is emulated.
-
-    Raises:
-        UsageError: a larger size was asked for explicitly than this GPU has.
-    """
-    size = parse_size(asked.requested)
-    if total_bytes > size:
-        note = (
-            f"a larger GPU held to {asked.requested}: the limit binds PyTorch's allocator only, "
-            "not the other card's speed, its kernels or their workspaces"
-        )
-        return asked, "emulated", (note,)
-    own = asked.model_copy(
-        update={
-            "card": here.name if here else None,
-            "total_bytes": total_bytes,
-            "limit_bytes": total_bytes,
-            "sources": ("cuda_total_bytes: what CUDA reports on this GPU",),
-        }
-    )
-    if total_bytes > _SAME_CLASS * size:
-        return own, "measured", ()
-    has = format_bytes(total_bytes)
-    if explicit:
-        raise UsageError(
-            f"--gpu-mem {asked.requested} is more than this GPU has ({has})",
-            "ask for less, or leave the option out",
-        )
-    note = f"this GPU has {has}: it is measured as it is, not as an {asked.requested} card"
-    return own.model_copy(update={"requested": ""}), "measured", (note,)
+def agrees(card: Card, cuda_total_bytes: int) -> bool:
+    """Whether CUDA's total on the GPU is within 2 % of the profile's."""
+    return abs(cuda_total_bytes - card.cuda_total_bytes) <= AGREES * card.cuda_total_bytes

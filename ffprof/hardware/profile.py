@@ -1,13 +1,17 @@
-"""A profile of a card: a TOML file, one a card, with the source of every figure.
+"""A GPU model as its profile describes it: memory, peaks and links, each with its source.
 
-The files of hw_profiles/ and those of ``--card-file`` have one form, described in docs/cards.md.
+A profile is a TOML file, one a card. The files of hw_profiles/ and those of ``--card-file`` have
+one form, described in docs/cards.md; a template of it is filled in for a card that has none.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -20,8 +24,99 @@ from pydantic import (
 )
 
 from ffprof.errors import UsageError, one_line
-from ffprof.hardware.card import Card, Confidence, sizeless_key
 from ffprof.units import GIB, MIB, parse_size
+
+Confidence = Literal["high", "medium", "low"]
+
+# Bytes per second of one lane and direction, after 128b/130b encoding of 8, 16 and 32 GT/s
+# (PCI Express Base Specifications 3.0, 4.0 and 5.0).
+PCIE_LANE_BYTES_PER_SECOND = {
+    generation: transfers * 1e9 * 128 / 130 / 8
+    for generation, transfers in ((3, 8), (4, 16), (5, 32))
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """A GPU model: what it is sold as, what CUDA offers on it, and how fast it could be.
+
+    Rates are peaks: FLOP/s with a multiply-add counted as two, dense, tensor products with fp32
+    accumulation; None where the card has no such units. ``cuda_total_bytes`` is what
+    cudaMemGetInfo calls the total, ``nvml_total_bytes`` what NVML and nvidia-smi do. A card whose
+    ``class_objection`` is not empty is left out when a size such as 8GB is asked for. ``sources``
+    has one entry for every figure, under its name in the profile. ``origin`` is the user's file
+    that it was read from; empty for the profiles that ffprof has.
+    """
+
+    name: str
+    sold_as_bytes: int
+    nvml_total_bytes: int
+    cuda_total_bytes: int
+    nvml_confidence: Confidence
+    cuda_confidence: Confidence
+    architecture: str
+    chip: str
+    year: int
+    compute_capability: tuple[int, int]
+    sm_count: int
+    memory_type: str
+    bandwidth_bytes_per_second: float
+    fp32_flops: float
+    tf32_flops: float | None
+    fp16_tensor_flops: float | None
+    bf16_tensor_flops: float | None
+    tdp_watts: int
+    pcie_generation: int
+    pcie_lanes: int
+    class_objection: str
+    sources: Mapping[str, str]
+    origin: str = ""
+
+    @property
+    def pcie_bytes_per_second(self) -> float:
+        """Peak of its link, one direction."""
+        return PCIE_LANE_BYTES_PER_SECOND[self.pcie_generation] * self.pcie_lanes
+
+    @property
+    def sm_cycles_per_second(self) -> float:
+        """Clock times SMs, as the fp32 peak implies it: what all SMs together can start."""
+        return self.fp32_flops / (2 * _fp32_lanes(self.compute_capability))
+
+    @property
+    def memory_sources(self) -> tuple[str, ...]:
+        """Where the two totals come from, how sure they are, and whose profile says so."""
+        totals = (
+            f"{key}, confidence {confidence}: {self.sources[key]}"
+            for key, confidence in (
+                ("nvml_total_bytes", self.nvml_confidence),
+                ("cuda_total_bytes", self.cuda_confidence),
+            )
+        )
+        return (*totals, *((f"profile from {self.origin}",) if self.origin else ()))
+
+
+SIZE = re.compile(r"\s*\b\d+\s*GB$", re.IGNORECASE)  # at the end of a name
+_MAKERS_WORDS = re.compile(r"nvidia|geforce|quadro|tesla|jetson|rtx|gtx|gpu|\W", re.ASCII)
+
+
+def card_key(name: str) -> str:
+    """What names of one card have in common.
+
+    Case, blanks and makers' words such as "NVIDIA", "GeForce" or "RTX" do not matter, and
+    "Laptop GPU" means mobile.
+    """
+    return _MAKERS_WORDS.sub("", name.lower().replace("laptop", "mobile"))
+
+
+def sizeless_key(name: str) -> str:
+    """The key of a name without the size at its end, if it has one."""
+    return card_key(SIZE.sub("", name))
+
+
+def _fp32_lanes(capability: tuple[int, int]) -> int:
+    """fp32 results an SM gives a cycle (CUDA C++ Programming Guide, arithmetic instructions)."""
+    return 64 if capability in ((6, 0), (7, 0), (7, 2), (7, 5), (8, 0)) else 128
+
 
 MAX_BYTES = 64 * 1024  # ten times the largest of ours
 _FIX = "docs/cards.md describes the fields; ffprof cards --template prints a profile that is valid"
@@ -225,3 +320,59 @@ def _card(profile: Profile, origin: str) -> Card:
 
 def _tera(rate: float | None) -> float | None:
     return None if rate is None else rate * 1e12
+
+
+TEMPLATE = """\
+# A card of your own, for ffprof run, frontier, estimate and cards: --card-file THIS_FILE
+# Every figure below is that of a GeForce RTX 4060, as an example: put in those of your card, and
+# say under [sources] where each was read. docs/cards.md describes the fields.
+
+# As NVML and CUDA call it (nvidia-smi -L), so that it is recognised; any other name will do.
+name = "My GPU"
+# What it is sold with. GPU memory is sold in binary units: 8GB is 8 x 1024^3 bytes.
+class = "8GB"
+architecture = "Ada Lovelace"
+chip = "AD107"
+year = 2023
+compute_capability = "8.9"  # nvidia-smi --query-gpu=compute_cap --format=csv
+sm_count = 24  # torch.cuda.get_device_properties(0).multi_processor_count
+
+# The driver's total: nvidia-smi --query-gpu=memory.total --format=csv tells MiB, times 1048576.
+nvml_total_bytes = 8_585_740_288
+# What CUDA offers: torch.cuda.mem_get_info()[1]. Budgets are made of this one.
+cuda_total_bytes = 8_192_524_288
+
+# Peaks, for estimates of speed: dense, a multiply-add as two operations, tensor cores with fp32
+# accumulation. Leave out what the card has no units for.
+memory_type = "GDDR6"
+bandwidth_gb_s = 272.0
+fp32_tflops = 15.11
+tf32_tflops = 15.1
+fp16_tensor_tflops = 30.2
+bf16_tensor_tflops = 30.2
+tdp_watts = 115
+pcie = "PCIe 4.0 x8"
+
+[confidence]
+# high: read on the card itself in several public logs; medium: read once; low: inferred.
+nvml_total_bytes = "low"
+cuda_total_bytes = "low"
+
+[sources]
+# One for every figure above: a page, or how it was read.
+architecture = "an example, of a GeForce RTX 4060: say where yours was read"
+chip = "an example, of a GeForce RTX 4060: say where yours was read"
+year = "an example, of a GeForce RTX 4060: say where yours was read"
+compute_capability = "an example, of a GeForce RTX 4060: say where yours was read"
+sm_count = "an example, of a GeForce RTX 4060: say where yours was read"
+nvml_total_bytes = "an example, of a GeForce RTX 4060: say where yours was read"
+cuda_total_bytes = "an example, of a GeForce RTX 4060: say where yours was read"
+memory_type = "an example, of a GeForce RTX 4060: say where yours was read"
+bandwidth_gb_s = "an example, of a GeForce RTX 4060: say where yours was read"
+fp32_tflops = "an example, of a GeForce RTX 4060: say where yours was read"
+tf32_tflops = "an example, of a GeForce RTX 4060: say where yours was read"
+fp16_tensor_tflops = "an example, of a GeForce RTX 4060: say where yours was read"
+bf16_tensor_tflops = "an example, of a GeForce RTX 4060: say where yours was read"
+tdp_watts = "an example, of a GeForce RTX 4060: say where yours was read"
+pcie = "an example, of a GeForce RTX 4060: say where yours was read"
+"""

@@ -7,8 +7,8 @@ import pytest
 import torch
 from command import ffprof
 
-from ffprof.hardware.doctor.nvml_facts import read_nvml
-from ffprof.hardware.recognise import agrees, recognise
+from ffprof.hardware.cards import agrees, recognise
+from ffprof.hardware.doctor.readers.nvml import read_nvml
 
 pytestmark = pytest.mark.gpu
 

@@ -17,7 +17,7 @@ from ffprof.audit.capacity_request import CapacityRequest
 from ffprof.audit.process import run_child, start_context
 from ffprof.audit.target import target_for
 from ffprof.cli.choose import choose_workloads
-from ffprof.hardware.cards import budget_for
+from ffprof.hardware.budget import budget_for
 from ffprof.records.frontier import Tried
 from ffprof.records.store import load_frontier
 from ffprof.workload import find_preset

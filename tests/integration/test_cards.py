@@ -9,7 +9,7 @@ from stub_nvml import HEALTHY, build_stub, with_stub
 
 from ffprof.estimator.process import display_overhead
 from ffprof.hardware.cards import find_card, known_cards
-from ffprof.hardware.template import TEMPLATE
+from ffprof.hardware.profile import TEMPLATE
 from ffprof.units import MIB
 
 ESTIMATE = ["--preset", "smoke", "--device", "estimate", "--workloads", "bp"]

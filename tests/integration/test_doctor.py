@@ -12,7 +12,7 @@ import torch
 from command import ffprof
 from stub_nvml import BUSY, HEALTHY, build_stub, with_stub
 
-from ffprof.hardware.doctor.diagnose import GROUPS, topics
+from ffprof.hardware.doctor.diagnosis import GROUPS, topics
 
 ROOT = Path(__file__).resolve().parents[2]
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -12,7 +12,7 @@ import sys
 import torch
 
 from ffprof.audit.held import Held
-from ffprof.hardware.cap import Hold
+from ffprof.hardware.memory_limit import Hold
 from ffprof.instruments.debit import ReplayedDebit
 from ffprof.records.trial import Memory
 

@@ -14,7 +14,7 @@ from ffprof.compare.summary import summarise
 from ffprof.compare.two_rows import two_rows
 from ffprof.compare.verdicts import judge
 from ffprof.errors import RecordError, UsageError
-from ffprof.hardware.sameness import compare_machines
+from ffprof.hardware.machine import compare_machines
 from ffprof.records.audit import Record
 from ffprof.records.frontier import FrontierRecord
 from ffprof.records.store import load, load_any, load_frontier

@@ -10,7 +10,8 @@ from ffprof.cli import terms_again as module
 from ffprof.cli.rows_now import present_sources, rows_now
 from ffprof.cli.terms_again import device_again, need_device, terms_again
 from ffprof.errors import DeviceError, UsageError
-from ffprof.hardware.cards import budget_for, budget_of, find_card
+from ffprof.hardware.budget import budget_for, budget_of
+from ffprof.hardware.cards import find_card
 from ffprof.hardware.machine import Probe
 from ffprof.records.audit import Budget, Debit, WorkloadFile
 from ffprof.units import GIB

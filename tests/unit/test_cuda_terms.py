@@ -13,7 +13,7 @@ from ffprof.errors import UsageError
 from ffprof.estimator.process import display_overhead
 from ffprof.hardware.cards import find_card
 from ffprof.hardware.machine import Probe
-from ffprof.hardware.template import TEMPLATE
+from ffprof.hardware.profile import TEMPLATE
 from ffprof.units import GIB, MIB
 
 LAPTOP = Probe(cuda=True, gpu="NVIDIA GeForce RTX 4060 Laptop GPU", gpu_total_bytes=int(7.75 * GIB))

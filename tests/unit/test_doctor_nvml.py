@@ -10,7 +10,7 @@ from stub_nvml import BUSY, HEALTHY, MISMATCH, THROTTLED, UUID, build_stub, with
 CODE = """
 import json
 from dataclasses import asdict
-from ffprof.hardware.doctor.nvml_facts import read_nvml
+from ffprof.hardware.doctor.readers.nvml import read_nvml
 print(json.dumps(asdict(read_nvml())))
 """
 

@@ -9,17 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffprof.hardware.doctor.activity import Look, between, look, parse_cpu_ticks, parse_stat
-from ffprof.hardware.doctor.cgroup import Limits, parse_cgroup, parse_cpu_max, read_limits
-from ffprof.hardware.doctor.host import read_host, read_output
-from ffprof.hardware.doctor.procfs import (
+from ffprof.hardware.doctor.readers.activity import Look, between, look, parse_cpu_ticks, parse_stat
+from ffprof.hardware.doctor.readers.host import (
+    Limits,
     has_cpu_flag,
+    parse_cgroup,
     parse_cpu_list,
+    parse_cpu_max,
     parse_int,
     parse_meminfo,
+    read_host,
+    read_limits,
+    read_output,
     read_text,
 )
-from ffprof.hardware.doctor.software import (
+from ffprof.hardware.doctor.readers.software import (
     parse_requirement,
     read_software,
     release,
@@ -306,8 +310,8 @@ def test_a_folder_called_pynvml_is_not_nvidias(tmp_path):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pynvml\nVersion: 11.5.3\n")
     code = (
-        "from ffprof.hardware.doctor.software import read_software as r; "
-        "from ffprof.hardware.doctor.nvml_facts import read_nvml; "
+        "from ffprof.hardware.doctor.readers.software import read_software as r; "
+        "from ffprof.hardware.doctor.readers.nvml import read_nvml; "
         "print(r().pynvml_shadowed, r().pynvml_distribution, read_nvml().problem)"
     )
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])

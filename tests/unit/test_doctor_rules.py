@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from machines import HEALTHY, NO_GPU, UUID, machine
 
-from ffprof.hardware.doctor.diagnose import diagnose, topics
+from ffprof.hardware.doctor.diagnosis import diagnose, topics
 from ffprof.hardware.doctor.facts import GpuProcess, Program
 from ffprof.units import GIB, MIB
 

@@ -16,7 +16,7 @@ from ffprof.audit.process import Ending
 from ffprof.audit.watching import Watching
 from ffprof.cli import capacity, frontier_request
 from ffprof.cli.options import AskedBudget
-from ffprof.hardware.cards import budget_for
+from ffprof.hardware.budget import budget_for
 from ffprof.hardware.machine import Probe
 from ffprof.records.audit import Budget, Debit, Machine, Memory
 from ffprof.report.frontier_plot import can_be_drawn, draw_frontier, limit_words

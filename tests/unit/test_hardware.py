@@ -10,7 +10,8 @@ from records import recipe
 from ffprof.audit.target import check_room, estimated_budget, target_for, with_display
 from ffprof.errors import UsageError
 from ffprof.estimator.process import display_overhead, process_overhead
-from ffprof.hardware.cards import budget_for, budget_of, cuda_budget, find_card, known_cards
+from ffprof.hardware.budget import budget_for, budget_of, cuda_budget
+from ffprof.hardware.cards import find_card, known_cards
 from ffprof.hardware.environment import child_environment, environment
 from ffprof.hardware.flags import apply_flags, read_flags
 from ffprof.hardware.machine import Probe, describe_machine, resolve_threads, usable_cpus

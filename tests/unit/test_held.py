@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stub_cuda import build_stub
 
 from ffprof.audit.budgets import hold_for, known_debits, with_debit, words_of
-from ffprof.hardware.cap import Hold, Moment, out_of_memory
+from ffprof.hardware.memory_limit import Hold, Moment, out_of_memory
 from ffprof.records.audit import Budget, Debit
 
 MIB, GIB = 2**20, 2**30

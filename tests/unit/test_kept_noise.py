@@ -11,13 +11,8 @@ from calibrations import calibrated, noisy_audit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffprof.hardware.kept_noise import (
-    all_kept,
-    keep_calibration,
-    kept_calibration,
-    lost_noise,
-)
-from ffprof.hardware.sameness import fingerprint
+from ffprof.hardware.calibrations import all_kept, keep_calibration, kept_calibration, lost_noise
+from ffprof.hardware.machine import fingerprint
 
 MADE = calibrated(noisy_audit(rounds=6))
 

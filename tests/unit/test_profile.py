@@ -8,9 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ffprof.errors import UsageError
-from ffprof.hardware.cards import budget_of, find_card, known_cards, own_cards
-from ffprof.hardware.profile import FIGURES, MAX_BYTES, Profile, parse_profile, read_profile
-from ffprof.hardware.template import TEMPLATE
+from ffprof.hardware.budget import budget_of
+from ffprof.hardware.cards import find_card, known_cards, own_cards
+from ffprof.hardware.profile import (
+    FIGURES,
+    MAX_BYTES,
+    TEMPLATE,
+    Profile,
+    parse_profile,
+    read_profile,
+)
 from ffprof.units import GIB
 
 VALID = tomllib.loads(TEMPLATE)

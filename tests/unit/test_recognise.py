@@ -8,11 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from stub_nvml import HEALTHY, UUID, build_stub, with_stub
 
-from ffprof.hardware.card import sizeless_key
-from ffprof.hardware.cards import find_card, known_cards
-from ffprof.hardware.profile import parse_profile
-from ffprof.hardware.recognise import agrees, recognise
-from ffprof.hardware.template import TEMPLATE
+from ffprof.hardware.cards import agrees, find_card, known_cards, recognise
+from ffprof.hardware.profile import TEMPLATE, parse_profile, sizeless_key
 from ffprof.units import GIB, MIB
 
 
@@ -111,7 +108,7 @@ def test_totals_agree_within_two_percent():
 
 
 NVML_CODE = """
-from ffprof.hardware.recognise import recognise_here
+from ffprof.hardware.cards import recognise_here
 card = recognise_here({uuid!r}, "what torch calls it", 8_190_000_000)
 print(card and card.name)
 """

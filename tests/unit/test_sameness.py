@@ -1,7 +1,7 @@
 import pytest
 
 from ffprof.hardware import machine
-from ffprof.hardware.sameness import compare_machines
+from ffprof.hardware.machine import compare_machines
 from ffprof.records.audit import Machine
 
 GIB = 1024**3

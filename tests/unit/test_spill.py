@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from ffprof.hardware.spill import TCC, is_wsl, spills, why_spilling
+from ffprof.hardware.memory_limit import TCC, is_wsl, spills, why_spilling
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a parent process learns of the GPU while its child measures, and what spoils a trial's figures.
+"""What a parent learns of the GPU while its child measures, and what spoils a trial's figures.
 
 This is the only place that says where the line between noise and disturbance is.
 """

@@ -1,4 +1,4 @@
-"""Who is on a GPU: the lists of computing and of drawing processes, each once, and whose they are."""
+"""Who is on a GPU: the lists of computing and of drawing processes, each once, and their owners."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
-"""Rules about the state of the GPU that trials run on."""
+"""Rules about the GPU that trials run on: its profile, and its state."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from ffprof.hardware.cards import budget_for
+from ffprof.hardware.budget import budget_for
+from ffprof.hardware.cards import AGREES, agrees, recognise
 from ffprof.hardware.doctor.facts import Facts, GpuFacts, GpuProcess
 from ffprof.hardware.doctor.finding import Judgement, Unknown, bad, note, ok, unknown, warn
-from ffprof.hardware.doctor.rules_gpu import card_of
+from ffprof.hardware.doctor.rules.driver import card_of
 from ffprof.instruments.nvml.sample import POWER_CAP, SLOWDOWNS
 from ffprof.units import format_bytes
 
@@ -223,7 +224,38 @@ def _on_card(rule: CardRule) -> Callable[[Facts], Judgement | Unknown]:
     return judge
 
 
+def card(facts: Facts) -> Judgement | Unknown:
+    """Which profile this GPU is, and whether CUDA offers what the profile says."""
+    gpu = card_of(facts)
+    if isinstance(gpu, Unknown):
+        return gpu
+    torch = facts.child.torch
+    offered = torch.total_bytes if torch and torch.cuda else None
+    found = recognise(gpu.name, gpu.total_bytes, offered)
+    if found is None:
+        total = "" if gpu.total_bytes is None else f" of {format_bytes(gpu.total_bytes)}"
+        return note(
+            f"{gpu.name}{total}: no profile of it",
+            "measured as any other; nothing can be estimated for it by its name",
+            "write one with the figures of your card, and name it with --card-file",
+            "ffprof cards --template > my_card.toml",
+        )
+    if offered is None:
+        return ok(f"{found.name}; what CUDA offers on it is not known here")
+    said, seen = format_bytes(found.cuda_total_bytes), format_bytes(offered)
+    if not agrees(found, offered):
+        return note(
+            f"{found.name}: CUDA offers {seen}, its profile says {said}",
+            f"more than {AGREES:.0%} apart: what fits the budget of this name may not fit here, or "
+            "the other way round; measured audits take what CUDA offers",
+            "for estimates, name a profile of your own with what is offered here: --card-file",
+            "ffprof cards --template > my_card.toml",
+        )
+    return ok(f"{found.name}; CUDA offers {seen}, its profile says {said}")
+
+
 RULES = {
+    "card": card,
     "gpu-memory": _on_card(gpu_memory),
     "gpu-processes": _on_card(gpu_processes),
     "gpu-process-memory": _on_card(gpu_process_memory),

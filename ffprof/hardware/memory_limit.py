@@ -3,7 +3,12 @@
 What CUDA offers on the card is shared by the allocator and by everything beside it: context,
 kernels of libraries, a desktop. That part, the debit, is taken off first; the rest is the
 allocator's limit. The limit is set before the first step, from what is known by then, and made
-smaller if the first whole step shows that more is taken (``ffprof.audit.held``).
+smaller if the first whole step shows that more is taken (``ffprof.harness.budget``).
+
+Some drivers use host memory when the GPU is full, instead of failing: under Windows, and under
+WSL, which uses Windows' driver, an allocation that does not fit is moved to the host's memory by
+default (NVIDIA's "CUDA - Sysmem Fallback Policy", since driver 536.40). Trials then become slow
+instead of running out of memory.
 
 torch is imported inside functions: the parent makes a ``Hold`` and never imports it.
 """
@@ -11,7 +16,9 @@ torch is imported inside functions: the parent makes a ``Hold`` and never import
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from ffprof.units import MIB, format_bytes
 
@@ -108,3 +115,35 @@ def _asked(told: str) -> int | None:
     """Bytes of the request that failed, as torch's message spells them (c10/core/Allocator)."""
     match = _TRIED.search(told)
     return int(float(match[1]) * _UNITS[match[2]]) if match else None
+
+
+# nvmlDriverModel_t of nvml.h: a GPU that drives no display may be in TCC mode, where memory is not
+# Windows' own to move.
+TCC = 1
+_TOLD_BY = ("proc/version", "proc/sys/kernel/osrelease")
+
+
+def spills(root: Path = Path("/")) -> str:
+    """Why this machine's driver spills to host memory; empty if nothing says that it does."""
+    return why_spilling(sys.platform, is_wsl(root))
+
+
+def why_spilling(platform: str, wsl: bool, driver_model: int | None = None) -> str:
+    """As ``spills``, from ``sys.platform`` and NVML's driver model where that is known."""
+    if wsl:
+        return "WSL: its driver is that of Windows"
+    if platform == "win32" and driver_model != TCC:
+        return "Windows: memory of the GPU is the system's to move"
+    return ""
+
+
+def is_wsl(root: Path = Path("/")) -> bool:
+    """Whether the kernel, seen from a container too, is the one of the Windows Subsystem."""
+    for name in _TOLD_BY:
+        try:
+            text = (root / name).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        if "microsoft" in text.lower():
+            return True
+    return (root / "usr/lib/wsl").exists()

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ffprof.errors import one_line
-from ffprof.hardware.sameness import fingerprint
+from ffprof.hardware.machine import fingerprint
 from ffprof.records.audit import Device, Machine
 from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.files import cache_folder, read_at_most, replace_file

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ffprof.hardware.doctor.facts import Facts
 from ffprof.hardware.doctor.finding import Judgement, Unknown, bad, note, ok, unknown, warn
-from ffprof.hardware.doctor.software import release, satisfies
+from ffprof.hardware.doctor.readers.software import release, satisfies
 
 OLDEST_PYTHON = (3, 11)
 SLOW_START_SECONDS = 30.0  # a server that takes longer is on a slow disk or a busy machine

@@ -6,37 +6,22 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ffprof.hardware.doctor import (
-    rules_card,
-    rules_gpu,
-    rules_memory,
-    rules_processor,
-    rules_profile,
-    rules_software,
-    rules_variables,
-)
-from ffprof.hardware.doctor.activity import between, look
 from ffprof.hardware.doctor.facts import ChildFacts, Facts
-from ffprof.hardware.doctor.finding import (
-    Diagnosis,
-    Finding,
-    Judgement,
-    NotChecked,
-    Unknown,
-    plain,
-)
-from ffprof.hardware.doctor.host import read_host, read_output
-from ffprof.hardware.doctor.nvml_facts import read_nvml
-from ffprof.hardware.doctor.software import read_software
+from ffprof.hardware.doctor.finding import Diagnosis, Finding, Judgement, NotChecked, Unknown, plain
+from ffprof.hardware.doctor.readers.activity import between, look
+from ffprof.hardware.doctor.readers.host import read_host, read_output
+from ffprof.hardware.doctor.readers.nvml import read_nvml
+from ffprof.hardware.doctor.readers.software import read_software
+from ffprof.hardware.doctor.rules import driver, gpu, memory, processor, software, variables
 
 Rule = Callable[[Facts], Judgement | Unknown]
 
 GROUPS: dict[str, Mapping[str, Rule]] = {
-    "Software": rules_software.RULES,
-    "GPU": {**rules_gpu.RULES, **rules_profile.RULES, **rules_card.RULES},
-    "Memory": rules_memory.RULES,
-    "Processor": rules_processor.RULES,
-    "Variables": rules_variables.RULES,
+    "Software": software.RULES,
+    "GPU": {**driver.RULES, **gpu.RULES},
+    "Memory": memory.RULES,
+    "Processor": processor.RULES,
+    "Variables": variables.RULES,
 }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ffprof.hardware.doctor.facts import ActivityFacts, Program
-from ffprof.hardware.doctor.procfs import parse_int, read_text
+from ffprof.hardware.doctor.readers.host import parse_int, read_text
 
 _SHOWN = 0.02  # of a processor; programs below it are not listed
 # Fields after the name in /proc/PID/stat, counted from the state; proc(5).

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from ffprof.hardware.doctor.facts import Facts
 from ffprof.hardware.doctor.finding import Judgement, note, ok, warn
-from ffprof.hardware.doctor.rules_gpu import gpu_expected
+from ffprof.hardware.doctor.rules.driver import gpu_expected
 
 # Names with their effect; "" says that the number of threads is all they change.
 _THREADS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ffprof.hardware.doctor.facts import Facts, GpuFacts, TorchFacts
 from ffprof.hardware.doctor.finding import Judgement, Unknown, bad, note, ok, unknown, warn
-from ffprof.hardware.spill import why_spilling
+from ffprof.hardware.memory_limit import why_spilling
 
 _CPU_THEN = "audits run on the CPU; its figures say nothing about memory or speed on a GPU"
 _DEVICE_FILES = ("nvidiactl", "nvidia-uvm")

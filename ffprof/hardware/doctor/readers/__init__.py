@@ -1,0 +1,1 @@
+"""Readers of facts: of the host, of its activity, of software, of PyTorch and of NVML."""

@@ -1,0 +1,1 @@
+"""Rules that judge facts: pure functions, one for each topic, by subject."""
