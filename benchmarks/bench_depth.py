@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import torch
 
-from ffprof.audit.data import cut, make_batches
-from ffprof.audit.step import build_step
+from ffprof.harness.data.batches import cut, make_batches
+from ffprof.harness.step import build_step
 from ffprof.instruments.tensors import SavedTensors
 from ffprof.units import MIB
 from ffprof.workload import find_preset, find_workload

@@ -17,11 +17,11 @@ import sys
 import time
 from multiprocessing.connection import Connection
 
-from ffprof.audit.child import trial_child
-from ffprof.audit.messages import Finished
-from ffprof.audit.process import run_child, start_context
 from ffprof.hardware.environment import child_environment, environment
 from ffprof.hardware.machine import resolve_threads
+from ffprof.harness.process.child import run_child, start_context
+from ffprof.harness.process.messages import Finished
+from ffprof.harness.worker import trial_child
 from ffprof.records.recipe import Recipe
 from ffprof.workload import find_preset
 
@@ -32,7 +32,7 @@ def bare_child(sender: Connection, recipe: Recipe, plain: bool) -> None:
     import torch.nn.functional as F
     from torch import nn
 
-    from ffprof.audit.data import load_digits
+    from ffprof.harness.data.batches import load_digits
 
     torch.set_num_threads(recipe.threads or 1)
     torch.manual_seed(recipe.seed)

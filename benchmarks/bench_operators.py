@@ -24,11 +24,11 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from ffprof.audit.data import cut, make_batches
-from ffprof.audit.step import Built, build_step
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.flags import apply_flags
 from ffprof.hardware.machine import resolve_threads
+from ffprof.harness.data.batches import cut, make_batches
+from ffprof.harness.step import Built, build_step
 from ffprof.instruments.tensors import LiveTensors
 from ffprof.records.recipe import Recipe
 from ffprof.units import MIB

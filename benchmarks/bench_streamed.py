@@ -15,11 +15,11 @@ import time
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from ffprof.audit.data import cut, make_batches
-from ffprof.audit.step import build_step
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.flags import apply_flags
 from ffprof.hardware.machine import resolve_threads
+from ffprof.harness.data.batches import cut, make_batches
+from ffprof.harness.step import build_step
 from ffprof.records.recipe import Recipe
 from ffprof.workload import find_preset, find_workload
 

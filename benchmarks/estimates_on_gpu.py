@@ -22,14 +22,14 @@ from pathlib import Path
 from found_gpu import estimate, target_of
 
 from ffprof.audit.budgets import most_taken
-from ffprof.audit.child import probe_child
-from ffprof.audit.probing import ask_child
-from ffprof.audit.process import start_context
 from ffprof.audit.taking import probe, uncapped_from
 from ffprof.cli.choose import all_workloads, change_recipe
 from ffprof.hardware.environment import child_environment, environment
 from ffprof.hardware.machine import Probe, describe_machine, resolve_threads
 from ffprof.hardware.memory_limit import Hold
+from ffprof.harness.process.calls import ask_child
+from ffprof.harness.process.child import start_context
+from ffprof.harness.worker import probe_child
 from ffprof.records.files import write_atomically
 from ffprof.units import format_bytes
 from ffprof.workload import find_preset

@@ -5,11 +5,11 @@ must be made for the GPU of that run.
 """
 
 from ffprof.audit.asked import peak_child
-from ffprof.audit.messages import Failed
-from ffprof.audit.process import run_child
 from ffprof.audit.target import Target
 from ffprof.cli.request import cuda_of
 from ffprof.estimator.process import ASSUMED_CUDA, process_overhead
+from ffprof.harness.process.child import run_child
+from ffprof.harness.process.messages import Failed
 from ffprof.records.estimate import PeakRow
 
 

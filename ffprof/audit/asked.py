@@ -10,11 +10,12 @@ from typing import Any
 from ffprof.audit.questions import Axis, Question, border, exponent, sized, swept
 from ffprof.audit.target import Target
 from ffprof.errors import StoreError, one_line
+from ffprof.harness.process.failures import telling
 from ffprof.records.audit import Outcome
 from ffprof.records.estimate import Growth, Largest, PeakRow
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
-from ffprof.workload.user_file import FileDescription, addressed, telling
+from ffprof.workload.user_file import FileDescription, addressed
 
 
 def bare_row(

@@ -17,12 +17,12 @@ from ffprof.audit.capacity_request import (
     CapacityRequest,
     RunProbe,
 )
-from ffprof.audit.messages import Failed
-from ffprof.audit.process import Ending, run_child
 from ffprof.audit.proposing import guess_child, propose_child
 from ffprof.audit.questions import sized
 from ffprof.errors import one_line
 from ffprof.hardware.environment import environment
+from ffprof.harness.process.child import Ending, run_child
+from ffprof.harness.process.messages import Failed
 from ffprof.records.frontier import Capacity, Tried
 from ffprof.records.recipe import Recipe
 from ffprof.records.store import save_frontier

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from ffprof.audit.capacity import MAX_OOM, MAX_RUNS
-from ffprof.audit.guard import Guard
 from ffprof.audit.target import Target
+from ffprof.harness.process.guard import Guard
 from ffprof.records.frontier import FrontierRecord, Tried
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description

@@ -33,13 +33,13 @@ from torch.optim.optimizer import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ffprof.audit.data import cut
-from ffprof.audit.passes import present_tensors, tensors_beside
-from ffprof.audit.step import Part, TrainingStep, build_module
 from ffprof.audit.step_counter import StepCounter
-from ffprof.audit.timeline import loss_buffer
-from ffprof.audit.update import make_update
 from ffprof.audit.work import Traced, Unforecast
+from ffprof.harness.data.batches import cut
+from ffprof.harness.measurements import present_tensors, tensors_beside
+from ffprof.harness.optimizer import make_update
+from ffprof.harness.step import Part, TrainingStep, build_module
+from ffprof.harness.timeline import loss_buffer
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 

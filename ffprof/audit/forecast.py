@@ -14,22 +14,16 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from statistics import median
 
-from ffprof.audit.messages import Failed
-from ffprof.audit.process import run_child
 from ffprof.audit.request import Request
 from ffprof.audit.work import Convolution, Rates, Traced, Unforecast
 from ffprof.errors import DataError, RefusedError
+from ffprof.harness.process.child import run_child
+from ffprof.harness.process.failures import located, telling
+from ffprof.harness.process.messages import Failed
 from ffprof.records.audit import Record
 from ffprof.records.recipe import FILE_DATA, Recipe
 from ffprof.workload import Description
-from ffprof.workload.user_file import (
-    FileDescription,
-    StepDescription,
-    address,
-    addressed,
-    located,
-    telling,
-)
+from ffprof.workload.user_file import FileDescription, StepDescription, address, addressed
 
 LIMIT_SECONDS = 300.0  # of one child
 # Steps of a trial beside the timed ones: one more than asked for until two agree, one to settle,

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from ffprof.audit.guard import Guard
 from ffprof.audit.request import Request
 from ffprof.audit.target import Target
+from ffprof.harness.process.guard import Guard
 from ffprof.records.frontier import FrontierRecord, Point
 from ffprof.records.recipe import Recipe
 from ffprof.records.trial import Trial

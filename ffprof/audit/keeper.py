@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ffprof.audit.budgets import with_debit
 from ffprof.audit.plan import Slot
-from ffprof.audit.process import Ending
 from ffprof.audit.request import Request
 from ffprof.audit.trials import TrialResult, trial_from
-from ffprof.audit.watching import Watching
+from ffprof.harness.process.child import Ending
+from ffprof.harness.process.monitor import Watching
 from ffprof.records.audit import LedgerRow, Record, Trial
 from ffprof.records.store import save
 

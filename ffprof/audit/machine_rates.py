@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ffprof.audit.data import Batches, make_batches
 from ffprof.audit.work import Convolution, Rates
 from ffprof.hardware.flags import apply_flags
+from ffprof.harness.data.batches import Batches, make_batches
 from ffprof.records.recipe import FILE_DATA, Recipe
 
 SECONDS = 0.1  # of each kernel

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.context import BaseContext
 
 from ffprof.audit.budgets import hold_for, most_taken
-from ffprof.audit.guard import Guard
 from ffprof.audit.plan import Slot
 from ffprof.audit.retakes import Retakes
 from ffprof.audit.taking import probe, take, uncapped_from
 from ffprof.audit.trials import TrialResult, trial_from
+from ffprof.harness.process.guard import Guard
 from ffprof.records.audit import Device, LedgerRow, Record, Trial
 from ffprof.workload import Description
 

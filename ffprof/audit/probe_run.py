@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from multiprocessing.context import BaseContext
 
 from ffprof.audit.budgets import hold_for, most_taken
-from ffprof.audit.guard import Guard
-from ffprof.audit.messages import Failed, Probed
-from ffprof.audit.process import Ending
 from ffprof.audit.taking import probe
-from ffprof.audit.watching import OTHERS, Watching
 from ffprof.errors import one_line
+from ffprof.harness.process.child import Ending
+from ffprof.harness.process.guard import Guard
+from ffprof.harness.process.messages import Failed, Probed
+from ffprof.harness.process.monitor import OTHERS, Watching
 from ffprof.records.audit import Budget, Debit, Evidence, Outcome
 from ffprof.records.frontier import Tried
 from ffprof.records.recipe import Recipe

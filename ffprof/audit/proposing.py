@@ -7,11 +7,12 @@ from multiprocessing.connection import Connection
 from ffprof.audit.asked import bordered
 from ffprof.audit.questions import Question, sized
 from ffprof.audit.target import Target
+from ffprof.harness.process.failures import telling
 from ffprof.records.estimate import PeakRow
 from ffprof.records.frontier import Capacity, Tried
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
-from ffprof.workload.user_file import FileDescription, addressed, telling
+from ffprof.workload.user_file import FileDescription, addressed
 
 
 def propose_child(

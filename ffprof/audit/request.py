@@ -8,9 +8,9 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Protocol
 
-from ffprof.audit.guard import Policy
 from ffprof.audit.plan import Slot
 from ffprof.audit.target import Target
+from ffprof.harness.process.guard import Policy
 from ffprof.records.audit import Device, Record, Trial, Verdict
 from ffprof.workload import Description
 

@@ -7,7 +7,7 @@ disturbed after that is kept and marked.
 
 from __future__ import annotations
 
-from ffprof.audit.watching import LASTING
+from ffprof.harness.process.monitor import LASTING
 from ffprof.records.audit import Trial
 
 A_TRIAL = 2

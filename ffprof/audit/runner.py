@@ -11,19 +11,19 @@ import time
 from collections.abc import Callable
 
 from ffprof.audit.budgets import hold_for, known_debits
-from ffprof.audit.child import proof_child
 from ffprof.audit.estimates import run_estimates
-from ffprof.audit.guard import Guard
 from ffprof.audit.keeper import Keeper
-from ffprof.audit.messages import Failed
 from ffprof.audit.plan import Slot, plan_rounds
-from ffprof.audit.process import Ending, run_child
 from ffprof.audit.request import Outcome, Progress, Request
 from ffprof.audit.retakes import Retakes
 from ffprof.audit.taking import probe, take, uncapped_from
 from ffprof.audit.trials import TrialResult
 from ffprof.errors import one_line
 from ffprof.hardware.environment import environment
+from ffprof.harness.process.child import Ending, run_child
+from ffprof.harness.process.guard import Guard
+from ffprof.harness.process.messages import Failed
+from ffprof.harness.worker import proof_child
 from ffprof.records.audit import GradientProof, LedgerRow, Record, Trial
 from ffprof.workload.user_file import address, reference_address
 

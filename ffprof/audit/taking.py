@@ -6,12 +6,12 @@ from collections.abc import Callable
 from multiprocessing.context import BaseContext
 from typing import Any
 
-from ffprof.audit.child import memory_child, trial_child
-from ffprof.audit.guard import Guard
-from ffprof.audit.messages import Failed, Probed
-from ffprof.audit.process import Ending, run_child
-from ffprof.audit.watching import GpuGoneError, Watching
 from ffprof.hardware.memory_limit import Hold
+from ffprof.harness.process.child import Ending, run_child
+from ffprof.harness.process.guard import Guard
+from ffprof.harness.process.messages import Failed, Probed
+from ffprof.harness.process.monitor import GpuGoneError, Watching
+from ffprof.harness.worker import memory_child, trial_child
 from ffprof.records.audit import Device, Uncapped
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description

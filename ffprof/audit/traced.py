@@ -14,17 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ffprof.audit.data import DIGITS_TRAINING, cut, make_batches
-from ffprof.audit.facts import flops_facts, gather_facts
-from ffprof.audit.honesty import Observed, share
-from ffprof.audit.plain import own_facts
-from ffprof.audit.step import TrainingStep, build_module
-from ffprof.audit.timeline import loss_buffer
-from ffprof.audit.update import make_update
 from ffprof.estimator.standin import STAND_IN, fake_copy
 from ffprof.estimator.stream import Operator, Stream
 from ffprof.estimator.trace import trace, tracing, try_other_numbers
 from ffprof.hardware.flags import apply_flags, read_flags
+from ffprof.harness.conformance import Observed, share
+from ffprof.harness.data.batches import DIGITS_TRAINING, cut, make_batches
+from ffprof.harness.ledger import flops_facts, gather_facts
+from ffprof.harness.optimizer import make_update
+from ffprof.harness.step import TrainingStep, build_module
+from ffprof.harness.timeline import loss_buffer
+from ffprof.harness.user_step import own_facts
 from ffprof.instruments.operators import Counted, add_up
 from ffprof.records.audit import Fact
 from ffprof.records.recipe import FILE_DATA, Recipe

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ffprof.audit.accept import mismatch
-from ffprof.audit.messages import Failed, Finished, Report
 from ffprof.audit.plan import Slot
-from ffprof.audit.process import Ending
-from ffprof.audit.watching import OTHERS, Watching
 from ffprof.errors import one_line
+from ffprof.harness.process.child import Ending
+from ffprof.harness.process.messages import Failed, Finished, Report
+from ffprof.harness.process.monitor import OTHERS, Watching
 from ffprof.records.audit import (
     Conditions,
     Debit,

@@ -11,10 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ffprof.audit.guard import Policy
 from ffprof.audit.request import Request
 from ffprof.audit.runner import run_audit
-from ffprof.audit.sources.look import check_data, crowding
 from ffprof.cli.choose import check_recipe
 from ffprof.cli.known_noise import with_known_noise
 from ffprof.cli.new_audit import Audit, new_request
@@ -26,6 +24,8 @@ from ffprof.cli.terms_again import device_again, need_device, terms_again
 from ffprof.errors import UsageError
 from ffprof.estimator.learned import remember
 from ffprof.hardware.machine import too_few_processors
+from ffprof.harness.data.discovery import check_data, crowding
+from ffprof.harness.process.guard import Policy
 from ffprof.records.audit import Plan, Record
 from ffprof.records.files import prepare_folder, writing
 from ffprof.records.recipe import Recipe

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from ffprof.audit.guard import Guard, Policy
 from ffprof.audit.request import Request
 from ffprof.cli.starting import say
+from ffprof.harness.process.guard import Guard, Policy
 from ffprof.records.frontier import FrontierRecord
 
 

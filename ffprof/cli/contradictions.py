@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ffprof.audit.sources.words import DOWNLOADABLE, parse_data
 from ffprof.cli.choose import choose_workloads
 from ffprof.errors import UsageError
 from ffprof.hardware.budget import budget_for, cuda_budget
+from ffprof.harness.data.source import DOWNLOADABLE, parse_data
 from ffprof.records.audit import Device, Record
 from ffprof.records.recipe import FILE_DATA, Recipe
 from ffprof.units import parse_size

@@ -95,11 +95,11 @@ def _measure(facts: Facts, seconds: float) -> SamplerCost:
 
 def _ask_children(wanted: dict[str, str | None]) -> ChildFacts:
     """Start children exactly as an audit does, the last of them to ask torch."""
-    from ffprof.audit.probing import ask_child
-    from ffprof.audit.process import start_context
     from ffprof.hardware.doctor.facts import ChildFacts, TorchFacts
     from ffprof.hardware.doctor.readers.pytorch import ready_child, torch_child
     from ffprof.hardware.environment import environment
+    from ffprof.harness.process.calls import ask_child
+    from ffprof.harness.process.child import start_context
 
     laps = [time.monotonic()]
     with environment(wanted):

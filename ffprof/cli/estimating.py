@@ -11,10 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ffprof.audit.asked import bare_row, largest_child, peak_child, sweep_child
-from ffprof.audit.messages import Failed
-from ffprof.audit.process import Ending, run_child
 from ffprof.audit.questions import Question, flat_shape
-from ffprof.audit.series import run_series
 from ffprof.audit.target import Target, check_room, target_for, with_display
 from ffprof.cli.choose import (
     change_recipe,
@@ -32,6 +29,9 @@ from ffprof.errors import StoreError, UsageError
 from ffprof.estimator.api import allocator_settings
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import check_threads, describe_machine, resolve_threads
+from ffprof.harness.process.calls import run_series
+from ffprof.harness.process.child import Ending, run_child
+from ffprof.harness.process.messages import Failed
 from ffprof.records.audit import Budget
 from ffprof.records.estimate import Growth, Largest, PeakRow
 from ffprof.records.recipe import Recipe

@@ -15,9 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ffprof.audit.frontier_request import FrontierRequest
-from ffprof.audit.guard import Guard
 from ffprof.audit.request import Request
-from ffprof.audit.sources.look import check_data
 from ffprof.cli.choose import change_recipe
 from ffprof.cli.resume import no_other_machine
 from ffprof.cli.starting import say, started, trial_context
@@ -25,6 +23,8 @@ from ffprof.compare.standing import settle, wave
 from ffprof.errors import DeviceError, RecordError, UsageError
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import check_threads, describe_machine
+from ffprof.harness.data.discovery import check_data
+from ffprof.harness.process.guard import Guard
 from ffprof.records.audit import Device, Plan, Record
 from ffprof.records.files import writing
 from ffprof.records.frontier import FrontierRecord, Point

@@ -14,7 +14,7 @@ from ffprof.records.audit import Device
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ffprof.audit.sampler_cost import SamplerRun
+    from ffprof.harness.sampling_cost import SamplerRun
 
 ALLOWED = 0.005  # share of throughput that sampling may cost
 
@@ -49,11 +49,11 @@ class SamplerCost:
 def measure_cost(device: Device, seconds: float) -> SamplerCost:
     """Measure it with the first row of the processor's preset, whose short steps notice most."""
 
-    from ffprof.audit.process import start_context
-    from ffprof.audit.sampler_cost import GpuOpener, measure_sampler
     from ffprof.cli.choose import all_workloads, choose_preset
     from ffprof.hardware.environment import child_environment, environment
     from ffprof.hardware.machine import resolve_threads
+    from ffprof.harness.process.child import start_context
+    from ffprof.harness.sampling_cost import GpuOpener, measure_sampler
 
     preset = choose_preset(None, "cpu")
     recipe = resolve_threads(preset.recipe)

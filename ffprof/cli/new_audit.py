@@ -12,13 +12,13 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 
 from ffprof import __version__
-from ffprof.audit.guard import Policy
 from ffprof.audit.request import Request
 from ffprof.audit.target import Target, estimated_budget
 from ffprof.cli.starting import trial_context
 from ffprof.compare.verdicts import judge
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import Probe, describe_machine
+from ffprof.harness.process.guard import Policy
 from ffprof.records.audit import Budget, Device, Evidence, Plan, Record
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ffprof.audit.guard import Policy
 from ffprof.errors import UsageError
 from ffprof.hardware.budget import budget_for, budget_of
-from ffprof.hardware.cards import Card, find_card, own_cards
+from ffprof.hardware.cards import find_card, own_cards
+from ffprof.hardware.profile import Card
+from ffprof.harness.process.guard import Policy
 from ffprof.records.audit import Budget
 
 DEFAULT_GPU_MEM = "8GB"

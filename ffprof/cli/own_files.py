@@ -8,20 +8,15 @@ from dataclasses import dataclass, replace
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
-from ffprof.audit.messages import Failed
-from ffprof.audit.process import run_child
 from ffprof.cli.choose import choose_workloads
 from ffprof.errors import UsageError
+from ffprof.harness.process.child import run_child
+from ffprof.harness.process.messages import Failed
+from ffprof.harness.worker import describe_child
 from ffprof.records.audit import WorkloadFile
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description, workload_names
-from ffprof.workload.user_file import (
-    FIRST_RANK,
-    FileDescription,
-    Source,
-    StepDescription,
-    describe_child,
-)
+from ffprof.workload.user_file import FIRST_RANK, FileDescription, Source, StepDescription
 
 LOAD_LIMIT_SECONDS = 120.0
 MAX_BYTES = 16 * 1024 * 1024  # larger than any source file

@@ -7,8 +7,6 @@ from contextlib import ExitStack, contextmanager
 from typing import cast
 
 from ffprof.audit.request import Request
-from ffprof.audit.sources.look import complete, look_at
-from ffprof.audit.sources.words import parse_data
 from ffprof.audit.target import check_room, with_display
 from ffprof.cli.choose import choose_workloads
 from ffprof.cli.known_noise import with_known_noise
@@ -18,6 +16,8 @@ from ffprof.cli.request import Kind, Start, asked_recipe, request_for
 from ffprof.cli.starting import say, started
 from ffprof.errors import DeviceError
 from ffprof.hardware.machine import Probe
+from ffprof.harness.data.discovery import complete, look_at
+from ffprof.harness.data.source import parse_data
 from ffprof.records.files import prepare_folder, writing
 
 

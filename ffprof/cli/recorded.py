@@ -12,13 +12,13 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
-from ffprof.audit.sources.look import check_data, complete, look_at
-from ffprof.audit.sources.words import DataWords, Found, parse_data
 from ffprof.cli.choose import change_recipe
 from ffprof.cli.contradictions import refuse
 from ffprof.cli.own_files import describe_files, read_sources
 from ffprof.cli.starting import say
 from ffprof.errors import DataError, UsageError
+from ffprof.harness.data.discovery import check_data, complete, look_at
+from ffprof.harness.data.source import DataWords, Found, parse_data
 from ffprof.records.audit import Record, WorkloadFile
 from ffprof.records.recipe import FILE_DATA, Recipe
 from ffprof.workload import Description, find_workload

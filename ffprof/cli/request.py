@@ -7,8 +7,6 @@ from multiprocessing.context import BaseContext
 from typing import Literal
 
 from ffprof.audit.request import Request
-from ffprof.audit.sources.look import check_data, crowding, resolve_workers
-from ffprof.audit.sources.words import Found
 from ffprof.audit.target import Target, target_for, with_display
 from ffprof.cli.choose import (
     absent_members,
@@ -26,6 +24,8 @@ from ffprof.hardware.budget import cuda_budget
 from ffprof.hardware.cards import recognise_here
 from ffprof.hardware.machine import Probe, check_threads, describe_machine, resolve_threads
 from ffprof.hardware.memory_limit import spills
+from ffprof.harness.data.discovery import check_data, crowding, resolve_workers
+from ffprof.harness.data.source import Found
 from ffprof.records.audit import Budget, Device, Evidence, Plan
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description

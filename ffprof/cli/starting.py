@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 
-from ffprof.audit.child import probe_child
-from ffprof.audit.probing import ask_child
-from ffprof.audit.process import start_context
 from ffprof.errors import DeviceError
 from ffprof.hardware.environment import child_environment, environment
 from ffprof.hardware.machine import Probe
+from ffprof.harness.process.calls import ask_child
+from ffprof.harness.process.child import start_context
+from ffprof.harness.worker import probe_child
 from ffprof.records.audit import Device
 from ffprof.records.recipe import Recipe
 

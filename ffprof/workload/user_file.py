@@ -8,23 +8,19 @@ it still holds the very bytes that the parent read.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import re
 import sys
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ffprof.audit.messages import Failed
-from ffprof.errors import FfprofError, RefusedError, UsageError
+from ffprof.errors import RefusedError, UsageError
 from ffprof.records.recipe import Recipe
 from ffprof.workload.decorators import (
     ID_LENGTH,
@@ -271,81 +267,6 @@ def reference_address(description: Description) -> str | FileDescription:
         if description.sibling is not None:
             return description.sibling
     return description.reference
-
-
-def describe_child(sender: Connection, source: Source) -> None:
-    """Load a file and send the descriptions in it, a tuple of ``FileDescription``."""
-    with telling(sender, source):
-        sender.send(describe(source))
-
-
-@contextlib.contextmanager
-def telling(sender: Connection, source: Source | str | Description) -> Iterator[None]:
-    """Before an error ends this child, send what it was and where in the user's file.
-
-    Workloads that are not from a file are left to the last line of their traceback.
-    """
-    found = source.source if isinstance(source, FileDescription) else source
-    advice = _advice if isinstance(source, Source) else _no_advice
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        if isinstance(found, Source):
-            outcome: Any = "refused" if isinstance(error, RefusedError) else "crashed"
-            message = located(error, found) + advice(error)
-            sender.send(Failed(outcome=outcome, message=message))
-        raise
-
-
-def located(error: BaseException, source: Source) -> str:
-    """``mine.py:12: NameError: name 'x' is not defined``: the innermost line in the file.
-
-    If there is none, the innermost one in a file beside it.
-    """
-    named, line = source.name, None
-    for path, number in reversed(_frames(error)):
-        if path == source.path:
-            named, line = source.name, number
-            break
-        if line is None and _is_beside(path, source):
-            beside = Path(path).relative_to(Path(source.path).parent)
-            named, line = str(Path(source.name).parent / beside), number
-    text = str(traceback.TracebackException(type(error), error, None))
-    kind = type(error).__name__
-    if isinstance(error, SyntaxError) and error.filename in (source.path, None):
-        named, line, text = source.name, error.lineno or None, error.msg
-    elif isinstance(error, SystemExit):
-        kind, text = f"it calls sys.exit({text})", ""
-    place = named if line is None else f"{named}:{line}"
-    words = " ".join(text.split())
-    told = words if isinstance(error, FfprofError) else f"{kind}: {words}" if words else kind
-    return f"{place}: {told}"[:800]
-
-
-def _frames(error: BaseException) -> list[tuple[str, int]]:
-    """File and line of every frame, the outermost first."""
-    walked = traceback.walk_tb(error.__traceback__)
-    return [(frame.f_code.co_filename, number) for frame, number in walked]
-
-
-def _is_beside(path: str, source: Source) -> bool:
-    inside = Path(path).is_relative_to(Path(source.path).parent)
-    return inside and "site-packages" not in Path(path).parts
-
-
-def _advice(error: BaseException) -> str:
-    """What to do about an error that keeps the file from being loaded."""
-    if isinstance(error, FfprofError):
-        return ""  # it says so itself
-    if isinstance(error, ModuleNotFoundError):
-        return "; install it where ffprof is installed, or correct the import"
-    return "; mend the file"
-
-
-def _no_advice(error: BaseException) -> str:
-    return ""
 
 
 def describe(source: Source) -> tuple[FileDescription, ...]:

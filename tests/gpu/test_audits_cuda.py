@@ -11,12 +11,12 @@ import pytest
 from big_enough import BIG, larger_than
 from command import ffprof, only_record
 
-from ffprof.audit.child import probe_child
-from ffprof.audit.gpu_lock import gpu_lock_path
-from ffprof.audit.probing import ask_child
-from ffprof.audit.process import start_context
 from ffprof.hardware.environment import child_environment, environment
 from ffprof.hardware.machine import Probe, gpu_uuid
+from ffprof.harness.process.calls import ask_child
+from ffprof.harness.process.child import start_context
+from ffprof.harness.process.guard import gpu_lock_path
+from ffprof.harness.worker import probe_child
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 

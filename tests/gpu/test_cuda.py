@@ -104,8 +104,8 @@ def test_schedules_are_the_same_training_to_the_bit(name, wanted, norm, precisio
 
 
 def test_offloading_frees_the_gpu():
-    from ffprof.audit.data import make_batches
-    from ffprof.audit.step import build_step
+    from ffprof.harness.data.batches import make_batches
+    from ffprof.harness.step import build_step
     from ffprof.workload import find_workload
 
     made = recipe(width=1.0, batch=64, micro_batch=64, image_size=32)
@@ -123,8 +123,8 @@ def test_offloading_frees_the_gpu():
 
 def test_no_workload_waits_for_the_gpu_inside_a_step():
     """The host may run ahead: nothing in accumulate or in the optimizer asks the device."""
-    from ffprof.audit.data import make_batches
-    from ffprof.audit.step import build_step
+    from ffprof.harness.data.batches import make_batches
+    from ffprof.harness.step import build_step
     from ffprof.workload import find_workload, workload_names
 
     made = recipe(width=0.125)
@@ -147,7 +147,7 @@ def test_no_workload_waits_for_the_gpu_inside_a_step():
 def test_images_from_files_reach_the_gpu_and_waiting_is_measured(workers, tmp_path):
     import pictures
 
-    from ffprof.audit.trial import measure
+    from ffprof.harness.trial import measure
     from ffprof.workload import find_workload
 
     root = pictures.image_folder(tmp_path)

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from ffprof.audit.process import start_context
 from ffprof.hardware.machine import Probe
+from ffprof.harness.process.child import start_context
 from ffprof.workload import find_preset
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))

@@ -248,8 +248,8 @@ BAD = {
 SCRIPT = """
 import sys
 from pathlib import Path
-from ffprof.audit.child import probe_child
-from ffprof.audit.process import run_child, start_context
+from ffprof.harness.worker import probe_child
+from ffprof.harness.process.child import run_child, start_context
 from ffprof.cli.own_files import choose_with_files, read_sources
 from ffprof.errors import UsageError
 if __name__ == "__main__":

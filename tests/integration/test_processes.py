@@ -9,8 +9,8 @@ import time
 import psutil
 import pytest
 
-from ffprof.audit.process import _enter, run_child, start_context
 from ffprof.errors import UsageError
+from ffprof.harness.process.child import _enter, run_child, start_context
 
 pytestmark = pytest.mark.parametrize("method", ["forkserver", "spawn"])
 
@@ -126,7 +126,7 @@ def test_the_tick_is_called_while_waiting(method, tmp_path):
 PARENT = """
 import sys, time
 sys.path[:0] = {path!r}
-from ffprof.audit.process import run_child, start_context
+from ffprof.harness.process.child import run_child, start_context
 import test_processes as t
 if __name__ == "__main__":
     run_child(start_context({method!r}), t.sleeps_with_worker, ({file!r},), 600)

@@ -68,7 +68,7 @@ def test_measuring_and_fixing_do_not_go_together():
 GREEDY = """
 import multiprocessing, os, sys, time
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # so that both share one processor
-from ffprof.audit.sampler_cost import measure_sampler
+from ffprof.harness.sampling_cost import measure_sampler
 from ffprof.cli.choose import all_workloads, find_preset
 from ffprof.cli.measuring import judge
 from ffprof.instruments.nvml import NullGpu

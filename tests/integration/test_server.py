@@ -7,8 +7,8 @@ import pytest
 
 SCRIPT = """
 import sys, psutil
-from ffprof.audit.child import probe_child, trial_child
-from ffprof.audit.process import run_child, start_context
+from ffprof.harness.worker import probe_child, trial_child
+from ffprof.harness.process.child import run_child, start_context
 from ffprof.hardware.environment import child_environment, environment
 from ffprof.workload import find_preset
 
@@ -42,7 +42,7 @@ def test_the_server_has_torch_and_one_thread_and_the_parent_neither_files_nor_to
 
 LEAK = """
 import psutil
-from ffprof.audit.process import run_child, start_context
+from ffprof.harness.process.child import run_child, start_context
 def nothing(sender): sender.send(1)
 if __name__ == "__main__":
     context = start_context("spawn")

@@ -14,10 +14,10 @@ import pytest
 from command import TINY, ffprof, only_record
 
 from ffprof import load
-from ffprof.audit.sources.cifar import find_cifar
 from ffprof.cli import recorded
 from ffprof.cli.own_files import read_sources
 from ffprof.errors import DataError, UsageError
+from ffprof.harness.data.cifar import find_cifar
 from ffprof.units import format_bytes
 from ffprof.workload.user_file import describe
 

@@ -11,8 +11,8 @@ import sys
 
 import torch
 
-from ffprof.audit.held import Held
 from ffprof.hardware.memory_limit import Hold
+from ffprof.harness.budget import Held
 from ffprof.instruments.debit import ReplayedDebit
 from ffprof.records.trial import Memory
 

@@ -7,7 +7,7 @@ the driver says and what a trial measures is told.
 import dataclasses
 import time
 
-from ffprof.audit.messages import Failed, Finished, Probed, Ready, Report
+from ffprof.harness.process.messages import Failed, Finished, Probed, Ready, Report
 from ffprof.instruments.nvml import DeviceFacts, GpuLostError, GpuProcess, Sample
 from ffprof.records.audit import Conditions, Debit, Loss, Memory, Throughput
 

@@ -3,8 +3,8 @@
 import torch
 from records import recipe
 
-from ffprof.audit.data import cut, make_batches
-from ffprof.audit.step import build_step
+from ffprof.harness.data.batches import cut, make_batches
+from ffprof.harness.step import build_step
 from ffprof.workload import find_workload
 
 EPOCHS = 14  # after which rows no longer get better by more than a few images

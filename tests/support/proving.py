@@ -2,8 +2,8 @@
 
 import torch
 
-from ffprof.audit.data import make_batches
-from ffprof.audit.step import build_step
+from ffprof.harness.data.batches import make_batches
+from ffprof.harness.step import build_step
 from ffprof.workload import find_workload
 
 # (schedule, the one it must equal bit for bit): the same training, executed otherwise.

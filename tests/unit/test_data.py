@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from records import recipe
 
-from ffprof.audit.data import DIGITS_TRAINING, cut, load_digits, make_batches
+from ffprof.harness.data.batches import DIGITS_TRAINING, cut, load_digits, make_batches
 
 
 def test_digits_are_real_and_split_without_overlap():
@@ -80,10 +80,10 @@ def test_cutting_keeps_every_image_in_order(micro, count):
 def test_what_trials_are_forked_from_does_not_import_scikit_learn():
     code = """if True:
         import importlib, sys
-        from ffprof.audit.process import PRELOAD
+        from ffprof.harness.process.child import PRELOAD
         for module in PRELOAD:
             importlib.import_module(module)
-        from ffprof.audit.data import load_digits
+        from ffprof.harness.data.batches import load_digits
         load_digits(8, 0)
         assert not {"sklearn", "scipy", "pandas"} & sys.modules.keys()
         """

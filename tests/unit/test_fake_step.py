@@ -7,8 +7,8 @@ from torch import nn
 
 from ffprof.audit.fake_step import trace
 from ffprof.audit.traced import trace_workload
-from ffprof.audit.trial import measure
 from ffprof.audit.work import Traced, Unforecast
+from ffprof.harness.trial import measure
 from ffprof.records.recipe import Optimizer
 from ffprof.workload import Description, find_preset, find_workload, workload_names
 

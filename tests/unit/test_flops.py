@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ffprof.audit.traced import trace_workload
-from ffprof.audit.trial import measure
+from ffprof.harness.trial import measure
 from ffprof.instruments.operators import Counted, FlopCounter, sum_flops
 from ffprof.workload import find_workload
 

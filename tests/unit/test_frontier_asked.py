@@ -9,15 +9,15 @@ from matplotlib.figure import Figure
 from point_states import point, run, settled
 from records import MIB, record, trial
 
-from ffprof.audit.messages import Failed, Probed
 from ffprof.audit.plan import Slot
 from ffprof.audit.point import Bench, measure_point
-from ffprof.audit.process import Ending
-from ffprof.audit.watching import Watching
 from ffprof.cli import capacity, frontier_request
 from ffprof.cli.options import AskedBudget
 from ffprof.hardware.budget import budget_for
 from ffprof.hardware.machine import Probe
+from ffprof.harness.process.child import Ending
+from ffprof.harness.process.messages import Failed, Probed
+from ffprof.harness.process.monitor import Watching
 from ffprof.records.audit import Budget, Debit, Machine, Memory
 from ffprof.report.frontier_plot import can_be_drawn, draw_frontier, limit_words
 from ffprof.workload import find_workload

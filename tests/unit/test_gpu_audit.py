@@ -10,13 +10,13 @@ import pytest
 from fake_gpu import MIB, UUID, FakeGpu, with_processes
 from records import record
 
-from ffprof.audit import guard as guard_module
-from ffprof.audit import runner, taking, watching
-from ffprof.audit.gpu_lock import GpuLock
-from ffprof.audit.guard import Guard
+from ffprof.audit import runner, taking
 from ffprof.audit.request import Request
 from ffprof.cli.progress import QuietProgress
 from ffprof.errors import DeviceError
+from ffprof.harness.process import guard as guard_module
+from ffprof.harness.process import monitor as watching
+from ffprof.harness.process.guard import GpuLock, Guard
 from ffprof.records.audit import Budget
 from ffprof.records.store import load
 from ffprof.workload import find_workload

@@ -8,10 +8,10 @@ import pytest
 from frontiers import capacity, frontier
 from records import recipe, record, trial
 
-from ffprof.audit.process import Ending, start_context
 from ffprof.cli.choose import all_workloads
 from ffprof.errors import RecordError
 from ffprof.hardware.machine import Probe
+from ffprof.harness.process.child import Ending, start_context
 from ffprof.records.store import save, save_frontier
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffprof.audit.sampler_cost import PAIRS_AT_LEAST, SamplerRun, shape
 from ffprof.cli.measuring import ALLOWED, in_words, judge
+from ffprof.harness.sampling_cost import PAIRS_AT_LEAST, SamplerRun, shape
 
 
 def blocks(change, noise=0.0, pairs=30, samples=True):

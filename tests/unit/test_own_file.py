@@ -13,14 +13,15 @@ from records import claim, recipe, record, trial
 from torch import nn
 
 from ffprof.audit.accept import FIXED, mismatch
-from ffprof.audit.matching import build_matched
-from ffprof.audit.plain import measure_step
-from ffprof.audit.timeline import Instruments
 from ffprof.cli import own_files
 from ffprof.cli.own_files import choose_with_files, read_sources
 from ffprof.compare.ledger import agreements, differences, unmatched
 from ffprof.compare.summary import summarise
 from ffprof.errors import RefusedError, UsageError
+from ffprof.harness.backbone import build_matched
+from ffprof.harness.process.failures import located
+from ffprof.harness.timeline import Instruments
+from ffprof.harness.user_step import measure_step
 from ffprof.instruments.allocator import AllocatorPeaks, FakeAllocator
 from ffprof.instruments.clock import FakeClock
 from ffprof.instruments.host_memory import FakeHostMemory
@@ -35,7 +36,6 @@ from ffprof.workload.user_file import (
     _tidy,
     address,
     describe,
-    located,
     reference_address,
 )
 

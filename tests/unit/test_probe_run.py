@@ -9,14 +9,14 @@ import pytest
 from records import record, trial
 
 from ffprof.audit.capacity import Search
-from ffprof.audit.guard import Guard
-from ffprof.audit.messages import Failed, Probed, Ready
 from ffprof.audit.plan import Slot
 from ffprof.audit.probe_run import CardProbe
-from ffprof.audit.process import Ending
 from ffprof.audit.retakes import Retakes
 from ffprof.audit.trials import trial_from
-from ffprof.audit.watching import Watching
+from ffprof.harness.process.child import Ending
+from ffprof.harness.process.guard import Guard
+from ffprof.harness.process.messages import Failed, Probed, Ready
+from ffprof.harness.process.monitor import Watching
 from ffprof.records.audit import Budget, Debit, Memory
 from ffprof.records.frontier import Tried
 from ffprof.workload import find_preset, find_workload

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from ffprof.audit.messages import Failed
-from ffprof.audit.process import start_context
-from ffprof.audit.series import run_series
+from ffprof.harness.process.calls import run_series
+from ffprof.harness.process.child import start_context
+from ffprof.harness.process.messages import Failed
 
 PIECE = 0.2  # seconds of sleep for each answer
 

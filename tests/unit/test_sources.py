@@ -15,14 +15,15 @@ from records import recipe
 from torchvision import datasets
 from torchvision.datasets.folder import IMG_EXTENSIONS, default_loader
 
-from ffprof.audit.data import make_batches
-from ffprof.audit.sources import folder, look
-from ffprof.audit.sources.cifar import find_cifar
-from ffprof.audit.sources.loader import FileBatches
-from ffprof.audit.sources.pictures import FolderPictures
-from ffprof.audit.sources.words import DataWords, parse_data
-from ffprof.audit.trial import measure
 from ffprof.errors import DataError, UsageError
+from ffprof.harness.data import discovery as look
+from ffprof.harness.data import folder
+from ffprof.harness.data.batches import make_batches
+from ffprof.harness.data.cifar import find_cifar
+from ffprof.harness.data.datasets import FolderPictures
+from ffprof.harness.data.loader import FileBatches
+from ffprof.harness.data.source import DataWords, parse_data
+from ffprof.harness.trial import measure
 from ffprof.records.recipe import FILE_DATA
 from ffprof.workload import find_workload
 

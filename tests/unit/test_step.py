@@ -4,9 +4,9 @@ import torch.nn.functional as F
 from records import recipe
 from torch import nn
 
-from ffprof.audit.step import TrainingStep, set_norm_momentum
-from ffprof.audit.update import StepAtEnd, StepInBackward
 from ffprof.errors import RefusedError
+from ffprof.harness.optimizer import StepAtEnd, StepInBackward
+from ffprof.harness.step import TrainingStep, set_norm_momentum
 
 CPU = torch.device("cpu")
 

@@ -156,7 +156,7 @@ def test_nothing_fits_all_exceptions():
         "import ffprof.hardware.calibrations, ffprof.report.calibration, ffprof.cli.known_noise",
         "import ffprof.cli.doctor, ffprof.cli.findings, ffprof.hardware.doctor.diagnosis",
         "import ffprof.cli.check, ffprof.cli.checking, ffprof.report.checked_formats",
-        "import ffprof.cli.measuring, ffprof.audit.sampler_cost, ffprof.instruments.nvml",
+        "import ffprof.cli.measuring, ffprof.harness.sampling_cost, ffprof.instruments.nvml",
         "import ffprof.cli.cards, ffprof.hardware.cards; ffprof.hardware.cards.known_cards()",
         "import ffprof.estimator.process, ffprof.estimator.learned, ffprof.estimator.roofline",
         "from ffprof.cli.choose import all_workloads; assert len(all_workloads()[0]) >= 6",

@@ -3,9 +3,9 @@ import pytest
 import torch
 from records import recipe
 
-from ffprof.audit.timeline import MAX_WARMUP, Instruments, _is_warm
-from ffprof.audit.trial import measure
 from ffprof.errors import RefusedError
+from ffprof.harness.timeline import MAX_WARMUP, Instruments, _is_warm
+from ffprof.harness.trial import measure
 from ffprof.instruments.allocator import AllocatorPeaks, FakeAllocator
 from ffprof.instruments.clock import FakeClock
 from ffprof.instruments.host_memory import FakeHostMemory

@@ -3,11 +3,11 @@ from dataclasses import replace
 import pytest
 from records import recipe, record
 
-from ffprof.audit.messages import Failed, Finished, Ready, Report
 from ffprof.audit.plan import Slot
-from ffprof.audit.process import Ending
 from ffprof.audit.trials import trial_from
-from ffprof.audit.watching import Watching
+from ffprof.harness.process.child import Ending
+from ffprof.harness.process.messages import Failed, Finished, Ready, Report
+from ffprof.harness.process.monitor import Watching
 from ffprof.records.audit import Conditions, Debit, LedgerRow, Loss, Memory, Throughput
 from ffprof.workload import find_workload
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from proving import plain_backward
 from records import recipe
 
-from ffprof.audit.data import load_digits
-from ffprof.audit.matching import build_matched
+from ffprof.harness.backbone import build_matched
+from ffprof.harness.data.batches import load_digits
 from ffprof.instruments.tensors import LiveTensors
 from ffprof.workload import find_workload, workload_names
 from workloads.architecture import block_shapes, check_backbone, check_local, patch_counts

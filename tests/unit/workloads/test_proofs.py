@@ -8,10 +8,10 @@ from proving import EXACT, plain_backward, same, trained
 from records import recipe
 from torch.utils.flop_counter import FlopCounterMode
 
-from ffprof.audit.data import make_batches
-from ffprof.audit.matching import build_matched, state_digest
-from ffprof.audit.proof import gradients, prove, relative_difference
-from ffprof.audit.step import build_step
+from ffprof.harness.backbone import build_matched, state_digest
+from ffprof.harness.data.batches import make_batches
+from ffprof.harness.gradient_check import gradients, prove, relative_difference
+from ffprof.harness.step import build_step
 from ffprof.instruments.tensors import LiveTensors
 from ffprof.workload import find_workload, workload_names
 from workloads.backbones import initial_state

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ffprof.audit.sources.shuffles import Shuffles
+from ffprof.harness.data.loader import Shuffles
 from ffprof.records.recipe import FILE_DATA, Recipe
 
 DIGITS_TRAINING = 1500  # of 1,797; the other 297 are held out
@@ -169,7 +169,7 @@ def make_batches(recipe: Recipe, device_type: str) -> Batches:
         DataError: the files are not there, or not those that the recipe was made for.
     """
     if recipe.data in FILE_DATA:
-        from ffprof.audit.sources.loader import FileBatches  # imports torchvision
+        from ffprof.harness.data.loader import FileBatches  # imports torchvision
 
         return FileBatches(recipe, device_type)
     sources: dict[str, Callable[[], Batches]] = {

@@ -3,7 +3,7 @@
 The child leads a process group of its own, so that whatever it starts (data-loading workers) ends
 with it: the parent kills the group when the child has ended for whatever reason, and a thread in
 the child, which sleeps until the parent is gone, kills it if the parent dies first. Its output
-goes to a file, whose last line tells why it crashed when nothing else does.
+goes to a file, whose last line tells why it crashed when nothing else does, beside its exit status.
 """
 
 from __future__ import annotations
@@ -18,13 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing import (
-    connection,
-    forkserver,
-    get_context,
-    parent_process,
-    resource_tracker,
-)
+from multiprocessing import connection, forkserver, get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -33,13 +27,33 @@ from typing import Any, Literal
 
 import psutil
 
-from ffprof.audit.last_words import why_it_ended
+LOG_TAIL_BYTES = 64 * 1024  # of a child's output, to find its last line
+
+
+def why_it_ended(exitcode: int | None, log: Path) -> str:
+    """In words; ``log`` holds its output."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
+        text = file.read().decode(errors="replace")
+    lines = [line.strip() for line in text.splitlines()]
+    last = next((line for line in reversed(lines) if line), "")[:800]
+    if exitcode is not None and exitcode < 0:
+        name = signal.Signals(-exitcode).name
+        hint = "; the kernel does this when memory runs out" if name == "SIGKILL" else ""
+        return f"killed by {name}{hint}" + (f": {last}" if last and name != "SIGKILL" else "")
+    return f"exit status {exitcode}" + (f": {last}" if last else "")
+
 
 _UNKILLABLE_SECONDS = 20.0
 
 # What the forkserver imports once, torch with it; children forked from it start in a tenth of a
 # second. Optimizers import torch._dynamo, which takes longer than a short trial.
-PRELOAD = ["torch._dynamo", "ffprof.audit.proof", "ffprof.audit.trial", "ffprof.audit.estimated"]
+PRELOAD = [
+    "torch._dynamo",
+    "ffprof.harness.gradient_check",
+    "ffprof.harness.trial",
+    "ffprof.audit.estimated",
+]
 
 
 @dataclass(frozen=True, kw_only=True)

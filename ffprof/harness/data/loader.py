@@ -1,8 +1,9 @@
 """Batches from files: torch's DataLoader, with workers, pinned memory and prefetching.
 
-What is at a position of the endless sequence of images depends on the recipe's seed and on the
-position alone, augmentation included. So batches are the same for every workload and any number
-of workers, and one can also be made here, without workers, as proofs and untimed passes do.
+Every epoch sees each image once, in an order drawn from the seed. What is at a position of the
+endless sequence of images depends on the recipe's seed and on the position alone, augmentation
+included. So batches are the same for every workload and any number of workers, and one can also be
+made here, without workers, as gradient checks and untimed passes do.
 """
 
 from __future__ import annotations
@@ -18,11 +19,45 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from ffprof.audit.sources.look import PREFETCH
-from ffprof.audit.sources.pictures import Pictures, open_pictures, training_transform
-from ffprof.audit.sources.shuffles import Shuffles
 from ffprof.errors import DataError
+from ffprof.harness.data.datasets import Pictures, open_pictures, training_transform
+from ffprof.harness.data.discovery import PREFETCH
 from ffprof.records.recipe import Recipe
+
+
+class Shuffles:
+    """Endless positions over ``total`` images.
+
+    The last images of an epoch are followed by the first of the next.
+    """
+
+    def __init__(self, total: int, seed: int) -> None:
+        self.total = total
+        self._seed = seed
+        self._orders: dict[int, Tensor] = {}
+
+    def chosen(self, start: int, count: int) -> Tensor:
+        """Indices of the images at ``count`` positions from ``start`` on, (count,) int64."""
+        position, end, parts = start, start + count, []
+        while position < end:
+            epoch, offset = divmod(position, self.total)
+            parts.append(self._order(epoch)[offset : offset + end - position])
+            position += len(parts[-1])
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def held(self) -> list[Tensor]:
+        """The tensors that are kept."""
+        return list(self._orders.values())
+
+    def _order(self, epoch: int) -> Tensor:
+        if epoch not in self._orders:
+            generator = torch.Generator().manual_seed((self._seed * 1_000_003 + epoch) % 2**63)
+            self._orders = {
+                **{k: v for k, v in self._orders.items() if k >= epoch - 1},
+                epoch: torch.randperm(self.total, generator=generator),
+            }
+        return self._orders[epoch]
+
 
 _AUGMENTATION_STREAM = 0xD1B54A32D192ED03 % 2**63
 
@@ -99,7 +134,7 @@ def _taken(iterator: Iterator[Any]) -> Any:
 
 
 class FileBatches:
-    """See ``ffprof.audit.data.Batches``; between ``start`` and ``stop``, workers make them."""
+    """See ``batches.Batches``; between ``start`` and ``stop``, workers make them."""
 
     real = True
 

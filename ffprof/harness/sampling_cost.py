@@ -16,15 +16,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from typing import Any
 
-from ffprof.audit.process import run_child
-from ffprof.instruments.nvml import (
-    PERIOD_SECONDS,
-    GpuSource,
-    NvmlError,
-    NvmlGpu,
-    Watch,
-    open_gpu,
-)
+from ffprof.harness.process.child import run_child
+from ffprof.instruments.nvml import PERIOD_SECONDS, GpuSource, NvmlError, NvmlGpu, Watch, open_gpu
 from ffprof.instruments.nvml.device import open_first
 from ffprof.records.recipe import Recipe
 
@@ -209,9 +202,9 @@ def steps_child(
     """Send ``Begun``, then a ``Switch`` before and a ``Block`` after every block."""
     import torch
 
-    from ffprof.audit.data import cut, make_batches
-    from ffprof.audit.step import build_step
     from ffprof.hardware.flags import apply_flags
+    from ffprof.harness.data.batches import cut, make_batches
+    from ffprof.harness.step import build_step
     from ffprof.workload import find_workload
 
     apply_flags(recipe)

@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ffprof.audit.step import AUTOCAST, Part, TrainingStep
 from ffprof.errors import RefusedError
 from ffprof.hardware.flags import flag_changes, read_flags
+from ffprof.harness.step import AUTOCAST, Part, TrainingStep
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Trainable
 

@@ -1,8 +1,8 @@
 """A step of the user's own: ``build(device) -> step``, measured as it is, with nothing matched.
 
-It runs through the timeline of ``ffprof.audit.trial``; what needs the protocol (the harness's
-batch, optimizer, precision and the checks of ``ffprof.audit.honesty``) does not apply, and the
-facts say so. Memory is everything that was made after the process was ready: the model, the
+It runs through the timeline of ``ffprof.harness.trial``; what needs the protocol (the harness's
+batch, optimizer, precision and the checks of ``ffprof.harness.conformance``) does not apply, and
+the facts say so. Memory is everything that was made after the process was ready: the model, the
 optimizer's state, and the data too if the step keeps it on the device.
 """
 
@@ -15,13 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ffprof.audit.facts import flops_facts
-from ffprof.audit.figures import loss_figures, memory_figures
-from ffprof.audit.messages import Report
-from ffprof.audit.passes import present_tensors, tensor_passes, tensors_beside
-from ffprof.audit.timeline import Instruments, instruments_for, run_timeline
 from ffprof.errors import RefusedError
 from ffprof.hardware.flags import apply_flags, read_flags
+from ffprof.harness.ledger import flops_facts
+from ffprof.harness.measurements import (
+    loss_figures,
+    memory_figures,
+    present_tensors,
+    tensor_passes,
+    tensors_beside,
+)
+from ffprof.harness.process.messages import Report
+from ffprof.harness.timeline import Instruments, instruments_for, run_timeline
 from ffprof.records.audit import Fact
 from ffprof.records.recipe import Recipe
 from ffprof.workload.user_file import StepDescription

@@ -13,8 +13,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from ffprof.audit.sources.words import Found
 from ffprof.errors import DataError
+from ffprof.harness.data.source import Found
 from ffprof.records.recipe import DATA_CLASSES, DataName
 
 
@@ -46,7 +46,7 @@ def find_cifar(
     """
     from torchvision.datasets.utils import check_integrity, extract_archive
 
-    from ffprof.audit.sources.pictures import CIFAR
+    from ffprof.harness.data.datasets import CIFAR
 
     cifar: Any = CIFAR[kind]
     folder, archive = Path(root) / cifar.base_folder, Path(root) / cifar.filename

@@ -19,8 +19,8 @@ from torch import Tensor
 from torchvision.datasets import CIFAR10, CIFAR100, ImageFolder
 from torchvision.transforms import v2
 
-from ffprof.audit.sources.folder import fingerprint
 from ffprof.errors import DataError
+from ffprof.harness.data.folder import fingerprint
 from ffprof.records.recipe import Recipe
 
 CIFAR = {"cifar10": CIFAR10, "cifar100": CIFAR100}

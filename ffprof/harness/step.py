@@ -1,6 +1,6 @@
 """One optimizer step over the effective batch: the harness's side of the protocol.
 
-What must match between workloads happens here and in ``ffprof.audit.update``, nowhere else:
+What must match between workloads happens here and in ``ffprof.harness.optimizer``, nowhere else:
 precision, transfer, weighting, optimizer, zeroing, normalisation momentum.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ffprof.audit.matching import Matched, build_matched
-from ffprof.audit.update import Update, make_update
+from ffprof.harness.backbone import Matched, build_matched
+from ffprof.harness.optimizer import Update, make_update
 from ffprof.records.recipe import Precision, Recipe
 from ffprof.workload import Backward, Carried, Description, Trainable
 

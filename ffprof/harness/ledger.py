@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from ffprof.audit.honesty import Observed
-from ffprof.audit.matching import Matched
+from ffprof.harness.backbone import Matched
+from ffprof.harness.conformance import Observed
 from ffprof.instruments.operators import Counted, sum_flops
 from ffprof.records.audit import Fact
 from ffprof.records.recipe import Recipe

@@ -8,7 +8,7 @@ The timeline, left to right; the parent sleeps through it, but for NVML at 10 Hz
                             first loss       1 step  n steps             last losses      exit
                             w steps:                 one optimizer step  live tensors; saved
                             autotuning,              each, B images,     tensors; checks of
-                            optimizer state          transfer included   ffprof.audit.honesty
+                            optimizer state          transfer included   ffprof.harness.conformance
     allocator peaks:        |<--- cold ----->|<--------- steady -------->|
     host peak (VmHWM):                       |<--------- steady -------->| (reset if allowed)
     clock:                                           start  lap .. lap   device idle
@@ -20,28 +20,42 @@ The timeline, left to right; the parent sleeps through it, but for NVML at 10 Hz
 - n: ``steps``, or fewer if the time box is full, but never fewer than ``min_steps``.
 - The device is idle at every bar around the timed phase. Losses are written to a buffer that
   exists beforehand, so that reading them costs nothing there and no memory moves.
+
+A run that only asks for memory (``measure_memory``) goes up to the settled steps and ends after two
+of them, so its peaks are those of a trial; untimed passes and checks are left out.
 """
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ffprof.audit.data import Batches, cut, make_batches
-from ffprof.audit.facts import flops_facts, gather_facts
-from ffprof.audit.figures import breakdown, loss_figures, memory_figures
-from ffprof.audit.honesty import check_every_image_counts, check_step
-from ffprof.audit.messages import Report
-from ffprof.audit.passes import present_tensors, tensor_passes, tensors_beside
-from ffprof.audit.step import Part, TrainingStep, build_step
-from ffprof.audit.timeline import Instruments, instruments_for, run_timeline
 from ffprof.errors import RefusedError
 from ffprof.hardware.flags import apply_flags, flag_changes, read_flags
+from ffprof.harness.conformance import check_every_image_counts, check_step
+from ffprof.harness.data.batches import Batches, cut, make_batches
+from ffprof.harness.ledger import flops_facts, gather_facts
+from ffprof.harness.measurements import (
+    Untimed,
+    breakdown,
+    loss_figures,
+    memory_figures,
+    present_tensors,
+    tensor_passes,
+    tensors_beside,
+)
+from ffprof.harness.process.messages import Report
+from ffprof.harness.step import Part, TrainingStep, build_step
+from ffprof.harness.timeline import Instruments, instruments_for, run_timeline
+from ffprof.harness.user_step import OwnStep
 from ffprof.instruments.clock import Clock
+from ffprof.records.audit import Memory
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
+from ffprof.workload.user_file import StepDescription
 
 
 def measure(
@@ -122,3 +136,38 @@ class Feed:
         self._number += 1
         self._clock.fed()
         return parts
+
+
+STEPS = 2  # after warm-up and the settling step
+_UNWATCHED = "a short run: only what the allocator tells"
+
+
+def measure_memory(
+    description: Description, recipe: Recipe, device: torch.device, tools: Instruments
+) -> Memory:
+    """The allocator's peaks of one workload, in this process.
+
+    Raises:
+        RefusedError: the workload cannot be built, or its step is none.
+        torch.OutOfMemoryError: it does not fit.
+    """
+    apply_flags(recipe)
+    short = recipe.model_copy(update={"steps": STEPS, "min_steps": STEPS})
+    unwatched = Untimed(
+        live_peak_bytes=None,
+        saved_peak_bytes=None,
+        live_reason=_UNWATCHED,
+        saved_reason=_UNWATCHED,
+    )
+    if isinstance(description, StepDescription):
+        build: Any = description.load()
+        torch.manual_seed(recipe.seed)
+        own = OwnStep(build(device))
+        return memory_figures(run_timeline(own, short, device, tools), unwatched, {})
+    batches = make_batches(short, device.type)
+    batches.start()
+    built = build_step(description, short, device)
+    feed = Feed(built.step, batches, description.micro_batch(short), tools.clock)
+    course = run_timeline(feed, short, device, tools)
+    batches.stop()
+    return memory_figures(course, unwatched, breakdown(built.module, built.update))

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
-from ffprof.audit.process import run_child
-from ffprof.audit.sources.cifar import cifar_child
-from ffprof.audit.sources.folder import look_through
-from ffprof.audit.sources.words import DOWNLOADABLE, DataWords, Found
 from ffprof.errors import DataError, UsageError
 from ffprof.hardware.machine import usable_cpus
+from ffprof.harness.data.cifar import cifar_child
+from ffprof.harness.data.folder import look_through
+from ffprof.harness.data.source import DOWNLOADABLE, DataWords, Found
+from ffprof.harness.process.child import run_child
 from ffprof.records.audit import Device
 from ffprof.records.recipe import DATA_CLASSES, FILE_DATA, Recipe
 from ffprof.units import format_bytes

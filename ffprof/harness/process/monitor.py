@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ffprof.audit.guard import UNLISTED, Guard
-from ffprof.audit.messages import Finished, Ready
+from ffprof.harness.process.guard import UNLISTED, Guard
+from ffprof.harness.process.messages import Finished, Ready
 from ffprof.instruments.nvml import Watch, disturbances
 from ffprof.records.audit import Conditions, Energy, Memory
 

@@ -1,7 +1,7 @@
 """The part of a trial's timeline that all kinds of workloads share: warm-up, settling, timing.
 
-It is drawn in ``ffprof.audit.trial``. All that it knows of a workload is a callable that takes one
-optimizer step.
+It is drawn in ``ffprof.harness.trial``. All that it knows of a workload is a callable that takes
+one optimizer step.
 """
 
 from __future__ import annotations
@@ -14,13 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ffprof.audit.held import NoBudget, Stepped
-from ffprof.instruments.allocator import (
-    Allocator,
-    AllocatorPeaks,
-    CudaAllocator,
-    NullAllocator,
-)
+from ffprof.harness.budget import NoBudget, Stepped
+from ffprof.instruments.allocator import Allocator, AllocatorPeaks, CudaAllocator, NullAllocator
 from ffprof.instruments.clock import Clock, CudaClock, WallClock
 from ffprof.instruments.host_memory import HostMemory, ProcessHostMemory
 from ffprof.records.audit import Conditions, Throughput

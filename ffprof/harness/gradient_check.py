@@ -14,8 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ffprof.audit.data import make_batches
-from ffprof.audit.step import build_step
+from ffprof.harness.data.batches import make_batches
+from ffprof.harness.step import build_step
 from ffprof.records.audit import GradientProof
 from ffprof.records.recipe import Optimizer, Recipe
 from ffprof.workload import Description

@@ -1,0 +1,1 @@
+"""One trial, inside its process: fair by construction."""

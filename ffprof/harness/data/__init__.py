@@ -1,0 +1,1 @@
+"""What a trial is fed: made-up batches, or images from files."""

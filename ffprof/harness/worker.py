@@ -1,0 +1,227 @@
+"""What runs inside child processes: the probe of the machine, a gradient check, or a trial.
+
+A child answers with one message: what it found, or the outcome that kept it from finding it. An
+error that it did not expect is left to become a crash, whose last line the parent reads.
+
+The parent imports this module to name these functions, so torch is imported inside them only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from ffprof.audit.target import Target
+from ffprof.errors import DataError, RefusedError, UsageError
+from ffprof.hardware.memory_limit import Hold
+from ffprof.harness.process.failures import telling
+from ffprof.harness.process.messages import Failed, Finished, Probed, Ready
+from ffprof.records.recipe import Recipe
+from ffprof.workload import Description
+from ffprof.workload.user_file import FileDescription, Source, StepDescription, addressed, describe
+
+if TYPE_CHECKING:
+    from ffprof.harness.budget import Held
+
+# What running out of memory looks like when it is not an OutOfMemoryError.
+_OOM_SIGNS = (
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "Cannot allocate memory",
+    "CUDA error: out of memory",
+    "CUDA driver error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+    "INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+)
+# What it may look like: only where memory is nearly used up (pytorch issues 108645 and 103665).
+_PERHAPS = (
+    "unable to find an engine to execute this computation",
+    "CUDNN_STATUS_NOT_INITIALIZED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+)
+# How torch begins to say that a process that loads data has died, wherever the trial is then.
+_DEAD_WORKER = "DataLoader worker (pid"
+
+
+def try_work(
+    sender: Connection, hold: Hold | None, work: Callable[[Held | None], Finished | Probed]
+) -> None:
+    """Say ``Ready``, do the work, and send what it comes to."""
+    import torch
+
+    held = None
+    try:
+        held = _held(sender, hold)
+        sender.send(work(held))
+    except RefusedError as error:
+        sender.send(Failed(outcome="refused", message=str(error)))
+    except DataError as error:
+        sender.send(Failed(outcome="crashed", message=str(error)))
+    except torch.OutOfMemoryError as error:
+        sender.send(_ran_out(error, hold, held))
+    except MemoryError as error:
+        sender.send(Failed(outcome="oom", message=line_of(error)))
+    except RuntimeError as error:
+        told = str(error)
+        if told.startswith(_DEAD_WORKER):
+            message = f"a data worker died: {line_of(error)}; use fewer --data-workers"
+            sender.send(Failed(outcome="crashed", message=message))
+            return
+        perhaps = any(sign in told for sign in _PERHAPS)
+        if not any(sign in told for sign in _OOM_SIGNS) and not (
+            perhaps and held is not None and held.nearly_full()
+        ):
+            raise
+        sender.send(_ran_out(error, hold, held, line_of(error)))
+
+
+def _ran_out(error: BaseException, hold: Hold | None, held: Held | None, told: str = "") -> Failed:
+    """Out of memory; ``told`` is what a library said that names no size.
+
+    A process that has not even its context yet holds nothing: if there is no room, others have it.
+    """
+    if held is None:
+        return Failed(outcome="oom", message=line_of(error), others=hold is not None)
+    why = held.explain(error)
+    return Failed(
+        outcome="oom",
+        message=f"{why.text} ({told})" if told else why.text,
+        debit=held.debit(),
+        others=why.others,
+    )
+
+
+def _held(sender: Connection, hold: Hold | None) -> Held | None:
+    """Say which GPU is used, then measure what the context takes of it."""
+    if hold is None:
+        sender.send(Ready(gpu_uuid=None))
+        return None
+    from ffprof.hardware.machine import gpu_uuid
+    from ffprof.harness.budget import Held
+    from ffprof.instruments.debit import CudaDebitMeter
+
+    uuid = gpu_uuid()
+    sender.send(Ready(gpu_uuid=uuid))
+    return Held(hold, CudaDebitMeter(uuid))
+
+
+def line_of(error: BaseException) -> str:
+    """The first line of an error that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:1000] if lines else type(error).__name__
+
+
+def describe_child(sender: Connection, source: Source) -> None:
+    """Load a file and send the descriptions in it, a tuple of ``FileDescription``."""
+    with telling(sender, source):
+        sender.send(describe(source))
+
+
+def probe_child(sender: Connection) -> None:
+    """Send what torch finds on this machine, a ``Probe``."""
+    from ffprof.hardware.machine import probe
+
+    sender.send(probe())
+
+
+def proof_child(
+    sender: Connection,
+    workload: str | FileDescription,
+    reference: str | FileDescription,
+    recipe: Recipe,
+) -> None:
+    """Compare a workload's gradients with its reference's and send the ``GradientProof``."""
+    from ffprof.hardware.flags import apply_flags
+    from ffprof.harness.gradient_check import prove
+
+    apply_flags(recipe)
+    with telling(sender, workload):
+        try:
+            sender.send(prove(addressed(workload), addressed(reference), recipe))
+        except DataError as error:
+            sender.send(Failed(outcome="crashed", message=str(error)))
+
+
+def trial_child(
+    sender: Connection,
+    workload: str | FileDescription,
+    recipe: Recipe,
+    device: str,
+    hold: Hold | None,
+) -> None:
+    """Measure one workload and send ``Ready``, then ``Finished`` or ``Failed``.
+
+    ``workload`` is the id under which it is registered, or what is known of one in a file;
+    ``hold`` is what the process may take of the GPU, None on a CPU.
+    """
+    with telling(sender, workload):
+        try_work(sender, hold, lambda held: _measure(addressed(workload), recipe, device, held))
+
+
+def memory_child(
+    sender: Connection, workload: str | FileDescription, recipe: Recipe, hold: Hold
+) -> None:
+    """Run one workload on the GPU for a few steps and send ``Ready``, then ``Probed``, ``Failed``.
+
+    Nothing is timed. Without ``hold.limited`` it may take the whole GPU.
+    """
+    with telling(sender, workload):
+        try_work(sender, hold, lambda held: _probe(addressed(workload), recipe, held))
+
+
+def estimate_child(
+    sender: Connection,
+    workloads: list[str | FileDescription],
+    recipe: Recipe,
+    target: Target,
+) -> None:
+    """Estimate workloads for a card and send ``Finished`` or ``Failed`` for each."""
+    from ffprof.audit.estimated import estimate_trial
+
+    for workload in workloads:
+        with telling(sender, workload):
+            try:
+                sender.send(estimate_trial(addressed(workload), recipe, target))
+            except (RefusedError, UsageError) as error:
+                sender.send(Failed(outcome="refused", message=str(error)))
+            except DataError as error:
+                sender.send(Failed(outcome="crashed", message=str(error)))
+
+
+def _measure(
+    workload: Description, recipe: Recipe, device_name: str, held: Held | None
+) -> Finished:
+    import torch
+
+    from ffprof.harness.timeline import instruments_for
+    from ffprof.harness.trial import measure
+
+    device = torch.device(device_name)
+    if held is not None:
+        held.begin()
+    tools = instruments_for(device.type, held)
+    if isinstance(workload, StepDescription):
+        from ffprof.harness.user_step import measure_step
+
+        report = measure_step(workload, recipe, device, tools)
+    else:
+        report = measure(workload, recipe, device, tools)
+    return Finished(report=report, debit=None if held is None else held.end(report.memory))
+
+
+def _probe(workload: Description, recipe: Recipe, held: Held | None) -> Probed:
+    import torch
+
+    from ffprof.harness.timeline import instruments_for
+    from ffprof.harness.trial import measure_memory
+
+    if held is None:
+        raise ValueError("a memory run needs a hold")
+    held.begin()
+    tools = instruments_for("cuda", held)
+    memory = measure_memory(workload, recipe, torch.device("cuda"), tools)
+    return Probed(memory=memory, debit=held.end(memory))
