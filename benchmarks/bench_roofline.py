@@ -2,7 +2,7 @@
 
     PYTHONPATH=. python benchmarks/bench_roofline.py [--fit] [--splits 20]
 
-Without --fit, the constants of ffprof.estimator.efficiencies are judged as they are. The streams
+Without --fit, the constants of ffprof.estimator.roofline are judged as they are. The streams
 come from benchmarks/training_steps.py; networks of timm need that package, and are left out
 without it. The band is what holds nine tenths of the networks that were not fitted, over all
 shuffled splits. Rows with less than CARD_BOUND_SECONDS a kernel on average are reported apart:
@@ -28,9 +28,14 @@ import numpy as np
 from scipy.optimize import least_squares
 from training_steps import training_step
 
-from ffprof.estimator.efficiencies import CARD_BOUND_SECONDS, FITTED, Efficiencies
-from ffprof.estimator.operator_kinds import kernels_of, kind_of
-from ffprof.estimator.roofline import step_time
+from ffprof.estimator.roofline import (
+    CARD_BOUND_SECONDS,
+    FITTED,
+    Efficiencies,
+    kernels_of,
+    kind_of,
+    step_time,
+)
 from ffprof.estimator.stream import Operator
 from ffprof.hardware.profile import Card
 

@@ -40,7 +40,7 @@ def ours(batch: int) -> tuple[float, float]:
     import torch._dynamo  # noqa: F401  (optimizers import it)
     import torchvision  # noqa: F401
 
-    import ffprof.estimator.trace  # noqa: F401
+    import ffprof.estimator.tracing.trace  # noqa: F401
     from ffprof.estimator.api import estimate
 
     began = time.perf_counter()

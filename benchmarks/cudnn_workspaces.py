@@ -4,8 +4,8 @@
 
 Since 9.8, cuDNN plans for a GPU that is only described to it. This asks for every convolution of
 some torchvision models, on an A100, how much workspace the plan takes that cuDNN's heuristic
-names first, and holds it against the copies of ffprof.estimator.workspaces. Prints Markdown. Needs
-``pip install nvidia-cudnn-frontend`` and a torch that was built for CUDA.
+names first, and holds it against the copies of ffprof.estimator.cuda.workspaces. Prints Markdown.
+Needs ``pip install nvidia-cudnn-frontend`` and a torch that was built for CUDA.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 import torchvision
 
+from ffprof.estimator.cuda.workspaces import WorkspaceModel, convolution_bytes, uses_cudnn
 from ffprof.estimator.stream import Convolution
-from ffprof.estimator.trace import trace
-from ffprof.estimator.workspaces import WorkspaceModel, convolution_bytes, uses_cudnn
+from ffprof.estimator.tracing.trace import trace
 
 # The fields that cuDNN reads of a device, filled in for an A100 with 40 GB from CUDA's tables of
 # compute capability 8.0.

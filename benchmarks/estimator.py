@@ -19,9 +19,9 @@ from split_half import SPLITS, Fit, Row, fit, halves, quantile
 from timm_rows import Measured, loader_stream, measured_rows, streams
 
 from ffprof.estimator.allocator import AllocatorConfig, CachingAllocator
+from ffprof.estimator.cuda.workspaces import WorkspaceModel, resolve, trial_bytes
 from ffprof.estimator.replay import Run
 from ffprof.estimator.stream import Stream
-from ffprof.estimator.workspaces import WorkspaceModel, resolve, trial_bytes
 from ffprof.units import MIB
 
 # What nvidia-smi reports for a 40 GB A100, less 1.7 GiB for context and libraries.

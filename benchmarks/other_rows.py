@@ -17,9 +17,9 @@ from timm.layers import set_fused_attn, use_fused_attn
 from torch import Tensor, nn
 
 from ffprof.estimator.allocator import AllocatorConfig, CachingAllocator
+from ffprof.estimator.cuda.workspaces import WorkspaceModel, resolve
 from ffprof.estimator.replay import Run
-from ffprof.estimator.trace import trace
-from ffprof.estimator.workspaces import WorkspaceModel, resolve
+from ffprof.estimator.tracing.trace import trace
 from ffprof.units import MIB
 
 Build = Callable[[torch.device], Callable[[], object]]

@@ -28,7 +28,7 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 
 from ffprof.estimator.stream import Allocation, Stream
-from ffprof.estimator.trace import trace
+from ffprof.estimator.tracing.trace import trace
 
 DATA = Path(__file__).parent / "data" / "measured_gpu_memory.csv"
 BATCHES_IN_USE = 3

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ffprof.estimator.stream import Operator
-from ffprof.estimator.trace import trace
+from ffprof.estimator.tracing.trace import trace
 
 
 def training_step(

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ffprof.estimator.api import estimate
-    from ffprof.estimator.result import Estimate
+    from ffprof.estimator.estimate import Estimate
     from ffprof.records.audit import Record
     from ffprof.records.store import load
     from ffprof.report.frame import trials_frame
@@ -51,7 +51,7 @@ def __getattr__(name: str) -> Any:
 
         return estimate
     if name == "Estimate":
-        from ffprof.estimator.result import Estimate
+        from ffprof.estimator.estimate import Estimate
 
         return Estimate
     if name == "load":

@@ -18,8 +18,8 @@ from ffprof.audit.capacity_request import (
     RunProbe,
 )
 from ffprof.audit.proposing import guess_child, propose_child
-from ffprof.audit.questions import sized
 from ffprof.errors import one_line
+from ffprof.estimator.sizes import sized
 from ffprof.hardware.environment import environment
 from ffprof.harness.process.child import Ending, run_child
 from ffprof.harness.process.messages import Failed

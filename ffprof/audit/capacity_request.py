@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from ffprof.audit.capacity import MAX_OOM, MAX_RUNS
-from ffprof.audit.target import Target
+from ffprof.estimator.target import Target
 from ffprof.harness.process.guard import Guard
 from ffprof.records.frontier import FrontierRecord, Tried
 from ffprof.records.recipe import Recipe

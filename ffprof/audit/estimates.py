@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from ffprof.audit.keeper import Keeper
 from ffprof.audit.plan import Slot
 from ffprof.audit.request import Progress, Request
-from ffprof.audit.target import Target
+from ffprof.estimator.target import Target
+from ffprof.estimator.worker import estimate_child
 from ffprof.harness.process.calls import run_series
 from ffprof.harness.process.child import Ending
-from ffprof.harness.worker import estimate_child
 from ffprof.records.audit import Trial
 from ffprof.workload.user_file import FileDescription, address
 

@@ -1,6 +1,6 @@
 """What an audit would take: memory from a step on fake tensors, time from its work.
 
-The memory is the live-tensor peak of a trial, to the byte on a CPU (``ffprof.audit.fake_step``).
+The memory is the live-tensor peak of a trial, to the byte on a CPU (``estimator.host.step``).
 The time is rough: floating-point operations and bytes of a step over rates that two short
 kernels reached on this machine, or, better, what an earlier audit of the same recipe took here.
 
@@ -15,8 +15,8 @@ from multiprocessing.connection import Connection
 from statistics import median
 
 from ffprof.audit.request import Request
-from ffprof.audit.work import Convolution, Rates, Traced, Unforecast
 from ffprof.errors import DataError, RefusedError
+from ffprof.estimator.host.work import Convolution, Rates, Traced, Unforecast
 from ffprof.harness.process.child import run_child
 from ffprof.harness.process.failures import located, telling
 from ffprof.harness.process.messages import Failed
@@ -94,7 +94,7 @@ def trace_child(
     """Send ``Traced`` or ``Unforecast``, or ``Failed`` of a workload in a file."""
     import torch
 
-    from ffprof.audit.fake_step import trace
+    from ffprof.estimator.host.step import trace
     from ffprof.hardware.flags import apply_flags
 
     apply_flags(recipe)
@@ -120,7 +120,7 @@ def rates_child(sender: Connection, recipe: Recipe, device: str, typical: Convol
     """Send ``Rates``, or ``Unforecast`` if the data cannot be read."""
     import torch
 
-    from ffprof.audit.machine_rates import rates_of_machine
+    from ffprof.estimator.host.rates import rates_of_machine
 
     try:
         sender.send(rates_of_machine(recipe, torch.device(device), typical))

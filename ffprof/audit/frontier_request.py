@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ffprof.audit.request import Request
-from ffprof.audit.target import Target
+from ffprof.estimator.target import Target
 from ffprof.harness.process.guard import Guard
 from ffprof.records.frontier import FrontierRecord, Point
 from ffprof.records.recipe import Recipe

@@ -12,13 +12,13 @@ from multiprocessing.connection import Connection
 
 from ffprof.audit.forecast import machine_rates, trace_child
 from ffprof.audit.request import Request
-from ffprof.audit.target import Target
-from ffprof.audit.work import Rates, Traced, Unforecast
 from ffprof.errors import one_line
+from ffprof.estimator.host.work import Rates, Traced, Unforecast
+from ffprof.estimator.target import Target
+from ffprof.estimator.worker import estimate_child
 from ffprof.harness.process.calls import run_series
 from ffprof.harness.process.child import Ending
 from ffprof.harness.process.messages import Failed, Finished, Report
-from ffprof.harness.worker import estimate_child
 from ffprof.records.frontier import Guess
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description

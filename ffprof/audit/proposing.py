@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from multiprocessing.connection import Connection
 
-from ffprof.audit.asked import bordered
-from ffprof.audit.questions import Question, sized
-from ffprof.audit.target import Target
+from ffprof.estimator.sizes import Question, sized
+from ffprof.estimator.target import Target
+from ffprof.estimator.worker import bordered
 from ffprof.harness.process.failures import telling
 from ffprof.records.estimate import PeakRow
 from ffprof.records.frontier import Capacity, Tried
@@ -36,7 +36,7 @@ def guess_child(
     size: int,
 ) -> None:
     """Send what an estimate says of the ``size``-th size, a ``Tried``."""
-    from ffprof.audit.answering import answer
+    from ffprof.estimator.peaks import answer
 
     with telling(sender, workload):
         description = addressed(workload)

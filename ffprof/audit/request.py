@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ffprof.audit.plan import Slot
-from ffprof.audit.target import Target
+from ffprof.estimator.target import Target
 from ffprof.harness.process.guard import Policy
 from ffprof.records.audit import Device, Record, Trial, Verdict
 from ffprof.workload import Description

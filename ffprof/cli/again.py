@@ -22,7 +22,7 @@ from ffprof.cli.rows_now import present_sources, rows_now
 from ffprof.cli.starting import started
 from ffprof.cli.terms_again import device_again, need_device, terms_again
 from ffprof.errors import UsageError
-from ffprof.estimator.learned import remember
+from ffprof.estimator.overhead import remember
 from ffprof.hardware.machine import too_few_processors
 from ffprof.harness.data.discovery import check_data, crowding
 from ffprof.harness.process.guard import Policy

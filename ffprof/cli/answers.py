@@ -10,11 +10,11 @@ from pathlib import Path
 from pydantic import BaseModel
 from rich.console import RenderableType
 
-from ffprof.audit.questions import Question, flat_width, varied_by
 from ffprof.cli.estimating import Ready
 from ffprof.cli.question import Sweep
 from ffprof.cli.starting import say
 from ffprof.errors import NothingMeasuredError
+from ffprof.estimator.sizes import Question, flat_width, varied_by
 from ffprof.records.estimate import PeakRow
 from ffprof.report.growth import growth_report
 from ffprof.report.largest import largest_report

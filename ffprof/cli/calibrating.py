@@ -22,7 +22,7 @@ from ffprof.cli.progress import progress_for
 from ffprof.cli.starting import started
 from ffprof.compare.calibration import FEWEST_ROUNDS, calibration_of
 from ffprof.errors import DeviceError, NothingMeasuredError, RecordError, UsageError, one_line
-from ffprof.estimator.learned import remember
+from ffprof.estimator.overhead import remember
 from ffprof.hardware.calibrations import all_kept, keep_calibration, lost_noise
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import Probe, describe_machine, fingerprint

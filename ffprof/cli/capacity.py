@@ -14,9 +14,7 @@ from rich.console import Console
 from ffprof.audit.capacities import find_capacities
 from ffprof.audit.capacity_request import CapacityRequest, Grown
 from ffprof.audit.probe_run import CardProbe
-from ffprof.audit.questions import flat_shape
 from ffprof.audit.request import Request
-from ffprof.audit.target import Target, target_for
 from ffprof.cli.beside_audits import guard_over, path_beside, record_beside
 from ffprof.cli.choose import absent_members, choose_preset
 from ffprof.cli.interrupts import Terminated, interrupt_code
@@ -25,6 +23,8 @@ from ffprof.cli.options import Options
 from ffprof.cli.prepare import begun
 from ffprof.cli.request import Start, cuda_of, request_for
 from ffprof.errors import NothingMeasuredError, UsageError
+from ffprof.estimator.sizes import flat_shape
+from ffprof.estimator.target import Target, target_for
 from ffprof.hardware.cards import recognise
 from ffprof.records.files import prepare_folder, writing
 from ffprof.records.frontier import Capacity

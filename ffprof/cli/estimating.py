@@ -10,9 +10,6 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ffprof.audit.asked import bare_row, largest_child, peak_child, sweep_child
-from ffprof.audit.questions import Question, flat_shape
-from ffprof.audit.target import Target, check_room, target_for, with_display
 from ffprof.cli.choose import (
     change_recipe,
     check_recipe,
@@ -27,6 +24,9 @@ from ffprof.cli.request import cuda_of
 from ffprof.cli.starting import started
 from ffprof.errors import StoreError, UsageError
 from ffprof.estimator.api import allocator_settings
+from ffprof.estimator.sizes import Question, flat_shape
+from ffprof.estimator.target import Target, bare_row, check_room, target_for, with_display
+from ffprof.estimator.worker import largest_child, peak_child, sweep_child
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import check_threads, describe_machine, resolve_threads
 from ffprof.harness.process.calls import run_series

@@ -12,7 +12,6 @@ from typing import Any
 from ffprof.audit.frontier_points import default_sizes, make_points
 from ffprof.audit.frontier_request import FrontierRequest
 from ffprof.audit.request import Request
-from ffprof.audit.target import Target, target_for
 from ffprof.cli.beside_audits import guard_over, path_beside, record_beside
 from ffprof.cli.choose import absent_members, all_workloads, choose_preset
 from ffprof.cli.options import Options
@@ -20,6 +19,7 @@ from ffprof.cli.prepare import begun
 from ffprof.cli.request import Start, cuda_of, request_for
 from ffprof.compare.standing import settle, wave
 from ffprof.errors import UsageError
+from ffprof.estimator.target import Target, target_for
 from ffprof.hardware.cards import recognise
 from ffprof.records.files import prepare_folder, writing
 

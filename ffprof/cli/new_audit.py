@@ -13,9 +13,9 @@ from pathlib import Path
 
 from ffprof import __version__
 from ffprof.audit.request import Request
-from ffprof.audit.target import Target, estimated_budget
 from ffprof.cli.starting import trial_context
 from ffprof.compare.verdicts import judge
+from ffprof.estimator.target import Target, estimated_budget
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import Probe, describe_machine
 from ffprof.harness.process.guard import Policy

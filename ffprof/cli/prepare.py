@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from typing import cast
 
 from ffprof.audit.request import Request
-from ffprof.audit.target import check_room, with_display
 from ffprof.cli.choose import choose_workloads
 from ffprof.cli.known_noise import with_known_noise
 from ffprof.cli.options import Options, asked_budget
@@ -15,6 +14,7 @@ from ffprof.cli.own_files import Chosen, choose_with_files, read_sources
 from ffprof.cli.request import Kind, Start, asked_recipe, request_for
 from ffprof.cli.starting import say, started
 from ffprof.errors import DeviceError
+from ffprof.estimator.target import check_room, with_display
 from ffprof.hardware.machine import Probe
 from ffprof.harness.data.discovery import complete, look_at
 from ffprof.harness.data.source import parse_data

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ffprof.audit.questions import Axis, flat_width
 from ffprof.errors import StoreError, UsageError
+from ffprof.estimator.sizes import Axis, flat_width
 
 AXES: tuple[Axis, ...] = ("batch", "depth", "image-size")
 MAX_VALUES = 20

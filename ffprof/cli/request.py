@@ -7,7 +7,6 @@ from multiprocessing.context import BaseContext
 from typing import Literal
 
 from ffprof.audit.request import Request
-from ffprof.audit.target import Target, target_for, with_display
 from ffprof.cli.choose import (
     absent_members,
     change_recipe,
@@ -19,7 +18,8 @@ from ffprof.cli.choose import (
 from ffprof.cli.new_audit import Audit, Terms, cpu_terms, estimated_terms, new_request
 from ffprof.cli.options import AskedBudget, Options
 from ffprof.cli.own_files import Chosen
-from ffprof.estimator.process import cuda_version
+from ffprof.estimator.overhead import cuda_version
+from ffprof.estimator.target import Target, target_for, with_display
 from ffprof.hardware.budget import cuda_budget
 from ffprof.hardware.cards import recognise_here
 from ffprof.hardware.machine import Probe, check_threads, describe_machine, resolve_threads

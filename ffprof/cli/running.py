@@ -14,7 +14,7 @@ from ffprof.cli.progress import progress_for
 from ffprof.compare.looks import next_look
 from ffprof.compare.verdicts import undecided
 from ffprof.errors import NothingMeasuredError
-from ffprof.estimator.learned import remember
+from ffprof.estimator.overhead import remember
 from ffprof.records.audit import Record
 from ffprof.report.terminal import OutputConsole, print_report
 

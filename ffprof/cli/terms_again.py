@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ffprof.audit.target import target_for
 from ffprof.cli.new_audit import Terms, cpu_terms, estimated_terms
 from ffprof.cli.request import cuda_of
 from ffprof.errors import DeviceError, UsageError
+from ffprof.estimator.target import target_for
 from ffprof.hardware.budget import cuda_budget
 from ffprof.hardware.cards import find_card, own_cards, recognise_here
 from ffprof.hardware.machine import Probe, describe_machine

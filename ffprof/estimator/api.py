@@ -8,15 +8,15 @@ from typing import Any, Literal, get_args
 
 from ffprof.errors import UsageError
 from ffprof.estimator.allocator import AllocatorConfig
-from ffprof.estimator.process import (
+from ffprof.estimator.cuda.workspaces import WorkspaceModel, model_for
+from ffprof.estimator.estimate import Estimate, from_stream
+from ffprof.estimator.overhead import (
     ASSUMED_CAPABILITY,
     ASSUMED_CUDA,
     cuda_version,
     process_overhead,
 )
-from ffprof.estimator.result import Estimate, from_stream
 from ffprof.estimator.stream import Convolution, Stream
-from ffprof.estimator.workspaces import WorkspaceModel, model_for
 
 Workspaces = Literal["products", "all", "none"]
 
@@ -85,7 +85,7 @@ def estimate(
         raise UsageError(f"a capacity of {capacity_bytes} bytes", "give a positive number of bytes")
     import torch
 
-    from ffprof.estimator.trace import trace
+    from ffprof.estimator.tracing.trace import trace
 
     try:
         stream = trace(build, steps=steps)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ffprof.estimator.allocator import AllocatorConfig
-from ffprof.estimator.process import Overhead
+from ffprof.estimator.overhead import Overhead
 from ffprof.estimator.replay import Replay, replay
 from ffprof.estimator.stream import Stream
 

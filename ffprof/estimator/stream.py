@@ -60,7 +60,7 @@ class Allocation:
     """One request for memory, and what it was for.
 
     ``nbytes`` is what is asked for, before the allocator rounds it. ``scratch`` says for which
-    library call workspace is asked; its size is then for ``ffprof.estimator.workspaces`` to say.
+    library call workspace is asked; its size is then for ``estimator.cuda.workspaces`` to say.
     ``module`` is the path of the module whose work it is ("features.3"), in backward too, and
     ``operator`` the operator that asked ("aten.convolution").
     """

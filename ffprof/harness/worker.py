@@ -12,8 +12,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from ffprof.audit.target import Target
-from ffprof.errors import DataError, RefusedError, UsageError
+from ffprof.errors import DataError, RefusedError
 from ffprof.hardware.memory_limit import Hold
 from ffprof.harness.process.failures import telling
 from ffprof.harness.process.messages import Failed, Finished, Probed, Ready
@@ -171,25 +170,6 @@ def memory_child(
     """
     with telling(sender, workload):
         try_work(sender, hold, lambda held: _probe(addressed(workload), recipe, held))
-
-
-def estimate_child(
-    sender: Connection,
-    workloads: list[str | FileDescription],
-    recipe: Recipe,
-    target: Target,
-) -> None:
-    """Estimate workloads for a card and send ``Finished`` or ``Failed`` for each."""
-    from ffprof.audit.estimated import estimate_trial
-
-    for workload in workloads:
-        with telling(sender, workload):
-            try:
-                sender.send(estimate_trial(addressed(workload), recipe, target))
-            except (RefusedError, UsageError) as error:
-                sender.send(Failed(outcome="refused", message=str(error)))
-            except DataError as error:
-                sender.send(Failed(outcome="crashed", message=str(error)))
 
 
 def _measure(

@@ -50,7 +50,7 @@ def test_live_tensors_stay_below_what_the_allocator_saw(audit):
 
 def test_what_is_outside_the_allocator_is_learned(audit):
     """The command kept it where estimates look; the cache is the tests' own (conftest)."""
-    from ffprof.estimator.learned import identity_of, learned_overhead, overheads_in
+    from ffprof.estimator.overhead import identity_of, learned_overhead, overheads_in
 
     _, record = audit
     found = overheads_in(record)

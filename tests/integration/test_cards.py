@@ -7,7 +7,7 @@ import pytest
 from command import TINY, ffprof, only_record
 from stub_nvml import HEALTHY, build_stub, with_stub
 
-from ffprof.estimator.process import display_overhead
+from ffprof.estimator.overhead import display_overhead
 from ffprof.hardware.cards import find_card, known_cards
 from ffprof.hardware.profile import TEMPLATE
 from ffprof.units import MIB

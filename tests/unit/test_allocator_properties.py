@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ffprof.estimator.allocator import AllocatorConfig, CachingAllocator, OutOfMemoryError
-from ffprof.estimator.fragmentation import fragmentation
+from ffprof.estimator.replay import fragmentation
 
 MIB = 1024 * 1024
 CONFIGS = [

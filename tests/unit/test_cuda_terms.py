@@ -10,7 +10,7 @@ from ffprof.cli.contradictions import check_budget
 from ffprof.cli.options import Options, asked_budget
 from ffprof.cli.request import Start, cuda_terms
 from ffprof.errors import UsageError
-from ffprof.estimator.process import display_overhead
+from ffprof.estimator.overhead import display_overhead
 from ffprof.hardware.cards import find_card
 from ffprof.hardware.machine import Probe
 from ffprof.hardware.profile import TEMPLATE

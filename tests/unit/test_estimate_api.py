@@ -8,7 +8,7 @@ from torch import nn
 
 from ffprof.errors import UsageError
 from ffprof.estimator.api import allocator_settings, estimate
-from ffprof.estimator.result import Estimate
+from ffprof.estimator.estimate import Estimate
 
 MIB = 2**20
 
@@ -88,7 +88,7 @@ def test_the_short_words_are_settings():
 
 
 def test_naming_the_function_does_not_import_torch():
-    modules = "ffprof.estimator.api, ffprof.estimator.result"
+    modules = "ffprof.estimator.api, ffprof.estimator.estimate"
     code = f"import sys, {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ffprof.audit.fake_step import trace
-from ffprof.audit.traced import trace_workload
-from ffprof.audit.work import Traced, Unforecast
+from ffprof.estimator.host.step import trace
+from ffprof.estimator.host.work import Traced, Unforecast
+from ffprof.estimator.workload import trace_workload
 from ffprof.harness.trial import measure
 from ffprof.records.recipe import Optimizer
 from ffprof.workload import Description, find_preset, find_workload, workload_names

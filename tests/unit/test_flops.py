@@ -6,7 +6,7 @@ from records import recipe
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ffprof.audit.traced import trace_workload
+from ffprof.estimator.workload import trace_workload
 from ffprof.harness.trial import measure
 from ffprof.instruments.operators import Counted, FlopCounter, sum_flops
 from ffprof.workload import find_workload

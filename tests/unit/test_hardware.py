@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import recipe
 
-from ffprof.audit.target import check_room, estimated_budget, target_for, with_display
 from ffprof.errors import UsageError
-from ffprof.estimator.process import display_overhead, process_overhead
+from ffprof.estimator.overhead import display_overhead, process_overhead
+from ffprof.estimator.target import check_room, estimated_budget, target_for, with_display
 from ffprof.hardware.budget import budget_for, budget_of, cuda_budget
 from ffprof.hardware.cards import find_card, known_cards
 from ffprof.hardware.environment import child_environment, environment

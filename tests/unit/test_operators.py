@@ -7,8 +7,8 @@ from torch import nn
 
 from ffprof.audit.keeper import Keeper
 from ffprof.audit.request import Request
-from ffprof.audit.traced import trace_workload
 from ffprof.audit.trials import TrialResult
+from ffprof.estimator.workload import trace_workload
 from ffprof.harness.trial import measure
 from ffprof.instruments.operators import LONGEST_NAME, OperatorCounter, add_up
 from ffprof.workload import find_workload

@@ -7,15 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import record, trial
 
-from ffprof.estimator import learned
-from ffprof.estimator.learned import (
+from ffprof.estimator import overhead as learned
+from ffprof.estimator.overhead import (
     Identity,
+    cuda_version,
     identity_of,
     learned_overhead,
     overheads_in,
+    process_overhead,
     remember,
 )
-from ffprof.estimator.process import cuda_version, process_overhead
 from ffprof.hardware.cards import known_cards
 from ffprof.records.audit import Debit, Memory
 from ffprof.records.files import cache_folder

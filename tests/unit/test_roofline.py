@@ -4,9 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffprof.estimator.efficiencies import FITTED
-from ffprof.estimator.operator_kinds import kernels_of, kind_of
-from ffprof.estimator.roofline import step_time, time_operator
+from ffprof.estimator.roofline import FITTED, kernels_of, kind_of, step_time, time_operator
 from ffprof.estimator.stream import Operator
 from ffprof.hardware.cards import find_card
 

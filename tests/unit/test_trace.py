@@ -16,8 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from ffprof.errors import UsageError
-from ffprof.estimator import standin
-from ffprof.estimator.cuda_autocast import (
+from ffprof.estimator.cuda.autocast import (
     AS_IT_IS,
     FLOAT32,
     FLOAT32_NORM,
@@ -26,8 +25,9 @@ from ffprof.estimator.cuda_autocast import (
     NOT_REACHED,
     WIDEST,
 )
-from ffprof.estimator.cuda_rules import TABLE
-from ffprof.estimator.trace import trace
+from ffprof.estimator.cuda.dispatch import TABLE
+from ffprof.estimator.tracing import device as standin
+from ffprof.estimator.tracing.trace import trace
 from ffprof.instruments.tensors import LiveTensors
 
 NEWER = {"rms_norm"}  # of our lists, what torch 2.11 does not cast

@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ffprof.estimator.allocator import CachingAllocator
-from ffprof.estimator.replay import Run
-from ffprof.estimator.stream import Allocation, Convolution, MatrixProduct, Operator, Stream
-from ffprof.estimator.workspaces import (
+from ffprof.estimator.cuda.workspaces import (
     WorkspaceModel,
     convolution_bytes,
     resolve,
     trial_bytes,
     uses_cudnn,
 )
+from ffprof.estimator.replay import Run
+from ffprof.estimator.stream import Allocation, Convolution, MatrixProduct, Operator, Stream
 
 MODEL = WorkspaceModel()
 X, W, Y = 4 * 8 * 64 * 56 * 56, 4 * 128 * 64 * 9, 4 * 8 * 128 * 56 * 56

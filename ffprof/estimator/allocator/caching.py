@@ -14,7 +14,7 @@ from ffprof.errors import FfprofError, UsageError
 from ffprof.estimator.allocator.blocks import Block, Pool
 from ffprof.estimator.allocator.config import MIN_BLOCK_BYTES, SMALL_BYTES, AllocatorConfig
 from ffprof.estimator.allocator.device import Device
-from ffprof.estimator.allocator.growing import grow
+from ffprof.estimator.allocator.expandable import grow
 from ffprof.estimator.allocator.release import collect, release_all, release_unsplittable
 from ffprof.estimator.allocator.state import Observer, State
 from ffprof.estimator.allocator.view import Segment, view

@@ -6,7 +6,7 @@ from bisect import bisect_left
 
 from ffprof.estimator.allocator.blocks import Block, Pool
 from ffprof.estimator.allocator.config import UNLIMITED
-from ffprof.estimator.allocator.growing import release_pages
+from ffprof.estimator.allocator.expandable import release_pages
 from ffprof.estimator.allocator.state import State
 
 

@@ -52,7 +52,7 @@ PRELOAD = [
     "torch._dynamo",
     "ffprof.harness.gradient_check",
     "ffprof.harness.trial",
-    "ffprof.audit.estimated",
+    "ffprof.estimator.trial",
 ]
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ffprof.errors import UsageError
-from ffprof.estimator.standin import STAND_IN, device_of
 from ffprof.estimator.stream import Allocation, Category, Phase, Scratch, Stream
+from ffprof.estimator.tracing.device import STAND_IN, device_of
 
 ANOTHER_DEVICE = "use the device that build(device) is given, and its type"
 _UNDECIDED = ("temporary", "activation", "other", "data")

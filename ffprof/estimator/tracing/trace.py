@@ -18,13 +18,13 @@ from torch.optim.optimizer import (
 )
 
 from ffprof.errors import UsageError
-from ffprof.estimator.cuda_rules import as_on_cuda
-from ffprof.estimator.module_paths import ModulePaths
-from ffprof.estimator.refusals import refusing
-from ffprof.estimator.standin import STAND_IN, FakeMode, check_version
+from ffprof.estimator.cuda.dispatch import as_on_cuda
 from ffprof.estimator.stream import Stream
-from ffprof.estimator.tracer import BEGINS, Tracer
-from ffprof.estimator.values import DataDependentError, Values
+from ffprof.estimator.tracing.device import STAND_IN, FakeMode, check_version
+from ffprof.estimator.tracing.modules import ModulePaths
+from ffprof.estimator.tracing.refusals import refusing
+from ffprof.estimator.tracing.tracer import BEGINS, Tracer
+from ffprof.estimator.tracing.values import DataDependentError, Values
 
 Step = Callable[[], object]
 _ONE_AT_A_TIME = threading.RLock()

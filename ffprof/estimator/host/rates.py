@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ffprof.audit.work import Convolution, Rates
+from ffprof.estimator.host.work import Convolution, Rates
 from ffprof.hardware.flags import apply_flags
 from ffprof.harness.data.batches import Batches, make_batches
 from ffprof.records.recipe import FILE_DATA, Recipe

@@ -19,7 +19,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from ffprof.errors import UsageError
-from ffprof.estimator import cuda_attention, cuda_autocast
+from ffprof.estimator.cuda import attention, autocast
 
 _aten = torch.ops.aten
 
@@ -116,15 +116,15 @@ TABLE: tuple[Rule, ...] = (
     Rule(
         subject="log_sigmoid",
         reason="a processor keeps a buffer for backward, CUDA an empty one "
-        "(ffprof.estimator.library_calls)",
+        "(ffprof.estimator.cuda.libraries)",
     ),
     Rule(
         subject="scaled_dot_product_attention",
         reason="CUDA chooses between a flash, a memory-efficient and a plain kernel, which keep "
-        "other tensors for backward than the processor's (ffprof.estimator.cuda_attention)",
+        "other tensors for backward than the processor's (ffprof.estimator.cuda.attention)",
         operator="scaled_dot_product_attention",
         key="AutogradCPU",
-        function=cuda_attention.attend,
+        function=attention.attend,
     ),
     *(
         Rule(
@@ -140,7 +140,7 @@ TABLE: tuple[Rule, ...] = (
     Rule(
         subject="autocast",
         reason="CUDA casts other operators to float32 than a processor does: norms, softmax, "
-        "sums and powers (ffprof.estimator.cuda_autocast)",
+        "sums and powers (ffprof.estimator.cuda.autocast)",
     ),
     Rule(
         subject="optimizers",
@@ -150,22 +150,22 @@ TABLE: tuple[Rule, ...] = (
     Rule(
         subject="GradScaler",
         reason="it asks whether a gradient overflowed, and would skip the step if anything but "
-        "zero came back (ffprof.estimator.values)",
+        "zero came back (ffprof.estimator.tracing.values)",
     ),
     Rule(
         subject="batch normalisation of half precision",
         reason="cuDNN and CUDA keep mean and variance in float32; a fake operator returns them in "
-        "the input's type (ffprof.estimator.tracer)",
+        "the input's type (ffprof.estimator.tracing.tracer)",
     ),
     Rule(
         subject="convolutions",
         reason="cuDNN wants one memory format for all tensors, and workspace "
-        "(ffprof.estimator.library_calls)",
+        "(ffprof.estimator.cuda.libraries)",
     ),
     Rule(
         subject="host tensors",
         reason="step counters of optimizers and batches made on the host are not the GPU's: they "
-        "are on another fake device (ffprof.estimator.standin)",
+        "are on another fake device (ffprof.estimator.tracing.device)",
     ),
 )
 
@@ -182,7 +182,7 @@ def as_on_cuda() -> Iterator[None]:
             for rule in TABLE:
                 if rule.function is not None:
                     library.impl(rule.operator, rule.function, rule.key)
-            for operator, function in cuda_autocast.kernels():
+            for operator, function in autocast.kernels():
                 library.impl(operator, function, "AutocastCPU", allow_override=True)
         with warnings.catch_warnings():
             # These would switch themselves off for want of a GPU, and the figure would be wrong.

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ffprof.estimator.standin import STAND_IN, fake_copy
 from ffprof.estimator.stream import Operator, Stream
-from ffprof.estimator.trace import trace, tracing, try_other_numbers
+from ffprof.estimator.tracing.device import STAND_IN, fake_copy
+from ffprof.estimator.tracing.trace import trace, tracing, try_other_numbers
 from ffprof.hardware.flags import apply_flags, read_flags
 from ffprof.harness.conformance import Observed, share
 from ffprof.harness.data.batches import DIGITS_TRAINING, cut, make_batches

@@ -9,11 +9,11 @@ from functools import cached_property
 from ffprof.errors import UsageError
 from ffprof.estimator.allocator import AllocatorConfig
 from ffprof.estimator.breakdown import Breakdown, break_down
+from ffprof.estimator.cuda.workspaces import WorkspaceModel, resolve, trial_bytes
 from ffprof.estimator.fit import Fit, fit
-from ffprof.estimator.process import Overhead
+from ffprof.estimator.overhead import Overhead
 from ffprof.estimator.replay import Replay, replay
 from ffprof.estimator.stream import Operator, Stream
-from ffprof.estimator.workspaces import WorkspaceModel, resolve, trial_bytes
 from ffprof.hardware.cards import find_card
 from ffprof.units import format_bytes
 

@@ -6,17 +6,16 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from ffprof.audit.asked import bare_row
-from ffprof.audit.estimated import estimate_traced, memory_of, oom_message, throughput_of
-from ffprof.audit.target import Target
-from ffprof.audit.traced import STEPS, trace_workload
 from ffprof.errors import DataError, RefusedError, UsageError
 from ffprof.estimator.breakdown import ELSEWHERE, break_down
+from ffprof.estimator.estimate import Estimate, last_step
 from ffprof.estimator.fit import ABOVE, BELOW, Fit
 from ffprof.estimator.replay import MemoryState, mark_position
-from ffprof.estimator.result import Estimate, last_step
 from ffprof.estimator.snapshot import snapshot, write_snapshot
 from ffprof.estimator.stream import Stream
+from ffprof.estimator.target import Target, bare_row
+from ffprof.estimator.trial import estimate_traced, memory_of, oom_message, throughput_of
+from ffprof.estimator.workload import STEPS, trace_workload
 from ffprof.records.estimate import (
     FitDetails,
     Fragments,

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import torch
 
-from ffprof.audit.target import Target
-from ffprof.audit.traced import STEPS, TracedWorkload, trace_workload
 from ffprof.estimator.allocator import AllocatorConfig
+from ffprof.estimator.estimate import Estimate, from_stream
 from ffprof.estimator.fit import Fit
-from ffprof.estimator.result import Estimate, from_stream
 from ffprof.estimator.roofline import step_time
+from ffprof.estimator.target import Target
+from ffprof.estimator.workload import STEPS, TracedWorkload, trace_workload
 from ffprof.harness.process.messages import Failed, Finished, Report
 from ffprof.records.audit import Conditions, Memory, Throughput
 from ffprof.records.recipe import Recipe

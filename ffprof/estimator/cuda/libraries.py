@@ -1,6 +1,6 @@
 """Which library an operator calls on CUDA, and what PyTorch makes for the call.
 
-Only descriptions: what workspace a call takes is for ``ffprof.estimator.workspaces`` to say.
+Only descriptions: what workspace a call takes is for ``ffprof.estimator.cuda.workspaces`` to say.
 """
 
 from __future__ import annotations

@@ -13,13 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from ffprof.errors import UsageError
-from ffprof.estimator.host_tensors import stays_real
-from ffprof.estimator.library_calls import calls_of, run, temporaries_of
-from ffprof.estimator.module_paths import ModulePaths
-from ffprof.estimator.standin import STAND_IN, device_of
-from ffprof.estimator.storages import ANOTHER_DEVICE, Place, Storages
+from ffprof.estimator.cuda.libraries import calls_of, run, temporaries_of
 from ffprof.estimator.stream import Category, Operator, Scratch, Stream
-from ffprof.estimator.values import Values
+from ffprof.estimator.tracing.device import STAND_IN, device_of
+from ffprof.estimator.tracing.modules import ModulePaths
+from ffprof.estimator.tracing.storages import ANOTHER_DEVICE, Place, Storages
+from ffprof.estimator.tracing.values import Values, stays_real
 from ffprof.instruments.operators import does_work, flops_of, passing
 
 BEGINS = " begins"  # how the mark before a step ends; those of its parts end otherwise

@@ -4,6 +4,11 @@ A number read for a log (``loss.item()``) can be anything, so a stand-in is hand
 added up, divided and printed. Whatever would let it decide (a comparison, ``bool``, ``int``) is
 refused, because memory would then depend on what is not known. Where it goes further than can be
 followed (``float``, ``math``), other numbers are tried.
+
+Small tensors of the host stay real, so that they have values: a build asks for those of small
+tensors (rates from ``linspace``, indices from ``arange``), an optimizer for the number of its step,
+a loop for a random order. What is made on the host from numbers alone, or from such tensors alone,
+is computed; it takes no memory of the GPU.
 """
 
 from __future__ import annotations
@@ -13,11 +18,13 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import torch
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from ffprof.errors import UsageError
-from ffprof.estimator.standin import STAND_IN
+from ffprof.estimator.tracing.device import STAND_IN
 
 _SCALER = "torch/amp/grad_scaler.py"
 _OPTIMIZERS = "torch/optim/"
@@ -151,3 +158,38 @@ def _asked_from(path: str) -> bool:
             return False
         frame = frame.f_back
     return False
+
+
+_aten = torch.ops.aten
+_MADE_OF_NUMBERS = {
+    _aten.linspace, _aten.logspace, _aten.arange, _aten.scalar_tensor, _aten.randperm,
+    _aten.lift_fresh,
+}  # fmt: skip
+_OF_A_SIZE = {_aten.full, _aten.zeros, _aten.ones, _aten.randint, _aten.rand, _aten.randn}
+_SMALL = 4096  # elements
+
+
+def stays_real(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether an operator without fake arguments is to be computed, on the host."""
+    if kwargs.get("device") == STAND_IN or _elsewhere(kwargs.get("device")):
+        return False
+    tensors = [a for a in tree_leaves((args, kwargs)) if isinstance(a, Tensor)]
+    if tensors:
+        return all(t.device.type == "cpu" for t in tensors)
+    if func._overloadpacket in _OF_A_SIZE:
+        sizes = next((a for a in args if isinstance(a, (list, tuple))), ())
+        return _product(sizes) <= _SMALL
+    if func._overloadpacket is _aten.empty:  # larger ones are weights to be
+        return _product(args[0]) <= 1
+    return func._overloadpacket in _MADE_OF_NUMBERS
+
+
+def _elsewhere(device: torch.device | None) -> bool:
+    return device is not None and torch.device(device).type != "cpu"
+
+
+def _product(sizes: Any) -> int:
+    total = 1
+    for size in sizes:
+        total *= int(size)
+    return total

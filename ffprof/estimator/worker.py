@@ -1,51 +1,24 @@
-"""What children answer to ``ffprof estimate``; torch is imported inside of them only."""
+"""What children answer about estimates; torch is imported inside of them only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ffprof.audit.questions import Axis, Question, border, exponent, sized, swept
-from ffprof.audit.target import Target
-from ffprof.errors import StoreError, one_line
+from ffprof.errors import DataError, RefusedError, StoreError, UsageError
+from ffprof.estimator.sizes import Axis, Question, border, exponent, sized, swept
+from ffprof.estimator.target import Target
 from ffprof.harness.process.failures import telling
-from ffprof.records.audit import Outcome
+from ffprof.harness.process.messages import Failed
 from ffprof.records.estimate import Growth, Largest, PeakRow
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 from ffprof.workload.user_file import FileDescription, addressed
 
-
-def bare_row(
-    description: Description,
-    recipe: Recipe,
-    target: Target,
-    outcome: Outcome,
-    message: str,
-    **figures: Any,
-) -> PeakRow:
-    """The row of a workload with these figures, or with none and the reason."""
-    overhead = target.overhead
-    return PeakRow(
-        workload=description.id,
-        method=description.method,
-        schedule=description.schedule,
-        family=description.family,
-        batch=recipe.batch,
-        micro_batch=description.micro_batch(recipe),
-        image_size=recipe.image_size,
-        backbone=recipe.backbone,
-        outcome=outcome,
-        message=one_line(message)[:1000],
-        card=target.card and target.card.name,
-        budget_bytes=target.total_bytes,
-        overhead_bytes=(overhead.low_bytes, overhead.likely_bytes, overhead.high_bytes),
-        allocator_conf=recipe.flags.allocator_conf,
-        workspaces=target.workspaces,
-        **figures,
-    )
+if TYPE_CHECKING:
+    pass
 
 
 def peak_child(
@@ -56,7 +29,7 @@ def peak_child(
     snapshot_to: Path | None,
 ) -> None:
     """Send the ``PeakRow`` of every workload; with ``snapshot_to``, write its snapshot there."""
-    from ffprof.audit.answering import answer
+    from ffprof.estimator.peaks import answer
 
     for workload in workloads:
         with telling(sender, workload):
@@ -125,7 +98,7 @@ def bordered(
     description: Description, recipe: Recipe, target: Target, question: Question
 ) -> Bordered:
     """Look for the border; a size that is refused does not fit."""
-    from ffprof.audit.answering import answer
+    from ffprof.estimator.peaks import answer
 
     make, unit, start, cap = sized(question, description, recipe)
     rows: dict[int, PeakRow] = {}
@@ -152,7 +125,7 @@ def growth(
     values: tuple[int, ...],
 ) -> Growth:
     """A workload at every value of an axis."""
-    from ffprof.audit.answering import answer
+    from ffprof.estimator.peaks import answer
 
     rows = tuple(
         answer(description, swept(axis, value, description, recipe), target) for value in values
@@ -169,3 +142,22 @@ def growth(
         reserved_exponent=exponent(values, [m.reserved_peak_bytes if m else None for m in memory]),
         activations_exponent=exponent(values, [row.activation_peak_bytes for row in rows]),
     )
+
+
+def estimate_child(
+    sender: Connection,
+    workloads: list[str | FileDescription],
+    recipe: Recipe,
+    target: Target,
+) -> None:
+    """Estimate workloads for a card and send ``Finished`` or ``Failed`` for each."""
+    from ffprof.estimator.trial import estimate_trial
+
+    for workload in workloads:
+        with telling(sender, workload):
+            try:
+                sender.send(estimate_trial(addressed(workload), recipe, target))
+            except (RefusedError, UsageError) as error:
+                sender.send(Failed(outcome="refused", message=str(error)))
+            except DataError as error:
+                sender.send(Failed(outcome="crashed", message=str(error)))

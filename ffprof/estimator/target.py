@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from ffprof.errors import UsageError
-from ffprof.estimator.learned import identity_of, learned_overhead
-from ffprof.estimator.process import (
+from ffprof.errors import UsageError, one_line
+from ffprof.estimator.cuda.workspaces import WorkspaceModel, model_for
+from ffprof.estimator.overhead import (
     ASSUMED_CAPABILITY,
     ASSUMED_CUDA,
     Overhead,
     display_overhead,
+    identity_of,
+    learned_overhead,
     process_overhead,
 )
-from ffprof.estimator.workspaces import WorkspaceModel, model_for
 from ffprof.hardware.cards import recognise
 from ffprof.hardware.profile import Card
-from ffprof.records.audit import Budget, Machine
+from ffprof.records.audit import Budget, Machine, Outcome
+from ffprof.records.estimate import PeakRow
 from ffprof.records.recipe import Recipe
 from ffprof.units import format_bytes
+from ffprof.workload import Description
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,3 +123,33 @@ def check_room(budget: Budget, card: Card | None) -> None:
             f"and libraries likely take ({format_bytes(least)}), so nothing is left for tensors",
             f"ask for more than {format_bytes(least + budget.display_bytes)}",
         )
+
+
+def bare_row(
+    description: Description,
+    recipe: Recipe,
+    target: Target,
+    outcome: Outcome,
+    message: str,
+    **figures: Any,
+) -> PeakRow:
+    """The row of a workload with these figures, or with none and the reason."""
+    overhead = target.overhead
+    return PeakRow(
+        workload=description.id,
+        method=description.method,
+        schedule=description.schedule,
+        family=description.family,
+        batch=recipe.batch,
+        micro_batch=description.micro_batch(recipe),
+        image_size=recipe.image_size,
+        backbone=recipe.backbone,
+        outcome=outcome,
+        message=one_line(message)[:1000],
+        card=target.card and target.card.name,
+        budget_bytes=target.total_bytes,
+        overhead_bytes=(overhead.low_bytes, overhead.likely_bytes, overhead.high_bytes),
+        allocator_conf=recipe.flags.allocator_conf,
+        workspaces=target.workspaces,
+        **figures,
+    )

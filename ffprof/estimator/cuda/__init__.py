@@ -1,0 +1,1 @@
+"""What CUDA does that a CPU does not: other operators, and memory of cuBLAS and cuDNN."""
