@@ -19,8 +19,8 @@ import random
 import sys
 from statistics import median
 
-from ffprof.compare.dominance import promise
-from ffprof.compare.standing import candidates, margins_of, settle, wave
+from ffprof.analysis.frontier.pareto import promise
+from ffprof.analysis.frontier.standings import candidates, margins_of, settle, wave
 from ffprof.errors import FfprofError
 from ffprof.records.frontier import FrontierRecord, Point
 from ffprof.records.store import load_frontier

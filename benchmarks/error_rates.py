@@ -13,15 +13,15 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 from noise_models import BEYOND, MODELS
 
-from ffprof.compare.intervals import (
+from ffprof.analysis.statistics.intervals import (
+    ZONE,
     Intervals,
     change_intervals,
     paired_intervals,
     relative_to_all,
     t_quantile,
 )
-from ffprof.compare.looks import LOOKS, error_of
-from ffprof.compare.statistics import ZONE
+from ffprof.analysis.statistics.looks import LOOKS, error_of
 
 ROWS = 17
 EDGE = -np.log(1 - ZONE)

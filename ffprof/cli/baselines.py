@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-from ffprof.compare.gates.thresholds import Thresholds
-from ffprof.compare.recipes import recipe_differences
-from ffprof.compare.summary import Row, summarise
+from ffprof.analysis.gates.thresholds import Thresholds
+from ffprof.analysis.ledger import recipe_differences
+from ffprof.analysis.summary import Row, summarise
 from ffprof.errors import ForeignFileError, RecordError, StoreError, UnmeasuredError, one_line
 from ffprof.records.audit import Record
 from ffprof.records.store import load, save

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ffprof.analysis.calibration import FEWEST_ROUNDS, calibration_of
 from ffprof.audit.request import Request
 from ffprof.audit.runner import run_audit
 from ffprof.cli.beside_audits import path_beside
@@ -20,7 +21,6 @@ from ffprof.cli.options import Options
 from ffprof.cli.prepare import prepare
 from ffprof.cli.progress import progress_for
 from ffprof.cli.starting import started
-from ffprof.compare.calibration import FEWEST_ROUNDS, calibration_of
 from ffprof.errors import DeviceError, NothingMeasuredError, RecordError, UsageError, one_line
 from ffprof.estimator.overhead import remember
 from ffprof.hardware.calibrations import all_kept, keep_calibration, lost_noise

@@ -18,8 +18,8 @@ from ffprof.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ffprof.analysis.gates.result import Checked
     from ffprof.records.audit import Record
-    from ffprof.report.checked import Checked
 
 
 # Of the run that a check makes where no result is given.

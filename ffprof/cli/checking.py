@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ffprof.analysis.gates.check import CheckOptions, check
+from ffprof.analysis.gates.result import Checked, CheckResult
+from ffprof.analysis.gates.thresholds import Thresholds, read_thresholds, require_known, with_budget
+from ffprof.analysis.gates.throughput import Mode
 from ffprof.cli.baselines import (
     baseline_for,
     baselines_here,
@@ -16,16 +20,10 @@ from ffprof.cli.baselines import (
     warnings_on,
     write_baseline,
 )
-from ffprof.cli.thresholds_file import read_thresholds, require_known, with_budget
-from ffprof.compare.gates.check import CheckOptions, check
-from ffprof.compare.gates.gate import CheckResult
-from ffprof.compare.gates.speed import Mode
-from ffprof.compare.gates.thresholds import Thresholds
 from ffprof.errors import UnmeasuredError
 from ffprof.hardware.machine import compare_machines
 from ffprof.records.audit import Device, Record
 from ffprof.records.store import find_record, load
-from ffprof.report.checked import Checked
 from ffprof.workload import workload_names
 
 

@@ -84,7 +84,7 @@ def _require_file_first(first: Path, second: str, third: str) -> None:
 
 
 def _two_rows(record: Record, challenger: str, baseline: str, format: CompareFormat) -> None:
-    from ffprof.compare.two_rows import two_rows
+    from ffprof.analysis.comparison import two_rows
     from ffprof.report.document import make_document
 
     found = two_rows(record, challenger, baseline)
@@ -104,7 +104,7 @@ def _two_files(
     reference: tuple[str, ...],
     format: CompareFormat,
 ) -> None:
-    from ffprof.compare.comparison import compare_records
+    from ffprof.analysis.comparison import compare_records
     from ffprof.hardware.machine import compare_machines
     from ffprof.report.comparison import comparison_document, comparison_json
 

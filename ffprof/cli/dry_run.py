@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from ffprof.analysis.statistics.looks import LOOKS
 from ffprof.audit.forecast import RowForecast, forecast
 from ffprof.audit.plan import plan_rounds
 from ffprof.audit.request import Request
-from ffprof.compare.looks import LOOKS
 from ffprof.errors import RecordError
 from ffprof.hardware.machine import compare_machines
 from ffprof.records.audit import Record

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from ffprof.analysis.frontier.standings import settle, wave
 from ffprof.audit.frontier_points import default_sizes, make_points
 from ffprof.audit.frontier_request import FrontierRequest
 from ffprof.audit.request import Request
@@ -17,7 +18,6 @@ from ffprof.cli.choose import absent_members, all_workloads, choose_preset
 from ffprof.cli.options import Options
 from ffprof.cli.prepare import begun
 from ffprof.cli.request import Start, cuda_of, request_for
-from ffprof.compare.standing import settle, wave
 from ffprof.errors import UsageError
 from ffprof.estimator.target import Target, target_for
 from ffprof.hardware.cards import recognise

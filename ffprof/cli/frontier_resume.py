@@ -14,12 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ffprof.analysis.frontier.standings import settle, wave
 from ffprof.audit.frontier_request import FrontierRequest
 from ffprof.audit.request import Request
 from ffprof.cli.choose import change_recipe
 from ffprof.cli.resume import no_other_machine
 from ffprof.cli.starting import say, started, trial_context
-from ffprof.compare.standing import settle, wave
 from ffprof.errors import DeviceError, RecordError, UsageError
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import check_threads, describe_machine

@@ -70,7 +70,7 @@ def judge(
     run: SamplerRun, device: Device, sampling: str | None, why: str, *, workload: str, preset: str
 ) -> SamplerCost:
     """Paired log ratios of blocks with sampling to blocks without; see ``paired_ratio``."""
-    from ffprof.compare.statistics import paired_ratio
+    from ffprof.analysis.statistics.intervals import paired_ratio
 
     # A sample that fails costs something else than one that is answered.
     problem = run.problem or ("samples failed: " + "; ".join(run.unread) if run.unread else "")

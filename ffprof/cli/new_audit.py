@@ -12,9 +12,9 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 
 from ffprof import __version__
+from ffprof.analysis.verdicts import judge
 from ffprof.audit.request import Request
 from ffprof.cli.starting import trial_context
-from ffprof.compare.verdicts import judge
 from ffprof.estimator.target import Target, estimated_budget
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import Probe, describe_machine

@@ -59,7 +59,7 @@ def report(
 
 
 def _judged(record: Record | FrontierRecord | CalibrationRecord) -> Record:
-    from ffprof.compare.verdicts import judge
+    from ffprof.analysis.verdicts import judge
     from ffprof.errors import UsageError
     from ffprof.records.audit import Record
 

@@ -14,6 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from ffprof.analysis.verdicts import judge
 from ffprof.audit.request import Request
 from ffprof.cli.choose import check_rounds
 from ffprof.cli.contradictions import MAY_CHANGE, check_budget, check_options
@@ -25,7 +26,6 @@ from ffprof.cli.recorded import (
     registered_rows,
 )
 from ffprof.cli.starting import started, trial_context
-from ffprof.compare.verdicts import judge
 from ffprof.errors import DeviceError, RecordError, UsageError
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import check_threads, compare_machines, describe_machine

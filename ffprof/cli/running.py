@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from ffprof.analysis.statistics.looks import next_look
+from ffprof.analysis.verdicts import undecided
 from ffprof.audit.request import Outcome, Request
 from ffprof.audit.runner import run_audit
 from ffprof.cli.interrupts import Terminated, interrupt_code
 from ffprof.cli.progress import progress_for
-from ffprof.compare.looks import next_look
-from ffprof.compare.verdicts import undecided
 from ffprof.errors import NothingMeasuredError
 from ffprof.estimator.overhead import remember
 from ffprof.records.audit import Record

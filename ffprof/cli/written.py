@@ -32,7 +32,7 @@ def first_look(written: dict[str, Any]) -> int:
     Raises:
         UsageError: something else that was written says how many rounds there are.
     """
-    from ffprof.compare.looks import LOOKS
+    from ffprof.analysis.statistics.looks import LOOKS
     from ffprof.errors import UsageError
 
     if "rounds" in written:

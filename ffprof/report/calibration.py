@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ffprof.compare.looks import LOOKS
-from ffprof.compare.statistics import ZONE
+from ffprof.analysis.statistics.intervals import ZONE
+from ffprof.analysis.statistics.looks import LOOKS
 from ffprof.records.calibration import ArmChange, CalibrationRecord, WorkloadNoise
 from ffprof.report.columns import Column
 from ffprof.report.document import Document, printable

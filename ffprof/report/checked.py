@@ -5,28 +5,25 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import median
 
-from ffprof.compare.gates.gate import (
+from ffprof.analysis.gates.figure import are_tied, told
+from ffprof.analysis.gates.result import (
     STATUSES,
+    Checked,
     CheckResult,
     GateResult,
     Metric,
     Status,
     counts,
-    exit_code,
 )
-from ffprof.compare.gates.rise import are_tied, told
-from ffprof.compare.statistics import ZONE
-from ffprof.errors import UnmeasuredError, one_line
+from ffprof.analysis.statistics.intervals import ZONE
+from ffprof.errors import one_line
 from ffprof.records.audit import Record
 from ffprof.report.columns import Column
 from ffprof.report.document import Document
 from ffprof.report.sections import Section
 
-FINDINGS = {0: "passed", 1: "regressed", 3: "nothing was judged", 4: "inconclusive"}
-NOT_MEASURED = "not measured"  # 4, too: neither passed nor regressed
 _METRICS: dict[Metric, str] = {
     "outcome": "outcome",
     "allocated": "allocated",
@@ -53,41 +50,6 @@ _COLUMNS = (
 )
 # A runner obeys lines that begin with two colons, and older commands anywhere in a line.
 _COMMAND = re.compile(r"(^|\s)::|##\[")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checked:
-    """One baseline and what was held against it; ``baseline`` is None if there was none yet.
-
-    ``updated`` says that the baseline's file now holds the new result, ``refused`` why it does not
-    although that was asked for. ``options`` are those of the command line that the same check needs
-    again.
-    """
-
-    baseline_file: str
-    current_file: str
-    baseline: Record | None
-    current: Record
-    result: CheckResult
-    updated: bool = False
-    options: tuple[str, ...] = ()
-    refused: UnmeasuredError | None = None
-
-    @property
-    def finding(self) -> str:
-        """What this baseline's check came to, in words."""
-        if self.baseline is None:
-            return "baseline not made" if self.refused else "baseline made"
-        found = finding_of([self.result])
-        return f"{found}, and accepted" if self.updated and found != FINDINGS[0] else found
-
-
-def finding_of(results: Sequence[CheckResult]) -> str:
-    """What checks came to, in words; where nothing is open but what was not measured, that."""
-    code = exit_code(results)
-    if code == 4 and not any(result.having("inconclusive") or result.missing for result in results):
-        return NOT_MEASURED
-    return FINDINGS[code]
 
 
 def checked_document(found: Checked, *, everything: bool = False) -> Document:

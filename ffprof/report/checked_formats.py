@@ -7,19 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from ffprof import __version__
-from ffprof.compare.gates.gate import GateResult, Status, counts, exit_code
-from ffprof.errors import UnmeasuredError
-from ffprof.records.audit import Record
-from ffprof.report.checked import (
+from ffprof.analysis.gates.result import (
     FINDINGS,
     Checked,
-    by_status,
-    checked_document,
-    counted,
+    GateResult,
+    Status,
+    counts,
+    exit_code,
     finding_of,
-    harmless,
-    is_told,
 )
+from ffprof.errors import UnmeasuredError
+from ffprof.records.audit import Record
+from ffprof.report.checked import by_status, checked_document, counted, harmless, is_told
 from ffprof.report.markdown import render
 
 JSON_VERSION = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ffprof.compare.summary import MEMORY_MEANING, Row, Spread
+from ffprof.analysis.summary import MEMORY_MEANING, Row, Spread
 from ffprof.records.audit import Record
 from ffprof.report.fitting import about
 from ffprof.units import format_bytes, format_rate

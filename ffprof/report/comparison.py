@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ffprof.compare.change import SpeedChange
-from ffprof.compare.comparison import ComparedRow, Comparison, MemoryChange
-from ffprof.compare.summary import MEMORY_MEANING, Spread
+from ffprof.analysis.comparison import ComparedRow, Comparison, MemoryChange
+from ffprof.analysis.speed_changes import SpeedChange
+from ffprof.analysis.summary import MEMORY_MEANING, Spread
 from ffprof.records.audit import Record
 from ffprof.report.columns import Column
 from ffprof.report.comparison_lines import bytes_of, changes, in_one_only, problems

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ffprof.compare.comparison import ComparedRow, Comparison
-from ffprof.compare.counts import CountChange
-from ffprof.compare.outlook import smallest_visible
-from ffprof.compare.summary import Spread
+from ffprof.analysis.comparison import ComparedRow, Comparison, CountChange, smallest_visible
+from ffprof.analysis.summary import Spread
 from ffprof.report import sections
 from ffprof.units import format_bytes, format_ratio
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from ffprof.compare.summary import summarise
+from ffprof.analysis.summary import summarise
 from ffprof.records.audit import Budget, Evidence, Record
 from ffprof.records.recipe import FILE_DATA
 from ffprof.report import sections

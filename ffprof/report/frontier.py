@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from ffprof.compare.summary import MEMORY_MEANING
+from ffprof.analysis.summary import MEMORY_MEANING
 from ffprof.records.frontier import FrontierRecord
 from ffprof.report.document import budget_line, estimated_budget_line
 from ffprof.report.fitting import clean, fitted, flowed

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ffprof.compare.point_state import too_close
-from ffprof.compare.summary import MEMORY_MEANING
+from ffprof.analysis.frontier.points import too_close
+from ffprof.analysis.summary import MEMORY_MEANING
 from ffprof.errors import StoreError
 from ffprof.records.frontier import FrontierRecord, Point
 from ffprof.report.frontier_rows import methods_of

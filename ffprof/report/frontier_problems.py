@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from ffprof.compare.point_state import disturbed, series_of, stray_crash
+from ffprof.analysis.frontier.points import disturbed, series_of, stray_crash
 from ffprof.records.frontier import FrontierRecord, Point
 from ffprof.report.sections import NOISY
 

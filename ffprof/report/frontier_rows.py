@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from ffprof.compare.point_state import good_trials, too_close
-from ffprof.compare.statistics import ZONE
+from ffprof.analysis.frontier.points import good_trials, too_close
+from ffprof.analysis.statistics.intervals import ZONE
 from ffprof.records.frontier import FrontierRecord, Point
 from ffprof.report.fitting import Shown, about, clean
 from ffprof.units import format_bytes, format_rate

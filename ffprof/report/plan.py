@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ffprof.compare.statistics import MIN_ROUNDS
-from ffprof.compare.verdicts import judge
+from ffprof.analysis.statistics.intervals import MIN_ROUNDS
+from ffprof.analysis.verdicts import judge
 from ffprof.records.audit import Record
 from ffprof.records.recipe import FAMILY, FILE_DATA, Claim
 from ffprof.report.columns import Column

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ffprof.compare import ledger
-from ffprof.compare.summary import Row
-from ffprof.compare.verdicts import count_supported
+from ffprof.analysis import ledger
+from ffprof.analysis.summary import Row
+from ffprof.analysis.verdicts import count_supported
 from ffprof.records.audit import Fact, GradientProof, Record
 from ffprof.records.recipe import FILE_DATA
 from ffprof.units import format_rate

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from command import ffprof
 
-from ffprof.cli.thresholds_file import read_thresholds
+from ffprof.analysis.gates.thresholds import read_thresholds
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "ci.md").read_text()

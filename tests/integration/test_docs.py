@@ -111,7 +111,7 @@ def test_the_commands_of_the_documentation_are_accepted():
 @pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*.json")), ids=lambda p: p.name)
 def test_recorded_results_are_valid_whole_and_listed(path):
     from ffprof import load
-    from ffprof.compare.verdicts import judge
+    from ffprof.analysis.verdicts import judge
 
     record = load(path)
     assert record.missing() == []

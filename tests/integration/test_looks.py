@@ -3,7 +3,7 @@
 import pytest
 from command import TINY, ffprof, only_record
 
-from ffprof.compare.looks import LOOKS
+from ffprof.analysis.statistics.looks import LOOKS
 
 
 def test_rounds_are_taken_until_a_claim_is_decided_or_looks_end(tmp_path):

@@ -12,8 +12,8 @@ import torch
 from command import TINY, by_workload, ffprof, only_record, outcomes
 from records import recipe
 
+from ffprof.analysis.summary import summarise
 from ffprof.cli.own_files import read_sources
-from ffprof.compare.summary import summarise
 from ffprof.workload.user_file import describe
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"

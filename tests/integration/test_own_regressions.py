@@ -8,7 +8,7 @@ from changed import ROOT, changed_workloads
 from command import TINY, ffprof, only_record
 
 from ffprof import load
-from ffprof.cli.thresholds_file import read_thresholds
+from ffprof.analysis.gates.thresholds import read_thresholds
 from ffprof.records.store import save
 
 BASELINES = ROOT / "results" / "baselines"

@@ -11,7 +11,7 @@ import pytest
 from command import TINY, ffprof, only_record
 
 from ffprof import load
-from ffprof.compare.verdicts import judge
+from ffprof.analysis.verdicts import judge
 from ffprof.records.files import lock_path
 
 WORDS = [*TINY, "--workloads", "bp,dtg-ff-accum", "--rounds", "2"]

@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 from command import TINY, by_workload, ffprof, only_record, outcomes
 
-from ffprof.compare.verdicts import judge
+from ffprof.analysis.verdicts import judge
 from ffprof.units import format_bytes
 from ffprof.workload import workload_names
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from records import record, trial
 
-from ffprof.compare.calibration import calibration_of
+from ffprof.analysis.calibration import calibration_of
 
 
 def noisy_audit(rounds=10, sd=0.03, *, drift=0.1, names=("a", "b", "c"), seed=3, change=None):

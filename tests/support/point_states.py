@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from records import MIB, recipe, trial
 
-from ffprof.compare.standing import settle
+from ffprof.analysis.frontier.standings import settle
 from ffprof.records.audit import Budget, Debit, Machine
 from ffprof.records.frontier import FrontierRecord, Guess, Point
 

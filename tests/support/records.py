@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from ffprof.compare.verdicts import judge
+from ffprof.analysis.verdicts import judge
 from ffprof.records.audit import (
     Conditions,
     LedgerRow,

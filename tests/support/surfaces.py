@@ -7,8 +7,8 @@ import math
 import random
 from dataclasses import dataclass, replace
 
-from ffprof.compare.dominance import Candidate, Margins
-from ffprof.compare.racing import every_point, next_wave
+from ffprof.analysis.frontier.pareto import Candidate, Margins
+from ffprof.analysis.frontier.racing import every_point, next_wave
 
 SIZES = (4, 8, 16, 32, 64)
 BATCH = 64

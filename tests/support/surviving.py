@@ -7,12 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ffprof.cli.thresholds_file import read_thresholds, require_known
-from ffprof.compare.comparison import compare_records
-from ffprof.compare.standing import settle
-from ffprof.compare.summary import summarise
-from ffprof.compare.two_rows import two_rows
-from ffprof.compare.verdicts import judge
+from ffprof.analysis.comparison import compare_records, two_rows
+from ffprof.analysis.frontier.standings import settle
+from ffprof.analysis.gates.thresholds import read_thresholds, require_known
+from ffprof.analysis.summary import summarise
+from ffprof.analysis.verdicts import judge
 from ffprof.errors import RecordError, UsageError
 from ffprof.hardware.machine import compare_machines
 from ffprof.records.audit import Record

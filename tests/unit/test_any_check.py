@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from records import record, trial
 from rich.console import Console
 
-from ffprof.compare.gates.check import CheckOptions, check
-from ffprof.compare.gates.thresholds import Thresholds
+from ffprof.analysis.gates.check import CheckOptions, check
+from ffprof.analysis.gates.result import Checked
+from ffprof.analysis.gates.thresholds import Thresholds
 from ffprof.errors import FfprofError
 from ffprof.records.audit import (
     Budget,
@@ -21,7 +22,7 @@ from ffprof.records.audit import (
     Throughput,
     Uncapped,
 )
-from ffprof.report.checked import Checked, checked_document
+from ffprof.report.checked import checked_document
 from ffprof.report.checked_formats import (
     checks_json,
     checks_markdown,

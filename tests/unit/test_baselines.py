@@ -4,8 +4,8 @@ import pytest
 from gated import cpu, disturbed, estimated, gpu, unread, with_outcome, with_outcomes, without_trial
 from records import MIB
 
+from ffprof.analysis.gates.thresholds import Thresholds
 from ffprof.cli.baselines import require_measured, warnings_on
-from ffprof.compare.gates.thresholds import Thresholds
 from ffprof.errors import UnmeasuredError
 
 PEAKS = {"allocated_peak_bytes": MIB, "reserved_peak_bytes": 2 * MIB}

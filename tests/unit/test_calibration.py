@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from records import record, trial
 from rich.console import Console
 
-from ffprof.compare.looks import LOOKS
-from ffprof.compare.process_noise import noise_of
+from ffprof.analysis.statistics.looks import LOOKS
+from ffprof.analysis.statistics.noise import noise_of
 from ffprof.errors import NothingMeasuredError, RecordError, UsageError
 from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.store import (

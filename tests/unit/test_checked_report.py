@@ -3,10 +3,11 @@
 from gated import ROWS, cpu, without_trial
 from records import MIB
 
-from ffprof.compare.gates.check import check
-from ffprof.compare.gates.thresholds import Thresholds
+from ffprof.analysis.gates.check import check
+from ffprof.analysis.gates.result import Checked
+from ffprof.analysis.gates.thresholds import Thresholds
 from ffprof.errors import UnmeasuredError
-from ffprof.report.checked import Checked, checked_document
+from ffprof.report.checked import checked_document
 from ffprof.report.checked_formats import code_of
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from surfaces import explore, surface
 
-from ffprof.compare.dominance import (
+from ffprof.analysis.frontier.pareto import (
     Candidate,
     Margins,
     best,
@@ -21,7 +21,7 @@ from ffprof.compare.dominance import (
     promise,
     widened,
 )
-from ffprof.compare.racing import every_point, next_wave, noise
+from ffprof.analysis.frontier.racing import every_point, next_wave, noise
 
 MARGINS = Margins()
 

@@ -18,14 +18,14 @@ from noise_models import (
     some_rows_of_two_speeds,
 )
 
-from ffprof.compare.intervals import (
+from ffprof.analysis.statistics.intervals import (
+    ZONE,
     absolute_intervals,
     change_intervals,
     paired_intervals,
     relative_to_all,
 )
-from ffprof.compare.looks import ERROR, LOOKS, error_of
-from ffprof.compare.statistics import ZONE
+from ffprof.analysis.statistics.looks import ERROR, LOOKS, error_of
 
 AUDITS, ROWS, ROUNDS = 2500, 17, LOOKS[-1]
 EDGE = -np.log(1 - ZONE)
@@ -149,7 +149,7 @@ def test_what_noise_hides_is_inconclusive_and_not_guessed(model):
 
 def test_the_t_interval_of_a_pair_alone_would_not_keep_them():
     """Why rows share what they know of noise: without it both promises are broken."""
-    from ffprof.compare.intervals import t_quantile
+    from ffprof.analysis.statistics.intervals import t_quantile
 
     def alone(logs, look):
         ratios = (logs[:, 1:] - logs[:, :1])[..., :look]

@@ -8,7 +8,7 @@ import pytest
 from records import MIB, recipe, trial
 from rich.console import Console
 
-from ffprof.compare.standing import settle
+from ffprof.analysis.frontier.standings import settle
 from ffprof.records.audit import Budget, Machine
 from ffprof.records.frontier import FrontierRecord, Guess, Point
 from ffprof.report.frontier import cost_line, frontier_markdown, print_frontier

@@ -18,13 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import MIB, record, trial
 
-from ffprof.compare.change import SpeedChange
-from ffprof.compare.gates.check import CheckOptions, check
-from ffprof.compare.gates.counts import grown
-from ffprof.compare.gates.gate import CheckResult, GateResult, exit_code
-from ffprof.compare.gates.rise import Figure, are_tied, rise_gate, told
-from ffprof.compare.gates.speed import speed_gate
-from ffprof.compare.gates.thresholds import SpeedFall, Thresholds
+from ffprof.analysis.gates.check import CheckOptions, check
+from ffprof.analysis.gates.counts import grown
+from ffprof.analysis.gates.figure import Figure, are_tied, rise_gate, told
+from ffprof.analysis.gates.result import CheckResult, GateResult, exit_code
+from ffprof.analysis.gates.thresholds import SpeedFall, Thresholds
+from ffprof.analysis.gates.throughput import speed_gate
+from ffprof.analysis.speed_changes import SpeedChange
 from ffprof.errors import UsageError
 from ffprof.records.audit import Budget, Debit, LedgerRow, Uncapped
 

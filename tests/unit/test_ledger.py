@@ -1,9 +1,9 @@
 import pytest
 from records import recipe
 
+from ffprof.analysis.ledger import agreements, differences
 from ffprof.audit.accept import FIXED, mismatch
 from ffprof.audit.plan import plan_rounds
-from ffprof.compare.ledger import agreements, differences
 from ffprof.records.audit import LedgerRow
 
 FACTS = dict.fromkeys(FIXED, 1) | {"backbone": "shared", "backbone_digest": "abc", "heads": 3}

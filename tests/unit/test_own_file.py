@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from records import claim, recipe, record, trial
 from torch import nn
 
+from ffprof.analysis.ledger import agreements, differences, unmatched
+from ffprof.analysis.summary import summarise
 from ffprof.audit.accept import FIXED, mismatch
 from ffprof.cli import own_files
 from ffprof.cli.own_files import choose_with_files, read_sources
-from ffprof.compare.ledger import agreements, differences, unmatched
-from ffprof.compare.summary import summarise
 from ffprof.errors import RefusedError, UsageError
 from ffprof.harness.backbone import build_matched
 from ffprof.harness.process.failures import located

@@ -7,7 +7,7 @@ from point_states import point, run, settled
 from records import MIB
 from rich.console import Console
 
-from ffprof.compare.standing import wave
+from ffprof.analysis.frontier.standings import wave
 from ffprof.records.audit import Budget
 from ffprof.report.frontier import cost_line, print_frontier
 from ffprof.report.frontier_problems import problems

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffprof.compare.process_noise import FEWEST_PROCESSES, drift_of, noise_of, two_speeds
+from ffprof.analysis.statistics.noise import FEWEST_PROCESSES, drift_of, noise_of, two_speeds
 
 
 def tables(audits, deviations, rounds, *, drift=0.0, seed=0):

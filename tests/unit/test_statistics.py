@@ -6,11 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ffprof.compare.intervals import paired_intervals
-from ffprof.compare.looks import ERROR, LOOKS, error_of, look_of, next_look
-from ffprof.compare.noise import moderated, row_variances, shared_noise
-from ffprof.compare.second_opinion import second_opinion
-from ffprof.compare.statistics import MIN_ROUNDS, paired_ratio
+from ffprof.analysis.statistics.intervals import MIN_ROUNDS, paired_intervals, paired_ratio
+from ffprof.analysis.statistics.looks import ERROR, LOOKS, error_of, look_of, next_look
+from ffprof.analysis.statistics.noise import moderated, row_variances, shared_noise
+from ffprof.analysis.statistics.resampling import second_opinion
 
 RATES = st.floats(0.1, 1e5)
 

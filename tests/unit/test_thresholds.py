@@ -10,8 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffprof.cli.thresholds_file import MAX_BYTES, parse_thresholds, read_thresholds, with_budget
-from ffprof.compare.gates.thresholds import Thresholds
+from ffprof.analysis.gates.thresholds import (
+    MAX_BYTES,
+    Thresholds,
+    parse_thresholds,
+    read_thresholds,
+    with_budget,
+)
 from ffprof.errors import UsageError
 from ffprof.units import GIB, KIB, MIB
 

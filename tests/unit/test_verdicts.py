@@ -1,7 +1,7 @@
 import pytest
 from records import MIB, claim, record, trial
 
-from ffprof.compare.verdicts import judge
+from ffprof.analysis.verdicts import judge
 
 MEMORY, SPEED = claim("a", "b", "memory"), claim("a", "b", "throughput")
 

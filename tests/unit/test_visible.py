@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import stdtrit
 
-from ffprof.compare.intervals import (
+from ffprof.analysis.statistics.intervals import (
+    ZONE,
     absolute_intervals,
     change_intervals,
     relative_to,
     relative_to_all,
 )
-from ffprof.compare.looks import error_of
-from ffprof.compare.statistics import ZONE
-from ffprof.compare.visible import claims_of, smallest_change, smallest_changes
+from ffprof.analysis.statistics.looks import error_of
+from ffprof.analysis.statistics.power import claims_of, smallest_change, smallest_changes
 
 
 @pytest.mark.parametrize("sd", [0.005, 0.03, 0.1])

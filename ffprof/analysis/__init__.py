@@ -1,0 +1,1 @@
+"""From trials to statements: the fairness ledger, statistics and verdicts. Never imports torch."""

@@ -1,0 +1,1 @@
+"""The gates of ``ffprof check``: a new record held against a baseline."""

@@ -1,0 +1,1 @@
+"""Statistics of speeds: noise, intervals, looks, power and resampling."""
