@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ffprof.estimator.estimate import Estimate
     from ffprof.records.audit import Record
     from ffprof.records.store import load
-    from ffprof.report.frame import trials_frame
+    from ffprof.report.exporters.frame import trials_frame
     from ffprof.workload.decorators import register_step, register_workload
 
 __version__ = "0.1.0"
@@ -59,7 +59,7 @@ def __getattr__(name: str) -> Any:
 
         return load
     if name == "trials_frame":
-        from ffprof.report.frame import trials_frame
+        from ffprof.report.exporters.frame import trials_frame
 
         return trials_frame
     if name in ("register_step", "register_workload"):

@@ -16,12 +16,11 @@ from ffprof.cli.starting import say
 from ffprof.errors import NothingMeasuredError
 from ffprof.estimator.sizes import Question, flat_width, varied_by
 from ffprof.records.estimate import PeakRow
-from ffprof.report.growth import growth_report
-from ffprof.report.largest import largest_report
-from ffprof.report.peak_detail import peak_details
-from ffprof.report.peak_difference import compare_peaks, difference_report
-from ffprof.report.peaks import Heading, peak_table
-from ffprof.report.terminal import OutputConsole
+from ffprof.report.estimate.detail import peak_details
+from ffprof.report.estimate.difference import compare_peaks, difference_report
+from ffprof.report.estimate.growth import growth_report
+from ffprof.report.estimate.table import Heading, largest_report, peak_table
+from ffprof.report.exporters.terminal import OutputConsole
 
 
 def tell_peaks(prepared: Ready, snapshot_to: Path | None, *, detail: bool, as_json: bool) -> None:
@@ -94,7 +93,7 @@ def tell_growth(prepared: Ready, sweep: Sweep, plot: Path | None, *, as_json: bo
         _print(growth_report(heading(prepared, _varied(prepared, sweep)), found, _width()))
     _some_figures([row for one in found for row in one.rows])
     if plot is not None:
-        from ffprof.report.growth_plot import draw
+        from ffprof.report.exporters.plots import draw
 
         draw(found, plot)
         say(f"written to {plot}")

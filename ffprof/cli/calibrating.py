@@ -32,7 +32,7 @@ from ffprof.records.files import prepare_folder
 from ffprof.records.recipe import Recipe
 from ffprof.records.store import find_record, load, save_frontier
 from ffprof.report.calibration import calibration_document
-from ffprof.report.terminal import OutputConsole, print_document
+from ffprof.report.exporters.terminal import OutputConsole, print_document
 
 NOT_CALIBRATED = 3
 _WITH_FROM = {"from_file", "workloads", "out"}

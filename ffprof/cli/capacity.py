@@ -29,7 +29,7 @@ from ffprof.hardware.cards import recognise
 from ffprof.records.files import prepare_folder, writing
 from ffprof.records.frontier import Capacity
 from ffprof.report.capacity import capacity_document
-from ffprof.report.terminal import OutputConsole, print_document
+from ffprof.report.exporters.terminal import OutputConsole, print_document
 from ffprof.workload import Description
 from ffprof.workload.user_file import StepDescription
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ffprof.errors import one_line
 from ffprof.hardware.profile import Card
-from ffprof.report.terminal import OutputConsole
+from ffprof.report.exporters.terminal import OutputConsole
 from ffprof.units import MIB, format_bytes
 
 # The list with the column of architectures is this wide.

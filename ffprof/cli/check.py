@@ -106,7 +106,7 @@ def check(
     wrong, 3 if nothing could be judged, and 4 if something was not measured or cannot be decided.
     """
     from ffprof.cli.checking import Asked, run_checks
-    from ffprof.report.checked_formats import code_of
+    from ffprof.report.exporters.check import code_of
 
     written = written_options(context)
     given = [name for name in written if name in _OF_A_RUN]
@@ -156,7 +156,7 @@ def _again(**options: Any) -> Callable[[Record, Path], Record]:
 
 
 def _print(checks: Sequence[Checked], format: CheckFormat, everything: bool) -> None:
-    from ffprof.report import checked_formats as formats
+    from ffprof.report.exporters import check as formats
 
     if format is CheckFormat.json:
         print(formats.checks_json(checks))
@@ -166,8 +166,8 @@ def _print(checks: Sequence[Checked], format: CheckFormat, everything: bool) -> 
         print("\n".join(formats.github_lines(checks)))
         _summarise(formats.github_summary(checks))
     else:
-        from ffprof.report.checked import checked_document
-        from ffprof.report.terminal import OutputConsole, print_document
+        from ffprof.report.check import checked_document
+        from ffprof.report.exporters.terminal import OutputConsole, print_document
 
         console = OutputConsole()
         for number, found in enumerate(checks):

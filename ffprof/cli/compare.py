@@ -85,7 +85,7 @@ def _require_file_first(first: Path, second: str, third: str) -> None:
 
 def _two_rows(record: Record, challenger: str, baseline: str, format: CompareFormat) -> None:
     from ffprof.analysis.comparison import two_rows
-    from ffprof.report.document import make_document
+    from ffprof.report.audit import make_document
 
     found = two_rows(record, challenger, baseline)
     if format is CompareFormat.json:
@@ -124,10 +124,10 @@ def _names(reference: str | None) -> tuple[str, ...]:
 
 def _print(document: Document, format: CompareFormat) -> None:
     if format is CompareFormat.markdown:
-        from ffprof.report.markdown import render
+        from ffprof.report.exporters.markdown import render
 
         sys.stdout.write(render(document))
     else:
-        from ffprof.report.terminal import OutputConsole, print_document
+        from ffprof.report.exporters.terminal import OutputConsole, print_document
 
         print_document(document, OutputConsole())

@@ -70,7 +70,7 @@ def doctor(
     elif fix:
         sys.stdout.write(to_script(diagnosis))
     else:
-        from ffprof.report.terminal import OutputConsole
+        from ffprof.report.exporters.terminal import OutputConsole
 
         console = OutputConsole()
         print_findings(diagnosis, console)

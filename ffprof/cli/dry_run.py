@@ -13,8 +13,8 @@ from ffprof.errors import RecordError
 from ffprof.hardware.machine import compare_machines
 from ffprof.records.audit import Record
 from ffprof.records.store import load, newest_first
+from ffprof.report.exporters.terminal import OutputConsole, render
 from ffprof.report.plan import PlannedAudit, PlannedRow, make_plan
-from ffprof.report.terminal import OutputConsole, render
 from ffprof.units import format_bytes
 from ffprof.workload import Description
 

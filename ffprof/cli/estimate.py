@@ -122,7 +122,7 @@ def estimate(
     )
     swept = check_asked(asked)
     if plot is not None:
-        from ffprof.report.growth_plot import check_matplotlib
+        from ffprof.report.exporters.plots import check_matplotlib
 
         check_matplotlib()
     with ready(wanted) as prepared:

@@ -114,7 +114,7 @@ def frontier(
     written = written_options(context)
     if plot is not None:
         from ffprof.cli.question import check_file, check_plot
-        from ffprof.report.growth_plot import check_matplotlib
+        from ffprof.report.exporters.plots import check_matplotlib
 
         check_matplotlib()
         check_plot(plot)
@@ -172,8 +172,8 @@ def _run_and_print(request: FrontierRequest, plot: Path | None) -> int:
     from ffprof.audit.frontier import find_frontier
     from ffprof.cli.frontier_progress import told_to
     from ffprof.errors import NothingMeasuredError
+    from ffprof.report.exporters.terminal import OutputConsole
     from ffprof.report.frontier import print_frontier
-    from ffprof.report.terminal import OutputConsole
 
     notices = Console(stderr=True, highlight=False, soft_wrap=True)
     outcome = find_frontier(request, told_to(notices))
@@ -204,7 +204,7 @@ def _run_and_print(request: FrontierRequest, plot: Path | None) -> int:
 
 def _draw(record: FrontierRecord, plot: Path, notices: Console) -> None:
     """The plot of what there is, also of a frontier that was stopped early."""
-    from ffprof.report.frontier_plot import can_be_drawn, draw_frontier
+    from ffprof.report.exporters.plots import can_be_drawn, draw_frontier
 
     if not can_be_drawn(record):
         notices.print(f"{plot} was not written: there is nothing to draw", markup=False)

@@ -36,7 +36,7 @@ def report(
     """
     from ffprof.records.frontier import FrontierRecord
     from ffprof.records.store import RESULT_FILES, find_record, load_any
-    from ffprof.report.documents import document_of, json_of
+    from ffprof.report.kinds import document_of, json_of
 
     record = load_any(find_record(file, RESULT_FILES))
     if judge:
@@ -49,11 +49,11 @@ def report(
         return
     document = document_of(record)
     if format is Format.markdown:
-        from ffprof.report.markdown import render
+        from ffprof.report.exporters.markdown import render
 
         sys.stdout.write(render(document))
     else:
-        from ffprof.report.terminal import OutputConsole, print_document
+        from ffprof.report.exporters.terminal import OutputConsole, print_document
 
         print_document(document, OutputConsole())
 
@@ -70,8 +70,8 @@ def _judged(record: Record | FrontierRecord | CalibrationRecord) -> Record:
 
 def _frontier(record: FrontierRecord, format: Format) -> None:
     """It has a table for every method, where a document has one."""
+    from ffprof.report.exporters.terminal import OutputConsole
     from ffprof.report.frontier import frontier_markdown, print_frontier
-    from ffprof.report.terminal import OutputConsole
 
     if format is Format.markdown:
         sys.stdout.write(frontier_markdown(record))

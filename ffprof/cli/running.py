@@ -16,7 +16,7 @@ from ffprof.cli.progress import progress_for
 from ffprof.errors import NothingMeasuredError
 from ffprof.estimator.overhead import remember
 from ffprof.records.audit import Record
-from ffprof.report.terminal import OutputConsole, print_report
+from ffprof.report.exporters.terminal import OutputConsole, print_report
 
 
 def run_all(requests: tuple[Request, ...], *, looks: bool = False) -> int:

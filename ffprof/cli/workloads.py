@@ -8,7 +8,7 @@ def workloads() -> None:
     from rich.table import Table
 
     from ffprof.cli.choose import all_workloads
-    from ffprof.report.terminal import OutputConsole
+    from ffprof.report.exporters.terminal import OutputConsole
     from ffprof.workload import find_preset, preset_names
 
     console = OutputConsole()

@@ -1,1 +1,1 @@
-"""From a record to something to read, one exporter a file. Never imports torch."""
+"""From a record to something to read; never imports torch."""

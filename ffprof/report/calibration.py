@@ -5,9 +5,7 @@ from __future__ import annotations
 from ffprof.analysis.statistics.intervals import ZONE
 from ffprof.analysis.statistics.looks import LOOKS
 from ffprof.records.calibration import ArmChange, CalibrationRecord, WorkloadNoise
-from ffprof.report.columns import Column
-from ffprof.report.document import Document, printable
-from ffprof.report.sections import Section
+from ffprof.report.document import Column, Document, Section, printable
 from ffprof.units import format_rate, format_ratio
 
 NOISY = 0.05  # processes of one row that differ by more than this: something else is running

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from ffprof.records.frontier import Capacity, FrontierRecord, Tried
-from ffprof.report.columns import Column
-from ffprof.report.document import Document, printable
-from ffprof.report.peaks import between
-from ffprof.report.sections import Section
+from ffprof.report.document import Column, Document, Section, printable
+from ffprof.report.estimate.table import between
 from ffprof.units import format_bytes
 
 _FLAT = "flat-"

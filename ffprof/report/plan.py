@@ -9,9 +9,8 @@ from ffprof.analysis.statistics.intervals import MIN_ROUNDS
 from ffprof.analysis.verdicts import judge
 from ffprof.records.audit import Record
 from ffprof.records.recipe import FAMILY, FILE_DATA, Claim
-from ffprof.report.columns import Column
-from ffprof.report.document import Document, printable, setting_lines
-from ffprof.report.sections import Section
+from ffprof.report.audit import setting_lines
+from ffprof.report.document import Column, Document, Section, printable
 from ffprof.units import format_bytes, format_seconds
 
 ROUNDS_SHOWN = 3

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ffprof.analysis import ledger
 from ffprof.analysis.summary import Row
 from ffprof.analysis.verdicts import count_supported
 from ffprof.records.audit import Fact, GradientProof, Record
 from ffprof.records.recipe import FILE_DATA
+from ffprof.report.document import Section
 from ffprof.units import format_rate
 
 NOISY = 0.2  # rounds of one row that differ by more than this are told
 WAITING = 0.1  # of the timed phase: a row that waits longer for its data is told
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """A heading with lines under it."""
-
-    heading: str
-    lines: tuple[str, ...]
 
 
 def problems(record: Record, rows: Sequence[Row]) -> Section:

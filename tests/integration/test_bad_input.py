@@ -174,7 +174,7 @@ def test_a_record_that_may_not_be_read(there):
     """Root may read everything, so it becomes another user first."""
     code = """if True:
         import os, sys
-        import ffprof.records.store, ffprof.report.documents
+        import ffprof.records.store, ffprof.report.kinds
         from ffprof.cli.main import main
         if os.geteuid() == 0:
             os.setgroups([])

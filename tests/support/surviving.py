@@ -17,11 +17,11 @@ from ffprof.hardware.machine import compare_machines
 from ffprof.records.audit import Record
 from ffprof.records.frontier import FrontierRecord
 from ffprof.records.store import load, load_any, load_frontier
-from ffprof.report import markdown
 from ffprof.report.comparison import comparison_document, comparison_json
-from ffprof.report.documents import document_of, json_of
+from ffprof.report.exporters import markdown
+from ffprof.report.exporters.terminal import print_document
 from ffprof.report.frontier import frontier_markdown, print_frontier
-from ffprof.report.terminal import print_document
+from ffprof.report.kinds import document_of, json_of
 
 LONGEST = 1500  # characters of an error
 RESULTS = Path(__file__).resolve().parents[2] / "results"

@@ -22,15 +22,15 @@ from ffprof.records.audit import (
     Throughput,
     Uncapped,
 )
-from ffprof.report.checked import checked_document
-from ffprof.report.checked_formats import (
+from ffprof.report.check import checked_document
+from ffprof.report.exporters.check import (
     checks_json,
     checks_markdown,
     code_of,
     github_lines,
     github_summary,
 )
-from ffprof.report.terminal import print_document
+from ffprof.report.exporters.terminal import print_document
 
 BYTES = st.integers(0, 2**63 - 1) | st.sampled_from([0, 1, 2**20, 2**63 - 1])
 MAYBE = st.none() | BYTES

@@ -24,9 +24,9 @@ from ffprof.records.store import (
     save_frontier,
 )
 from ffprof.report.calibration import calibration_document, percent
-from ffprof.report.documents import document_of
-from ffprof.report.markdown import render
-from ffprof.report.terminal import print_document
+from ffprof.report.exporters.markdown import render
+from ffprof.report.exporters.terminal import print_document
+from ffprof.report.kinds import document_of
 
 
 def printed(made, width=80):

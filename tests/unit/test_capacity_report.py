@@ -4,9 +4,9 @@ from frontiers import capacity, frontier, tried
 from records import MIB, recipe
 from rich.console import Console
 
-from ffprof.report.documents import document_of
-from ffprof.report.markdown import render as markdown
-from ffprof.report.terminal import print_document
+from ffprof.report.exporters.markdown import render as markdown
+from ffprof.report.exporters.terminal import print_document
+from ffprof.report.kinds import document_of
 
 LONG = "dtg-ff-streamed-accum"
 

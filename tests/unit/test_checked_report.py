@@ -7,8 +7,8 @@ from ffprof.analysis.gates.check import check
 from ffprof.analysis.gates.result import Checked
 from ffprof.analysis.gates.thresholds import Thresholds
 from ffprof.errors import UnmeasuredError
-from ffprof.report.checked import checked_document
-from ffprof.report.checked_formats import code_of
+from ffprof.report.check import checked_document
+from ffprof.report.exporters.check import code_of
 
 
 def told(before, after, rules=None, **more):

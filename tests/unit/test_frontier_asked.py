@@ -19,7 +19,7 @@ from ffprof.harness.process.child import Ending
 from ffprof.harness.process.messages import Failed, Probed
 from ffprof.harness.process.monitor import Watching
 from ffprof.records.audit import Budget, Debit, Machine, Memory
-from ffprof.report.frontier_plot import can_be_drawn, draw_frontier, limit_words
+from ffprof.report.exporters.plots import can_be_drawn, draw_frontier, limit_words
 from ffprof.workload import find_workload
 
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from ffprof.analysis.frontier.standings import settle
 from ffprof.records.audit import Budget, Machine
 from ffprof.records.frontier import FrontierRecord, Guess, Point
+from ffprof.report.exporters.plots import draw_frontier
 from ffprof.report.frontier import cost_line, frontier_markdown, print_frontier
-from ffprof.report.frontier_plot import draw_frontier
 
 
 def point(workload, size, *, guess=(100, 90.0), standing="not run", because="", trials=(), **more):

@@ -6,12 +6,11 @@ from peaks import MIB, layer, row
 from rich.console import Console
 
 from ffprof.records.estimate import Growth, Largest
-from ffprof.report.fitting import Shown, bar, fitted, percent
-from ffprof.report.growth import growth_report
-from ffprof.report.largest import largest_report
-from ffprof.report.peak_detail import LAYERS, peak_details
-from ffprof.report.peak_difference import LINES, compare_peaks, difference_report, signed
-from ffprof.report.peaks import Heading, between, peak_table
+from ffprof.report.estimate.detail import LAYERS, peak_details
+from ffprof.report.estimate.difference import LINES, compare_peaks, difference_report, signed
+from ffprof.report.estimate.growth import growth_report
+from ffprof.report.estimate.table import Heading, between, largest_report, peak_table
+from ffprof.report.layout import Shown, bar, fitted, percent
 from ffprof.workload import find_preset
 
 HEADING = Heading(

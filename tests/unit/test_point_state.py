@@ -9,8 +9,7 @@ from rich.console import Console
 
 from ffprof.analysis.frontier.standings import wave
 from ffprof.records.audit import Budget
-from ffprof.report.frontier import cost_line, print_frontier
-from ffprof.report.frontier_problems import problems
+from ffprof.report.frontier import cost_line, print_frontier, problems
 
 
 def by_id(record):

@@ -21,9 +21,9 @@ from ffprof.records import store
 from ffprof.records import store as reading
 from ffprof.records.audit import GradientProof, LedgerRow, Plan, Record
 from ffprof.records.store import load_any
-from ffprof.report.documents import json_of
+from ffprof.report.exporters.markdown import to_markdown
 from ffprof.report.frontier import frontier_markdown
-from ffprof.report.markdown import to_markdown
+from ffprof.report.kinds import json_of
 
 ON_DISK = settings(
     max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None

@@ -6,9 +6,9 @@ from rich.console import Console
 from ffprof import trials_frame
 from ffprof.records.audit import GradientProof, LedgerRow, Throughput
 from ffprof.records.recipe import Reference
-from ffprof.report.document import make_document
-from ffprof.report.markdown import to_markdown
-from ffprof.report.terminal import print_report
+from ffprof.report.audit import make_document
+from ffprof.report.exporters.markdown import to_markdown
+from ffprof.report.exporters.terminal import print_report
 
 
 def sample(**changes):

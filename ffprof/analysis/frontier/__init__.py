@@ -1,1 +1,1 @@
-"""The frontier of memory and throughput: its points, what dominates what, and what to measure next."""
+"""The frontier of memory and throughput: points, who dominates whom, and what to measure next."""

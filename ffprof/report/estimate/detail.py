@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ffprof.records.estimate import HeldSegment, Layer, Peak, PeakRow, ReservedPeak
-from ffprof.report.fitting import Shown, bar, clean, fitted, flowed, middle, percent
+from ffprof.report.layout import Shown, bar, clean, fitted, flowed, middle, percent
 from ffprof.units import format_bytes
 
 LAYERS = 12

@@ -9,9 +9,10 @@ from ffprof.errors import UsageError
 from ffprof.records.audit import Record
 from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.frontier import FrontierRecord
+from ffprof.report.audit import make_document
 from ffprof.report.calibration import calibration_document
 from ffprof.report.capacity import capacity_document
-from ffprof.report.document import Document, make_document
+from ffprof.report.document import Document
 
 _OF_KIND: dict[str, Callable[[FrontierRecord], Document]] = {"capacity": capacity_document}
 

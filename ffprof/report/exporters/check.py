@@ -18,8 +18,8 @@ from ffprof.analysis.gates.result import (
 )
 from ffprof.errors import UnmeasuredError
 from ffprof.records.audit import Record
-from ffprof.report.checked import by_status, checked_document, counted, harmless, is_told
-from ffprof.report.markdown import render
+from ffprof.report.check import by_status, checked_document, counted, harmless, is_told
+from ffprof.report.exporters.markdown import render
 
 JSON_VERSION = 1
 _LEVELS: dict[Status, str] = {

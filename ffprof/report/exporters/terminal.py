@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ffprof.records.audit import Record
-from ffprof.report.document import Document, make_document
+from ffprof.report.audit import make_document
+from ffprof.report.document import Document
 
 WIDE = 120
 _STYLES = {

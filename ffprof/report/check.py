@@ -20,9 +20,7 @@ from ffprof.analysis.gates.result import (
 from ffprof.analysis.statistics.intervals import ZONE
 from ffprof.errors import one_line
 from ffprof.records.audit import Record
-from ffprof.report.columns import Column
-from ffprof.report.document import Document
-from ffprof.report.sections import Section
+from ffprof.report.document import Column, Document, Section
 
 _METRICS: dict[Metric, str] = {
     "outcome": "outcome",

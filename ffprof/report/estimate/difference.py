@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ffprof.records.estimate import Against, Difference, Layer, PeakRow
-from ffprof.report.fitting import Shown, clean, fitted, flowed, middle
-from ffprof.report.peak_detail import cut_name, place_of
+from ffprof.report.estimate.detail import cut_name, place_of
+from ffprof.report.layout import Shown, clean, fitted, flowed, middle
 from ffprof.units import format_bytes
 
 LINES = 24

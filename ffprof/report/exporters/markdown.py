@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ffprof.records.audit import Record
-from ffprof.report.document import Document, make_document
+from ffprof.report.audit import make_document
+from ffprof.report.document import Document
 
 _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#"})
 

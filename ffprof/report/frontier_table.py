@@ -9,7 +9,7 @@ from statistics import median
 from ffprof.analysis.frontier.points import good_trials, too_close
 from ffprof.analysis.statistics.intervals import ZONE
 from ffprof.records.frontier import FrontierRecord, Point
-from ffprof.report.fitting import Shown, about, clean
+from ffprof.report.layout import Shown, about, clean
 from ffprof.units import format_bytes, format_rate
 
 

@@ -8,8 +8,8 @@ from rich.console import Group
 from rich.text import Text
 
 from ffprof.records.estimate import Growth, PeakRow
-from ffprof.report.fitting import Shown, clean, fitted, flowed
-from ffprof.report.peaks import Heading, heading_lines
+from ffprof.report.estimate.table import Heading, heading_lines
+from ffprof.report.layout import Shown, clean, fitted, flowed
 from ffprof.units import format_bytes, format_ratio
 
 _NARROW = 5  # values beside the names in 80 columns

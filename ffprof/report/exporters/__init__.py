@@ -1,0 +1,1 @@
+"""Forms that a report takes, one file each."""
