@@ -21,9 +21,8 @@ from pathlib import Path
 
 from found_gpu import estimate, target_of
 
-from ffprof.audit.budgets import most_taken
-from ffprof.audit.taking import probe, uncapped_from
-from ffprof.cli.choose import all_workloads, change_recipe
+from ffprof.experiments.attempt import most_taken, probe, uncapped_from
+from ffprof.experiments.selection import all_workloads, change_recipe
 from ffprof.hardware.environment import child_environment, environment
 from ffprof.hardware.machine import Probe, describe_machine, resolve_threads
 from ffprof.hardware.memory_limit import Hold

@@ -4,10 +4,10 @@ Libraries' workspaces depend on the compute capability, so an estimate that is c
 must be made for the GPU of that run.
 """
 
-from ffprof.cli.request import cuda_of
 from ffprof.estimator.overhead import ASSUMED_CUDA, process_overhead
 from ffprof.estimator.target import Target
 from ffprof.estimator.worker import peak_child
+from ffprof.experiments.terms import cuda_of
 from ffprof.harness.process.child import run_child
 from ffprof.harness.process.messages import Failed
 from ffprof.records.estimate import PeakRow

@@ -10,11 +10,10 @@ from pathlib import Path
 from pydantic import BaseModel
 from rich.console import RenderableType
 
-from ffprof.cli.estimating import Ready
-from ffprof.cli.question import Sweep
-from ffprof.cli.starting import say
 from ffprof.errors import NothingMeasuredError
 from ffprof.estimator.sizes import Question, flat_width, varied_by
+from ffprof.experiments.estimate import Ready, Sweep
+from ffprof.experiments.session import say
 from ffprof.records.estimate import PeakRow
 from ffprof.report.estimate.detail import peak_details
 from ffprof.report.estimate.difference import compare_peaks, difference_report

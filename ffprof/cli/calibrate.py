@@ -88,7 +88,7 @@ def calibrate(
     audit and the calibration, and keeps it for later runs on this machine.
     """
     from ffprof.cli.calibrating import check_options, from_audit, measure, show_kept
-    from ffprof.cli.options import Options
+    from ffprof.experiments.options import Options
 
     check_options(written_options(context))
     end_when_asked()

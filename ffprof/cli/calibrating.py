@@ -12,17 +12,16 @@ from typing import Any
 from rich.console import Console
 
 from ffprof.analysis.calibration import FEWEST_ROUNDS, calibration_of
-from ffprof.audit.request import Request
-from ffprof.audit.runner import run_audit
-from ffprof.cli.beside_audits import path_beside
-from ffprof.cli.choose import choose_preset
 from ffprof.cli.interrupts import Terminated, interrupt_code
-from ffprof.cli.options import Options
-from ffprof.cli.prepare import prepare
 from ffprof.cli.progress import progress_for
-from ffprof.cli.starting import started
 from ffprof.errors import DeviceError, NothingMeasuredError, RecordError, UsageError, one_line
 from ffprof.estimator.overhead import remember
+from ffprof.experiments.audit.plan import prepare
+from ffprof.experiments.audit.runner import run_audit
+from ffprof.experiments.options import Options
+from ffprof.experiments.request import Request
+from ffprof.experiments.selection import choose_preset
+from ffprof.experiments.session import path_beside, started
 from ffprof.hardware.calibrations import all_kept, keep_calibration, lost_noise
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import Probe, describe_machine, fingerprint

@@ -105,7 +105,7 @@ def check(
     Exits with 0 if nothing got worse, 1 if something regressed, 2 if the command or a file is
     wrong, 3 if nothing could be judged, and 4 if something was not measured or cannot be decided.
     """
-    from ffprof.cli.checking import Asked, run_checks
+    from ffprof.experiments.check.runner import Asked, run_checks
     from ffprof.report.exporters.check import code_of
 
     written = written_options(context)
@@ -148,7 +148,7 @@ def _again(**options: Any) -> Callable[[Record, Path], Record]:
     """Measures again what a baseline holds; what that imports a check of two files does without."""
 
     def again(baseline: Record, path: Path) -> Record:
-        from ffprof.cli.again import run_again
+        from ffprof.experiments.check.rerun import run_again
 
         return run_again(baseline, path, **options)
 

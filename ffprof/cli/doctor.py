@@ -51,9 +51,9 @@ def doctor(
 
     Checks software, GPU, memory, processor and variables.
     """
-    from ffprof.cli.choose import choose_preset
     from ffprof.cli.findings import print_findings, to_json, to_script
     from ffprof.cli.measuring import print_cost
+    from ffprof.experiments.selection import choose_preset
     from ffprof.hardware.doctor.diagnosis import collect, diagnose
     from ffprof.hardware.environment import child_environment
 

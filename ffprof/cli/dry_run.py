@@ -6,10 +6,9 @@ import sys
 from collections.abc import Sequence
 
 from ffprof.analysis.statistics.looks import LOOKS
-from ffprof.audit.forecast import RowForecast, forecast
-from ffprof.audit.plan import plan_rounds
-from ffprof.audit.request import Request
 from ffprof.errors import RecordError
+from ffprof.experiments.audit.forecast import RowForecast, forecast
+from ffprof.experiments.request import Request, plan_rounds
 from ffprof.hardware.machine import compare_machines
 from ffprof.records.audit import Record
 from ffprof.records.store import load, newest_first

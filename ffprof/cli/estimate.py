@@ -23,7 +23,7 @@ from ffprof.cli.recipe_options import (
 )
 
 if TYPE_CHECKING:
-    from ffprof.cli.estimating import Ready
+    from ffprof.experiments.estimate import Ready
 
 
 class _Format(StrEnum):
@@ -83,8 +83,7 @@ def estimate(
 
     Nothing is run, and no result file is written. What is not given comes from the preset.
     """
-    from ffprof.cli.estimating import Wanted, ready
-    from ffprof.cli.question import Asked, check_asked
+    from ffprof.experiments.estimate import Asked, Wanted, check_asked, ready
 
     changes = {
         "backbone": backbone,

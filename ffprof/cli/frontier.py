@@ -40,7 +40,7 @@ from ffprof.cli.written import written_options
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ffprof.audit.frontier_request import FrontierRequest
+    from ffprof.experiments.frontier.request import FrontierRequest
     from ffprof.records.frontier import FrontierRecord
 
 
@@ -108,12 +108,12 @@ def frontier(
     Estimates leave out what cannot matter, and trials decide. Writes one result file, complete
     after every trial.
     """
-    from ffprof.cli.frontier_request import Asked, prepare_frontier
-    from ffprof.cli.options import Options
+    from ffprof.experiments.frontier.plan import Asked, prepare_frontier
+    from ffprof.experiments.options import Options
 
     written = written_options(context)
     if plot is not None:
-        from ffprof.cli.question import check_file, check_plot
+        from ffprof.experiments.estimate import check_file, check_plot
         from ffprof.report.exporters.plots import check_matplotlib
 
         check_matplotlib()
@@ -158,7 +158,7 @@ def frontier(
     end_when_asked()
     opened = prepare_frontier(options, asked)
     if resume is not None:
-        from ffprof.cli.frontier_resume import resumed_frontier
+        from ffprof.experiments.frontier.resume import resumed_frontier
 
         opened = resumed_frontier(resume, written)
     with opened as request:
@@ -169,9 +169,9 @@ def frontier(
 def _run_and_print(request: FrontierRequest, plot: Path | None) -> int:
     from rich.console import Console
 
-    from ffprof.audit.frontier import find_frontier
     from ffprof.cli.frontier_progress import told_to
     from ffprof.errors import NothingMeasuredError
+    from ffprof.experiments.frontier.runner import find_frontier
     from ffprof.report.exporters.terminal import OutputConsole
     from ffprof.report.frontier import print_frontier
 

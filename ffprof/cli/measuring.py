@@ -49,7 +49,7 @@ class SamplerCost:
 def measure_cost(device: Device, seconds: float) -> SamplerCost:
     """Measure it with the first row of the processor's preset, whose short steps notice most."""
 
-    from ffprof.cli.choose import all_workloads, choose_preset
+    from ffprof.experiments.selection import all_workloads, choose_preset
     from ffprof.hardware.environment import child_environment, environment
     from ffprof.hardware.machine import resolve_threads
     from ffprof.harness.process.child import start_context

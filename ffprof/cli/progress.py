@@ -7,7 +7,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from ffprof.audit.plan import Slot
+from ffprof.experiments.request import Slot
 from ffprof.records.audit import Trial
 from ffprof.units import format_bytes, format_rate, format_seconds
 

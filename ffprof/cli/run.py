@@ -109,10 +109,10 @@ def run(
 
     Writes one result file, complete after every trial. What is not given comes from the preset.
     """
-    from ffprof.cli.options import Options
-    from ffprof.cli.prepare import prepare
-    from ffprof.cli.resume import resumed
     from ffprof.cli.running import run_all
+    from ffprof.experiments.audit.plan import prepare
+    from ffprof.experiments.audit.resume import resumed
+    from ffprof.experiments.options import Options
 
     changes = {
         "backbone": backbone,

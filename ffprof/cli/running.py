@@ -9,12 +9,12 @@ from rich.console import Console
 
 from ffprof.analysis.statistics.looks import next_look
 from ffprof.analysis.verdicts import undecided
-from ffprof.audit.request import Outcome, Request
-from ffprof.audit.runner import run_audit
 from ffprof.cli.interrupts import Terminated, interrupt_code
 from ffprof.cli.progress import progress_for
 from ffprof.errors import NothingMeasuredError
 from ffprof.estimator.overhead import remember
+from ffprof.experiments.audit.runner import run_audit
+from ffprof.experiments.request import Outcome, Request
 from ffprof.records.audit import Record
 from ffprof.report.exporters.terminal import OutputConsole, print_report
 

@@ -7,7 +7,7 @@ def workloads() -> None:
     """List the registered workloads and presets."""
     from rich.table import Table
 
-    from ffprof.cli.choose import all_workloads
+    from ffprof.experiments.selection import all_workloads
     from ffprof.report.exporters.terminal import OutputConsole
     from ffprof.workload import find_preset, preset_names
 

@@ -7,7 +7,7 @@ import torch
 from big_enough import BIG, larger_than
 from command import ffprof, only_record, outcomes
 
-from ffprof.audit.budgets import most_taken
+from ffprof.experiments.attempt import most_taken
 from ffprof.hardware.machine import gpu_uuid
 from ffprof.instruments.debit import CudaDebitMeter
 from ffprof.instruments.nvml import open_gpu

@@ -11,11 +11,11 @@ import pytest
 from command import ffprof
 from frontiers import frontier
 
-from ffprof.audit import capacities
-from ffprof.audit.capacities import OUT_OF_TIME, find_capacities
-from ffprof.audit.capacity_request import CapacityRequest
-from ffprof.cli.choose import choose_workloads
 from ffprof.estimator.target import target_for
+from ffprof.experiments.capacity import runner as capacities
+from ffprof.experiments.capacity.request import CapacityRequest
+from ffprof.experiments.capacity.runner import OUT_OF_TIME, find_capacities
+from ffprof.experiments.selection import choose_workloads
 from ffprof.hardware.budget import budget_for
 from ffprof.harness.process.child import run_child, start_context
 from ffprof.records.frontier import Tried

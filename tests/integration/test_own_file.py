@@ -13,7 +13,7 @@ from command import TINY, by_workload, ffprof, only_record, outcomes
 from records import recipe
 
 from ffprof.analysis.summary import summarise
-from ffprof.cli.own_files import read_sources
+from ffprof.experiments.selection import read_sources
 from ffprof.workload.user_file import describe
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
@@ -250,7 +250,7 @@ import sys
 from pathlib import Path
 from ffprof.harness.worker import probe_child
 from ffprof.harness.process.child import run_child, start_context
-from ffprof.cli.own_files import choose_with_files, read_sources
+from ffprof.experiments.selection import choose_with_files, read_sources
 from ffprof.errors import UsageError
 if __name__ == "__main__":
     context = start_context("forkserver")

@@ -69,7 +69,7 @@ GREEDY = """
 import multiprocessing, os, sys, time
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # so that both share one processor
 from ffprof.harness.sampling_cost import measure_sampler
-from ffprof.cli.choose import all_workloads, find_preset
+from ffprof.experiments.selection import all_workloads, find_preset
 from ffprof.cli.measuring import judge
 from ffprof.instruments.nvml import NullGpu
 

@@ -14,9 +14,9 @@ import pytest
 from command import TINY, ffprof, only_record
 
 from ffprof import load
-from ffprof.cli import recorded
-from ffprof.cli.own_files import read_sources
 from ffprof.errors import DataError, UsageError
+from ffprof.experiments.audit import provenance as recorded
+from ffprof.experiments.selection import read_sources
 from ffprof.harness.data.cifar import find_cifar
 from ffprof.units import format_bytes
 from ffprof.workload.user_file import describe

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from records import record, trial
 
-from ffprof.audit.budgets import with_debit
-from ffprof.cli import terms_again as module
-from ffprof.cli.rows_now import present_sources, rows_now
-from ffprof.cli.terms_again import device_again, need_device, terms_again
 from ffprof.errors import DeviceError, UsageError
+from ffprof.experiments import terms as module
+from ffprof.experiments.attempt import with_debit
+from ffprof.experiments.check.rerun import present_sources, rows_now
+from ffprof.experiments.terms import device_again, need_device, terms_again
 from ffprof.hardware.budget import budget_for, budget_of
 from ffprof.hardware.cards import find_card
 from ffprof.hardware.machine import Probe

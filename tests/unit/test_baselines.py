@@ -5,8 +5,8 @@ from gated import cpu, disturbed, estimated, gpu, unread, with_outcome, with_out
 from records import MIB
 
 from ffprof.analysis.gates.thresholds import Thresholds
-from ffprof.cli.baselines import require_measured, warnings_on
 from ffprof.errors import UnmeasuredError
+from ffprof.experiments.check.baselines import require_measured, warnings_on
 
 PEAKS = {"allocated_peak_bytes": MIB, "reserved_peak_bytes": 2 * MIB}
 RULES = Thresholds()

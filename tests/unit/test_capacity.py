@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ffprof.audit.capacity import (
+from ffprof.experiments.capacity.search import (
     FIRST_FALL,
     FIRST_STEP,
     MAX_OOM,

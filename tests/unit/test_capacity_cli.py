@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from ffprof.audit.probe_run import CardProbe
-from ffprof.cli.capacity import LineProgress, _asked, _request, _target_here
-from ffprof.cli.choose import choose_workloads
-from ffprof.cli.options import Options, asked_budget
-from ffprof.cli.own_files import Chosen
-from ffprof.cli.request import Start, request_for
+from ffprof.cli.capacity import LineProgress
 from ffprof.errors import UsageError
+from ffprof.experiments.audit.plan import request_for
+from ffprof.experiments.capacity.plan import _asked, _request, _target_here
+from ffprof.experiments.capacity.probe import CardProbe
+from ffprof.experiments.options import Options, asked_budget
+from ffprof.experiments.selection import Chosen, choose_workloads
+from ffprof.experiments.session import Start
 from ffprof.hardware.cards import find_card
 from ffprof.hardware.machine import Probe
 from ffprof.units import GIB

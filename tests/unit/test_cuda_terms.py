@@ -5,12 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from ffprof.cli import request
-from ffprof.cli.contradictions import check_budget
-from ffprof.cli.options import Options, asked_budget
-from ffprof.cli.request import Start, cuda_terms
 from ffprof.errors import UsageError
 from ffprof.estimator.overhead import display_overhead
+from ffprof.experiments.audit import plan as request
+from ffprof.experiments.audit.resume import check_budget
+from ffprof.experiments.options import Options, asked_budget
+from ffprof.experiments.session import Start
+from ffprof.experiments.terms import cuda_terms
 from ffprof.hardware.cards import find_card
 from ffprof.hardware.machine import Probe
 from ffprof.hardware.profile import TEMPLATE

@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 from point_states import point, run, settled
 from records import MIB, record, trial
 
-from ffprof.audit.plan import Slot
-from ffprof.audit.point import Bench, measure_point
-from ffprof.cli import capacity, frontier_request
-from ffprof.cli.options import AskedBudget
+from ffprof.cli import capacity
+from ffprof.experiments.attempt import Bench, measure_point
+from ffprof.experiments.frontier import plan as frontier_request
+from ffprof.experiments.options import AskedBudget
+from ffprof.experiments.request import Slot
 from ffprof.hardware.budget import budget_for
 from ffprof.hardware.machine import Probe
 from ffprof.harness.process.child import Ending
@@ -90,8 +91,8 @@ def ran(monkeypatch):
         failed = Failed(outcome="oom", message="no", debit=DEBIT)
         return Ending(kind="ended", messages=(failed,)), Watching()
 
-    monkeypatch.setattr("ffprof.audit.point.probe", look)
-    monkeypatch.setattr("ffprof.audit.point.take", take)
+    monkeypatch.setattr("ffprof.experiments.attempt.probe", look)
+    monkeypatch.setattr("ffprof.experiments.attempt.take", take)
     return found
 
 

@@ -7,12 +7,11 @@ import pytest
 from records import MIB, recipe, record, trial
 
 from ffprof.analysis.frontier.standings import settle, wave
-from ffprof.audit.frontier import find_frontier
-from ffprof.audit.frontier_points import default_sizes, make_points
-from ffprof.audit.frontier_request import FrontierRequest
-from ffprof.audit.point import Measured
-from ffprof.audit.request import Request
 from ffprof.cli.frontier_progress import QuietTold
+from ffprof.experiments.attempt import Measured
+from ffprof.experiments.frontier.request import FrontierRequest, default_sizes, make_points
+from ffprof.experiments.frontier.runner import find_frontier
+from ffprof.experiments.request import Request
 from ffprof.records.frontier import FrontierRecord, Guess
 from ffprof.records.store import load_frontier
 from ffprof.records.trial import Memory, Throughput

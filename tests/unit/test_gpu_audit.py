@@ -10,10 +10,11 @@ import pytest
 from fake_gpu import MIB, UUID, FakeGpu, with_processes
 from records import record
 
-from ffprof.audit import runner, taking
-from ffprof.audit.request import Request
 from ffprof.cli.progress import QuietProgress
 from ffprof.errors import DeviceError
+from ffprof.experiments import attempt as taking
+from ffprof.experiments.audit import runner
+from ffprof.experiments.request import Request
 from ffprof.harness.process import guard as guard_module
 from ffprof.harness.process import monitor as watching
 from ffprof.harness.process.guard import GpuLock, Guard

@@ -8,8 +8,8 @@ import pytest
 from frontiers import capacity, frontier
 from records import recipe, record, trial
 
-from ffprof.cli.choose import all_workloads
 from ffprof.errors import RecordError
+from ffprof.experiments.selection import all_workloads
 from ffprof.hardware.machine import Probe
 from ffprof.harness.process.child import Ending, start_context
 from ffprof.records.store import save, save_frontier

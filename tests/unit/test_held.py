@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stub_cuda import build_stub
 
-from ffprof.audit.budgets import hold_for, known_debits, with_debit, words_of
+from ffprof.experiments.attempt import hold_for, known_debits, with_debit, words_of
 from ffprof.hardware.memory_limit import Hold, Moment, out_of_memory
 from ffprof.records.audit import Budget, Debit
 

@@ -2,8 +2,8 @@ import pytest
 from records import recipe
 
 from ffprof.analysis.ledger import agreements, differences
-from ffprof.audit.accept import FIXED, mismatch
-from ffprof.audit.plan import plan_rounds
+from ffprof.experiments.outcome import FIXED, mismatch
+from ffprof.experiments.request import plan_rounds
 from ffprof.records.audit import LedgerRow
 
 FACTS = dict.fromkeys(FIXED, 1) | {"backbone": "shared", "backbone_digest": "abc", "heads": 3}

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 from records import claim, record, trial
 
-from ffprof.audit.request import Outcome, Request
 from ffprof.cli import running
+from ffprof.experiments.request import Outcome, Request
 
 
 def test_further_rounds_follow_an_undecided_look(tmp_path, monkeypatch):

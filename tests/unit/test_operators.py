@@ -5,10 +5,10 @@ import torch
 from records import recipe, record, trial
 from torch import nn
 
-from ffprof.audit.keeper import Keeper
-from ffprof.audit.request import Request
-from ffprof.audit.trials import TrialResult
 from ffprof.estimator.workload import trace_workload
+from ffprof.experiments.audit.recorder import Keeper
+from ffprof.experiments.outcome import TrialResult
+from ffprof.experiments.request import Request
 from ffprof.harness.trial import measure
 from ffprof.instruments.operators import LONGEST_NAME, OperatorCounter, add_up
 from ffprof.workload import find_workload

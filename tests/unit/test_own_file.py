@@ -14,10 +14,10 @@ from torch import nn
 
 from ffprof.analysis.ledger import agreements, differences, unmatched
 from ffprof.analysis.summary import summarise
-from ffprof.audit.accept import FIXED, mismatch
-from ffprof.cli import own_files
-from ffprof.cli.own_files import choose_with_files, read_sources
 from ffprof.errors import RefusedError, UsageError
+from ffprof.experiments import selection as own_files
+from ffprof.experiments.outcome import FIXED, mismatch
+from ffprof.experiments.selection import choose_with_files, read_sources
 from ffprof.harness.backbone import build_matched
 from ffprof.harness.process.failures import located
 from ffprof.harness.timeline import Instruments

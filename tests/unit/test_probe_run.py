@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from records import record, trial
 
-from ffprof.audit.capacity import Search
-from ffprof.audit.plan import Slot
-from ffprof.audit.probe_run import CardProbe
-from ffprof.audit.retakes import Retakes
-from ffprof.audit.trials import trial_from
+from ffprof.experiments.attempt import Retakes
+from ffprof.experiments.capacity.probe import CardProbe
+from ffprof.experiments.capacity.search import Search
+from ffprof.experiments.outcome import trial_from
+from ffprof.experiments.request import Slot
 from ffprof.harness.process.child import Ending
 from ffprof.harness.process.guard import Guard
 from ffprof.harness.process.messages import Failed, Probed, Ready
@@ -126,7 +126,7 @@ def test_a_run_beside_others_fails_by_itself_only_at_its_own_limit(
         failed = Failed(outcome="oom", message="too large", debit=debit)
         return Ending(kind="ended", messages=(failed,)), Strangers()
 
-    monkeypatch.setattr("ffprof.audit.probe_run.probe", ended)
+    monkeypatch.setattr("ffprof.experiments.capacity.probe.probe", ended)
     found = run("")
     assert found.outcome == outcome
     assert ("4711" in found.message) == (outcome == "crashed")

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffprof.cli.question import Asked, check_asked
 from ffprof.errors import FfprofError, UsageError
 from ffprof.estimator.sizes import DEPTH_CAP, border, exponent, flat_width, sized, swept, varied_by
+from ffprof.experiments.estimate import Asked, check_asked
 from ffprof.workload import find_preset, find_workload
 
 RECIPE = find_preset("smoke").recipe

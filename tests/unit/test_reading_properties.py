@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from records import recipe, record, trial
 from surviving import printed, read_or_refused, survives, thresholds_or_refused
 
-from ffprof.cli.choose import check_rounds
 from ffprof.errors import RecordError, UsageError
+from ffprof.experiments.selection import check_rounds
 from ffprof.records import store
 from ffprof.records import store as reading
 from ffprof.records.audit import GradientProof, LedgerRow, Plan, Record

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from records import record, trial
 
-from ffprof.audit.capacity import Search
 from ffprof.errors import RecordError
+from ffprof.experiments.capacity.search import Search
 from ffprof.records import store
 from ffprof.records import store as store_frontier
 

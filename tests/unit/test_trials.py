@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 from records import recipe, record
 
-from ffprof.audit.plan import Slot
-from ffprof.audit.trials import trial_from
+from ffprof.experiments.outcome import trial_from
+from ffprof.experiments.request import Slot
 from ffprof.harness.process.child import Ending
 from ffprof.harness.process.messages import Failed, Finished, Ready, Report
 from ffprof.harness.process.monitor import Watching

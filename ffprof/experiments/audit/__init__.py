@@ -1,0 +1,1 @@
+"""Audits: workloads measured or estimated under one recipe and one budget."""

@@ -1,0 +1,199 @@
+"""One audit to be run: its recipe, its budget, what its figures are worth, and its file.
+
+It is asked for in words, or by a record that is made again. What is known of this machine's noise
+is put into it before anything is measured.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from multiprocessing.context import BaseContext
+from pathlib import Path
+
+from ffprof import __version__
+from ffprof.analysis.verdicts import judge
+from ffprof.experiments.options import Options
+from ffprof.experiments.request import Request
+from ffprof.experiments.selection import (
+    absent_members,
+    asked_recipe,
+    change_recipe,
+    check_recipe,
+    check_rounds,
+    choose_preset,
+)
+from ffprof.experiments.session import Kind, Start, begun, trial_context
+from ffprof.experiments.terms import Terms, _terms
+from ffprof.hardware.calibrations import kept_calibration
+from ffprof.hardware.environment import child_environment
+from ffprof.hardware.machine import Probe, check_threads, describe_machine, resolve_threads
+from ffprof.harness.data.discovery import check_data, crowding, resolve_workers
+from ffprof.harness.process.guard import Policy
+from ffprof.records.audit import Device, Plan, Record
+from ffprof.records.files import prepare_folder, writing
+from ffprof.records.recipe import Recipe
+from ffprof.workload import Description
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """What is to be found out, and under which terms; ``workloads`` are those of the plan."""
+
+    recipe: Recipe
+    plan: Plan
+    workloads: tuple[Description, ...]
+    device: Device
+    terms: Terms
+
+
+def new_request(
+    audit: Audit,
+    found: Probe,
+    server: BaseContext,
+    out: Path,
+    notes: Sequence[str | None],
+    on_foreign: Policy = "warn",
+) -> Request:
+    """The request with a record that is empty, for a new file in ``out``; empty notes are dropped.
+
+    Args:
+        audit: what to find out.
+        found: what torch found on this machine.
+        server: children are forked from it.
+        out: the folder, made before the request is run.
+        notes: what the reader must know.
+        on_foreign: what to do about processes of others on the GPU.
+    """
+    recipe, terms = audit.recipe, audit.terms
+    wanted = child_environment(recipe)
+    created = datetime.now(UTC)
+    record = Record(
+        created=created,
+        ffprof=__version__,
+        command=shlex.join(["ffprof", *sys.argv[1:]]),
+        recipe=recipe,
+        recipe_hash=recipe.digest(),
+        plan=audit.plan,
+        budget=terms.budget,
+        machine=describe_machine(found, wanted),
+        evidence=terms.evidence,
+        notes=tuple(note for note in notes if note),
+    )
+    kind = "estimated" if terms.target else audit.device
+    return Request(
+        record=record,
+        workloads=audit.workloads,
+        device=audit.device,
+        path=_path(out, recipe.preset, kind, created),
+        context=server if terms.target else trial_context(server, audit.device),
+        judge=judge,
+        target=terms.target,
+        on_foreign=on_foreign,
+        environment=wanted,
+    )
+
+
+def _path(folder: Path, preset: str, kind: str, created: datetime) -> Path:
+    # The process number keeps two audits apart that start in the same second.
+    return folder / f"audit-{preset}-{kind}-{created:%Y%m%d-%H%M%S}-{os.getpid()}.json"
+
+
+# What of a recipe asked for holds for the audit that is measured beside its estimate, too.
+_OF_BOTH = ("seed", "threads", "steps")
+
+
+def request_for(kind: Kind, start: Start, *, paired: bool) -> Request:
+    """The request of one kind; ``paired``: it stands beside one of another kind.
+
+    Raises:
+        FfprofError: the audit is impossible.
+    """
+    options, workloads = start.options, start.chosen.workloads
+    check_rounds(options.rounds, len(workloads))
+    device: Device = "cpu" if kind == "cpu" else "cuda"
+    data = start.data
+    if paired and kind == "cpu":
+        kept = {name: options.changes.get(name) for name in _OF_BOTH}
+        recipe, data = change_recipe(choose_preset(None, "cpu").recipe, kept), None
+        check_recipe(recipe, workloads)
+    else:
+        recipe = asked_recipe(options, workloads, device, data)
+    recipe = resolve_threads(resolve_workers(recipe, device))
+    check_threads(recipe)
+    check_data(recipe, data)
+    terms = _terms(kind, start, paired=paired)
+    plan = Plan(
+        workloads=tuple(d.id for d in workloads),
+        families={d.id: d.family for d in workloads},
+        rounds=1 if terms.target else options.rounds,
+        trial_limit_seconds=options.time_limit,
+        run_limit_seconds=options.run_limit,
+        files=start.chosen.files,
+    )
+    noted = (
+        *terms.notes,
+        *start.chosen.notes(recipe),
+        "" if terms.target else crowding(recipe, device),
+        absent_members(recipe, workloads),
+    )
+    return new_request(
+        Audit(recipe=recipe, plan=plan, workloads=workloads, device=device, terms=terms),
+        start.found,
+        start.server,
+        options.out,
+        noted,
+        options.on_foreign,
+    )
+
+
+def with_known_noise(request: Request) -> Request:
+    """The request with the noise that a calibration of this machine and setting found.
+
+    A note says so, or that what was kept is damaged. Estimates have no noise.
+    """
+    if request.target is not None:
+        return request
+    record = request.record
+    found, problem = kept_calibration(record.machine, request.device, record.recipe)
+    noise, notes = {}, [problem] if problem else []
+    if found is not None:
+        known = {row.workload: row.sd for row in found.noise}
+        noise = {name: known[name] for name in record.plan.workloads if name in known}
+        absent = [name for name in record.plan.workloads if name not in known]
+        beside = f"; it does not know {', '.join(absent)}" if absent else ""
+        if noise:
+            notes.append(
+                f"noise of this machine from the calibration of {found.created:%Y-%m-%d %H:%M} "
+                f"UTC{beside}"
+            )
+    notes = [note[:1000] for note in notes]
+    update = {"noise": noise, "notes": (*record.notes, *notes)}
+    return replace(request, record=record.model_copy(update=update))
+
+
+@contextmanager
+def prepare(options: Options) -> Iterator[tuple[Request, ...]]:
+    """The requests that are ready to run, in order, as long as this context lasts.
+
+    Without a GPU, and unless told otherwise, there are two: the recipe that was asked for is
+    estimated for the card, and the preset for a processor is measured here.
+
+    Raises:
+        FfprofError: anything that makes the audit impossible, before anything is written.
+    """
+    with begun(options) as (start, kinds):
+        requests = tuple(
+            with_known_noise(request_for(kind, start, paired=len(kinds) > 1)) for kind in kinds
+        )
+        if not options.dry_run:
+            prepare_folder(options.out)
+        with ExitStack() as locks:
+            for request in () if options.dry_run else requests:
+                locks.enter_context(writing(request.path))
+            yield requests

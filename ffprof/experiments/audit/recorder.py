@@ -1,0 +1,105 @@
+"""Keeps the record of a running audit: complete as far as it goes, and on the disk."""
+
+from __future__ import annotations
+
+from ffprof.experiments.attempt import with_debit
+from ffprof.experiments.outcome import TrialResult, trial_from
+from ffprof.experiments.request import Request, Slot
+from ffprof.harness.process.child import Ending
+from ffprof.harness.process.monitor import Watching
+from ffprof.records.audit import LedgerRow, Record, Trial
+from ffprof.records.store import save
+
+
+class Keeper:
+    """Turns endings into trials and stores the record after each."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self.record: Record = request.record
+        self.descriptions = {d.id: d for d in request.workloads}
+
+    def refused(self, workload: str) -> str | None:
+        """Why a workload cannot run under the recipe, or None."""
+        return self.descriptions[workload].objection(self.record.recipe)
+
+    def note(self, workload: str, **update: object) -> None:
+        """Add facts or a proof to a row of the ledger; facts are kept from the first time."""
+        row = self.record.ledger.get(workload, LedgerRow())
+        if "facts" in update and row.facts:
+            return
+        ledger = {**self.record.ledger, workload: row.model_copy(update=update)}
+        ordered = {n: ledger[n] for n in self.record.plan.workloads if n in ledger}
+        self.record = self.record.model_copy(update={"ledger": ordered})
+        if "facts" not in update:
+            save(self.record, self._request.path)  # it took a process of its own
+
+    def judged(
+        self, slot: Slot, ending: Ending, watching: Watching | None = None, attempt: int = 0
+    ) -> TrialResult:
+        """What became of a slot, without keeping it; see ``trial_from``."""
+        request = self._request
+        return trial_from(
+            ending,
+            slot,
+            self.descriptions[slot.workload],
+            self.record,
+            request.device,
+            self.record.evidence,
+            watching,
+            request.context.get_start_method() or "",
+            attempt,
+        )
+
+    def keep(self, slot: Slot, ending: Ending) -> Trial:
+        """Store what became of a slot; an ending without messages and with a reason is refused."""
+        return self.add(self.judged(slot, ending))
+
+    def add(self, result: TrialResult) -> Trial:
+        """Store a trial."""
+        if result.facts:
+            self._compare(result)
+            self.note(result.trial.workload, facts=result.facts, operators=result.operators)
+        self._update(
+            trials=(*self.record.trials, result.trial),
+            budget=with_debit(self.record.budget, result.trial.debit),
+        )
+        return result.trial
+
+    def _compare(self, result: TrialResult) -> None:
+        """Operators of a row are kept from its first trial, and that others differ is noted."""
+        name, found = result.trial.workload, result.operators
+        known = self.record.ledger.get(name, LedgerRow()).operators
+        differ = sorted(n for n in known | found if known.get(n) != found.get(n))
+        if known and found and differ:
+            counts = f"{differ[0]} {known.get(differ[0], 0)} and {found.get(differ[0], 0)} times"
+            self.say(f"{name}: its trials do not run the same operators ({counts})")
+
+    def discard(self, trial: Trial) -> None:
+        """Store a trial that is taken again; it counts for nothing."""
+        numbered = trial.model_copy(update={"id": f"{trial.id}-a{trial.attempt}"})
+        self._update(
+            discarded=(*self.record.discarded, numbered),
+            budget=with_debit(self.record.budget, trial.debit),
+        )
+
+    def say(self, *notes: str) -> None:
+        """Add notes, each once; they are stored with the next trial."""
+        new = [note[:1000] for note in notes if note[:1000] not in self.record.notes]
+        self.record = self.record.model_copy(update={"notes": (*self.record.notes, *new)})
+
+    def _update(self, **update: object) -> None:
+        self.record = self.record.model_copy(update=update)
+        save(self.record, self._request.path)
+
+    def refuse(self, slot: Slot, reason: str) -> Trial:
+        """Store that a slot was not run."""
+        return self.keep(slot, Ending(kind="ended", messages=(), reason=reason))
+
+    def finish(self) -> Record:
+        """Judge what there is, and store it if there is anything."""
+        verdicts = self._request.judge(self.record)
+        self.record = self.record.model_copy(update={"verdicts": verdicts})
+        if self.record.trials or self.record.ledger:
+            save(self.record, self._request.path)
+        return self.record

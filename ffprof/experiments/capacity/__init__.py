@@ -1,0 +1,1 @@
+"""Searches for the largest size of a workload that fits."""

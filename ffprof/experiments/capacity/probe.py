@@ -1,0 +1,209 @@
+"""One short run that says whether a workload fits under the budget, and what an estimate proposes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+
+from ffprof.errors import one_line
+from ffprof.estimator.sizes import Question, sized
+from ffprof.estimator.target import Target
+from ffprof.estimator.worker import bordered
+from ffprof.experiments.attempt import hold_for, most_taken, probe
+from ffprof.harness.process.child import Ending
+from ffprof.harness.process.failures import telling
+from ffprof.harness.process.guard import Guard
+from ffprof.harness.process.messages import Failed, Probed
+from ffprof.harness.process.monitor import OTHERS, Watching
+from ffprof.records.audit import Budget, Debit, Evidence, Outcome
+from ffprof.records.estimate import PeakRow
+from ffprof.records.frontier import Capacity, Tried
+from ffprof.records.recipe import Recipe
+from ffprof.records.trial import DebitSource
+from ffprof.units import format_bytes
+from ffprof.workload import Description
+from ffprof.workload.user_file import FileDescription, addressed
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardProbe:
+    """Runs a workload in a process of its own, held to the budget.
+
+    What a workload takes beside the allocator is known from its first run on. A run that went
+    beyond the card, because that was not known, is made again; one that still does, does not fit.
+    So is a run that others on the GPU may have kept from fitting; if they do again, it says
+    nothing, and its outcome is ``crashed``. ``child`` stands for ``memory_child`` in tests.
+    """
+
+    context: BaseContext
+    budget: Budget
+    evidence: Evidence
+    guard: Guard
+    child: Callable[..., None] | None = None
+    known: dict[str, int] = field(default_factory=dict)
+
+    def __call__(self, description: Description, recipe: Recipe, limit_seconds: float) -> Tried:
+        """Run it; every ending is an outcome. The ``size`` is the micro-batch."""
+        first = self._once(description, recipe, limit_seconds)
+        if not first.beyond and not first.others:
+            return first.tried
+        again = self._once(description, recipe, limit_seconds)
+        if not again.others:
+            return again.tried
+        told = f"{OTHERS}: {again.others}"[:1000]
+        return again.tried.model_copy(update={"outcome": "crashed", "message": told})
+
+    def _once(self, description: Description, recipe: Recipe, limit_seconds: float) -> _Seen:
+        name = description.id
+        hold = hold_for(self.budget, self.evidence, self.known.get(name, 0))
+        if hold is None:
+            raise ValueError("there is no budget to run under")
+        ending, watching = probe(
+            self.context, description, recipe, hold, limit_seconds, self.guard, child=self.child
+        )
+        size = description.micro_batch(recipe)
+        probed = next((m for m in ending.messages if isinstance(m, Probed)), None)
+        if probed is None or ending.kind == "timeout":
+            outcome, message = _why(ending)
+            tried = Tried(size=size, outcome=outcome, evidence=self.evidence, message=message)
+            others = _to_blame(ending, watching) if outcome == "oom" else ""
+            return _Seen(tried=tried, others=others)
+        self.known[name] = max(self.known.get(name, 0), most_taken(probed.debit))
+        tried = tried_from(probed, size, self.evidence, watching)
+        if not probed.debit.exceeded_bytes:
+            return _Seen(tried=tried)  # with others or without, it fitted
+        others = "" if probed.debit.source == _SURE else ", ".join(watching.strangers())
+        return _Seen(tried=tried, beyond=True, others=others)
+
+
+# Where a process is told apart from others, what they take is not taken for its own.
+_SURE: DebitSource = "NVML, this process"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """One run: ``beyond`` the card, or kept from fitting by ``others``, in words."""
+
+    tried: Tried
+    beyond: bool = False
+    others: str = ""
+
+
+def _to_blame(ending: Ending, watching: Watching) -> str:
+    """Who else may have made this run out of memory; nothing if it reached its own limit."""
+    failed = next((m for m in ending.messages if isinstance(m, Failed)), None)
+    seen = ", ".join(watching.strangers())
+    if failed is None:
+        return seen
+    if failed.others:
+        return one_line(failed.message) + (f" ({seen})" if seen else "")
+    debit = failed.debit
+    held = debit is not None and debit.limit_bytes is not None and debit.source == _SURE
+    return "" if held else seen
+
+
+def tried_from(probed: Probed, size: int, evidence: Evidence, watching: Watching) -> Tried:
+    """What became of a run. One that took more than the card has did not fit."""
+    memory, debit = watching.memory(probed.memory), probed.debit
+    peaks = (memory.reserved_peak_bytes, memory.cold_reserved_peak_bytes)
+    reserved = max((peak for peak in peaks if peak is not None), default=None)
+    told = ""
+    if debit.exceeded_bytes:
+        told = f"it ran, with {format_bytes(debit.exceeded_bytes)} more than the card has"
+    return Tried(
+        size=size,
+        outcome="oom" if debit.exceeded_bytes else "ok",
+        evidence=evidence,
+        reserved_bytes=reserved,
+        process_bytes=_process(memory.process_peak_bytes, reserved, debit),
+        message=told,
+    )
+
+
+def _process(seen: int | None, reserved: int | None, debit: Debit) -> int | None:
+    """NVML's figure, or else what is reserved with what is taken beside it."""
+    if seen is not None or reserved is None:
+        return seen
+    return reserved + most_taken(debit)
+
+
+def _why(ending: Ending) -> tuple[Outcome, str]:
+    failed = next((m for m in ending.messages if isinstance(m, Failed)), None)
+    if ending.kind == "timeout":
+        return "timeout", ending.reason
+    if failed is not None:
+        return failed.outcome, one_line(failed.message)[:1000]
+    return "crashed", one_line(ending.reason or "it ended without an answer")[:1000]
+
+
+def propose_child(
+    sender: Connection,
+    workload: str | FileDescription,
+    recipe: Recipe,
+    target: Target,
+    question: Question,
+) -> None:
+    """Send the ``Capacity`` of a workload by estimates alone."""
+    with telling(sender, workload):
+        sender.send(proposed(addressed(workload), recipe, target, question))
+
+
+def guess_child(
+    sender: Connection,
+    workload: str | FileDescription,
+    recipe: Recipe,
+    target: Target,
+    question: Question,
+    size: int,
+) -> None:
+    """Send what an estimate says of the ``size``-th size, a ``Tried``."""
+    from ffprof.estimator.peaks import answer
+
+    with telling(sender, workload):
+        description = addressed(workload)
+        make, unit, _, _ = sized(question, description, recipe)
+        sender.send(guessed(size * unit, answer(description, make(size), target)))
+
+
+def proposed(
+    description: Description, recipe: Recipe, target: Target, question: Question
+) -> Capacity:
+    """The largest size that is estimated to fit; the next is not.
+
+    A step that cannot be traced is refused at every size, so nothing is proposed.
+    """
+    found = bordered(description, recipe, target, question)
+    n, unit, rows = found.border, found.unit, found.rows
+    told = f"{n * unit:,} fits, and larger ones were not tried" if n == found.cap else ""
+    unknown = n == 0 and all(row.memory is None for row in rows.values())
+    if unknown:
+        told = next(row.message for row in rows.values())
+    return Capacity(
+        workload=description.id,
+        method=description.method,
+        family=description.family,
+        grown=question,
+        unit=unit,
+        largest=n * unit,
+        first_failing=None if unknown or n == found.cap else (n + 1) * unit,
+        batch=rows[n].batch if n else None,
+        proven=False,
+        proposed=None if unknown else n * unit,
+        tried=tuple(guessed(number * unit, row) for number, row in rows.items()),
+        message=told,
+    )
+
+
+def guessed(size: int, row: PeakRow) -> Tried:
+    """A row of an estimate as a size that was tried."""
+    return Tried(
+        size=size,
+        outcome=row.outcome,
+        evidence="estimated",
+        reserved_bytes=row.memory.reserved_peak_bytes if row.memory else None,
+        process_range_bytes=row.memory.process_range_bytes if row.memory else None,
+        fit=row.fit.answer if row.fit else None,
+        message=row.message,
+    )

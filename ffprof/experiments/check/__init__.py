@@ -1,0 +1,1 @@
+"""Checks: baselines found, measured or estimated again, and held against."""

@@ -1,0 +1,353 @@
+"""What ``ffprof estimate`` asks of its children, one workload after the other.
+
+What contradicts itself is refused before anything is asked.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ffprof.errors import StoreError, UsageError
+from ffprof.estimator.api import allocator_settings
+from ffprof.estimator.sizes import Axis, Question, flat_shape, flat_width
+from ffprof.estimator.target import Target, bare_row, check_room, target_for, with_display
+from ffprof.estimator.worker import largest_child, peak_child, sweep_child
+from ffprof.experiments.options import asked_budget
+from ffprof.experiments.selection import (
+    Chosen,
+    change_recipe,
+    check_recipe,
+    choose_preset,
+    choose_with_files,
+    choose_workloads,
+    read_sources,
+    whole_batches,
+)
+from ffprof.experiments.session import started
+from ffprof.experiments.terms import cuda_of
+from ffprof.hardware.environment import child_environment
+from ffprof.hardware.machine import check_threads, describe_machine, resolve_threads
+from ffprof.harness.process.calls import run_series
+from ffprof.harness.process.child import Ending, run_child
+from ffprof.harness.process.messages import Failed
+from ffprof.records.audit import Budget
+from ffprof.records.estimate import Growth, Largest, PeakRow
+from ffprof.records.recipe import Recipe
+from ffprof.workload import Description
+from ffprof.workload.user_file import StepDescription, address
+
+AXES: tuple[Axis, ...] = ("batch", "depth", "image-size")
+MAX_VALUES = 20
+MAX_VALUE = 65_536
+PLOT_FORMATS = (".png", ".svg", ".pdf")
+_OF_AXIS = {"batch": "batch", "image-size": "image_size", "depth": ""}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The options that say what is asked; those of the recipe are in ``changes``."""
+
+    changes: dict[str, Any]
+    detail: bool
+    against: str | None
+    largest: str | None
+    sweep: str | None
+    plot: Path | None
+    snapshot: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """One axis and its values, ascending."""
+
+    axis: Axis
+    values: tuple[int, ...]
+
+
+def check_asked(asked: Asked) -> Sweep | None:
+    """Refuse what cannot be meant together; the sweep, if one is asked for.
+
+    Raises:
+        UsageError: two options contradict each other, or the sweep is none.
+        StoreError: there is no folder for a file.
+    """
+    given = {
+        "--against": asked.against is not None,
+        "--largest": asked.largest is not None,
+        "--sweep": asked.sweep is not None,
+        "--snapshot": asked.snapshot is not None,
+    }
+    chosen = [name for name, is_given in given.items() if is_given]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen[:2])} do not go together", "ask one after another")
+    if asked.detail and chosen and chosen[0] != "--snapshot":
+        raise UsageError(f"--detail does not go with {chosen[0]}", "leave one of them out")
+    if asked.plot is not None and asked.sweep is None:
+        raise UsageError("--plot draws a --sweep", "add one, such as --sweep batch=8,16,32")
+    if asked.plot is not None:
+        check_plot(asked.plot)
+    for option, path in (("--plot", asked.plot), ("--snapshot", asked.snapshot)):
+        if path is not None:
+            check_file(option, path)
+    if asked.largest == "batch" and asked.changes.get("batch") is not None:
+        raise UsageError("--largest batch looks for what --batch gives", "leave --batch out")
+    return None if asked.sweep is None else _sweep(asked.sweep, asked.changes)
+
+
+def check_plot(path: Path) -> None:
+    """Refuse what no plot can be written as.
+
+    Raises:
+        UsageError: its name ends in no format that is known.
+    """
+    if path.suffix.lower() not in PLOT_FORMATS:
+        raise UsageError(
+            f"--plot {path}: what format is that?", f"end it in {' or '.join(PLOT_FORMATS)}"
+        )
+
+
+def check_file(option: str, path: Path) -> None:
+    """Refuse what is no file in a folder.
+
+    Raises:
+        StoreError: there is no folder for it.
+    """
+    if path.is_dir() or not path.parent.is_dir():
+        raise StoreError(f"{option} {path} cannot be written", "name a file in a folder")
+
+
+def _sweep(text: str, changes: dict[str, Any]) -> Sweep:
+    name, _, listed = text.partition("=")
+    fix = "write it as batch=8,16,32, depth=4,8,16 or image-size=64,128,224"
+    axis = next((axis for axis in AXES if axis == name.strip().replace("_", "-")), None)
+    if axis is None:
+        raise UsageError(f"--sweep {text!r} sweeps nothing that is known", fix)
+    words = [word.strip() for word in listed.split(",")]
+    if not all(word.isascii() and word.isdigit() and len(word) <= 6 for word in words):
+        raise UsageError(f"--sweep {text!r} has values that are not whole numbers", fix)
+    values = tuple(sorted({int(word) for word in words}))
+    if values[0] < 1 or values[-1] > MAX_VALUE:
+        raise UsageError(f"--sweep {text!r}: values are 1 to {MAX_VALUE:,}", fix)
+    if not 2 <= len(values) <= MAX_VALUES:
+        raise UsageError(
+            f"--sweep {text!r} has {len(values)} values", f"give 2 to {MAX_VALUES} that differ"
+        )
+    option = _OF_AXIS[axis]
+    if option and changes.get(option) is not None:
+        raise UsageError(f"--{axis} and --sweep {axis} contradict each other", "leave one out")
+    backbone = changes.get("backbone")
+    if axis == "depth" and backbone is not None and not backbone.startswith("flat-"):
+        raise UsageError(
+            f"--backbone {backbone} has no depth to sweep",
+            f"leave it out, or name flat-D-W for its width W ({flat_width('')} otherwise)",
+        )
+    return Sweep(axis=axis, values=values)
+
+
+LIMIT_SECONDS = 600.0  # of one child
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is estimated: the words of the command line.
+
+    ``single`` is the option that is about one workload, or empty; ``against`` is another one.
+    ``deep``: the backbone must have a depth that can grow.
+    """
+
+    preset: str | None
+    workloads: str | None
+    workload_files: tuple[Path, ...]
+    gpu_mem: str | None
+    card: str | None
+    changes: dict[str, Any]
+    allocator: str | None
+    workspaces: bool
+    single: str = ""
+    against: str | None = None
+    deep: bool = False
+    card_files: tuple[Path, ...] = ()
+    display: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """Everything that a question needs, and the server that children are forked from.
+
+    ``other`` is the workload that the only chosen one is compared with, if that was asked.
+    """
+
+    recipe: Recipe
+    chosen: Chosen
+    budget: Budget
+    target: Target
+    torch: str
+    server: BaseContext
+    other: Description | None
+
+    def peaks(self, snapshot_to: Path | None = None) -> list[PeakRow]:
+        """The rows of all workloads, with the reason where there are no figures.
+
+        Raises:
+            StoreError: the snapshot cannot be written.
+        """
+        workloads = self.chosen.workloads
+        rows: list[PeakRow] = []
+        path = None if snapshot_to is None else snapshot_to.resolve()
+        shown = sys.stderr.isatty() and len(workloads) > 1
+
+        def answered(number: int, ending: Ending) -> None:
+            found = _answer(ending, PeakRow)
+            one = workloads[number]
+            rows.append(found if isinstance(found, PeakRow) else self._without(one, found))
+            if shown:
+                told = f"\r\033[K{number + 1} of {len(workloads)}: {one.id}"
+                end = "\r\033[K" if number + 1 == len(workloads) else ""
+                print(told + end, end="", file=sys.stderr, flush=True)
+
+        addresses = [address(one) for one in workloads]
+        more = (self.recipe, self.target, path)
+        run_series(self.server, peak_child, addresses, LIMIT_SECONDS, answered, more)
+        return rows
+
+    def largest(self, question: Question) -> list[Largest]:
+        """The largest size of every workload."""
+        made = []
+        for one in self._fed("--largest"):
+            found = self._ask(largest_child, Largest, one, question)
+            if isinstance(found, Failed):
+                row = self._without(one, found)
+                found = Largest(
+                    workload=one.id, question=question, size=0, unit=1, row=None, next=row, traces=0
+                )
+            made.append(found)
+        return made
+
+    def growth(self, sweep: Sweep) -> list[Growth]:
+        """How every workload grows."""
+        made = []
+        for one in self._fed("--sweep"):
+            found = self._ask(sweep_child, Growth, one, sweep.axis, sweep.values)
+            if isinstance(found, Failed):
+                found = Growth(
+                    workload=one.id,
+                    axis=sweep.axis,
+                    values=sweep.values,
+                    rows=(self._without(one, found),) * len(sweep.values),
+                    allocated_exponent=None,
+                    reserved_exponent=None,
+                    activations_exponent=None,
+                )
+            made.append(found)
+        return made
+
+    def _fed(self, option: str) -> Iterator[Description]:
+        for one in self.chosen.workloads:
+            if isinstance(one, StepDescription):
+                raise UsageError(
+                    f"{option}: {one.id} feeds itself, so its sizes cannot be changed from here",
+                    "leave it out of --workloads",
+                )
+        yield from self._told()
+
+    def _told(self) -> Iterator[Description]:
+        """All workloads, each named on a terminal while it is at work."""
+        shown = sys.stderr.isatty() and len(self.chosen.workloads) > 1
+        for number, one in enumerate(self.chosen.workloads, 1):
+            if shown:
+                told = f"\r\033[K{number} of {len(self.chosen.workloads)}: {one.id}"
+                print(told, end="", file=sys.stderr, flush=True)
+            yield one
+        if shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+    def _ask(
+        self, child: Callable[..., None], kind: type[Answer], one: Description, *more: Any
+    ) -> Answer | Failed:
+        arguments = (address(one), self.recipe, self.target, *more)
+        return _answer(run_child(self.server, child, arguments, LIMIT_SECONDS), kind)
+
+    def _without(self, one: Description, failed: Failed) -> PeakRow:
+        return bare_row(one, self.recipe, self.target, failed.outcome, failed.message)
+
+
+def _answer(ending: Ending, kind: type[Answer]) -> Answer | Failed:
+    for message in ending.messages:
+        if isinstance(message, StoreError):
+            raise message
+        if isinstance(message, kind | Failed):
+            return message
+    outcome: Any = "timeout" if ending.kind == "timeout" else "crashed"
+    return Failed(outcome=outcome, message=ending.reason or "no answer")
+
+
+@contextmanager
+def ready(wanted: Wanted) -> Iterator[Ready]:
+    """Look everything up, and start the server that children are forked from.
+
+    Raises:
+        FfprofError: something that was asked for cannot be meant.
+    """
+    sources = read_sources(wanted.workload_files)
+    words = wanted.workloads
+    named = () if sources else choose_workloads("core" if words is None else words)
+    other = None if wanted.against is None else _other(wanted.against)
+    if not sources:
+        _check_single(wanted, named, other)
+    asked = asked_budget(wanted.gpu_mem, wanted.card, wanted.card_files)
+    budget = with_display(asked.budget) if wanted.display else asked.budget
+    check_room(budget, asked.card)
+    changes = whole_batches(wanted.changes, named if other is None else (*named, other))
+    recipe = change_recipe(choose_preset(wanted.preset, "cuda").recipe, changes)
+    if wanted.allocator is not None:
+        settings = allocator_settings(wanted.allocator)
+        flags = recipe.flags.model_copy(update={"allocator_conf": settings})
+        recipe = recipe.model_copy(update={"flags": flags})
+    recipe = resolve_threads(recipe)
+    check_threads(recipe)
+    check_recipe(recipe, named)
+    if wanted.deep:
+        flat_shape(recipe.backbone)
+    with started(recipe, dry_run=True) as (server, found):
+        chosen = Chosen(workloads=named, files=())
+        if sources:
+            chosen = choose_with_files(words, sources, server, LIMIT_SECONDS)
+            check_recipe(recipe, chosen.workloads)
+            _check_single(wanted, chosen.workloads, other)
+        machine = describe_machine(found, child_environment(recipe))
+        target = target_for(budget, asked.card, cuda_of(found), machine)
+        yield Ready(
+            recipe=recipe,
+            chosen=chosen,
+            budget=budget,
+            target=replace(target, workspaces=wanted.workspaces),
+            torch=found.versions.get("torch build", "?"),
+            server=server,
+            other=other,
+        )
+
+
+def _other(words: str) -> Description:
+    found = choose_workloads(words)
+    if len(found) != 1:
+        raise UsageError(f"--against {words} is not one workload", "name one from ffprof workloads")
+    return found[0]
+
+
+def _check_single(
+    wanted: Wanted, workloads: tuple[Description, ...], other: Description | None
+) -> None:
+    if wanted.single and len(workloads) != 1:
+        raise UsageError(
+            f"{wanted.single} is about one workload, not {len(workloads)}",
+            "name it with --workloads ID",
+        )
+    if other is not None and other.id == workloads[0].id:
+        raise UsageError(f"--against {other.id} is the workload itself", "name another one")

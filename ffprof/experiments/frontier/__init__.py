@@ -1,0 +1,1 @@
+"""Frontiers: workloads at many sizes, and which of them are worth measuring."""

@@ -1,0 +1,215 @@
+"""From the words of ``ffprof frontier`` to points, and to what a trial of them starts with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from ffprof.analysis.frontier.standings import settle, wave
+from ffprof.errors import UsageError
+from ffprof.estimator.target import Target, target_for
+from ffprof.experiments.audit.plan import request_for
+from ffprof.experiments.frontier.request import FrontierRequest, default_sizes, make_points
+from ffprof.experiments.options import Options
+from ffprof.experiments.request import Request
+from ffprof.experiments.selection import absent_members, all_workloads, choose_preset
+from ffprof.experiments.session import Start, begun, guard_over, path_beside, record_beside
+from ffprof.experiments.terms import cuda_of
+from ffprof.hardware.cards import recognise
+from ffprof.records.files import prepare_folder, writing
+
+_PRECISIONS = ("fp32", "bf16", "fp16")
+_FORMATS = ("contiguous", "channels_last")
+MOST_POINTS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is to be varied, in the words of the command line; None is what was not given."""
+
+    micro_batches: str | None
+    precisions: str | None
+    memory_formats: str | None
+    every: bool = False
+    rounds_given: bool = False
+
+
+@contextmanager
+def prepare_frontier(options: Options, asked: Asked) -> Iterator[FrontierRequest]:
+    """The frontier that is ready to be found, as long as this context lasts.
+
+    Raises:
+        FfprofError: it is impossible; nothing is written then.
+    """
+    precisions = _some_of(asked.precisions, _PRECISIONS, "--precisions")
+    formats = _some_of(asked.memory_formats, _FORMATS, "--memory-formats")
+    sizes = _sizes(asked.micro_batches)
+    _check_together(options, asked)
+    changes = options.changes | _first(options, sizes)
+    changes |= {"precision": precisions[0]} if precisions else {}
+    changes |= {"memory_format": formats[0]} if formats else {}
+    with begun(replace(options, changes=changes)) as (start, kinds):
+        # Without a GPU the first is the estimate of what was asked for, and only that is done.
+        audit = request_for(kinds[0], start, paired=False)
+        request = _request(audit, start, options, asked, sizes, precisions, formats)
+        if len(kinds) > 1:
+            note = "nothing is measured without a GPU, unless --device cpu asks for this processor"
+            request = _noted(request, note)
+        prepare_folder(options.out)
+        with writing(request.path):
+            yield request
+
+
+def _request(
+    audit: Request,
+    start: Start,
+    options: Options,
+    asked: Asked,
+    sizes: tuple[int, ...],
+    precisions: tuple[str, ...],
+    formats: tuple[str, ...],
+) -> FrontierRequest:
+    recipe = audit.record.recipe
+    points, recipes = make_points(
+        recipe,
+        audit.workloads,
+        sizes or default_sizes(recipe),
+        precisions or (recipe.precision,),
+        formats or (recipe.memory_format,),
+    )
+    if len(points) > MOST_POINTS:
+        raise UsageError(
+            f"these are {len(points):,} points, more than {MOST_POINTS:,}", "vary fewer things"
+        )
+    return FrontierRequest(
+        audit=audit,
+        record=record_beside(
+            audit,
+            "frontier",
+            rounds=1 if audit.target else options.rounds,
+            every_point=asked.every,
+            trial_limit_seconds=options.time_limit,
+            points=points,
+            notes=_notes(audit),
+        ),
+        recipes=recipes,
+        target=audit.target or _target_here(audit, start),
+        path=path_beside(audit, "frontier"),
+        wave=partial(wave, every=asked.every),
+        settle=settle,
+        trial_limit_seconds=options.time_limit,
+        run_limit_seconds=options.run_limit,
+        guard=guard_over(audit, options.on_foreign),
+    )
+
+
+def _check_together(options: Options, asked: Asked) -> None:
+    """Refuse options that mean nothing on the device that was asked for."""
+    if options.device == "cpu":
+        for option, given in (
+            ("--gpu-mem", options.gpu_mem),
+            ("--card", options.card),
+            ("--card-file", options.card_files),
+            ("--display", options.display),
+        ):
+            if given:
+                raise UsageError(
+                    f"{option} is a budget of a GPU, and --device cpu has none",
+                    "use --device estimate, or leave it out",
+                )
+    if options.device == "estimate":
+        for option, is_given in (("--all-points", asked.every), ("--rounds", asked.rounds_given)):
+            if is_given:
+                raise UsageError(
+                    f"{option} is about trials, and --device estimate runs none", "leave it out"
+                )
+
+
+def _notes(audit: Request) -> tuple[str, ...]:
+    """Those of an audit, but that nothing is claimed of families, and methods are to be whole."""
+    recipe, workloads = audit.record.recipe, audit.workloads
+    claims = absent_members(recipe, workloads)
+    chosen, methods = {one.id for one in workloads}, {one.method for one in workloads}
+    absent = [
+        one.id
+        for one in all_workloads()[0]
+        if one.method in methods and one.id not in chosen and one.objection(recipe) is None
+    ]
+    told = f"registered workloads of these methods that are not here: {', '.join(absent)}"
+    notes = tuple(note for note in audit.record.notes if note != claims)
+    return (*notes, f"{told} (--workloads all)") if absent else notes
+
+
+def _noted(request: FrontierRequest, note: str) -> FrontierRequest:
+    notes = (*request.record.notes, note)
+    return replace(request, record=request.record.model_copy(update={"notes": notes}))
+
+
+def _target_here(audit: Request, start: Start) -> Target | None:
+    """What points are estimated for before they are measured on this GPU; None on a processor.
+
+    Memory under the budget, and speed of the GPU that is here, if it has a profile.
+    """
+    if audit.device == "cpu":
+        return None
+    found, asked = start.found, start.asked
+    emulated = audit.record.evidence == "emulated"
+    here = recognise(found.gpu or "", None, found.gpu_total_bytes, asked.own)
+    card = asked.card if emulated else here
+    target = target_for(audit.record.budget, card, cuda_of(found), audit.record.machine)
+    if here is None:
+        # Without a profile its libraries still take what they take here; the budget stays.
+        return replace(target, capability=found.capability or target.capability)
+    return replace(target, card=here, capability=here.compute_capability)
+
+
+def _first(options: Options, sizes: tuple[int, ...]) -> dict[str, Any]:
+    """A micro-batch for the recipe: one of those asked for, or one that divides the batch."""
+    preset = choose_preset(options.preset, "cpu" if options.device == "cpu" else "cuda").recipe
+    asked = options.changes.get("batch")
+    batch = preset.batch if asked is None else asked
+    if batch < 1:
+        return {}  # the recipe objects
+    wrong = [size for size in sizes if batch % size]
+    if wrong:
+        raise UsageError(
+            f"--micro-batches: {wrong[0]} does not divide the batch of {batch}",
+            f"divisors are {_told_divisors(batch)}",
+        )
+    if sizes:
+        return {"micro_batch": min(sizes, key=lambda n: abs(math.log(n / preset.micro_batch)))}
+    return {"micro_batch": math.gcd(batch, preset.micro_batch)} if asked is not None else {}
+
+
+def _told_divisors(batch: int) -> str:
+    divisors = [str(n) for n in range(1, min(batch, 10_000) + 1) if batch % n == 0]
+    return ", ".join(divisors[-12:])
+
+
+def _sizes(words: str | None) -> tuple[int, ...]:
+    if words is None:
+        return ()
+    fix = "write numbers such as 4,8,16"
+    found = []
+    for word in (part.strip() for part in words.split(",") if part.strip()):
+        if not (word.isascii() and word.isdigit() and int(word[:9]) >= 1 and len(word) < 8):
+            raise UsageError(f"--micro-batches: {word!r} is not a size", fix)
+        found.append(int(word))
+    if not found:
+        raise UsageError("--micro-batches names no size", fix)
+    return tuple(sorted(set(found)))
+
+
+def _some_of(words: str | None, known: tuple[str, ...], option: str) -> tuple[str, ...]:
+    if words is None:
+        return ()
+    named = [word.strip() for word in words.split(",") if word.strip()]
+    wrong = [word for word in named if word not in known]
+    if wrong or not named:
+        problem = f"{wrong[0]!r} is not known" if wrong else "nothing is named"
+        raise UsageError(f"{option}: {problem}", f"known are: {', '.join(known)}")
+    return tuple(dict.fromkeys(named))

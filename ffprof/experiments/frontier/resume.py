@@ -1,0 +1,161 @@
+"""``ffprof frontier --resume``: go on with an unfinished frontier, exactly as it was begun.
+
+Everything comes from the record; the two time limits, what to do about others on the GPU, and the
+plot may be given beside. What is to be run next is a function of the record, so nothing is lost
+and nothing is run twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ffprof.analysis.frontier.standings import settle, wave
+from ffprof.errors import DeviceError, RecordError, UsageError
+from ffprof.experiments.audit.resume import no_other_machine
+from ffprof.experiments.frontier.request import FrontierRequest
+from ffprof.experiments.request import Request
+from ffprof.experiments.selection import change_recipe
+from ffprof.experiments.session import say, started, trial_context
+from ffprof.hardware.environment import child_environment
+from ffprof.hardware.machine import check_threads, describe_machine
+from ffprof.harness.data.discovery import check_data
+from ffprof.harness.process.guard import Guard
+from ffprof.records.audit import Device, Plan, Record
+from ffprof.records.files import writing
+from ffprof.records.frontier import FrontierRecord, Point
+from ffprof.records.recipe import FILE_DATA, Recipe
+from ffprof.records.store import load_frontier
+from ffprof.workload import Description, find_workload
+
+_BESIDE = ("time_limit", "run_limit", "on_foreign", "plot", "resume")
+_NEW = "leave it out, or start a new frontier without --resume"
+
+
+@contextmanager
+def resumed_frontier(file: Path, given: Mapping[str, Any]) -> Iterator[FrontierRequest]:
+    """What is left of a frontier, as long as this context lasts.
+
+    Args:
+        file: a frontier's file, or a folder, of which the newest is meant.
+        given: the options that were written, by the name of their parameter.
+
+    Raises:
+        FfprofError: it cannot be gone on with here, or not like this.
+    """
+    for name in given:
+        if name not in _BESIDE:
+            raise UsageError(f"--{name.replace('_', '-')} cannot be given with --resume", _NEW)
+    path = _newest(file)
+    load_frontier(path)  # before a lock is made beside what is no record
+    with writing(path):
+        record = load_frontier(path)
+        device = _device(record, path)
+        rows = _rows(record)
+        with started(record.recipe, dry_run=False) as (server, found):
+            if device == "cuda" and not found.cuda:
+                raise DeviceError(
+                    f"{path} was begun on CUDA: {found.reason}", "go on where it was begun"
+                )
+            here = describe_machine(found, child_environment(record.recipe))
+            notes = no_other_machine(record.machine, here, device, path)
+            check_threads(record.recipe)
+            check_data(record.recipe, None)
+            decide = partial(wave, every=record.every_point)
+            if decide(record):
+                done = sum(len(point.trials) for point in record.points)
+                told = f"resumed {datetime.now(UTC):%Y-%m-%d %H:%M} UTC with {done} trials done"
+                notes = [*record.notes, told, *notes][-200:]
+                record = record.model_copy(update={"stopped": "", "notes": tuple(notes)})
+            yield FrontierRequest(
+                audit=Request(
+                    record=_audit(record, rows),
+                    workloads=tuple(rows.values()),
+                    device=device,
+                    path=path,
+                    context=trial_context(server, device),
+                    judge=lambda _: (),
+                    environment=child_environment(record.recipe),
+                ),
+                record=record,
+                recipes={point.id: _recipe(record, point, rows) for point in record.points},
+                target=None,  # everything is estimated already
+                path=path,
+                wave=decide,
+                settle=settle,
+                trial_limit_seconds=given.get("time_limit", record.trial_limit_seconds),
+                run_limit_seconds=given.get("run_limit"),
+                guard=Guard(
+                    here.gpu_uuid if device == "cuda" else None,
+                    given.get("on_foreign", "warn"),
+                    say=say,
+                ),
+            )
+
+
+def _newest(file: Path) -> Path:
+    if not file.is_dir():
+        return file
+    found = sorted(file.glob("frontier-*.json"), key=lambda one: one.stat().st_mtime)
+    if not found:
+        raise RecordError(f"there is no frontier in {file}", "run ffprof frontier --out DIR first")
+    return found[-1]
+
+
+def _device(record: FrontierRecord, path: Path) -> Device:
+    if record.kind != "frontier" or record.evidence == "estimated":
+        raise UsageError(
+            f"{path} is no frontier that was measured", "there is nothing to go on with"
+        )
+    if any(point.guess is None and point.standing != "refused" for point in record.points):
+        raise UsageError(f"{path} was ended before all points were estimated", "start it anew")
+    if record.recipe.data in FILE_DATA:
+        raise UsageError(f"{path} is fed from files", "start it anew")
+    return "cpu" if record.evidence == "measured (cpu)" else "cuda"
+
+
+def _rows(record: FrontierRecord) -> dict[str, Description]:
+    """The workloads, which must still be described as they were."""
+    rows: dict[str, Description] = {}
+    for point in record.points:
+        one = rows.setdefault(point.workload, find_workload(point.workload))
+        if (one.method, one.family, one.schedule) != (point.method, point.family, point.schedule):
+            raise UsageError(
+                f"workload {one.id!r} is described otherwise than when the frontier was begun",
+                "go on with the package as it was, or start a new frontier",
+            )
+    return rows
+
+
+def _recipe(record: FrontierRecord, point: Point, rows: Mapping[str, Description]) -> Recipe:
+    changes: dict[str, Any] = {
+        "precision": point.precision,
+        "memory_format": point.memory_format,
+    }
+    if rows[point.workload].accumulates:
+        changes["micro_batch"] = point.micro_batch
+    return change_recipe(record.recipe, changes)
+
+
+def _audit(record: FrontierRecord, rows: Mapping[str, Description]) -> Record:
+    """What a trial of the recipe is started with."""
+    return Record(
+        created=record.created,
+        ffprof=record.ffprof,
+        command=record.command,
+        recipe=record.recipe,
+        recipe_hash=record.recipe.digest(),
+        plan=Plan(
+            workloads=tuple(rows),
+            families={one.id: one.family for one in rows.values()},
+            rounds=record.rounds,
+            trial_limit_seconds=record.trial_limit_seconds,
+        ),
+        budget=record.budget,
+        machine=record.machine,
+        evidence=record.evidence,
+    )
