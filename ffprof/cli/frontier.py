@@ -9,23 +9,19 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ffprof.cli.budget_options import (
-    CARD,
-    CARD_FILE,
-    DISPLAY,
-    GPU_MEM,
-    ON_FOREIGN,
-    OnForeign,
-)
-from ffprof.cli.interrupts import Terminated, end_when_asked, interrupt_code
-from ffprof.cli.recipe_options import (
+from ffprof.cli.common_options import (
     BACKBONE,
     BATCH,
+    CARD,
+    CARD_FILE,
     DATA,
     DATA_WORKERS,
+    DISPLAY,
     DOWNLOAD,
+    GPU_MEM,
     IMAGE_SIZE,
     NORM,
+    ON_FOREIGN,
     PRESET,
     SEED,
     STEPS,
@@ -34,8 +30,10 @@ from ffprof.cli.recipe_options import (
     WIDTH,
     WORKLOAD_FILE,
     WORKLOADS,
+    OnForeign,
+    written_options,
 )
-from ffprof.cli.written import written_options
+from ffprof.cli.interrupts import Terminated, end_when_asked, interrupt_code
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -169,7 +167,7 @@ def frontier(
 def _run_and_print(request: FrontierRequest, plot: Path | None) -> int:
     from rich.console import Console
 
-    from ffprof.cli.frontier_progress import told_to
+    from ffprof.cli.progress import told_to
     from ffprof.errors import NothingMeasuredError
     from ffprof.experiments.frontier.runner import find_frontier
     from ffprof.report.exporters.terminal import OutputConsole

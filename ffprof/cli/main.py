@@ -20,10 +20,10 @@ from ffprof.cli.compare import compare
 from ffprof.cli.doctor import doctor
 from ffprof.cli.estimate import estimate
 from ffprof.cli.frontier import frontier
+from ffprof.cli.help import Command, name_values
 from ffprof.cli.interrupts import interrupt_code
 from ffprof.cli.report import report
 from ffprof.cli.run import run
-from ffprof.cli.wording import Command, name_values
 from ffprof.cli.workloads import workloads
 from ffprof.errors import FfprofError, one_line
 

@@ -1,33 +1,38 @@
-"""``ffprof run``: the audit. Parses, checks everything that can be checked, runs, prints."""
+"""``ffprof run``: the audit. Parses, checks everything that can be checked, runs, prints.
+
+With ``--max-batch`` or ``--max-depth``, the largest size of every workload that fits.
+"""
 
 from __future__ import annotations
 
+import shlex
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import typer
+from rich.console import Console
 
-from ffprof.cli.budget_options import (
-    CARD,
-    CARD_FILE,
-    DISPLAY,
-    GPU_MEM,
-    ON_FOREIGN,
-    OnForeign,
-)
-from ffprof.cli.interrupts import end_when_asked
-from ffprof.cli.recipe_options import (
+from ffprof.analysis.statistics.looks import next_look
+from ffprof.analysis.verdicts import undecided
+from ffprof.cli.common_options import (
     BACKBONE,
     BATCH,
+    CARD,
+    CARD_FILE,
     DATA,
     DATA_WORKERS,
+    DISPLAY,
     DOWNLOAD,
+    GPU_MEM,
     IMAGE_SIZE,
     MEMORY_FORMAT,
     MICRO_BATCH,
     NORM,
+    ON_FOREIGN,
     PRECISION,
     PRESET,
     SEED,
@@ -37,8 +42,23 @@ from ffprof.cli.recipe_options import (
     WIDTH,
     WORKLOAD_FILE,
     WORKLOADS,
+    OnForeign,
+    first_look,
+    written_options,
 )
-from ffprof.cli.written import first_look, written_options
+from ffprof.cli.interrupts import Terminated, end_when_asked, interrupt_code
+from ffprof.cli.progress import LineProgress, progress_for
+from ffprof.errors import NothingMeasuredError
+from ffprof.estimator.overhead import remember
+from ffprof.experiments.audit.runner import run_audit
+from ffprof.experiments.capacity.plan import _asked, _prepared
+from ffprof.experiments.capacity.runner import find_capacities
+from ffprof.experiments.options import Options
+from ffprof.experiments.request import Outcome, Request
+from ffprof.records.audit import Record
+from ffprof.records.frontier import Capacity
+from ffprof.report.capacity import capacity_document
+from ffprof.report.exporters.terminal import OutputConsole, print_document, print_report
 
 
 class _Device(StrEnum):
@@ -109,7 +129,6 @@ def run(
 
     Writes one result file, complete after every trial. What is not given comes from the preset.
     """
-    from ffprof.cli.running import run_all
     from ffprof.experiments.audit.plan import prepare
     from ffprof.experiments.audit.resume import resumed
     from ffprof.experiments.options import Options
@@ -152,8 +171,6 @@ def run(
     )
     end_when_asked()
     if max_batch or max_depth:
-        from ffprof.cli.capacity import print_largest
-
         raise typer.Exit(print_largest(options, written))
     started = time.monotonic()
     opened = (
@@ -172,3 +189,147 @@ def run(
 def _given(written: dict[str, Any]) -> dict[str, Any]:
     """The options that were written on the command line, by the name of their parameter."""
     return {name: written[name] for name in written if name not in ("resume", "dry_run")}
+
+
+def print_largest(options: Options, written: Mapping[str, Any]) -> int:
+    """Search, print, and write a result file; returns the exit code.
+
+    Args:
+        options: what was asked for.
+        written: the options on the command line, by the name of their parameter.
+
+    Raises:
+        FfprofError: something cannot be meant, or nothing could be found out.
+    """
+    grown = _asked(options, written)
+    with _prepared(options, grown) as request:
+        outcome = find_capacities(request, LineProgress())
+    record, interrupt = outcome.record, outcome.interrupt
+    if isinstance(interrupt, Terminated) and interrupt.hung_up:
+        return interrupt_code(interrupt)
+    notices = Console(stderr=True, highlight=False, soft_wrap=True)
+    if record.capacities:
+        print_document(capacity_document(record), console := OutputConsole())
+        console.print()
+        notices.print(f"written to {request.path}", markup=False)
+    if outcome.stopped:
+        left = len(request.workloads) - len(record.capacities)
+        kept = "" if record.capacities else "; nothing was found or written"
+        notices.print(f"stopped early: {outcome.stopped}; workloads left: {left}{kept}")
+    if interrupt is not None:
+        return interrupt_code(interrupt)
+    if not any(_says_something(one) for one in record.capacities):
+        raise NothingMeasuredError(
+            "no size of any workload could be tried",
+            "read why above" if record.capacities else "raise --run-limit",
+        )
+    return 0
+
+
+def _says_something(one: Capacity) -> bool:
+    return any(tried.outcome in ("ok", "oom") for tried in one.tried)
+
+
+def run_all(requests: tuple[Request, ...], *, looks: bool = False) -> int:
+    """One after the other; what ends one of them early ends them all.
+
+    With ``looks``, an audit goes on to the next look while a claim on throughput is undecided.
+
+    Raises:
+        NothingMeasuredError: none of them has a number.
+    """
+    empty: list[NothingMeasuredError] = []
+    for number, request in enumerate(requests):
+        if number:
+            print()
+        try:
+            code = _run_and_print(request, looks=looks)
+        except NothingMeasuredError as error:
+            empty.append(error)
+            continue
+        if code:
+            return code
+    if len(empty) == len(requests):
+        raise empty[0]
+    return 0
+
+
+def _run_and_print(request: Request, *, looks: bool) -> int:
+    notices = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not request.record.missing():
+        print_report(request.record, OutputConsole())
+        notices.print(f"nothing is missing in {request.path}", markup=False)
+        return 0
+    outcome = _run(request, looks=looks)
+    record, interrupt = outcome.record, outcome.interrupt
+    problem = ""
+    if request.device == "cuda" and request.target is None:
+        problem = _remember(record, request.record)
+    if isinstance(interrupt, Terminated) and interrupt.hung_up:
+        return interrupt_code(interrupt)
+    if problem:
+        notices.print(problem, markup=False)
+    written = record.trials or record.ledger  # what is known of rows is kept, too
+    if record.trials:
+        console = OutputConsole()
+        print_report(record, console)
+        console.print()
+        notices.print(f"written to {request.path}", markup=False)
+    if looks and request.target is None and record.trials and not outcome.stopped:
+        notices.print(_why_no_more(record), markup=False)
+    if outcome.stopped:
+        kept = "" if written else "; nothing was measured or written"
+        notices.print(
+            f"stopped early: {outcome.stopped}; missing trials: {len(record.missing())}{kept}"
+        )
+        if written:
+            path = shlex.quote(str(request.path))
+            notices.print(f"go on with: ffprof run --resume {path}", markup=False)
+    if interrupt is not None:
+        return interrupt_code(interrupt)
+    if not any(trial.outcome == "ok" for trial in record.trials):
+        raise NothingMeasuredError("no trial gave a number", "read the problems listed above")
+    return 0
+
+
+def _run(request: Request, *, looks: bool) -> Outcome:
+    """The audit, and with ``looks`` its further rounds."""
+    outcome = run_audit(request, progress_for(Console(stderr=True)))
+    while looks and not outcome.stopped and undecided(outcome.record):
+        rounds = outcome.record.plan.rounds
+        further = next_look(rounds)
+        if further is None:
+            break
+        note = f"a claim on throughput was undecided after {rounds} rounds, so {further} were taken"
+        record = outcome.record.model_copy(
+            update={
+                "plan": outcome.record.plan.model_copy(update={"rounds": further}),
+                "verdicts": (),
+                "notes": (*outcome.record.notes, note),
+            }
+        )
+        outcome = run_audit(replace(request, record=record), progress_for(Console(stderr=True)))
+    return outcome
+
+
+def _why_no_more(record: Record) -> str:
+    """Why looks ended with the rounds of a record."""
+    judged = [v for v in record.verdicts if v.metric == "throughput"]
+    rounds = f"stopped after {record.plan.rounds} rounds"
+    if not judged:
+        return f"{rounds}: no claim on throughput here"
+    if undecided(record):
+        return f"{rounds}, the last look: a claim on throughput is undecided"
+    if all(v.supported is not None for v in judged):
+        return f"{rounds}: every claim on throughput is decided"
+    return f"{rounds}: further rounds would decide no claim on throughput"
+
+
+def _remember(record: Record, before: Record) -> str:
+    """Let later estimates know what this GPU takes beside the allocator; returns a note.
+
+    Trials that a resumed audit had already were remembered when they ran.
+    """
+    known = {trial.id for trial in before.trials}
+    new = tuple(trial for trial in record.trials if trial.id not in known)
+    return remember(record.model_copy(update={"trials": new}))

@@ -70,7 +70,7 @@ import multiprocessing, os, sys, time
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # so that both share one processor
 from ffprof.harness.sampling_cost import measure_sampler
 from ffprof.experiments.selection import all_workloads, find_preset
-from ffprof.cli.measuring import judge
+from ffprof.cli.sampling_cost import judge
 from ffprof.instruments.nvml import NullGpu
 
 class Greedy(NullGpu):

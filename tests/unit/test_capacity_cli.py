@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ffprof.cli.capacity import LineProgress
+from ffprof.cli.progress import LineProgress
 from ffprof.errors import UsageError
 from ffprof.experiments.audit.plan import request_for
 from ffprof.experiments.capacity.plan import _asked, _request, _target_here

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from point_states import point, run, settled
 from records import MIB, record, trial
 
-from ffprof.cli import capacity
+from ffprof.cli import run as capacity
 from ffprof.experiments.attempt import Bench, measure_point
 from ffprof.experiments.frontier import plan as frontier_request
 from ffprof.experiments.options import AskedBudget

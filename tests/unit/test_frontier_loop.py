@@ -7,7 +7,7 @@ import pytest
 from records import MIB, recipe, record, trial
 
 from ffprof.analysis.frontier.standings import settle, wave
-from ffprof.cli.frontier_progress import QuietTold
+from ffprof.cli.progress import QuietTold
 from ffprof.experiments.attempt import Measured
 from ffprof.experiments.frontier.request import FrontierRequest, default_sizes, make_points
 from ffprof.experiments.frontier.runner import find_frontier

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffprof.cli.measuring import ALLOWED, in_words, judge
+from ffprof.cli.sampling_cost import ALLOWED, in_words, judge
 from ffprof.harness.sampling_cost import PAIRS_AT_LEAST, SamplerRun, shape
 
 

@@ -1,4 +1,4 @@
-"""One short run that says whether a workload fits under the budget, and what an estimate proposes."""
+"""One short run that tells whether a workload fits the budget, and what an estimate proposes."""
 
 from __future__ import annotations
 

@@ -1,1 +1,0 @@
-"""From trials to statements: the fairness ledger, statistics and verdicts. Never imports torch."""

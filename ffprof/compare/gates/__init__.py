@@ -1,1 +1,0 @@
-"""The gates of ``ffprof check``: a new record held against a baseline."""
