@@ -20,6 +20,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ffprof.version import __version__
+
 if TYPE_CHECKING:
     from ffprof.estimator.api import estimate
     from ffprof.estimator.estimate import Estimate
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from ffprof.report.exporters.frame import trials_frame
     from ffprof.workload.decorators import register_step, register_workload
 
-__version__ = "0.1.0"
 __all__ = [
     "Estimate",
     "Record",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ffprof.workload import Recipe
 from workloads.architecture import block_shapes
-from workloads.units import UNITS, Unit
+from workloads.blocks import UNITS, Unit
 
 
 class Backbone(nn.Module):

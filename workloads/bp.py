@@ -20,9 +20,9 @@ from torch.utils.checkpoint import checkpoint
 from ffprof.workload import Backward, Recipe
 from workloads.architecture import block_shapes
 from workloads.backbones import Backbone
+from workloads.batch_norm import kept_statistics
+from workloads.blocks import Unit
 from workloads.offload import Offload
-from workloads.statistics import kept_statistics
-from workloads.units import Unit
 
 State = Mapping[str, Tensor] | None
 

@@ -35,10 +35,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ffprof.workload import Backward, Recipe
+from workloads.batch_norm import unused_statistics
+from workloads.blocks import Unit
 from workloads.goodness import patch_energies
 from workloads.network import ASGE, DTG_FF, GoodnessNetwork, Rules
-from workloads.statistics import unused_statistics
-from workloads.units import Unit
 
 State = Mapping[str, Tensor] | None
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from ffprof.workload import Recipe
 from workloads.architecture import patch_counts
 from workloads.backbones import Backbone
+from workloads.blocks import Unit
 from workloads.goodness import LocalHead, patch_energies, rectified_energies, standardised
-from workloads.units import Unit
 
 
 @dataclass(frozen=True, kw_only=True)

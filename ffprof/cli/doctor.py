@@ -18,9 +18,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from ffprof import __version__
 from ffprof.errors import UsageError
 from ffprof.hardware.doctor.finding import STATES, Diagnosis, Finding, State
+from ffprof.version import __version__
 
 if TYPE_CHECKING:
     from ffprof.cli.sampling_cost import SamplerCost

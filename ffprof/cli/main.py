@@ -12,7 +12,6 @@ from pathlib import Path
 
 import typer
 
-from ffprof import __version__
 from ffprof.cli.calibrate import calibrate
 from ffprof.cli.cards import cards
 from ffprof.cli.check import check
@@ -26,6 +25,7 @@ from ffprof.cli.report import report
 from ffprof.cli.run import run
 from ffprof.cli.workloads import workloads
 from ffprof.errors import FfprofError, one_line
+from ffprof.version import __version__
 
 # How writing what is printed fails.
 _OF_OUTPUT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})

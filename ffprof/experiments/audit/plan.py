@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
-from ffprof import __version__
 from ffprof.analysis.verdicts import judge
 from ffprof.experiments.options import Options
 from ffprof.experiments.request import Request
@@ -38,6 +37,7 @@ from ffprof.harness.process.guard import Policy
 from ffprof.records.audit import Device, Plan, Record
 from ffprof.records.files import prepare_folder, writing
 from ffprof.records.recipe import Recipe
+from ffprof.version import __version__
 from ffprof.workload import Description
 
 

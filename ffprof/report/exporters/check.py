@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ffprof import __version__
 from ffprof.analysis.gates.result import (
     FINDINGS,
     Checked,
@@ -20,6 +19,7 @@ from ffprof.errors import UnmeasuredError
 from ffprof.records.audit import Record
 from ffprof.report.check import by_status, checked_document, counted, harmless, is_told
 from ffprof.report.exporters.markdown import render
+from ffprof.version import __version__
 
 JSON_VERSION = 1
 _LEVELS: dict[Status, str] = {

@@ -15,6 +15,7 @@ from ffprof.instruments.tensors import LiveTensors
 from ffprof.workload import find_workload, workload_names
 from workloads.architecture import block_shapes, check_backbone, check_local, patch_counts
 from workloads.backbones import Backbone, initial_state
+from workloads.blocks import Block
 from workloads.goodness import (
     EPSILON,
     T_MAX,
@@ -24,8 +25,7 @@ from workloads.goodness import (
     rectified_energies,
     standardised,
 )
-from workloads.hinton import class_waves
-from workloads.units import Block
+from workloads.hinton_ff import class_waves
 
 
 def goodness(a, patches):

@@ -7,8 +7,8 @@ import re
 import sys
 from importlib import metadata
 
-from ffprof import __version__
 from ffprof.hardware.doctor.facts import SoftwareFacts
+from ffprof.version import __version__
 
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:\[[^]]*\])?\s*\(?([^;()]*)\)?\s*(;.*)?")
 _RELEASE = re.compile(r"\d+(?:\.\d+)*")

@@ -1,0 +1,3 @@
+"""The version of ffprof."""
+
+__version__ = "0.1.0"
