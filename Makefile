@@ -62,7 +62,7 @@ docs: $(STAMP)
 
 # bench_frontier.py needs a recorded frontier.
 bench: $(STAMP)
-	@for script in $(filter-out %/bench_frontier.py,$(wildcard benchmarks/bench_*.py)); do echo "== $$script"; $(RUN)/python $$script || exit 1; done
+	@for script in $(filter-out %/bench_frontier.py,$(wildcard benchmarks/bench_*.py)) benchmarks/accuracy/roofline.py; do echo "== $$script"; $(RUN)/python $$script || exit 1; done
 
 clean:
 	rm -rf .venv .venv-torch-* .mypy_cache .ruff_cache .pytest_cache .hypothesis docs/_build

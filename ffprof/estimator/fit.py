@@ -62,7 +62,7 @@ def fit(
     capacity = max(0, budget_bytes - overhead.likely_bytes)
     likely = within(capacity)
     answer: Answer = "too close to call"
-    # The larger of the two allowances, as in benchmarks/split_half.py.
+    # The larger of the two allowances, as in benchmarks/accuracy/split_half.py.
     least = min(budget_bytes / (1 + ABOVE), budget_bytes - trial_bytes) - overhead.high_bytes
     most = budget_bytes / (1 - BELOW) - overhead.low_bytes
     # A larger capacity is not always better, because blocks fall otherwise: near ones must agree.

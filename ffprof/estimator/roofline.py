@@ -7,8 +7,8 @@ the time that starting its kernels takes. What limits an operator depends on its
 name tells. Operators do not overlap, as in PyTorch on one stream. Waiting for a slow host is not in
 it: where much is bound by launches, the step may take longer.
 
-The shares are fitted to public training speeds. ``benchmarks/bench_roofline.py`` fits them and
-prints what is written here. Data: 221 public speeds (benchmarks/data/public_throughputs.csv) of 51
+The shares are fitted to public training speeds. ``benchmarks/accuracy/roofline.py`` fits them and
+prints what is written here. Data: 221 public speeds (public_throughputs.csv beside it) of 51
 networks on 19 cards, split in two by network. The constants come from one half; on the other the
 median error of the time is 22 %, the 90th percentile 39 %. The band is what held nine tenths of the
 networks that were not fitted, over 20 shuffled splits, each fitted by itself (in single splits

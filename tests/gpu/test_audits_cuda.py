@@ -18,7 +18,7 @@ from ffprof.harness.process.child import start_context
 from ffprof.harness.process.guard import gpu_lock_path
 from ffprof.harness.worker import probe_child
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks" / "gpu"))
 
 from found_gpu import estimate, target_of
 
@@ -63,7 +63,7 @@ def test_two_audits_on_one_gpu_are_refused_or_wait(tmp_path):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_estimates_are_what_the_gpu_takes(precision, tmp_path):
-    """A few rows of a small recipe; benchmarks/estimates_on_gpu.py has every row of the large."""
+    """A few rows of a small recipe; estimates_on_gpu.py has every row of the large."""
     done = ffprof(
         "run", "--preset", "cifar", "--precision", precision, "--device", "cuda", "--rounds", 1,
         "--workloads", ROWS, "--out", tmp_path, timeout=280,

@@ -1,4 +1,4 @@
-"""benchmarks/found_gpu.py: estimates for the GPU that is compared with."""
+"""benchmarks/gpu/found_gpu.py: estimates for the GPU that is compared with."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from ffprof.hardware.machine import Probe
 from ffprof.harness.process.child import start_context
 from ffprof.workload import find_preset
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks" / "gpu"))
 
 from found_gpu import estimate, target_of
 

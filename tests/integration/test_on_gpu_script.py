@@ -1,4 +1,4 @@
-"""benchmarks/on_gpu.sh: what it refuses, what it marks as done, and what it leaves running.
+"""benchmarks/gpu/on_gpu.sh: what it refuses, what it marks as done, and what it leaves running.
 
 An interpreter that only pretends (a shell script) stands for the one with a GPU: the script's own
 logic is tested, not what its stages measure.
@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "benchmarks" / "on_gpu.sh"
+SCRIPT = ROOT / "benchmarks" / "gpu" / "on_gpu.sh"
 
 PRETENDS = """#!/bin/sh
 echo "$*" >> "$CALLS"
@@ -257,7 +257,8 @@ def test_what_a_stage_writes_when_it_is_told_to_end_is_waited_for(place):
 
 def test_entry_points_are_found_on_the_path_alone(tmp_path):
     subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "without_install.py"), str(tmp_path)], check=True
+        [sys.executable, str(SCRIPT.with_name("without_install.py")), str(tmp_path)],
+        check=True,
     )
     code = (
         "from importlib.metadata import entry_points as e\n"
@@ -273,7 +274,7 @@ def test_entry_points_are_found_on_the_path_alone(tmp_path):
 def gpu_tests(place, text):
     (place / "test_one.py").write_text(text)
     return subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "gpu_tests.py"), "passed", "test_one.py"],
+        [sys.executable, str(SCRIPT.with_name("gpu_tests.py")), "passed", "test_one.py"],
         env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # only to start quickly
         cwd=place, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip

@@ -129,7 +129,7 @@ def _inverse_trigamma(values: Array) -> Array:
 FEWEST_OF_A_SPEED = 3
 FEWEST_PROCESSES = 8
 # A gap of this many standard deviations inside the groups. Under normal noise, 8 processes show
-# one in 15 of 1,000 cases, 10 in 5, 16 in fewer than 1 (tests/unit/test_process_noise.py).
+# one in 15 of 1,000 cases, 10 in 5, 16 in fewer than 1 (tests/unit/analysis/test_noise.py).
 GAP = 4.0
 
 

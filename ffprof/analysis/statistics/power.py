@@ -54,7 +54,8 @@ def smallest_changes(deviations: Sequence[float], rounds: int) -> list[float]:
     with about half the freedom of all in one run, otherwise with half as much again as its own.
     One row alone is judged by images per second: the state of
     the machine, which is in its noise, counts once for each run beside that of the rounds, and
-    more rounds do not make that part smaller. tests/unit/test_visible.py simulates all of it.
+    more rounds do not make that part smaller. All of it is simulated in
+    tests/unit/analysis/test_power.py.
 
     Args:
         deviations: of the workloads, as ``sd`` of ``smallest_change``.

@@ -2,8 +2,8 @@
 
 Written after c10/cuda/CUDACachingAllocator.cpp, whose names are given where a rule comes from, and
 checked against the allocators of torch 2.11.0, 2.12.1 and 2.14.1, event by event
-(tests/unit/test_allocator_torch.py). Left out is what needs more than one stream, CUDA graphs or
-memory pools.
+(tests/unit/estimator/test_allocator_torch.py). Left out is what needs more than one stream, CUDA
+graphs or memory pools.
 """
 
 from __future__ import annotations

@@ -51,10 +51,10 @@ class WorkspaceModel:
 
     ``copies_above`` is the only fitted number, in FLOP a byte of input, weight and output: cuDNN
     copies tensors for its tensor-core kernels where the work is worth it. 80 is the least sum of
-    relative errors over all public rows, float32 and not channels last (benchmarks/estimator.py);
-    for other types and formats it is a guess. Untuned, the plan that cuDNN's heuristic names first
-    is taken, which makes copies from ``untuned_above`` on: 10, where most of them do
-    (benchmarks/cudnn_workspaces.py).
+    relative errors over all public rows, float32 and not channels last
+    (benchmarks/accuracy/estimator.py); for other types and formats it is a guess. Untuned, the
+    plan that cuDNN's heuristic names first is taken, which makes copies from ``untuned_above`` on:
+    10, where most of them do (benchmarks/accuracy/cudnn_workspaces.py).
     ``tensor_cores`` says whether such kernels may be taken: half precision, or float32 with
     ``torch.backends.cudnn.allow_tf32`` on compute capability 8.0 or newer.
 

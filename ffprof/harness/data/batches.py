@@ -2,7 +2,7 @@
 
 ``digits`` are scikit-learn's 1,797 real images of handwritten digits (8x8, UCI), resized to the
 recipe and held in memory. ``synthetic`` are normally distributed tensors on the host, pinned when
-they go to a GPU. Data from files is in ``ffprof.harness.data.loader``. Batch number k is the same for
+they go to a GPU. Data from files is in ``loader`` beside this file. Batch number k is the same for
 every workload.
 """
 

@@ -1,6 +1,6 @@
 """False alarms and power of verdicts on speed, by look and by model of noise; docs/verdicts.md.
 
-Usage: python benchmarks/error_rates.py [AUDITS] [CHANGE]
+Usage: python benchmarks/accuracy/error_rates.py [AUDITS] [CHANGE]
 Simulated, with the functions that judge records: 17 rows, of which 16 are judged against the first;
 two runs of which all rows are judged. CHANGE (0.1) is how much slower one row is.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "support"))
 from noise_models import BEYOND, MODELS
 
 from ffprof.analysis.statistics.intervals import (

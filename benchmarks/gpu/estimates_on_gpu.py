@@ -5,7 +5,7 @@ two steady steps. Compared are the steady peaks, allocated and reserved, and wha
 beside the allocator with the estimated range. Figures are kept after every run, so that the script
 goes on where it stopped; rows that gave no figures are tried again after those never tried.
 
-    python benchmarks/estimates_on_gpu.py --out results/gpu/estimates
+    python benchmarks/gpu/estimates_on_gpu.py --out results/gpu/estimates
 
 Beside the figures (estimates-PRESET.json) lies what they come to (estimates-PRESET.txt). A missed
 bound is a finding, not a failure to measure, so it has an exit code of its own: 0 every row was

@@ -1,12 +1,12 @@
 """Public training speeds against the roofline: fits its constants on half of the networks.
 
-    PYTHONPATH=. python benchmarks/bench_roofline.py [--fit] [--splits 20]
+    PYTHONPATH=. python benchmarks/accuracy/roofline.py [--fit] [--splits 20]
 
-Without --fit, the constants of ffprof.estimator.roofline are judged as they are. The streams
-come from benchmarks/training_steps.py; networks of timm need that package, and are left out
-without it. The band is what holds nine tenths of the networks that were not fitted, over all
-shuffled splits. Rows with less than CARD_BOUND_SECONDS a kernel on average are reported apart:
-there half precision is hardly faster than fp32 on the same card, so the host sets the pace.
+Without --fit, the constants of ffprof.estimator.roofline are judged as they are. The streams come
+from training_steps.py; networks of timm need that package, and are left out without it. The band is
+what holds nine tenths of the networks that were not fitted, over all shuffled splits. Rows with
+less than CARD_BOUND_SECONDS a kernel on average are reported apart: there half precision is hardly
+faster than fp32 on the same card, so the host sets the pace.
 """
 
 from __future__ import annotations

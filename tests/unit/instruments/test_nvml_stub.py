@@ -20,7 +20,7 @@ from stub_nvml import (
     with_stub,
 )
 
-SCRIPT = Path(__file__).resolve().parents[1] / "support" / "nvml_looks.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "support" / "nvml_looks.py"
 COMPUTE = "0 nvmlDeviceGetComputeRunningProcesses_v3"
 GRAPHICS = "0 nvmlDeviceGetGraphicsRunningProcesses_v3"
 MEMORY = "0 nvmlDeviceGetMemoryInfo"

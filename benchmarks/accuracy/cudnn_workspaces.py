@@ -1,6 +1,6 @@
 """What does cuDNN itself say that convolutions need? No GPU is asked, and none is there.
 
-    python benchmarks/cudnn_workspaces.py
+    python benchmarks/accuracy/cudnn_workspaces.py
 
 Since 9.8, cuDNN plans for a GPU that is only described to it. This asks for every convolution of
 some torchvision models, on an A100, how much workspace the plan takes that cuDNN's heuristic

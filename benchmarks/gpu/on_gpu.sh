@@ -1,10 +1,10 @@
 #!/bin/sh
 # Everything that only a GPU can tell, in stages that stay under 8 minutes each and need no network.
 #
-#   benchmarks/on_gpu.sh            run what is not done yet, the most valuable first
-#   benchmarks/on_gpu.sh estimates  run these stages (again, or on from where they stopped)
-#   benchmarks/on_gpu.sh tests      run every stage of GPU tests
-#   benchmarks/on_gpu.sh --list     which stages there are, and which are done
+#   benchmarks/gpu/on_gpu.sh            run what is not done yet, the most valuable first
+#   benchmarks/gpu/on_gpu.sh estimates  run these stages (again, or on from where they stopped)
+#   benchmarks/gpu/on_gpu.sh tests      run every stage of GPU tests
+#   benchmarks/gpu/on_gpu.sh --list     which stages there are, and which are done
 #
 # It may be called from any folder. Results go to one folder, $OUT (results/gpu of the checkout by
 # default): STAGE.log, provenance-STAGE.txt (what each call was made with), the files of the stage,
@@ -27,7 +27,7 @@ MISSED=5       # of estimates_on_gpu.py: everything was measured, and a bound wa
 
 FROM=$PWD
 SELF=$(readlink -f -- "$0")
-cd -- "$(dirname -- "$SELF")/.." || exit 1
+cd -- "$(dirname -- "$SELF")/../.." || exit 1
 ROOT=$PWD
 
 # A path as it was meant where the script was called.
@@ -62,7 +62,7 @@ finished() {
         echo "there is no record in $1"
         return 1
     fi
-    "$PYTHON" benchmarks/finished.py "$newest"
+    "$PYTHON" benchmarks/gpu/finished.py "$newest"
 }
 
 begun() { [ -n "$(ls "$1/$2"-*.json 2>/dev/null)" ]; }
@@ -124,7 +124,7 @@ capacity() {
 
 # A file of tests; those that have passed are not run again. Arguments: stage, file.
 gpu_tests() {
-    "$PYTHON" benchmarks/gpu_tests.py "$OUT/$1.passed" "tests/gpu/$2" || return $?
+    "$PYTHON" benchmarks/gpu/gpu_tests.py "$OUT/$1.passed" "tests/gpu/$2" || return $?
     rm -f "$OUT/$1.passed"
 }
 
@@ -133,7 +133,7 @@ run_stage() {
     allocator)  # is the simulated caching allocator torch's own?
         gpu_tests "$1" test_allocator_cuda.py ;;
     estimates)  # is what is estimated what the card takes? every workload, fp32 and bf16
-        "$PYTHON" benchmarks/estimates_on_gpu.py --out "$OUT/estimates" --limit "$RUN_LIMIT"
+        "$PYTHON" benchmarks/gpu/estimates_on_gpu.py --out "$OUT/estimates" --limit "$RUN_LIMIT"
         code=$?
         # All is measured, which was the stage; that a bound is missed is what it has found.
         [ "$code" = "$MISSED" ] && return 0
@@ -157,7 +157,7 @@ run_stage() {
 
 # Inside of a stage: what the script below has started under timeout(1).
 if [ -n "${ON_GPU_STAGE:-}" ]; then
-    "$PYTHON" benchmarks/without_install.py --provenance >> "$OUT/provenance-$1.txt" 2>&1 || exit 1
+    "$PYTHON" benchmarks/gpu/without_install.py --provenance >> "$OUT/provenance-$1.txt" 2>&1 || exit 1
     run_stage "$1"
     exit $?
 fi
@@ -186,14 +186,14 @@ for word in "$@"; do
     esac
 done
 
-"$PYTHON" benchmarks/without_install.py --gpu || exit 3
+"$PYTHON" benchmarks/gpu/without_install.py --gpu || exit 3
 mkdir -p "$OUT" || exit 1
 # Entry points are found through metadata, so a folder with nothing else stands for an installation.
 SITE=$OUT/site
 PYTHONPATH=$ROOT:$SITE${PYTHONPATH:+:$PYTHONPATH}
 XDG_CACHE_HOME=$OUT/cache  # what audits teach about this GPU stays with the results
 export PYTHONPATH XDG_CACHE_HOME OUT PYTHON LIMIT GRACE
-"$PYTHON" benchmarks/without_install.py "$SITE" "$WHEELS" || exit 1
+"$PYTHON" benchmarks/gpu/without_install.py "$SITE" "$WHEELS" || exit 1
 
 # Everything that a stage starts carries this in its environment, so it can be found again.
 MARK=$$-$(date +%s)

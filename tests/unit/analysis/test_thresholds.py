@@ -78,7 +78,7 @@ def test_every_field_is_read():
 
 
 def test_the_file_in_the_docs_is_the_defaults():
-    docs = (Path(__file__).parents[2] / "docs/checking.md").read_text()
+    docs = (Path(__file__).parents[3] / "docs/checking.md").read_text()
     text = docs.split("```toml\n")[1].split("```")[0]
     found = parsed(text)
     assert found.model_copy(update={"workloads": {}}) == Thresholds()

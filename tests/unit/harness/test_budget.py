@@ -16,7 +16,7 @@ from ffprof.hardware.memory_limit import Hold, Moment, out_of_memory
 from ffprof.records.audit import Budget, Debit
 
 MIB, GIB = 2**20, 2**30
-SCRIPT = Path(__file__).parents[1] / "support" / "budget_on_stub.py"
+SCRIPT = Path(__file__).parents[2] / "support" / "budget_on_stub.py"
 
 
 def task(readings, *, total=1000, counted=0, limited=True, cached=(), later=()):

@@ -1,6 +1,6 @@
 """How far off is the estimate? Against public measurements, on halves of the models not fitted on.
 
-    python benchmarks/estimator.py [--cache FOLDER] [--rows]
+    python benchmarks/accuracy/estimator.py [--cache FOLDER] [--rows]
 
 Needs timm beside ffprof (``pip install timm``); no GPU. Prints Markdown: errors over 200 splits,
 the verdicts for an 8 GB card, and with --rows every row. --cache keeps predictions between runs.

@@ -1,4 +1,4 @@
-"""What benchmarks/on_gpu.sh goes by: whether a record is complete, what estimates come to."""
+"""What benchmarks/gpu/on_gpu.sh goes by: whether a record is complete, what estimates come to."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ from ffprof.hardware.machine import Probe
 from ffprof.harness.process.child import Ending, start_context
 from ffprof.records.store import save, save_frontier
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+sys.path.append(str(Path(__file__).resolve().parents[3] / "benchmarks" / "gpu"))
 
 import estimates_on_gpu
 import found_gpu

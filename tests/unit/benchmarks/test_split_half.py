@@ -1,11 +1,11 @@
-"""The statistics of benchmarks/estimator.py: nothing that is tested on is fitted on."""
+"""The statistics of benchmarks/accuracy/estimator.py: nothing that is tested on is fitted on."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+sys.path.append(str(Path(__file__).resolve().parents[3] / "benchmarks" / "accuracy"))
 
 from split_half import Row, fit, halves, quantile
 

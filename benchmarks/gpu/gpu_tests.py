@@ -1,6 +1,6 @@
 """Runs a file of GPU tests, and goes on where an earlier call was stopped.
 
-    python benchmarks/gpu_tests.py PASSED-FILE TEST-FILE
+    python benchmarks/gpu/gpu_tests.py PASSED-FILE TEST-FILE
 
 The first file keeps what has passed, one name a line; that is not run again. Exit codes are
 pytest's, and 6 if no test passed in any call: a suite that was skipped has shown nothing.

@@ -1,6 +1,6 @@
 """Whether nothing is missing from the record of an audit, a frontier or a search.
 
-    python benchmarks/finished.py FILE
+    python benchmarks/gpu/finished.py FILE
 
 Exit codes: 0 it is complete; 75 its time limit ended it, which is said; 1 it cannot be read.
 """
