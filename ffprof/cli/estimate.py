@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from pydantic import BaseModel
-from rich.console import RenderableType
 
 from ffprof.cli.common_options import (
     BACKBONE,
@@ -34,11 +33,12 @@ from ffprof.estimator.sizes import Question, flat_width, varied_by
 from ffprof.experiments.estimate import Ready, Sweep
 from ffprof.experiments.session import say
 from ffprof.records.estimate import PeakRow
+from ffprof.report.document import Block, Document, printable
 from ffprof.report.estimate.detail import peak_details
-from ffprof.report.estimate.difference import compare_peaks, difference_report
-from ffprof.report.estimate.growth import growth_report
-from ffprof.report.estimate.table import Heading, largest_report, peak_table
-from ffprof.report.exporters.terminal import OutputConsole
+from ffprof.report.estimate.difference import compare_peaks, difference_blocks
+from ffprof.report.estimate.growth import growth_document
+from ffprof.report.estimate.table import Heading, largest_document, peak_document
+from ffprof.report.exporters.terminal import OutputConsole, print_document
 
 if TYPE_CHECKING:
     from ffprof.experiments.estimate import Ready
@@ -170,10 +170,9 @@ def tell_peaks(prepared: Ready, snapshot_to: Path | None, *, detail: bool, as_js
     if as_json:
         _print_json(rows)
     else:
-        _print(peak_table(heading(prepared), rows, _width()))
-        for row in rows if detail or len(rows) == 1 else ():
-            if row.peak is not None:
-                _print(peak_details(row, _width()))
+        shown = [row for row in rows if row.peak is not None and (detail or len(rows) == 1)]
+        details = [block for row in shown for block in peak_details(row, _width())]
+        _print(peak_document(heading(prepared), rows), details)
     _some_figures(rows)
     if snapshot_to is not None and rows[0].memory is not None:
         say(f"written to {snapshot_to}; open it at https://pytorch.org/memory_viz")
@@ -190,14 +189,13 @@ def tell_against(prepared: Ready, *, as_json: bool) -> None:
     both = replace(prepared, chosen=replace(prepared.chosen, workloads=(ours, theirs)))
     rows = both.peaks()
     if any(row.peak is None for row in rows):
-        _print(peak_table(heading(prepared), rows, _width()))
+        _print(peak_document(heading(prepared), rows))
         raise NothingMeasuredError("one of them could not be estimated", "read why above")
     made = compare_peaks(rows[0], rows[1])
     if as_json:
         _print_json(made)
         return
-    _print(peak_table(heading(prepared), rows, _width()))
-    _print(difference_report(made, _width()))
+    _print(peak_document(heading(prepared), rows), difference_blocks(made, _width()))
 
 
 def tell_largest(prepared: Ready, question: Question, *, as_json: bool) -> None:
@@ -211,7 +209,7 @@ def tell_largest(prepared: Ready, question: Question, *, as_json: bool) -> None:
         _print_json(found)
     else:
         varied = varied_by(question, prepared.recipe)
-        _print(largest_report(heading(prepared, varied), found, _width()))
+        _print(largest_document(heading(prepared, varied), found))
     _some_figures([row for one in found for row in (one.row, one.next) if row])
 
 
@@ -226,7 +224,7 @@ def tell_growth(prepared: Ready, sweep: Sweep, plot: Path | None, *, as_json: bo
     if as_json:
         _print_json(found)
     else:
-        _print(growth_report(heading(prepared, _varied(prepared, sweep)), found, _width()))
+        _print(growth_document(heading(prepared, _varied(prepared, sweep)), found, _width()))
     _some_figures([row for one in found for row in one.rows])
     if plot is not None:
         from ffprof.report.exporters.plots import draw
@@ -276,8 +274,9 @@ def _print_json(found: Sequence[BaseModel] | BaseModel) -> None:
         print(json.dumps(listed, indent=1, allow_nan=False))
 
 
-def _print(part: RenderableType) -> None:
-    OutputConsole().print(part, crop=False)
+def _print(document: Document, more: Sequence[Block] = ()) -> None:
+    blocks = (*document.blocks, *more)
+    print_document(printable(replace(document, blocks=blocks)), OutputConsole())
 
 
 def _width() -> int:

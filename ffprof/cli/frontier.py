@@ -170,8 +170,8 @@ def _run_and_print(request: FrontierRequest, plot: Path | None) -> int:
     from ffprof.cli.progress import told_to
     from ffprof.errors import NothingMeasuredError
     from ffprof.experiments.frontier.runner import find_frontier
-    from ffprof.report.exporters.terminal import OutputConsole
-    from ffprof.report.frontier import print_frontier
+    from ffprof.report.exporters.terminal import OutputConsole, print_document
+    from ffprof.report.frontier import frontier_document
 
     notices = Console(stderr=True, highlight=False, soft_wrap=True)
     outcome = find_frontier(request, told_to(notices))
@@ -181,7 +181,7 @@ def _run_and_print(request: FrontierRequest, plot: Path | None) -> int:
     figures = any(point.images_per_second or point.memory_bytes for point in record.points)
     kept = request.path.exists()
     if kept:
-        print_frontier(record, OutputConsole())
+        print_document(frontier_document(record), OutputConsole())
         notices.print(f"\nwritten to {request.path}", markup=False)
     if record.stopped:
         told = "" if kept else "; nothing was measured or written"

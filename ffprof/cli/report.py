@@ -34,7 +34,6 @@ def report(
 
     Verdicts are those that it was written with, unless they are judged again.
     """
-    from ffprof.records.frontier import FrontierRecord
     from ffprof.records.store import RESULT_FILES, find_record, load_any
     from ffprof.report.kinds import document_of, json_of
 
@@ -43,9 +42,6 @@ def report(
         record = _judged(record)
     if format is Format.json:
         print(json_of(record))
-        return
-    if isinstance(record, FrontierRecord) and record.kind == "frontier":
-        _frontier(record, format)
         return
     document = document_of(record)
     if format is Format.markdown:
@@ -66,14 +62,3 @@ def _judged(record: Record | FrontierRecord | CalibrationRecord) -> Record:
     if not isinstance(record, Record):
         raise UsageError(f"--judge: a {record.kind} makes no claims", "leave it out")
     return record.model_copy(update={"verdicts": judge(record)})
-
-
-def _frontier(record: FrontierRecord, format: Format) -> None:
-    """It has a table for every method, where a document has one."""
-    from ffprof.report.exporters.terminal import OutputConsole
-    from ffprof.report.frontier import frontier_markdown, print_frontier
-
-    if format is Format.markdown:
-        sys.stdout.write(frontier_markdown(record))
-    else:
-        print_frontier(record, OutputConsole())

@@ -57,8 +57,9 @@ from ffprof.experiments.options import Options
 from ffprof.experiments.request import Outcome, Request
 from ffprof.records.audit import Record
 from ffprof.records.frontier import Capacity
+from ffprof.report.audit import make_document
 from ffprof.report.capacity import capacity_document
-from ffprof.report.exporters.terminal import OutputConsole, print_document, print_report
+from ffprof.report.exporters.terminal import OutputConsole, print_document
 
 
 class _Device(StrEnum):
@@ -257,7 +258,7 @@ def run_all(requests: tuple[Request, ...], *, looks: bool = False) -> int:
 def _run_and_print(request: Request, *, looks: bool) -> int:
     notices = Console(stderr=True, highlight=False, soft_wrap=True)
     if not request.record.missing():
-        print_report(request.record, OutputConsole())
+        print_document(make_document(request.record), OutputConsole())
         notices.print(f"nothing is missing in {request.path}", markup=False)
         return 0
     outcome = _run(request, looks=looks)
@@ -272,7 +273,7 @@ def _run_and_print(request: Request, *, looks: bool) -> int:
     written = record.trials or record.ledger  # what is known of rows is kept, too
     if record.trials:
         console = OutputConsole()
-        print_report(record, console)
+        print_document(make_document(record), console)
         console.print()
         notices.print(f"written to {request.path}", markup=False)
     if looks and request.target is None and record.trials and not outcome.stopped:
