@@ -194,10 +194,10 @@ def marks_of(trials: Sequence[Trial], *, real: bool) -> tuple[str, ...]:
     """Why these trials must not win anything, in words; ``real``: on images that can be learnt."""
     marks = []
     if any(_took_no_step(trial) for trial in trials):
-        marks.append("loss scaling left out all of its optimizer steps")
+        marks.append("loss scaling skipped all of its optimizer steps")
     firsts = [t.loss.first for t in trials if t.loss is not None and t.loss.first is not None]
     if firsts and max(firsts) - min(firsts) > SAME_START * max(map(abs, firsts)):
-        marks.append("its first loss differs between rounds, so something outlives its trials")
+        marks.append("its first loss differs between rounds, so state persists between its trials")
     losses = [t.loss for t in trials if t.loss is not None]
     if len(losses) < len(trials) and trials[0].evidence != "estimated":
         marks.append("it reports no loss")

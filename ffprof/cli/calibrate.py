@@ -190,7 +190,7 @@ def measure(options: Options) -> int:
             notices.print(f"stopped early: {outcome.stopped}; missing trials: {missing}{kept}")
             if written:
                 notices.print(
-                    f"go on with: ffprof run --resume {path}, then ffprof calibrate --from {path}",
+                    f"resume with: ffprof run --resume {path}, then ffprof calibrate --from {path}",
                     markup=False,
                 )
             return NOT_CALIBRATED if interrupt is None else interrupt_code(interrupt)
@@ -260,7 +260,7 @@ def check_options(written: dict[str, Any]) -> None:
             if other not in allowed:
                 beside = "--from" if other == "from_file" else f"--{other.replace('_', '-')}"
                 raise UsageError(
-                    f"{option} does not go with {beside}",
+                    f"{option} cannot be combined with {beside}",
                     "nothing is measured; leave one of them out",
                 )
 

@@ -43,7 +43,9 @@ def cards(
         from ffprof.hardware.profile import TEMPLATE
 
         if name is not None or card_file or format is _Format.json:
-            raise UsageError("--template goes with nothing else", "leave the rest out")
+            raise UsageError(
+                "--template cannot be combined with other options", "leave the rest out"
+            )
         print(TEMPLATE, end="")
         return
     own = own_cards(card_file)
@@ -122,7 +124,7 @@ def _captions(shown: Sequence[Card], here: Sequence[tuple[str, Card | None]]) ->
     yield (
         "Totals with how sure they are: read in several public logs (high), once (medium), or "
         "inferred from another card (low). fp32 and fp16 (tensor cores): peaks in TFLOP/s. "
-        "ffprof cards NAME tells the sources."
+        "ffprof cards NAME shows the sources."
     )
 
 

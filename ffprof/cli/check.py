@@ -282,7 +282,7 @@ def _run(request: Request, *, kept: bool) -> Record:
         notices.print(f"stopped early: {outcome.stopped}; missing trials: {missing}")
         if kept and record.trials and request.target is None:
             file = shlex.quote(str(request.path))
-            notices.print(f"go on with: ffprof run --resume {file}", markup=False)
+            notices.print(f"resume with: ffprof run --resume {file}", markup=False)
     if outcome.interrupt is not None:
         raise outcome.interrupt
     return record

@@ -41,9 +41,10 @@ def compare(
         CompareFormat.table, "--format", "-f", help="How to write it."
     ),
 ) -> None:
-    """Say what became of memory and speed between two result files.
+    """Compare two results.
 
-    Or what one workload of a file is against another: ffprof compare FILE CHALLENGER BASELINE.
+    Memory and speed of two result files, or of two workloads of one file: ffprof compare FILE
+    CHALLENGER BASELINE.
     """
     from ffprof.errors import UsageError
     from ffprof.records.store import find_record, load
@@ -76,10 +77,11 @@ def _require_file_first(first: Path, second: str, third: str) -> None:
 
     form = "ffprof compare FILE CHALLENGER BASELINE"
     if not first.exists() and Path(third).exists():
-        raise UsageError(f"{first} is no result file", f"the file comes first: {form}")
+        raise UsageError(f"{first} is not a result file", f"the file comes first: {form}")
     if Path(second).exists() and Path(second).suffix:
         raise UsageError(
-            f"{third} is given beside two files", f"two files take no workload; of one: {form}"
+            f"{third} is given in addition to two files",
+            f"leave it out, or compare two workloads of one file: {form}",
         )
 
 

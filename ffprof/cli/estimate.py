@@ -95,11 +95,10 @@ def estimate(
     ),
     format: _Format = typer.Option(_Format.table, "--format", "-f", help="How to print it."),
 ) -> None:
-    """Say what workloads would take of a GPU, and why.
+    """Estimate GPU memory.
 
-    Nothing is run, and no GPU is needed.
-
-    Nothing is run, and no result file is written. What is not given comes from the preset.
+    Nothing is run, no GPU is needed, and no result file is written. What is not given comes from
+    the preset.
     """
     from ffprof.experiments.estimate import Asked, Wanted, check_asked, ready
 

@@ -130,7 +130,7 @@ def change_recipe(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
             problem = f"{option} {first['input']!r} is not possible ({told})"
         else:
             problem = f"the recipe is not possible: {told}"
-        raise UsageError(problem, "--help says what is") from error
+        raise UsageError(problem, "--help shows what is") from error
 
 
 def absent_members(recipe: Recipe, workloads: tuple[Description, ...]) -> str:
@@ -245,7 +245,7 @@ def choose_with_files(
         inside = [d.id for d in own.values() if d.source == source]
         if not ids & set(inside):
             raise UsageError(
-                f"--workloads {words} asks for nothing in {source.name}",
+                f"--workloads {words} selects nothing in {source.name}",
                 f"add one of {', '.join(inside)}, or leave the file out",
             )
     files = tuple(
@@ -302,7 +302,7 @@ def _described(
     if ending.kind == "timeout":
         raise UsageError(
             f"{source.name} is still being loaded after {limit_seconds:g} s",
-            "leave training to the functions and methods that it defines",
+            "move training into functions or methods that it defines",
         )
     raise UsageError(
         f"{source.name} ends the process that loads it"

@@ -81,8 +81,8 @@ def cuda_budget(
     size = parse_size(asked.requested)
     if total_bytes > size:
         note = (
-            f"a larger GPU held to {asked.requested}: the limit binds PyTorch's allocator only, "
-            "not the other card's speed, its kernels or their workspaces"
+            f"a larger GPU limited to {asked.requested}: the limit applies to PyTorch's allocator "
+            "only, not to the other card's speed, its kernels or their workspaces"
         )
         return asked, "emulated", (note,)
     own = asked.model_copy(

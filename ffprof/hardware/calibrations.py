@@ -49,15 +49,15 @@ def keep_calibration(record: CalibrationRecord, folder: Path | None = None) -> t
         before = _kept_before(record, path)
         if before is not None and _when(before) > _when(record):
             return path, one_line(
-                "the calibration is not kept: a newer one of this machine and setting, of "
+                "the calibration is not stored: a newer one of this machine and setting, of "
                 f"{_date(before)}, is in {path}; remove that file to replace it"
             )
         replace_file(path, record.model_dump_json(indent=1) + "\n")
     except RuntimeError as error:  # nobody's home folder is known
-        return Path(name), one_line(f"the calibration is not kept for this machine: {error}")
+        return Path(name), one_line(f"the calibration is not stored for this machine: {error}")
     except OSError as error:
         why = f"{path}: {error.strerror or error}"
-        return path, one_line(f"the calibration is not kept for this machine: {why}")
+        return path, one_line(f"the calibration is not stored for this machine: {why}")
     return path, ""
 
 
@@ -108,7 +108,7 @@ def all_kept(
     try:
         paths = sorted(_folder(folder).glob(f"noise-{_digest(wanted)}-*.json"))[:_NEWEST]
     except (OSError, RuntimeError) as error:
-        return [], [one_line(f"kept calibrations cannot be looked up: {error}")]
+        return [], [one_line(f"stored calibrations cannot be read: {error}")]
     found, notes = [], []
     for path in paths:
         record, problem = _read(path, wanted)

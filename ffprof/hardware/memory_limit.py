@@ -95,7 +95,8 @@ def out_of_memory(hold: Hold, told: str, now: Moment) -> RanOut:
     if others:
         return RanOut(
             others=True,
-            text=f"out of memory below the budget of {hold.words}: {wanted}could not be had, and "
+            text=f"out of memory below the budget of {hold.words}: {wanted}could not be allocated, "
+            f"and "
             f"the GPU itself had {format_bytes(now.free_bytes)} left; something else is on it",
         )
     left = max(0, total - now.debit_bytes)

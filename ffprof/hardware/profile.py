@@ -337,7 +337,7 @@ year = 2023
 compute_capability = "8.9"  # nvidia-smi --query-gpu=compute_cap --format=csv
 sm_count = 24  # torch.cuda.get_device_properties(0).multi_processor_count
 
-# The driver's total: nvidia-smi --query-gpu=memory.total --format=csv tells MiB, times 1048576.
+# The driver's total: nvidia-smi --query-gpu=memory.total --format=csv prints MiB, times 1048576.
 nvml_total_bytes = 8_585_740_288
 # What CUDA offers: torch.cuda.mem_get_info()[1]. Budgets are made of this one.
 cuda_total_bytes = 8_192_524_288

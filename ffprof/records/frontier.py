@@ -41,7 +41,7 @@ class Point(Part):
 
     ``memory_bytes`` and ``images_per_second`` are of its trials (the median), or of the estimate
     where nothing is measured. ``because`` is the id of the point of its method that dominates it,
-    or in words why it did not run or wins nothing. ``discarded`` trials were disturbed and taken
+    or in words why it did not run or is not ranked. ``discarded`` trials were disturbed and taken
     again; they count for nothing but the time they took. ``on_frontier``: no point of its method
     needs less and is as fast, or as little and is faster.
     """
@@ -128,7 +128,7 @@ class Capacity(Part):
         )
         if not guessed or not self.message:
             raise ValueError(
-                f"proven, but no run of {self.first_failing} failed, and no clear estimate is told"
+                f"proven, but no run of {self.first_failing} failed, and no clear estimate is given"
             )
         return self
 

@@ -120,7 +120,7 @@ def register_workload(
         if not isinstance(value, bool):
             raise UsageError(f"{name} is {value!r}", "write True or False")
     if accumulates and steps_in_backward:
-        raise UsageError("steps_in_backward and accumulates do not go together", "leave out one")
+        raise UsageError("steps_in_backward and accumulates cannot be combined", "leave out one")
     if shares not in ("whole", "part"):
         raise UsageError(f"shares is {shares!r}", "write 'whole' or 'part'")
     values: dict[str, Any] = {

@@ -101,7 +101,7 @@ class Description:
         except Exception as error:
             raise UsageError(
                 f"the check of workload {self.id!r} failed ({type(error).__name__}: {error})",
-                "mend it, or leave the workload out",
+                "fix it, or leave the workload out",
             ) from error
 
 

@@ -65,7 +65,8 @@ def _execute(source: Source) -> ModuleType:
     content = Path(source.path).read_bytes()
     if hashlib.sha256(content).hexdigest() != source.sha256:
         raise RefusedError(
-            "the file has changed since the audit began", "leave it alone until the audit is over"
+            "the file has changed since the audit began",
+            "do not change it until the audit has ended",
         )
     name = _module_name(source)
     code = compile(content, source.path, "exec", dont_inherit=True)
@@ -310,8 +311,8 @@ def describe(source: Source) -> tuple[FileDescription, ...]:
     for one in made.values():
         if isinstance(made.get(one.reference), StepDescription):
             raise UsageError(
-                f"the reference {one.reference!r} of {one.id!r} is a step of the user's own",
-                "name a workload whose gradients can be asked for",
+                f"the reference {one.reference!r} of {one.id!r} is a user-defined step",
+                "name a workload whose gradients ffprof can compute",
             )
     return tuple(
         replace(one, sibling=made[one.reference])

@@ -254,10 +254,14 @@ def test_an_audit_that_will_not_do_is_one_line(empty_cache, tmp_path, edit, code
         (["--from", "nothing.json"], 2, "there is no result file"),
         (["--from", "."], 2, "there is no result file in ."),
         (["--from", "x" * 300], 2, "cannot read"),
-        (["--from", SMALL, "--workload-file", "a.py"], 2, "does not go with --workload-file"),
-        (["--from", SMALL, "--rounds", "8"], 2, "--from does not go with --rounds"),
-        (["--from", SMALL, "--show"], 2, "--show does not go with --from"),
-        (["--show", "--steps", "3"], 2, "--show does not go with --steps"),
+        (
+            ["--from", SMALL, "--workload-file", "a.py"],
+            2,
+            "cannot be combined with --workload-file",
+        ),
+        (["--from", SMALL, "--rounds", "8"], 2, "--from cannot be combined with --rounds"),
+        (["--from", SMALL, "--show"], 2, "--show cannot be combined with --from"),
+        (["--show", "--steps", "3"], 2, "--show cannot be combined with --steps"),
         (["--from", SMALL, "--workloads", "no-such"], 2, "has no workload 'no-such'"),
         (["--from", SMALL, "--workloads", ","], 2, "names no workload"),
         (
@@ -294,7 +298,7 @@ def test_an_interrupted_one_keeps_the_audit_and_says_how_to_go_on(empty_cache, t
     assert process.returncode == 130, err
     assert out == ""
     (audit,) = (tmp_path / "out").glob("audit-*.json")
-    assert f"go on with: ffprof run --resume {audit}, then ffprof calibrate --from {audit}" in err
+    assert f"resume with: ffprof run --resume {audit}, then ffprof calibrate --from {audit}" in err
     assert not empty_cache.exists()
     assert ffprof("run", "--resume", audit).returncode == 0
     done = ffprof("calibrate", "--from", audit, "--out", tmp_path / "out")

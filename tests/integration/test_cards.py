@@ -80,7 +80,10 @@ def test_the_template_can_be_given_back(tmp_path):
     # Wide, for a path that is longer than a line is cut.
     listed = ffprof("cards", "--card-file", path, env=columns(240)).stdout
     assert "\nMy GPU " in listed and f"My GPU: from {path}" in " ".join(listed.split())
-    refused(ffprof("cards", "--template", "RTX 4060"), "--template goes with nothing else")
+    refused(
+        ffprof("cards", "--template", "RTX 4060"),
+        "--template cannot be combined with other options",
+    )
     refused(ffprof("cards", "--template", "--card-file", path), "--template goes with nothing")
 
 

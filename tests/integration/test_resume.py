@@ -77,7 +77,7 @@ def test_an_interrupted_audit_goes_on_where_it_stopped(whole, tmp_path):
     code, err = begin_and_interrupt(folder)
     assert code == 130, err
     (path,) = folder.iterdir()
-    assert f"go on with: ffprof run --resume '{path}'" in err.splitlines()
+    assert f"resume with: ffprof run --resume '{path}'" in err.splitlines()
     begun = load(path)
     assert 0 < len(begun.trials) < 4
     done = ffprof("run", "--resume", folder)
@@ -179,7 +179,7 @@ def test_another_machine_torch_or_code_is_named(whole, cut_off):
     before = path.read_bytes()
     refused(
         ffprof("run", "--resume", path),
-        *("cannot be gone on with here", "and was A CPU", "torch is", "and was 1.0"),
+        *("cannot be resumed here", "and was A CPU", "torch is", "and was 1.0"),
         *("commit of the measuring code", "continue on its machine"),
     )
     assert path.read_bytes() == before

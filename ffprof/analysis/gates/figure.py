@@ -80,7 +80,7 @@ def rise_gate(
     if detail is not None and status in ("regressed", "inconclusive"):
         sentence += detail()
     if not rule.gate:
-        status, sentence = "advice", f"{sentence} (not judged: gate = false)"
+        status, sentence = "advice", f"{sentence} (not gated: gate = false)"
     return GateResult(
         workload=workload,
         metric=metric,

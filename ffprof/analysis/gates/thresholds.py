@@ -129,7 +129,7 @@ class Throughput(SpeedFall):
     ``reference`` names workloads; by default a speed is relative to the median of all.
     ``absolute`` says whether images per second are judged where the fingerprints of the machines
     match. By default they are on a GPU, whose UUID is part of it: the name of a processor does
-    not tell one machine from another.
+    not identify a machine.
     """
 
     reference: Annotated[tuple[Name, ...], BeforeValidator(_list)] = ()

@@ -41,9 +41,9 @@ def speed_gate(
     floor = 1 - rule.share
     status, tail = _judged(change, floor, 1 - max(rule.share, rule.exclude))
     if mode is None and are_few(planned):
-        advice = advice or f"told, not judged: {few_rounds(planned)}"
+        advice = advice or f"reported, not gated: {few_rounds(planned)}"
     if mode == "advice" or (mode is None and not rule.gate):
-        advice = advice or "not judged, as was asked for"
+        advice = advice or "not gated, as requested"
     if advice:
         status, tail = "advice", advice
     interval = _interval(change)
@@ -73,7 +73,7 @@ def _judged(change: SpeedChange, floor: float, excluded: float) -> tuple[Status,
         return "inconclusive", f"there is no verdict: {why}"
     low, high = interval
     if high < floor:
-        return "regressed", f"less than {floor:.2f} is slower than may be"
+        return "regressed", f"less than {floor:.2f} is slower than allowed"
     if low > 1 / (1 - ZONE):
         return "improved", "it is faster"
     if low < excluded:
@@ -164,7 +164,9 @@ class _Asked:
     def gate(self, change: SpeedChange, advice: str) -> GateResult:
         """The gate on one speed; ``advice`` says why it is only told."""
         if self.mode != "gate" and change.workload in self.marked:
-            advice = advice or f"told, not judged: in the baseline {self.marked[change.workload]}"
+            advice = (
+                advice or f"reported, not gated: in the baseline {self.marked[change.workload]}"
+            )
         rule = self.thresholds.of(change.workload).throughput
         return speed_gate(change, rule, self.mode, planned=self.planned, advice=advice)
 
@@ -199,8 +201,8 @@ def speed_check(
     if reference and not set(baseline.plan.workloads) - set(reference):
         raise UsageError(
             "the reference of [throughput] names every workload of the baseline, which leaves "
-            "nothing to judge",
-            "name only workloads that nobody works on",
+            "nothing to gate",
+            "name only workloads that are not being changed",
         )
     if not compared:
         return SpeedGates()
@@ -235,17 +237,17 @@ def _relative(asked: _Asked, kinds: int) -> SpeedGates:
         why = f"its speed has no reference: the figures of {lost[0]} cannot be compared"
         return _unknown(asked, others, "throughput", why)
     if not others:
-        why = "no workload beside the reference has figures that can be compared"
-        return SpeedGates(notes=(f"relative speeds are not judged: {why}",))
+        why = "no workload except the reference has figures that can be compared"
+        return SpeedGates(notes=(f"relative speeds are not gated: {why}",))
     if len(asked.compared) < 2:
         why = "only one workload has figures that can be compared"
-        return SpeedGates(notes=(f"relative speeds are not judged: {why}",))
+        return SpeedGates(notes=(f"relative speeds are not gated: {why}",))
     changes = _of(speed_changes(asked.baseline, asked.current, asked.reference, kinds=kinds), asked)
     if not changes:
         return _unknown(asked, others, "throughput", _NO_ROUND)
     notes = []
     if are_few(asked.planned) and asked.mode != "gate":
-        notes.append(f"throughput is told, not judged: {few_rounds(asked.planned)}")
+        notes.append(f"throughput is reported, not gated: {few_rounds(asked.planned)}")
     judged = {change.workload for change in changes}
     without = [name for name in asked.compared if name not in judged]
     if without:
@@ -265,7 +267,7 @@ def _absolute(asked: _Asked, advice: str, kinds: int) -> SpeedGates:
         if advice:
             return SpeedGates()
         return _unknown(asked, asked.compared, "absolute_throughput", _NO_ROUND)
-    notes = (f"images per second are told, not judged: {advice}",) if advice else ()
+    notes = (f"images per second are reported, not gated: {advice}",) if advice else ()
     return SpeedGates(gates=tuple(asked.gate(change, advice) for change in changes), notes=notes)
 
 
@@ -279,10 +281,7 @@ def _absolute_advice(thresholds: Thresholds, current: Record, machines: Sequence
         more = f" (and {len(machines) - 1} more)" if len(machines) > 1 else ""
         return f"the machines differ, {machines[0]}{more}"
     if thresholds.throughput.absolute is None and current.evidence == "measured (cpu)":
-        return (
-            "the name of a processor does not tell one machine from another (absolute = true "
-            "judges them)"
-        )
+        return "the name of a processor does not identify a machine (absolute = true gates them)"
     return ""
 
 

@@ -125,7 +125,7 @@ def _check_preset(name: str, record: Record, path: Path) -> None:
     if changed:
         raise UsageError(
             f"preset {name} has another {', '.join(changed)} than {path}: the recipe has changed",
-            "leave --preset out to go on with the recorded recipe",
+            "leave --preset out to resume with the recorded recipe",
         )
 
 
@@ -189,7 +189,7 @@ def resumed(
         dry_run: nothing will be written, so nothing is locked.
 
     Raises:
-        FfprofError: the audit cannot be gone on with here, or not like this.
+        FfprofError: the audit cannot be resumed here, or not like this.
     """
     path = find_unfinished(file, given.get("rounds"))
     load(path)  # before a lock is made beside what is no record
@@ -210,7 +210,7 @@ def resumed(
         with started(record.recipe, dry_run=dry_run) as (server, found):
             if device == "cuda" and not found.cuda:
                 raise DeviceError(
-                    f"{path} was begun on CUDA: {found.reason}", "go on where it was begun"
+                    f"{path} was started on CUDA: {found.reason}", "resume where it was started"
                 )
             check_budget(record, device, found.gpu_total_bytes or 0, given)
             here = describe_machine(found, child_environment(record.recipe))
@@ -293,9 +293,9 @@ def no_other_machine(begun: Machine, here: Machine, device: Device, path: Path) 
     found = compare_machines(begun, here, device)
     differing = [*found.hardware, *found.software]
     if differing:
-        where = "on its machine" if found.hardware else "with what it was begun with"
+        where = "on its machine" if found.hardware else "with what it was started with"
         raise UsageError(
-            f"{path} cannot be gone on with here: {'; '.join(differing)}",
+            f"{path} cannot be resumed here: {'; '.join(differing)}",
             f"continue {where}, or start a new audit without --resume",
         )
     return [f"on resuming: {words}" for words in found.noted]

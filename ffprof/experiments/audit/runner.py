@@ -165,7 +165,7 @@ class _Run:
                 return self._keeper.add(result)
             self._keeper.discard(result.trial)
             why = "; ".join(result.trial.conditions.disturbances)
-            self._progress.says(f"{slot.workload} is taken again: {why}")
+            self._progress.says(f"{slot.workload} is repeated: {why}")
             self._guard.calm(self.left)
             attempt += 1
 

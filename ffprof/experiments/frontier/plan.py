@@ -83,7 +83,7 @@ def _request(
     )
     if len(points) > MOST_POINTS:
         raise UsageError(
-            f"these are {len(points):,} points, more than {MOST_POINTS:,}", "vary fewer things"
+            f"these are {len(points):,} points, more than {MOST_POINTS:,}", "vary fewer settings"
         )
     return FrontierRequest(
         audit=audit,

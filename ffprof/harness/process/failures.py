@@ -77,7 +77,7 @@ def _advice(error: BaseException) -> str:
         return ""  # it says so itself
     if isinstance(error, ModuleNotFoundError):
         return "; install it where ffprof is installed, or correct the import"
-    return "; mend the file"
+    return "; fix the file"
 
 
 def _no_advice(error: BaseException) -> str:

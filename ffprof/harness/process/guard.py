@@ -123,7 +123,7 @@ class Guard:
         self.gpu: NvmlGpu | None = None
         self.facts: DeviceFacts | None = None
         self.last: Sample | None = None  # the newest look between trials
-        self.reason = "not a GPU" if uuid is None else "NVML was not asked"
+        self.reason = "not a GPU" if uuid is None else "NVML was not queried"
         self.idle_watts: float | None = None
         self.known: frozenset[int] = frozenset()  # processes of others that were there before
         self.ours: set[int] = set()  # trials, which the driver may list a little longer
@@ -188,7 +188,7 @@ class Guard:
         if self.last is None or self.last.processes is None:
             reason = self.last.unread.get("processes", "not told") if self.last else self.reason
             kept = "" if self._policy == "warn" else f"; --on-foreign {self._policy} cannot be kept"
-            notes.append(f"who else is on the GPU is not known ({reason}){kept}")
+            notes.append(f"other processes on the GPU are not known ({reason}){kept}")
         return tuple(notes)
 
     def admit(self, left: Callable[[], float]) -> str | None:
@@ -205,7 +205,7 @@ class Guard:
             if self._policy == "refuse":
                 return f"other processes are on the GPU: {words}"
             if left() <= 0:
-                return f"others were still on the GPU when the time limit was over: {words}"
+                return f"others were still on the GPU when the time limit ended: {words}"
             if not told:
                 self._say(f"waiting until the GPU is free of {words} ...")
                 told = True

@@ -142,7 +142,7 @@ class Owners:
                 return self._peaks[pid], "NVML, the only process", ""
             return None, None, _HIDDEN
         count = len(strangers | self._before)
-        return None, None, f"none of {count} processes on the GPU can be told to be this one"
+        return None, None, f"none of {count} processes on the GPU can be identified as this one"
 
     def foreign(self, *, graphics: bool) -> tuple[str, ...]:
         """Others that compute, or those that draw: name, number and peak."""
@@ -153,7 +153,7 @@ class Owners:
             if one.graphics == graphics and one.pid not in maybe
         ]
         if not graphics and len(maybe) > 1:
-            told.append(f"{len(maybe) - 1} of {len(maybe)} processes that cannot be told apart")
+            told.append(f"{len(maybe) - 1} of {len(maybe)} processes that cannot be distinguished")
         return tuple(told)
 
     def foreign_peak(self) -> tuple[int | None, str]:
@@ -163,7 +163,7 @@ class Owners:
         if self._listed or not self._strangers():
             return self._others_peak, ""
         if self.figure()[0] is None:
-            return None, "processes cannot be told apart"
+            return None, "processes cannot be distinguished"
         return self._foreign_peak, ""
 
     def _other(self, one: GpuProcess) -> None:

@@ -473,11 +473,14 @@ def no_fake(x: torch.Tensor) -> torch.Tensor:
 
 
 BAD = {
-    "truth": (lambda m, x, d: m(x).sum() > 0 and None, "the truth of a tensor is asked"),
+    "truth": (lambda m, x, d: m(x).sum() > 0 and None, "the step branches on a tensor's value"),
     "compared": (lambda m, x, d: m(x).sum().item() > 3, "compared or rounded"),
     "rounded": (lambda m, x, d: int(m(x).sum()), "made an integer"),
     "mask": (lambda m, x, d: x[x > 0], "aten.nonzero"),
-    "host": (lambda m, x, d: m(torch.randn(3, 4)), "a tensor of the host meets one of the GPU"),
+    "host": (
+        lambda m, x, d: m(torch.randn(3, 4)),
+        "the step mixes a tensor on the CPU with one on the GPU",
+    ),
     "cuda": (lambda m, x, d: x.to("cuda"), "cuda"),
     "autocast": (lambda m, x, d: torch.autocast("cuda").__enter__(), "cuda"),
     "scaler": (lambda m, x, d: torch.amp.GradScaler("cuda"), "cuda"),
