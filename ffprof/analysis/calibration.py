@@ -76,7 +76,7 @@ def calibration_of(
     Args:
         record: a measured audit.
         audit: the name of its file, and ``sha256`` the digest of that.
-        command: what the calibration was asked for with.
+        command: what the calibration was requested with.
         workloads: the rows to be used; by default all.
 
     Raises:

@@ -63,12 +63,12 @@ def speed_changes(
         before: the earlier record.
         after: the later one, of the same recipe.
         reference: workloads whose mean speed the others are relative to; they have no change of
-            their own then. By default all are relative to what became of them in the median. Of
+            their own then. By default all are relative to what happened to them in the median. Of
             two workloads, the second is relative to the first.
         kinds: how many kinds of changes are judged together: 2 with ``absolute_changes``.
 
     Raises:
-        UsageError: a reference is not ok in both, or nothing is left beside it.
+        UsageError: a reference is not ok in both, or nothing else is left.
     """
     pairs = _common(before, after)
     reference = tuple(dict.fromkeys(reference))
@@ -109,7 +109,7 @@ def _relative(
 def _of_two(change: SpeedChange) -> SpeedChange:
     """Of two rows nobody said which one is unchanged: a loss of the first must not pass for a gain.
 
-    A loss of the second is told as one, because the first is what is usually compared with.
+    A loss of the second is reported as one, because the first is what is usually compared with.
     """
     if change.finding != "faster":
         return change

@@ -40,9 +40,9 @@ class Row:
     ``memory`` is the figure of ``MEMORY_FIELD``. ``data_wait`` is the part of the timed phase, 0 to
     1, that steps waited for their batches (median over trials). ``marks`` are reasons for which
     the row must not win a claim, in words. ``disturbed`` is what spoiled trials that were kept, and
-    ``retaken`` how many were taken again. ``uncapped`` is what is reserved where the card is not
+    ``retaken`` how many were repeated. ``uncapped`` is what is reserved where the card is not
     the limit, and ``energy`` joules an image. ``fit`` and what follows it are of estimates: whether
-    it fits the budget, how often cached memory is given back under it in one step, what is reserved
+    it fits the budget, how often cached memory is freed under it in one step, what is reserved
     with ``expandable_segments``, the range of the whole process, and the band of the speed.
     """
 

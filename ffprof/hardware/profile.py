@@ -43,7 +43,7 @@ class Card:
     Rates are peaks: FLOP/s with a multiply-add counted as two, dense, tensor products with fp32
     accumulation; None where the card has no such units. ``cuda_total_bytes`` is what
     cudaMemGetInfo calls the total, ``nvml_total_bytes`` what NVML and nvidia-smi do. A card whose
-    ``class_objection`` is not empty is left out when a size such as 8GB is asked for. ``sources``
+    ``class_objection`` is not empty is left out when a size such as 8GB is requested. ``sources``
     has one entry for every figure, under its name in the profile. ``origin`` is the user's file
     that it was read from; empty for the profiles that ffprof has.
     """

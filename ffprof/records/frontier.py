@@ -1,7 +1,7 @@
 """The record of a frontier or of a search for the largest size: what was tried, and what it gave.
 
-A file of its own beside those of audits, with the same rules about units and nulls. ``kind`` tells
-the two apart; readers refuse what is neither.
+A file of its own in addition to those of audits, with the same rules about units and nulls.
+``kind`` tells the two apart; readers refuse what is neither.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Point(Part):
 
 
 class Tried(Part):
-    """One size and what became of it; ``evidence`` estimated means that nothing was run.
+    """One size and what happened to it; ``evidence`` estimated means that nothing was run.
 
     ``reserved_bytes`` is the larger of a steady step and of those before it. ``process_bytes`` is
     what NVML saw, or else what was reserved and debited; an estimate has a range instead.

@@ -36,7 +36,7 @@ _METRICS: dict[Metric, str] = {
     "absolute_throughput": "images/s",
 }
 _SPEEDS: tuple[Metric, ...] = ("throughput", "absolute_throughput")
-_SINGLY = 4  # speeds that are told one by one
+_SINGLY = 4  # speeds that are reported one by one
 _COLUMNS = (
     Column(name="status", numeric=False),
     Column(name="workload", numeric=False),
@@ -93,7 +93,7 @@ def by_status(result: CheckResult) -> list[GateResult]:
 
 
 def is_told(gate: GateResult) -> bool:
-    """Whether a gate is listed without being asked for.
+    """Whether a gate is listed without being requested.
 
     Of advice, a relative speed beyond the zone is; images per second are the machine's.
     """

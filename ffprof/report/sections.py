@@ -12,8 +12,8 @@ from ffprof.records.recipe import FILE_DATA
 from ffprof.report.document import Block
 from ffprof.units import format_rate
 
-NOISY = 0.2  # rounds of one row that differ by more than this are told
-WAITING = 0.1  # of the timed phase: a row that waits longer for its data is told
+NOISY = 0.2  # rounds of one row that differ by more than this are reported
+WAITING = 0.1  # of the timed phase: a row that waits longer for its data is reported
 
 
 def problems(record: Record, rows: Sequence[Row]) -> Block:
@@ -169,7 +169,7 @@ def _proof(proof: GradientProof) -> str:
 
 
 def references(record: Record) -> Block:
-    """Published figures, as somebody else's."""
+    """Published figures, as someone else's."""
     lines = [
         f"{r.label}: {r.memory_text}, {r.images_per_second:g} img/s ({r.source})"
         for r in record.recipe.references

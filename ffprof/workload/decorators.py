@@ -34,7 +34,7 @@ _Target = TypeVar("_Target", bound=Callable[..., Any])
 
 @dataclass(frozen=True, kw_only=True)
 class Registration:
-    """What a decorator was told; empty texts are filled in from the names of class and file.
+    """What a decorator was given; empty texts are filled in from the names of class and file.
 
     ``module`` is the name of the module that decorates. ``kind`` is ``workload`` for something
     that the harness feeds, ``step`` for a step that does everything by itself, of ``images``

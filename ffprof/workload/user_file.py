@@ -55,7 +55,7 @@ def load_file(source: Source) -> dict[str, Registration]:
     if source not in _loaded:
         before = len(registrations())
         module = _execute(source)
-        # What it imports may be somebody's workload file too, and is not meant here.
+        # What it imports may be someone's workload file too, and is not meant here.
         noted = [one for one in registrations()[before:] if one.module == module.__name__]
         _loaded[source] = _by_id(source, module, noted)
     return _loaded[source]
@@ -72,7 +72,7 @@ def _execute(source: Source) -> ModuleType:
     code = compile(content, source.path, "exec", dont_inherit=True)
     module = ModuleType(name)
     module.__file__ = source.path
-    # As Python does for a script: what lies beside the file can be imported.
+    # As Python does for a script: what lies next to the file can be imported.
     sys.path.insert(0, str(Path(source.path).parent))
     sys.modules[name] = module  # dataclasses, pickle and what the file imports look it up there
     exec(code, module.__dict__)

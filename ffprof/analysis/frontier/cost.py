@@ -10,7 +10,7 @@ from ffprof.records.frontier import FrontierRecord, Point
 from ffprof.records.recipe import Recipe
 from ffprof.records.trial import Trial
 
-UNTIMED_STEPS = 6  # of a trial, beside warm-up: until two agree, settling, four untimed passes
+UNTIMED_STEPS = 6  # of a trial, besides warm-up: until two agree, settling, four untimed passes
 
 
 def everything_seconds(
@@ -65,7 +65,7 @@ def _steps(step_seconds: float, recipe: Recipe) -> float:
 
 
 def _beside(trial: Trial, recipe: Recipe) -> float:
-    """What a trial took beside its steps."""
+    """What a trial took besides its steps."""
     assert trial.throughput is not None
     step = recipe.batch / trial.throughput.images_per_second
     timed = len(trial.throughput.step_seconds)

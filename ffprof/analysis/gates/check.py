@@ -81,7 +81,7 @@ def _near(one: int | None, other: int | None) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckOptions:
-    """What a check is told beside the thresholds.
+    """What a check is given in addition to the thresholds.
 
     ``throughput`` overrides what the thresholds say of it. ``machines`` says in words in what the
     fingerprints of the two machines differ; empty: they match.

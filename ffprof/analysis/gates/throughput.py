@@ -34,9 +34,9 @@ def speed_gate(
 ) -> GateResult:
     """One gate.
 
-    ``mode`` overrides the rule's own, and ``advice`` says why it is only told. Whoever planned too
-    few rounds, before or now, for a verdict is told; rounds that were planned and are not there
-    make no advice of a gate.
+    ``mode`` overrides the rule's own, and ``advice`` says why it is only reported. Too few
+    planned rounds, before or now, are reported only; rounds that were planned and are missing do
+    not turn a gate into advice.
     """
     floor = 1 - rule.share
     status, tail = _judged(change, floor, 1 - max(rule.share, rule.exclude))
@@ -162,7 +162,7 @@ class _Asked:
         return not are_few(self.planned) and self.thresholds.of(workload).throughput.gate
 
     def gate(self, change: SpeedChange, advice: str) -> GateResult:
-        """The gate on one speed; ``advice`` says why it is only told."""
+        """The gate on one speed; ``advice`` says why it is only reported."""
         if self.mode != "gate" and change.workload in self.marked:
             advice = (
                 advice or f"reported, not gated: in the baseline {self.marked[change.workload]}"
@@ -184,7 +184,7 @@ def speed_check(
     """Gates on the throughput of the workloads in ``compared``.
 
     Of those in ``marked``, of which it says why they could win no claim in the baseline (they do
-    not learn, they report no loss), speeds are told and not judged.
+    not learn, they report no loss), speeds are reported and not judged.
 
     Raises:
         UsageError: throughput of estimates is to be judged, or the reference leaves nothing.
@@ -259,7 +259,7 @@ def _relative(asked: _Asked, kinds: int) -> SpeedGates:
 
 
 def _absolute(asked: _Asked, advice: str, kinds: int) -> SpeedGates:
-    """Gates on images per second; ``advice`` says why they are only told."""
+    """Gates on images per second; ``advice`` says why they are only reported."""
     from ffprof.analysis.speed_changes import absolute_changes
 
     changes = _of(absolute_changes(asked.baseline, asked.current, kinds=kinds), asked)

@@ -1,9 +1,9 @@
 """Looks after the GPU of an audit: one audit on it, nobody else, cool, and still there.
 
-It looks between trials only; what happens while a trial runs, ``monitor`` beside this file sees.
-Two audits on one GPU would take each other's memory and time, so each locks it: a file in the
+It looks between trials only; what happens while a trial runs is seen by
+``monitor``. Two audits on one GPU would take each other's memory and time, so each locks it: a file in the
 system's temporary folder, named by the GPU. Where it cannot be had for another reason than that
-somebody holds it (another user's file, no locks), there is none: the other audit is then found as a
+someone holds it (another user's file, no locks), there is none: the other audit is then found as a
 process on the GPU.
 """
 
@@ -88,7 +88,7 @@ class GpuLock:
 
 Policy = Literal["warn", "wait", "refuse"]
 IDLE_SECONDS = 2.0  # over which idle power is taken
-CALM_SECONDS = 60.0  # that a hot GPU is given before a trial is taken again
+CALM_SECONDS = 60.0  # that a hot GPU is given before a trial is repeated
 _POLL_SECONDS = 1.0
 _LINGERS = 4  # half polls that a process may be listed after its end
 _NAMED = 4  # of others, by name
@@ -136,7 +136,7 @@ class Guard:
             left: seconds that may still be waited.
 
         Raises:
-            DeviceError: another audit or somebody else is on it, and must not be.
+            DeviceError: another audit or someone else is on it, and must not be.
         """
         if self._uuid is None:
             yield ()

@@ -16,7 +16,7 @@ from ffprof.units import format_bytes
 
 
 class ProcessList:
-    """Asks for the lists; a name is asked for once for each new process."""
+    """Reads the lists; a name is read once for each new process."""
 
     def __init__(self, library: Library, device: Questions) -> None:
         self._library, self._device = library, device
@@ -27,7 +27,7 @@ class ProcessList:
         """The processes now; None where those that compute are not told.
 
         Args:
-            graphics_too: ask for those that draw, too; else they are those of last time.
+            graphics_too: read those that draw, too; else they are those of last time.
 
         Raises:
             GpuLostError: the GPU is gone.
@@ -128,7 +128,7 @@ class Owners:
             self.own_peak_bytes = max(self.own_peak_bytes or 0, sum(known))
 
     def figure(self) -> tuple[int | None, DebitSource | None, str]:
-        """The most bytes of the child's process, how it was told apart, or the reason for None."""
+        """The most bytes of the child's process, how it was found, or the reason for None."""
         if self.own_peak_bytes is not None:
             return self.own_peak_bytes, "NVML, this process", ""
         if self._listed:

@@ -67,7 +67,7 @@ def cut_name(module: str, operator: str, most: int) -> str:
 
 
 def middle(text: str, most: int) -> str:
-    """The text, shortened at its front: the ends of module paths tell them apart."""
+    """The text, shortened at its front: the ends of module paths distinguish them."""
     return text if len(text) <= most else "…" + text[len(text) - most + 1 :]
 
 
@@ -89,13 +89,13 @@ def _gap(row: PeakRow, moment: ReservedPeak, width: int) -> list[Block]:
     reserved = moment.reserved_bytes
     asked = moment.allocated_bytes - moment.slack_bytes
     lines = (
-        ("asked for", asked, "tensors and workspaces"),
+        ("requested", asked, "tensors and workspaces"),
         ("+ rounding", parts.rounding_bytes, "requests are rounded up to 512 B or more"),
         ("+ unsplit", parts.unsplit_bytes, "remainders too small to be split off"),
         ("= allocated", moment.allocated_bytes, "at this moment"),
         ("+ stuck", parts.stuck_bytes, "free in segments that are in use"),
         ("+ cached", parts.cached_bytes, "free, released when memory runs short"),
-        ("= reserved", reserved, "the most of a step"),
+        ("= reserved", reserved, "peak of a step"),
     )
     columns = (
         Column(name="held", numeric=False),

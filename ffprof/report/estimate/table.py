@@ -31,7 +31,8 @@ _COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Heading:
-    """What all rows share: the recipe, and the card with what a process takes beside tensors.
+    """What all rows share: the recipe, and the card with what a process takes in addition to
+    tensors.
 
     ``overhead_bytes`` is (low, likely, high). ``varied`` has the fields of the recipe that rows do
     not share, with what stands for them.

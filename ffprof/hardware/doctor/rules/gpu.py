@@ -67,7 +67,7 @@ def gpu_processes(facts: Facts, card: GpuFacts) -> Judgement | Unknown:
 
 
 def gpu_process_memory(facts: Facts, card: GpuFacts) -> Judgement | Unknown:
-    """The driver tells how much memory a process holds."""
+    """The driver reports how much memory a process holds."""
     if card.processes is None:
         return note(
             f"not reported by the driver: {card.unread.get('processes', 'no reason given')}",
