@@ -98,7 +98,7 @@ def test_depth_is_searched_up_to_where_it_ends(tmp_path):
         (["--steps", "3"], "--max-batch cannot be combined with --steps"),
         (["--resume", "x"], "--max-batch cannot be combined with --resume"),
         (["--dry-run"], "--max-batch cannot be combined with --dry-run"),
-        (["--device", "cpu"], "--device cpu has no such budget"),
+        (["--device", "cpu"], "--device cpu has none"),
         (["--max-depth"], "--max-batch and --max-depth cannot be combined"),
         (["--gpu-mem", "8GB", "--card", "RTX 4060"], "--gpu-mem and --card both"),
     ],

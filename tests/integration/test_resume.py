@@ -196,7 +196,7 @@ def test_an_audit_of_a_gpu_needs_one(cut_off, whole):
     document = json.loads(path.read_text()) | {"trials": trials}
     path.write_text(json.dumps(document))
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    refused(ffprof("run", "--resume", path, env=env), "begun on CUDA", code=3)
+    refused(ffprof("run", "--resume", path, env=env), "started on CUDA", code=3)
 
 
 def test_a_file_that_is_being_written_is_left_alone(cut_off):

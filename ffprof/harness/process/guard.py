@@ -1,10 +1,10 @@
 """Looks after the GPU of an audit: one audit on it, nobody else, cool, and still there.
 
-It looks between trials only; what happens while a trial runs is seen by
-``monitor``. Two audits on one GPU would take each other's memory and time, so each locks it: a file in the
-system's temporary folder, named by the GPU. Where it cannot be had for another reason than that
-someone holds it (another user's file, no locks), there is none: the other audit is then found as a
-process on the GPU.
+It looks between trials only; what happens while a trial runs is seen by ``monitor``. Two audits on
+one GPU would take each other's memory and time, so each locks it: a file in the system's temporary
+folder, named by the GPU. Where it cannot be had for another reason than that someone holds it
+(another user's file, no locks), there is none: the other audit is then found as a process on the
+GPU.
 """
 
 from __future__ import annotations
