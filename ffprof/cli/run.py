@@ -47,14 +47,15 @@ from ffprof.cli.common_options import (
     written_options,
 )
 from ffprof.cli.interrupts import Terminated, end_when_asked, interrupt_code
-from ffprof.cli.progress import LineProgress, progress_for
+from ffprof.cli.progress import progress_for
 from ffprof.errors import NothingMeasuredError
 from ffprof.estimator.overhead import remember
 from ffprof.experiments.audit.runner import run_audit
+from ffprof.experiments.campaign import Outcome
 from ffprof.experiments.capacity.plan import _asked, _prepared
 from ffprof.experiments.capacity.runner import find_capacities
 from ffprof.experiments.options import Options
-from ffprof.experiments.request import Outcome, Request
+from ffprof.experiments.request import Request
 from ffprof.records.audit import Record
 from ffprof.records.frontier import Capacity
 from ffprof.report.capacity import capacity_document
@@ -203,7 +204,7 @@ def print_largest(options: Options, written: Mapping[str, Any]) -> int:
     """
     grown = _asked(options, written)
     with _prepared(options, grown) as request:
-        outcome = find_capacities(request, LineProgress())
+        outcome = find_capacities(request, progress_for(Console(stderr=True)))
     record, interrupt = outcome.record, outcome.interrupt
     if isinstance(interrupt, Terminated) and interrupt.hung_up:
         return interrupt_code(interrupt)
@@ -292,7 +293,7 @@ def _run_and_print(request: Request, *, looks: bool) -> int:
     return 0
 
 
-def _run(request: Request, *, looks: bool) -> Outcome:
+def _run(request: Request, *, looks: bool) -> Outcome[Record]:
     """The audit, and with ``looks`` its further rounds."""
     outcome = run_audit(request, progress_for(Console(stderr=True)))
     while looks and not outcome.stopped and undecided(outcome.record):

@@ -6,10 +6,8 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
-from ffprof.analysis.frontier.standings import settle, wave
 from ffprof.errors import UsageError
 from ffprof.estimator.target import Target, target_for
 from ffprof.experiments.audit.plan import request_for
@@ -99,8 +97,6 @@ def _request(
         recipes=recipes,
         target=audit.target or _target_here(audit, start),
         path=path_beside(audit, "frontier"),
-        wave=partial(wave, every=asked.every),
-        settle=settle,
         trial_limit_seconds=options.time_limit,
         run_limit_seconds=options.run_limit,
         guard=guard_over(audit, options.on_foreign),

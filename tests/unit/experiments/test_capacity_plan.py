@@ -1,12 +1,10 @@
 """What ``ffprof run --max-batch`` asks for, and what it shows meanwhile; nothing is started."""
 
-import io
 import multiprocessing
 from pathlib import Path
 
 import pytest
 
-from ffprof.cli.progress import LineProgress
 from ffprof.errors import UsageError
 from ffprof.experiments.audit.plan import request_for
 from ffprof.experiments.capacity.plan import _asked, _request, _target_here
@@ -85,38 +83,3 @@ def test_what_is_to_grow():
         _asked(options(), {"max_depth": True})
     with pytest.raises(UsageError, match="--max-depth does not go with --dry-run"):
         _asked(flat, {"max_depth": True, "dry_run": True})
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_progress_is_one_line_of_a_terminal(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "60")
-    shown = Terminal()
-    monkeypatch.setattr("sys.stderr", shown)
-    progress = LineProgress()
-    progress.proposes("bp", 0, 2)
-    progress.tries("bp", 64, 0, None)
-    progress.tries("bp", 66, 65, 67)
-    progress.tries("bp", 10**9, 10**9, 10**9 + 2)
-    progress.ends()
-    lines = shown.getvalue().split("\r\033[K")
-    assert lines == [
-        "",
-        "1 of 2: bp: estimating",
-        "1 of 2: bp: running 64",
-        "1 of 2: bp: running 66, 65 fits, 67 does not",
-        "1 of 2: bp: running 1,000,000,000, 1,000,000,000 fits, 1,000,000,002 does not"[:59],
-        "",
-    ]
-
-
-def test_progress_is_silent_elsewhere(monkeypatch):
-    shown = io.StringIO()
-    monkeypatch.setattr("sys.stderr", shown)
-    progress = LineProgress()
-    progress.proposes("bp", 0, 2)
-    progress.ends()
-    assert shown.getvalue() == ""
