@@ -41,21 +41,19 @@ from ffprof.cli.common_options import (
 )
 from ffprof.cli.interrupts import Terminated, end_when_asked, interrupt_code
 from ffprof.cli.progress import progress_for
-from ffprof.errors import DeviceError, NothingMeasuredError, RecordError, UsageError, one_line
+from ffprof.errors import DeviceError, RecordError, UsageError, one_line
 from ffprof.estimator.overhead import remember
 from ffprof.experiments.audit.plan import prepare
 from ffprof.experiments.audit.runner import run_audit
 from ffprof.experiments.options import Options
 from ffprof.experiments.request import Request
-from ffprof.experiments.selection import choose_preset
 from ffprof.experiments.session import path_beside, started
-from ffprof.hardware.calibrations import all_kept, keep_calibration, lost_noise
+from ffprof.hardware.calibrations import keep_calibration
 from ffprof.hardware.environment import child_environment
-from ffprof.hardware.machine import Probe, describe_machine, fingerprint
-from ffprof.records.audit import Device, Machine, Record
+from ffprof.hardware.machine import describe_machine, fingerprint
+from ffprof.records.audit import Device, Record
 from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.files import prepare_folder
-from ffprof.records.recipe import Recipe
 from ffprof.records.store import find_record, load, save_frontier
 from ffprof.report.calibration import calibration_document
 from ffprof.report.exporters.terminal import OutputConsole, print_document
@@ -108,9 +106,6 @@ def calibrate(
         help="Measure nothing: calibrate from the result file of an audit.",
         readable=False,
     ),
-    show: bool = typer.Option(
-        False, "--show", help="Measure nothing: print what is kept for this machine."
-    ),
 ) -> None:
     """Measure the noise of this machine: which changes can be seen.
 
@@ -121,8 +116,6 @@ def calibrate(
 
     check_options(written_options(context))
     end_when_asked()
-    if show:
-        raise typer.Exit(show_kept(device.value, preset))
     if from_file is not None:
         raise typer.Exit(from_audit(from_file, out, workloads))
     changes = {
@@ -161,7 +154,6 @@ def calibrate(
 
 NOT_CALIBRATED = 3
 _WITH_FROM = {"from_file", "workloads", "out"}
-_WITH_SHOW = {"show", "device", "preset"}
 
 
 def measure(options: Options) -> int:
@@ -214,55 +206,18 @@ def from_audit(file: Path, out: Path, workloads: str | None) -> int:
     return _calibrate(audit, path, names, here=False)
 
 
-def show_kept(device: str, preset: str | None) -> int:
-    """Print what is kept for this machine, newest first; returns the exit code.
-
-    Raises:
-        DeviceError: torch cannot be started, or there is no such device.
-        NothingMeasuredError: nothing is kept.
-    """
-    recipe = choose_preset(preset, "cpu" if device == "cpu" else "cuda").recipe
-    found, machine = _here(recipe)
-    if device == "cuda" and not found.cuda:
-        raise DeviceError(f"--device cuda: {found.reason}", "use --device cpu")
-    where: Device = "cuda" if device == "cuda" or (device == "auto" and found.cuda) else "cpu"
-    kept, problems = all_kept(machine, where)
-    notices = _notices()
-    for problem in problems:
-        notices.print(problem, markup=False)
-    chosen = [one for one in kept if preset in (None, one.recipe.preset)]
-    if not chosen:
-        of = "" if preset is None else f" of preset {preset}"
-        raise NothingMeasuredError(
-            f"no calibration{of} is kept for this machine on {where}", "make one: ffprof calibrate"
-        )
-    console = OutputConsole()
-    for number, one in enumerate(chosen):
-        if number:
-            console.print()
-        print_document(calibration_document(one), console)
-    return 0
-
-
 def check_options(written: dict[str, Any]) -> None:
-    """Options that go with ``--from`` and ``--show``.
+    """Options that go with ``--from``.
 
     Raises:
         UsageError: one that does not.
     """
-    for option, name, allowed in (
-        ("--show", "show", _WITH_SHOW),
-        ("--from", "from_file", _WITH_FROM),
-    ):
-        if name not in written:
-            continue
-        for other in written:
-            if other not in allowed:
-                beside = "--from" if other == "from_file" else f"--{other.replace('_', '-')}"
-                raise UsageError(
-                    f"{option} does not go with {beside}",
-                    "nothing is measured; leave one of them out",
-                )
+    for other in written if "from_file" in written else ():
+        if other not in _WITH_FROM:
+            raise UsageError(
+                f"--from does not go with --{other.replace('_', '-')}",
+                "nothing is measured; leave one of them out",
+            )
 
 
 def check_rounds(rounds: int) -> None:
@@ -286,16 +241,12 @@ def _check_rows(request: Request) -> None:
             )
 
 
-def _here(recipe: Recipe) -> tuple[Probe, Machine]:
-    with started(recipe, dry_run=True) as (_, found):
-        return found, describe_machine(found, child_environment(recipe))
-
-
 def _whose(record: Record) -> str:
     """Whose calibration that of an audit is, in words: it holds for the machine of the audit."""
     device: Device = "cpu" if record.evidence == "measured (cpu)" else "cuda"
     try:
-        _, machine = _here(record.recipe)
+        with started(record.recipe, dry_run=True) as (_, found):
+            machine = describe_machine(found, child_environment(record.recipe))
     except DeviceError:  # without torch it cannot be told
         return "the machine it was measured on"
     if fingerprint(machine, device) == fingerprint(record.machine, device):
@@ -321,15 +272,12 @@ def _calibrate(audit: Path, path: Path, names: list[str] | None, *, here: bool) 
 
 
 def _print(made: CalibrationRecord, path: Path, whose: str) -> None:
-    lost = lost_noise(made)
     kept, problem = keep_calibration(made)
     console, notices = OutputConsole(), _notices()
     print_document(calibration_document(made), console)
     console.print()
     notices.print(one_line(f"written to {path}"), markup=False)
     notices.print(problem or one_line(f"kept for {whose}, in {kept}"), markup=False)
-    if lost and not problem:
-        notices.print(lost, markup=False)
 
 
 def _ids(words: str) -> list[str]:

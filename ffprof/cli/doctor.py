@@ -18,14 +18,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from ffprof.errors import UsageError
 from ffprof.hardware.doctor.finding import STATES, Diagnosis, Finding, State
 from ffprof.version import __version__
 
 if TYPE_CHECKING:
-    from ffprof.cli.sampling_cost import SamplerCost
-    from ffprof.hardware.doctor.facts import ChildFacts, Facts
-    from ffprof.records.audit import Device
+    from ffprof.hardware.doctor.facts import ChildFacts
 
 EXIT_NOTHING_MEASURABLE = 3
 
@@ -46,56 +43,29 @@ def doctor(
     fix: bool = typer.Option(False, "--fix", help="Print commands to put things right; run none."),
     format: _Format = typer.Option(_Format.table, "--format", "-f", help="How to write it."),
     out: Path = typer.Option(Path("audits"), help="Folder that results would go to."),
-    measure: bool = typer.Option(
-        False, "--measure", help="Also measure what ffprof's own look at the GPU costs."
-    ),
-    measure_seconds: float = typer.Option(
-        60.0, "--measure-seconds", min=5.0, max=3600.0, help="How long --measure takes."
-    ),
 ) -> None:
     """Say what would spoil measurements here, and what to do.
 
     Checks software, GPU, memory, processor and variables.
     """
-    from ffprof.cli.sampling_cost import print_cost
     from ffprof.experiments.selection import choose_preset
     from ffprof.hardware.doctor.diagnosis import collect, diagnose
     from ffprof.hardware.environment import child_environment
 
-    if measure and fix:
-        raise UsageError("--fix prints commands and measures nothing", "leave one of them out")
     if sys.stderr.isatty():
         print("starting PyTorch ...", file=sys.stderr)
     wanted = child_environment(choose_preset(None, "cpu").recipe)
     facts = collect(device.value, out, lambda: _ask_children(wanted), frozenset(wanted))
     diagnosis = diagnose(facts)
-    cost = _measure(facts, measure_seconds) if measure else None
     if format is _Format.json:
-        print(to_json(diagnosis, {"sampler": asdict(cost)} if cost else None))
+        print(to_json(diagnosis))
     elif fix:
         sys.stdout.write(to_script(diagnosis))
     else:
         from ffprof.report.exporters.terminal import OutputConsole
 
-        console = OutputConsole()
-        print_findings(diagnosis, console)
-        if cost:
-            print_cost(cost, console)
+        print_findings(diagnosis, OutputConsole())
     raise typer.Exit(EXIT_NOTHING_MEASURABLE if diagnosis.count("bad") else 0)
-
-
-def _measure(facts: Facts, seconds: float) -> SamplerCost:
-    """On the GPU if torch can use one and the processor was not asked for."""
-    from ffprof.cli.sampling_cost import SamplerCost, measure_cost
-
-    torch = facts.child.torch
-    device: Device = "cuda" if torch and torch.cuda and facts.asked != "cpu" else "cpu"
-    if torch is None or facts.asked == "cuda" != device:
-        why = "torch does not start" if torch is None else "torch can use no GPU"
-        return SamplerCost(device=device, verdict="not measured", why=why)
-    if sys.stderr.isatty():
-        print(f"measuring for {seconds:g} s ...", file=sys.stderr)
-    return measure_cost(device, seconds)
 
 
 def _ask_children(wanted: dict[str, str | None]) -> ChildFacts:
@@ -193,8 +163,8 @@ def to_script(diagnosis: Diagnosis) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_json(diagnosis: Diagnosis, more: dict[str, object] | None = None) -> str:
-    """Everything, for programs; ``more`` is added as it is."""
+def to_json(diagnosis: Diagnosis) -> str:
+    """Everything, for programs."""
     document = {
         "ffprof": __version__,
         "summary": {state: diagnosis.count(state) for state in STATES},
@@ -203,7 +173,6 @@ def to_json(diagnosis: Diagnosis, more: dict[str, object] | None = None) -> str:
             for finding in diagnosis.findings
         ],
         "not_checked": {one.topic: one.reason for one in diagnosis.not_checked},
-        **(more or {}),
     }
     return json.dumps(document, indent=1, ensure_ascii=False)
 

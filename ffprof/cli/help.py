@@ -26,7 +26,6 @@ _OF_NAME = {
     "budget": "SIZE",
     "time_limit": "SECONDS",
     "run_limit": "SECONDS",
-    "measure_seconds": "SECONDS",
     "workloads": "NAMES",
     "reference": "NAMES",
     "precisions": "NAMES",
