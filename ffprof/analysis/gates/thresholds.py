@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ffprof.analysis.statistics.intervals import ZONE
-from ffprof.errors import UsageError, one_line
+from ffprof.errors import UsageError, did_you_mean, one_line
 from ffprof.records.base import Name
 from ffprof.records.store import first_problem
 from ffprof.units import KIB, MIB, parse_size
@@ -294,12 +294,9 @@ def _first(error: ValidationError) -> str:
 
 def _instead(path: Sequence[int | str]) -> str:
     """The field that may be meant by the last of a path, or all that are there."""
-    from difflib import get_close_matches  # of errors only
-
     here: Thresholds | WorkloadThresholds = Thresholds()
     above = path[:-1]
     if above[:1] == ("workloads",):
         here, above = WorkloadThresholds(), above[2:]
     known = type(getattr(here, str(above[0])) if above else here).model_fields
-    near = get_close_matches(str(path[-1])[:100], known, n=1)
-    return f"{near[0]} may be meant" if near else f"there are {', '.join(known)}"
+    return did_you_mean(str(path[-1]), known).strip() or f"there are {', '.join(known)}"

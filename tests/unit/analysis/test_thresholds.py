@@ -113,12 +113,15 @@ def test_the_larger_of_bytes_and_share_is_allowed(baseline, share, kib):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[allocated]\nbites = 1", ["allocated.bites", "no field of thresholds: bytes may be"]),
-        ("[alocated]\nbytes = 0", ["alocated: is no field", ": allocated may be meant"]),
+        (
+            "[allocated]\nbites = 1",
+            ["allocated.bites", "no field of thresholds: did you mean bytes?"],
+        ),
+        ("[alocated]\nbytes = 0", ["alocated: is no field", "did you mean allocated?"]),
         ("[speed]\n", ["there are allocated, reserved, live, flops, operators, throughput"]),
         ("[flops]\nbytes = 0", ["flops.bytes: is no field of thresholds: there are gate, share"]),
-        ("[workloads.x]\nlve.share = 0", ["workloads.x.lve", ": live may be meant"]),
-        ("[workloads.x.live]\nshares = 0", ["workloads.x.live.shares", ": share may be meant"]),
+        ("[workloads.x]\nlve.share = 0", ["workloads.x.lve", "did you mean live?"]),
+        ("[workloads.x.live]\nshares = 0", ["workloads.x.live.shares", "did you mean share?"]),
         ("[operators]\nshare = 5", ["operators.share", "not '5'", "0.05 is 5 %"]),
         ("[throughput]\nexclude = 10", ["throughput.exclude", "0.05 is 5 %"]),
         ("[allocated]\nbytes = 2000", ["allocated.bytes", "unit"]),
