@@ -23,11 +23,6 @@ def compare(
         None, help="The result file from after, or a workload of the only one."
     ),
     third: str = typer.Argument(None, help="Another workload of the only file, as the baseline."),
-    reference: str = typer.Option(
-        None,
-        help="Workloads, separated by commas, that the speed of the others is relative to; by "
-        "default the median of all.",
-    ),
     format: Format = FORMAT,
 ) -> None:
     """Compare two results.
@@ -48,8 +43,6 @@ def compare(
             f"name another file, or two of its workloads: {', '.join(before.plan.workloads)}",
         )
     if third is not None:
-        if reference is not None:
-            raise UsageError("--reference is for two files", "leave it out")
         _two_rows(before, second, third, format)
         return
     other = find_record(Path(second))
@@ -58,7 +51,7 @@ def compare(
             f"{second} is a workload of {path}, and there is nothing to compare it with",
             f"name another one: ffprof compare {path} {second} BASELINE",
         )
-    _two_files(before, load(other), (str(path), str(other)), _names(reference), format)
+    _two_files(before, load(other), (str(path), str(other)), format)
 
 
 def _require_file_first(first: Path, second: str, third: str) -> None:
@@ -92,7 +85,6 @@ def _two_files(
     before: Record,
     after: Record,
     files: tuple[str, str],
-    reference: tuple[str, ...],
     format: Format,
 ) -> None:
     from ffprof.analysis.comparison import compare_records
@@ -100,7 +92,7 @@ def _two_files(
     from ffprof.hardware.machine import compare_machines
     from ffprof.report.comparison import comparison_document, comparison_json
 
-    found = compare_records(before, after, reference)
+    found = compare_records(before, after)
     device: Device = "cpu" if before.evidence == "measured (cpu)" else "cuda"
     differ = compare_machines(before.machine, after.machine, device)
     machines = (*differ.hardware, *differ.software)
@@ -108,7 +100,3 @@ def _two_files(
         print(json.dumps(comparison_json(found, files, machines), indent=1))
         return
     print_document(comparison_document(found, files, machines), format)
-
-
-def _names(reference: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in (reference or "").split(",") if name.strip())

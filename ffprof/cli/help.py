@@ -33,7 +33,6 @@ _OF_NAME = {
     "time_limit": "SECONDS",
     "run_limit": "SECONDS",
     "workloads": "NAMES",
-    "reference": "NAMES",
     "precisions": "NAMES",
     "memory_formats": "NAMES",
     "micro_batches": "N,N,...",
@@ -61,6 +60,14 @@ _PANELS = {
     "Output": ("out", "plot", "snapshot", "everything", "fix", "template", "format"),
 }  # fmt: skip
 _KNOWN = {name for names in _PANELS.values() for name in names}
+
+
+# Options that are gone, and what to use.
+_REMOVED = {
+    ("compare", "--reference"): "a speed is relative to the median of all rows",
+    ("calibrate", "--show"): "ffprof report prints a calibration, and a run says which it uses",
+    ("doctor", "--measure"): "benchmarks/bench_sampling.py measures what sampling costs",
+}
 
 
 class Command(TyperCommand):
@@ -121,7 +128,8 @@ def _told(error: Any, commands: Sequence[str]) -> str:
     if hasattr(error, "possibilities"):
         known = [name for one in error.ctx.command.params for name in one.opts]
         near = did_you_mean(error.option_name, known)
-        return f"no such option: {error.option_name}; {near}--help lists all"
+        gone = _REMOVED.get((error.ctx.info_name, error.option_name))
+        return f"no such option: {error.option_name}; {gone or f'{near}--help lists all'}"
     if commands and (quoted := re.search("'(.*?)'", told)):
         near = did_you_mean(quoted[1], commands)
         return f"no such command: {quoted[1]}; {near}there are {', '.join(commands)}"

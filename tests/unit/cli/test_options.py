@@ -25,7 +25,7 @@ OF_COMMAND = {
     "frontier": RECIPE | CARDS | SHARED
     | {"micro-batches", "precisions", "memory-formats", "all-points", "resume", "plot", "format"},
     "report": {"format", "judge"},
-    "compare": {"reference", "format"},
+    "compare": {"format"},
     "check": {
         "baseline", "current", "thresholds", "budget", "throughput", "update-baseline", "rounds",
         "workload-file", "card-file", "data", "on-foreign", "time-limit", "run-limit", "out", "all",
@@ -130,6 +130,9 @@ def test_every_shared_option_is_a_field_of_the_options_and_reaches_it():
         (["workloads", "-f", "markdown"], "'markdown' is not one of 'table', 'json'"),
         (["doctor", "--format", "github"], "'github' is not one of 'table', 'json'"),
         (["run", "--rounds", "0"], "'--rounds'"),
+        (["compare", "a", "b", "--reference", "x"], "a speed is relative to the median of all"),
+        (["calibrate", "--show"], "ffprof report prints a calibration"),
+        (["doctor", "--measure"], "benchmarks/bench_sampling.py measures"),
         (["report"], "missing argument 'PATH'"),
         (["check"], "missing option '--baseline'"),
         (["run", "--preset", "smok"], "unknown preset 'smok'; did you mean smoke?"),
