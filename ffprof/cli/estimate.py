@@ -7,7 +7,7 @@ from typing import Literal
 
 import typer
 
-from ffprof.cli.common_options import BUDGET, CUT, FORMAT, MODEL, takes
+from ffprof.cli.common_options import BUDGET, CUT, FORMAT, MODEL, Format, takes
 from ffprof.cli.completion import complete_presets
 from ffprof.experiments.options import Options
 
@@ -42,7 +42,7 @@ def estimate(
     snapshot: Path = typer.Option(
         None, help="Write one workload's allocations for pytorch.org/memory_viz."
     ),
-    format: Literal["table", "json"] = FORMAT,
+    format: Format = FORMAT,
 ) -> None:
     """Estimate GPU memory.
 
@@ -82,4 +82,4 @@ def estimate(
 
         check_matplotlib()
     with ready(wanted) as prepared:
-        tell(prepared, asked, swept, as_json=format == "json")
+        tell(prepared, asked, swept, format)

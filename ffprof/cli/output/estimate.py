@@ -9,21 +9,23 @@ from pathlib import Path
 from typing import cast
 
 from pydantic import BaseModel
-from rich.console import RenderableType
 
+from ffprof.cli.common_options import Format
+from ffprof.cli.output.result import print_document
 from ffprof.errors import NothingMeasuredError
 from ffprof.estimator.sizes import Question, flat_width, varied_by
 from ffprof.experiments.estimate import Asked, Ready, Sweep
 from ffprof.experiments.session import say
 from ffprof.records.estimate import PeakRow
+from ffprof.report.document import Block, Document, printable
 from ffprof.report.estimate.detail import peak_details
-from ffprof.report.estimate.difference import compare_peaks, difference_report
-from ffprof.report.estimate.growth import growth_report
-from ffprof.report.estimate.table import Heading, largest_report, peak_table
+from ffprof.report.estimate.difference import compare_peaks, difference_blocks
+from ffprof.report.estimate.growth import growth_document
+from ffprof.report.estimate.table import Heading, largest_document, peak_document
 from ffprof.report.exporters.terminal import OutputConsole
 
 
-def tell(prepared: Ready, asked: Asked, swept: Sweep | None, *, as_json: bool) -> None:
+def tell(prepared: Ready, asked: Asked, swept: Sweep | None, format: Format) -> None:
     """Answer the one question that was asked.
 
     Raises:
@@ -31,16 +33,16 @@ def tell(prepared: Ready, asked: Asked, swept: Sweep | None, *, as_json: bool) -
         StoreError: a file cannot be written.
     """
     if swept is not None:
-        tell_growth(prepared, swept, asked.plot, as_json=as_json)
+        tell_growth(prepared, swept, asked.plot, format)
     elif asked.largest is not None:
-        tell_largest(prepared, cast(Question, asked.largest), as_json=as_json)
+        tell_largest(prepared, cast(Question, asked.largest), format)
     elif asked.against is not None:
-        tell_against(prepared, as_json=as_json)
+        tell_against(prepared, format)
     else:
-        tell_peaks(prepared, asked.snapshot, detail=asked.detail, as_json=as_json)
+        tell_peaks(prepared, asked.snapshot, format, detail=asked.detail)
 
 
-def tell_peaks(prepared: Ready, snapshot_to: Path | None, *, detail: bool, as_json: bool) -> None:
+def tell_peaks(prepared: Ready, snapshot_to: Path | None, format: Format, *, detail: bool) -> None:
     """The table of all workloads, and what is held at the peak.
 
     Raises:
@@ -48,19 +50,18 @@ def tell_peaks(prepared: Ready, snapshot_to: Path | None, *, detail: bool, as_js
         NothingMeasuredError: no workload could be estimated.
     """
     rows = prepared.peaks(snapshot_to)
-    if as_json:
+    if format == "json":
         _print_json(rows)
     else:
-        _print(peak_table(heading(prepared), rows, _width()))
-        for row in rows if detail or len(rows) == 1 else ():
-            if row.peak is not None:
-                _print(peak_details(row, _width()))
+        shown = [row for row in rows if row.peak is not None and (detail or len(rows) == 1)]
+        details = [block for row in shown for block in peak_details(row, _width())]
+        _print(peak_document(heading(prepared), rows), format, details)
     _some_figures(rows)
     if snapshot_to is not None and rows[0].memory is not None:
         say(f"written to {snapshot_to}; open it at https://pytorch.org/memory_viz")
 
 
-def tell_against(prepared: Ready, *, as_json: bool) -> None:
+def tell_against(prepared: Ready, format: Format) -> None:
     """Two workloads at their peaks, layer by layer.
 
     Raises:
@@ -71,32 +72,32 @@ def tell_against(prepared: Ready, *, as_json: bool) -> None:
     both = replace(prepared, chosen=replace(prepared.chosen, workloads=(ours, theirs)))
     rows = both.peaks()
     if any(row.peak is None for row in rows):
-        _print(peak_table(heading(prepared), rows, _width()))
+        _print(peak_document(heading(prepared), rows), format)
         raise NothingMeasuredError("one of them could not be estimated", "read why above")
     made = compare_peaks(rows[0], rows[1])
-    if as_json:
+    if format == "json":
         _print_json(made)
         return
-    _print(peak_table(heading(prepared), rows, _width()))
-    _print(difference_report(made, _width()))
+    blocks = difference_blocks(made, _width())
+    _print(peak_document(heading(prepared), rows), format, blocks)
 
 
-def tell_largest(prepared: Ready, question: Question, *, as_json: bool) -> None:
+def tell_largest(prepared: Ready, question: Question, format: Format) -> None:
     """The largest size of every workload.
 
     Raises:
         NothingMeasuredError: no workload could be estimated.
     """
     found = prepared.largest(question)
-    if as_json:
+    if format == "json":
         _print_json(found)
     else:
         varied = varied_by(question, prepared.recipe)
-        _print(largest_report(heading(prepared, varied), found, _width()))
+        _print(largest_document(heading(prepared, varied), found), format)
     _some_figures([row for one in found for row in (one.row, one.next) if row])
 
 
-def tell_growth(prepared: Ready, sweep: Sweep, plot: Path | None, *, as_json: bool) -> None:
+def tell_growth(prepared: Ready, sweep: Sweep, plot: Path | None, format: Format) -> None:
     """How every workload grows.
 
     Raises:
@@ -104,10 +105,11 @@ def tell_growth(prepared: Ready, sweep: Sweep, plot: Path | None, *, as_json: bo
         StoreError: the plot cannot be written.
     """
     found = prepared.growth(sweep)
-    if as_json:
+    if format == "json":
         _print_json(found)
     else:
-        _print(growth_report(heading(prepared, _varied(prepared, sweep)), found, _width()))
+        varied = heading(prepared, _varied(prepared, sweep))
+        _print(growth_document(varied, found, _width()), format)
     _some_figures([row for one in found for row in one.rows])
     if plot is not None:
         from ffprof.report.exporters.plots import draw
@@ -157,8 +159,9 @@ def _print_json(found: Sequence[BaseModel] | BaseModel) -> None:
         print(json.dumps(listed, indent=1, allow_nan=False))
 
 
-def _print(part: RenderableType) -> None:
-    OutputConsole().print(part, crop=False)
+def _print(document: Document, format: Format, more: Sequence[Block] = ()) -> None:
+    blocks = (*document.blocks, *more)
+    print_document(printable(replace(document, blocks=blocks)), format)
 
 
 def _width() -> int:

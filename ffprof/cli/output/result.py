@@ -16,21 +16,8 @@ def print_result(record: Record | FrontierRecord | CalibrationRecord, format: Fo
     """Print a record; several of them as JSON are one value after the other."""
     if format == "json":
         print(json_of(record))
-    elif isinstance(record, FrontierRecord) and record.kind == "frontier":
-        _print_frontier(record, format)
     else:
         print_document(document_of(record), format)
-
-
-def _print_frontier(record: FrontierRecord, format: Format) -> None:
-    """It has a table for every method, where a document has one."""
-    from ffprof.report.exporters.terminal import OutputConsole
-    from ffprof.report.frontier import frontier_markdown, print_frontier
-
-    if format == "markdown":
-        sys.stdout.write(frontier_markdown(record))
-    else:
-        print_frontier(record, OutputConsole())
 
 
 def print_document(document: Document, format: Format) -> None:

@@ -50,7 +50,8 @@ TOLD = {
 }  # fmt: skip
 FORMATS = {
     "report": "table|markdown|json", "run": "table|markdown|json", "compare": "table|markdown|json",
-    "frontier": "table|markdown|json", "calibrate": "table|markdown|json", "estimate": "table|json",
+    "frontier": "table|markdown|json", "calibrate": "table|markdown|json",
+    "estimate": "table|markdown|json",
     "check": "table|markdown|json|github", "workloads": "table|json", "cards": "table|json",
     "doctor": "table|json",
 }  # fmt: skip

@@ -1,6 +1,5 @@
 """What an audit on a GPU is allowed, by what was asked and what the GPU is; no GPU is needed."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
