@@ -47,10 +47,10 @@ def prepare_frontier(options: Options, asked: Asked) -> Iterator[FrontierRequest
     formats = _some_of(asked.memory_formats, _FORMATS, "--memory-formats")
     sizes = _sizes(asked.micro_batches)
     _check_together(options, asked)
-    changes = options.changes | _first(options, sizes)
+    changes = _first(options, sizes)
     changes |= {"precision": precisions[0]} if precisions else {}
     changes |= {"memory_format": formats[0]} if formats else {}
-    with begun(replace(options, changes=changes)) as (start, kinds):
+    with begun(replace(options, **changes)) as (start, kinds):
         # Without a GPU the first is the estimate of what was asked for, and only that is done.
         audit = request_for(kinds[0], start, paired=False)
         request = _request(audit, start, options, asked, sizes, precisions, formats)

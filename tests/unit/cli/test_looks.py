@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from records import claim, record, trial
 
-from ffprof.cli import run as running
+from ffprof.cli.output import audit as running
 from ffprof.experiments.campaign import Outcome
 from ffprof.experiments.request import Request
 

@@ -1,7 +1,6 @@
 """What ``ffprof run --max-batch`` asks for, and what it shows meanwhile; nothing is started."""
 
 import multiprocessing
-from pathlib import Path
 
 import pytest
 
@@ -18,21 +17,7 @@ from ffprof.units import GIB
 
 
 def options(**changes):
-    fields = {
-        "preset": "smoke",
-        "workloads": "bp,bp-accum",
-        "workload_files": (),
-        "device": "auto",
-        "gpu_mem": None,
-        "card": None,
-        "rounds": 3,
-        "changes": {},
-        "data": None,
-        "download": False,
-        "time_limit": 60.0,
-        "run_limit": 600.0,
-        "out": Path("audits"),
-    }
+    fields = {"preset": "smoke", "workloads": "bp,bp-accum", "time_limit": 60.0, "run_limit": 600.0}
     return Options(**(fields | changes))
 
 
@@ -77,7 +62,7 @@ def test_a_gpu_of_its_own_is_proposed_for_as_what_it_is():
 
 def test_what_is_to_grow():
     assert _asked(options(), {"max_batch": True}) == "micro-batch"
-    flat = options(changes={"backbone": "flat-4-8"})
+    flat = options(backbone="flat-4-8")
     assert _asked(flat, {"max_depth": True, "batch": 8}) == "depth"
     with pytest.raises(UsageError, match="vgg8 has no depth"):
         _asked(options(), {"max_depth": True})
