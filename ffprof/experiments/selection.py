@@ -14,15 +14,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ffprof.errors import UsageError
+from ffprof.errors import UsageError, did_you_mean
 from ffprof.experiments.options import Options
 from ffprof.harness.data.discovery import check_data
 from ffprof.harness.data.source import Found
 from ffprof.harness.process.child import run_child
-from ffprof.harness.process.messages import Failed
 from ffprof.harness.worker import describe_child
 from ffprof.records.audit import Device, WorkloadFile
 from ffprof.records.base import check_trials
+from ffprof.records.files import read_at_most
 from ffprof.records.recipe import FAMILY, Recipe
 from ffprof.workload import (
     Description,
@@ -76,8 +76,11 @@ def choose_workloads(
         elif name in own:
             chosen[name] = own[name]
         elif own and name not in workload_names():
-            known = ", ".join([*workload_names(), *own])
-            raise UsageError(f"unknown workload {name!r}", f"known are: {known}")
+            known = [*workload_names(), *own]
+            raise UsageError(
+                f"unknown workload {name!r}",
+                f"{did_you_mean(name, known)}known are: {', '.join(known)}",
+            )
         else:
             chosen[name] = find_workload(name)
     return tuple(sorted(chosen.values(), key=lambda d: (d.rank, d.id)))
@@ -215,14 +218,13 @@ def read_sources(paths: Sequence[Path]) -> tuple[Source, ...]:
         try:
             if path.exists() and not path.is_file():
                 raise UsageError(f"{name} is not a file", fix)
-            with path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
+            content = read_at_most(path, MAX_BYTES)
             whole = str(path.resolve())
         except FileNotFoundError as error:
             raise UsageError(f"there is no workload file {name}", fix) from error
         except OSError as error:
             raise UsageError(f"cannot read {name}: {error.strerror or error}", fix) from error
-        if len(content) > MAX_BYTES:
+        if content is None:
             raise UsageError(f"{name} is larger than any Python file", fix)
         digest = hashlib.sha256(content).hexdigest()
         found.setdefault(whole, Source(name=name, path=whole, sha256=digest))
@@ -294,11 +296,11 @@ def _described(
     source: Source, context: BaseContext, limit_seconds: float
 ) -> tuple[FileDescription, ...]:
     ending = run_child(context, describe_child, (source,), limit_seconds)
-    for message in ending.messages:
-        if isinstance(message, tuple):
-            return message
-        if isinstance(message, Failed):
-            raise UsageError(message.message, "")
+    found = ending.answer(tuple)
+    if isinstance(found, tuple):
+        return found
+    if found in ending.messages:
+        raise UsageError(found.message, "")
     if ending.kind == "timeout":
         raise UsageError(
             f"{source.name} is still being loaded after {limit_seconds:g} s",

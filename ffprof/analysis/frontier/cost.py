@@ -18,10 +18,10 @@ def everything_seconds(
 ) -> tuple[float | None, float | None]:
     """(seconds spent on trials, seconds that all would have taken); None without any trial.
 
-    A point that was measured costs its trials, those that were taken again, and the median of
-    them in every round that it was not run in. Another one costs what trials take beside their
-    steps (the median over those measured), and its steps at its likely rate; if it would run out of
-    memory, only the former. What failed or was refused is not tried again.
+    A point that was measured costs its trials, those that were repeated, and the median of
+    them in every round that it was not run in. Another one costs what trials take in addition to
+    their steps (the median over those measured), and its steps at its likely rate; if it would run
+    out of memory, only the former. What failed or was refused is not tried again.
     """
     taken = [t for p in record.points for t in (*p.trials, *p.discarded)]
     trials = [t for t in taken if t.conditions.wall_seconds is not None]

@@ -26,9 +26,7 @@ def made(ending, facts=None, watching=None):
     base = record([], workloads=("bp",), rounds=2, **recipe().model_dump(exclude={"preset"}))
     if facts:
         base = base.model_copy(update={"ledger": {"other": LedgerRow(facts=facts)}})
-    return trial_from(
-        ending, SLOT, find_workload("bp"), base, "cpu", "measured (cpu)", watching, "forkserver"
-    )
+    return trial_from(ending, SLOT, find_workload("bp"), base, "cpu", watching, "forkserver")
 
 
 def test_a_finished_child_is_ok_and_its_facts_are_kept():
@@ -53,7 +51,7 @@ def test_a_child_that_answered_and_then_crashed_on_exit_still_measured():
         (Ending(kind="crashed", messages=(), reason="killed by SIGKILL"), "crashed", "SIGKILL"),
         (Ending(kind="ended", messages=(Failed(outcome="oom", message="m"),)), "oom", "m"),
         (Ending(kind="ended", messages=(Failed(outcome="refused", message="m"),)), "refused", "m"),
-        (Ending(kind="ended", messages=(), reason="objection"), "refused", "objection"),
+        (Ending(kind="ended", messages=(), reason="why"), "crashed", "why"),
         (Ending(kind="ended", messages=(Ready(gpu_uuid=None),)), "crashed", "without an answer"),
     ],
 )

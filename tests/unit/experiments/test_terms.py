@@ -1,13 +1,11 @@
 """What an audit on a GPU is allowed, by what was asked and what the GPU is; no GPU is needed."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from ffprof.errors import UsageError
 from ffprof.estimator.overhead import display_overhead
-from ffprof.experiments.audit import plan as request
 from ffprof.experiments.audit.resume import check_budget
 from ffprof.experiments.options import Options, asked_budget
 from ffprof.experiments.session import Start
@@ -23,10 +21,8 @@ H100 = Probe(cuda=True, gpu="NVIDIA H100 80GB HBM3", gpu_total_bytes=int(79.2 * 
 
 def terms(found, gpu_mem=None, card=None, card_files=(), display=False):
     options = Options(
-        preset=None, workloads=None, workload_files=(), device="cuda", gpu_mem=gpu_mem, card=card,
-        rounds=3, changes={}, data=None, download=False, time_limit=1.0, run_limit=None,
-        out=Path("out"), card_files=tuple(card_files), display=display,
-    )  # fmt: skip
+        device="cuda", gpu_mem=gpu_mem, card=card, card_files=tuple(card_files), display=display
+    )
     asked = asked_budget(gpu_mem, card, card_files)
     return cuda_terms(
         Start(options=options, chosen=None, data=None, asked=asked, found=found, server=None)
@@ -35,7 +31,7 @@ def terms(found, gpu_mem=None, card=None, card_files=(), display=False):
 
 @pytest.fixture(autouse=True)
 def native(monkeypatch):
-    monkeypatch.setattr(request, "spills", lambda: "")
+    monkeypatch.setattr("ffprof.experiments.terms.spills", lambda: "")
 
 
 def test_the_gpu_itself_is_named_and_keeps_its_own_total():
@@ -89,7 +85,9 @@ def test_a_profile_of_ones_own_is_recognised_on_its_card(tmp_path):
 
 
 def test_a_driver_that_spills_is_told(monkeypatch):
-    monkeypatch.setattr(request, "spills", lambda: "WSL: its driver is that of Windows")
+    monkeypatch.setattr(
+        "ffprof.experiments.terms.spills", lambda: "WSL: its driver is that of Windows"
+    )
     budget, _, (note,) = terms(LAPTOP)
     assert budget.spills == "WSL: its driver is that of Windows"
     assert "uses host memory when the GPU is full (WSL: its driver is that of Windows)" in note
