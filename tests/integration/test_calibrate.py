@@ -172,7 +172,7 @@ def test_what_is_not_replaced_is_told(empty_cache, tmp_path):
         document["created"] = document["created"].replace("2026", "2020", 1)
 
     older = calibrate(edited(tmp_path, years_older))
-    assert "not kept: a newer one of this machine and setting" in older
+    assert "not stored: a newer one of this machine and setting" in older
     assert kept.read_bytes() == before
 
 
