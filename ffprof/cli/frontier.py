@@ -44,26 +44,26 @@ def frontier(
     ),
     device: Device = typer.Option(
         "auto",
-        help="Where to measure; estimate measures nothing, and so does auto without a GPU.",
+        help="Device to measure on; estimate measures nothing, and so does auto without a GPU.",
     ),
     rounds: int = typer.Option(
-        5, min=1, max=1000, help="Trials of the best of each method, and of points in doubt."
+        5, min=1, max=1000, help="Trials of the best point of each method, and of undecided points."
     ),
     all_points: bool = typer.Option(
-        False, "--all-points", help="Measure every point in every round; leave nothing out."
+        False, "--all-points", help="Measure every point in every round."
     ),
     resume: Path = typer.Option(
         None,
-        help="Go on with this unfinished frontier, or the newest one in this folder.",
+        help="Resume this unfinished frontier, or the newest one in this folder.",
         readable=False,  # said by who reads it, in one line
     ),
     plot: Path = typer.Option(None, help="Draw the frontiers: a .png, .svg or .pdf file."),
     format: Format = FORMAT,
 ) -> None:
-    """Find, for every method, the best throughput at every memory, and under the budget.
+    """Find the best throughput of every method at each memory size and under the budget.
 
-    Estimates leave out what cannot matter, and trials decide. Writes one result file, complete
-    after every trial.
+    Estimates rule out points that cannot be on the frontier; trials decide the others. Writes one
+    result file, complete after every trial.
     """
     from ffprof.experiments.frontier.plan import Asked, prepare_frontier
 

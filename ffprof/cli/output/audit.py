@@ -1,4 +1,4 @@
-"""An audit that is run and printed, with further looks if they were asked for."""
+"""An audit that is run and printed, with further looks if they were requested."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _why_no_more(record: Record) -> str:
 
 
 def _remember(record: Record, before: Record) -> str:
-    """Let later estimates know what this GPU takes beside the allocator; returns a note.
+    """Let later estimates know what this GPU takes in addition to the allocator; returns a note.
 
     Trials that a resumed audit had already were remembered when they ran.
     """
