@@ -47,7 +47,7 @@ import json, os, sys, threading
 
 _INSIDE = os.path.join(os.environ["FFPROF_JOURNEY"], "ffprof") + os.sep
 _TO = os.environ["FFPROF_JOURNEY_TO"]
-_IN_ORDER = os.getpid() == int(os.environ.setdefault("FFPROF_JOURNEY_PARENT", str(os.getpid())))
+_COMMAND = int(os.environ.setdefault("FFPROF_JOURNEY_COMMAND", str(os.getpid())))
 _seen, _of = set(), {}
 
 
@@ -78,7 +78,7 @@ def _follow(frame, event, argument):
         caller = caller or _name(back.f_code)
         back = back.f_back
     call = (caller, file, code.co_qualname)
-    main = _IN_ORDER and threading.current_thread() is threading.main_thread()
+    main = os.getpid() == _COMMAND and threading.current_thread() is threading.main_thread()
     if call not in _seen or code.co_name in NAMES:
         _seen.add(call)
         _write([*call, main])
