@@ -13,7 +13,13 @@ import draw_audit
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-FILE = re.compile(r"`((?:ffprof|workloads|hw_profiles|tests|benchmarks|docs)/[a-z0-9_/.]*)`")
+PAGES = [*DOCS.glob("*.md"), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))]
+PAGES += [ROOT / "results" / "README.md", ROOT / "benchmarks" / "README.md"]
+# With a folder in front; names that are patterns, such as NAME.py, stand for files to come.
+FILE = re.compile(
+    r"(?<![\w./-])(?!docs/_build)((?:ffprof|workloads|hw_profiles|tests|benchmarks|docs)/[a-z0-9_/.-]*[a-z0-9_/])"
+    r"(?![\w*/-])"
+)
 
 
 def test_every_page_is_in_one_toctree():
@@ -24,10 +30,10 @@ def test_every_page_is_in_one_toctree():
     assert sorted(listed) == sorted(page.stem for page in DOCS.glob("*.md") if page.stem != "index")
 
 
-@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
-def test_files_that_a_map_names_exist(page):
-    named = FILE.findall((ROOT / page).read_text())
-    assert named
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_pages_name_exist(page):
+    named = FILE.findall(page.read_text())
+    assert len(named) > 40 or page.name != "architecture.md"
     assert not [name for name in named if not (ROOT / name).exists()]
 
 
