@@ -50,8 +50,9 @@ FRAME = """\
 
 
 def picture() -> str:
-    """The table as SVG; the sections below it are left out."""
-    document = replace(make_document(ffprof.load(AUDIT)), sections=())
+    """The table as SVG; what stands below it is left out."""
+    document = make_document(ffprof.load(AUDIT))
+    document = replace(document, blocks=tuple(block for block in document.blocks if block.rows))
     console = Console(
         record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, highlight=False,
         color_system="truecolor", legacy_windows=False,
