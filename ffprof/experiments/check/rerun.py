@@ -152,7 +152,7 @@ def _prepared(
             "UTC",
             *terms.notes,
             "" if estimated else crowding(recipe, device),
-            f"gone since: {', '.join(rows.gone)}"[:1000] if rows.gone else "",
+            f"removed since: {', '.join(rows.gone)}"[:1000] if rows.gone else "",
         )
         audit = Audit(
             recipe=recipe, plan=plan, workloads=rows.workloads, device=device, terms=terms
