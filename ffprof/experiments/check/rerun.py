@@ -247,7 +247,7 @@ def _run(request: Request, progress: Progress, say: Callable[[str], None], *, ke
     if outcome.stopped:
         say(f"stopped early: {outcome.stopped}; missing trials: {len(record.missing())}")
         if kept and record.trials and request.target is None:
-            say(f"go on with: ffprof run --resume {shlex.quote(str(request.path))}")
+            say(f"resume with: ffprof run --resume {shlex.quote(str(request.path))}")
     if outcome.interrupt is not None:
         raise outcome.interrupt
     return record
