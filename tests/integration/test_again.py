@@ -227,7 +227,7 @@ def test_a_check_names_what_a_changed_file_costs_and_can_take_it_as_the_baseline
     assert "mine" in done.stdout
     told = " ".join(done.stdout.split())
     for option in ("--rounds 1", "--time-limit 90.0", "--workload-file net.py"):
-        assert option in told.partition("make a new baseline: ")[2]
+        assert option in told.partition("accept it with: ")[2]
     assert "--out" not in told
     made = only_record(tmp_path / "new")
     assert min(peaks(made)["mine"]) > max(peaks(before)["mine"])
