@@ -98,12 +98,12 @@ def _run_and_print(request: FrontierRequest, plot: Path | None, format: Format) 
     from rich.console import Console
 
     from ffprof.cli.output.result import print_result
-    from ffprof.cli.progress import told_to
+    from ffprof.cli.progress import progress_for
     from ffprof.errors import NothingMeasuredError
     from ffprof.experiments.frontier.runner import find_frontier
 
     notices = Console(stderr=True, highlight=False, soft_wrap=True)
-    outcome = find_frontier(request, told_to(notices))
+    outcome = find_frontier(request, progress_for(notices))
     record, interrupt = outcome.record, outcome.interrupt
     if isinstance(interrupt, Terminated) and interrupt.hung_up:
         return interrupt_code(interrupt)

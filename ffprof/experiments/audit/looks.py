@@ -9,11 +9,14 @@ from ffprof.analysis.statistics.looks import next_look
 from ffprof.analysis.verdicts import undecided
 from ffprof.estimator.overhead import remember
 from ffprof.experiments.audit.runner import run_audit
-from ffprof.experiments.request import Outcome, Progress, Request
+from ffprof.experiments.campaign import Outcome, Progress
+from ffprof.experiments.request import Request
 from ffprof.records.audit import Record
 
 
-def run_looks(request: Request, progress: Callable[[], Progress], *, looks: bool) -> Outcome:
+def run_looks(
+    request: Request, progress: Callable[[], Progress], *, looks: bool
+) -> Outcome[Record]:
     """The audit, and with ``looks`` its further rounds; ``progress`` is made for each of them.
 
     Raises:

@@ -19,9 +19,10 @@ from ffprof.estimator.overhead import remember
 from ffprof.experiments.audit.plan import Audit, new_request, with_known_noise
 from ffprof.experiments.audit.provenance import found_again, look_again
 from ffprof.experiments.audit.runner import run_audit
-from ffprof.experiments.request import Progress, Request
+from ffprof.experiments.campaign import Progress
+from ffprof.experiments.request import Request
 from ffprof.experiments.selection import check_recipe, describe_files, read_sources
-from ffprof.experiments.session import started
+from ffprof.experiments.session import open_session
 from ffprof.experiments.terms import device_again, need_device, terms_again
 from ffprof.hardware.machine import too_few_processors
 from ffprof.harness.data.discovery import check_data, crowding
@@ -129,11 +130,13 @@ def _prepared(
     seen = look_again(baseline, path, {} if data is None else {"data": data})
     if not estimated:
         _need_processors(recipe, path)  # an estimate computes nothing, so it may name more
-    with started(recipe, dry_run=False) as (server, found):
-        need_device(baseline, path, found)
-        terms = terms_again(baseline, path, found, card_files)
-        rows = rows_now(baseline, path, sources, server)
-        recipe, _ = found_again(baseline, path, seen, server, download=False, dry_run=estimated)
+    with open_session(recipe) as session:
+        need_device(baseline, path, session.found)
+        terms = terms_again(baseline, path, session, card_files)
+        rows = rows_now(baseline, path, sources, session.server)
+        recipe, _ = found_again(
+            baseline, path, seen, session.server, download=False, dry_run=estimated
+        )
         check_recipe(recipe, rows.workloads)
         check_data(recipe, None)
         plan = plan.model_copy(
@@ -154,7 +157,7 @@ def _prepared(
         audit = Audit(
             recipe=recipe, plan=plan, workloads=rows.workloads, device=device, terms=terms
         )
-        yield with_known_noise(new_request(audit, found, server, out, notes, on_foreign))
+        yield with_known_noise(new_request(audit, session, out, notes, on_foreign))
 
 
 def _need_processors(recipe: Recipe, path: Path) -> None:
