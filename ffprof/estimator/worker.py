@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ffprof.errors import DataError, RefusedError, StoreError, UsageError
 from ffprof.estimator.sizes import Axis, Question, border, exponent, sized, swept
 from ffprof.estimator.target import Target
-from ffprof.harness.process.failures import telling
+from ffprof.harness.process.failures import located, telling
 from ffprof.harness.process.messages import Failed
 from ffprof.records.estimate import Growth, Largest, PeakRow
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 from ffprof.workload.user_file import FileDescription, addressed
 
-if TYPE_CHECKING:
-    pass
+Piece = tuple["str | FileDescription", Recipe]
+# What the code of a workload raises where fake tensors do not do; the rest crashes the child.
+_FAILURES = (RuntimeError, AssertionError, AttributeError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TracedStep:
+    """One optimizer step on fake tensors: its live peak, its operators, and what it took here.
+
+    ``build_seconds`` is what building the module took, ``inside_seconds`` all in this process.
+    """
+
+    live_peak_bytes: int
+    operators: int
+    build_seconds: float
+    inside_seconds: float
 
 
 def peak_child(
@@ -161,3 +176,41 @@ def estimate_child(
                 sender.send(Failed(outcome="refused", message=str(error)))
             except DataError as error:
                 sender.send(Failed(outcome="crashed", message=str(error)))
+
+
+def trace_child(sender: Connection, pieces: Sequence[Piece], device: str) -> None:
+    """Trace each workload under its own recipe, and send ``TracedStep`` or ``Failed`` for each."""
+    for workload, recipe in pieces:
+        with telling(sender, workload):
+            try:
+                sender.send(_trace(addressed(workload), recipe, device))
+            except RefusedError as error:
+                message = f"its trials will be refused: {error}"
+                sender.send(Failed(outcome="refused", message=message))
+            except UsageError as error:
+                sender.send(Failed(outcome="refused", message=error.problem[:300]))
+            except DataError as error:
+                sender.send(Failed(outcome="crashed", message=str(error)))
+            except _FAILURES as error:
+                sender.send(Failed(outcome="refused", message=_reason(error, workload)))
+
+
+def _trace(workload: Description, recipe: Recipe, device: str) -> TracedStep:
+    began = time.perf_counter()
+    from ffprof.estimator.tracing.kernels import CUDA, PROCESSOR
+    from ffprof.estimator.workload import trace_workload
+
+    traced = trace_workload(workload, recipe, CUDA if device == "cuda" else PROCESSOR)
+    return TracedStep(
+        live_peak_bytes=traced.live_peak_bytes,
+        operators=sum(traced.operators().values()),
+        build_seconds=traced.build_seconds,
+        inside_seconds=time.perf_counter() - began,
+    )
+
+
+def _reason(error: Exception, workload: str | FileDescription) -> str:
+    if isinstance(workload, FileDescription):
+        return located(error, workload.source)[:300]
+    line = (str(error).strip().splitlines() or [""])[0].strip()
+    return f"{type(error).__name__}: {line}"[:300]
