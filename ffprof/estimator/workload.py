@@ -8,7 +8,7 @@ alive at once are the peak of live tensors that a trial measures here, to the by
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -135,10 +135,11 @@ def _traced(
     """
     device = kernels.device
     with tracing(kernels) as tracer:
+        before = fake_tensors() if device == HOST else []  # of another trace
         fake = fake_copy(module)
         fake.to(device)
         if device == HOST:
-            _count(fake, tracer, own)
+            _count(tracer, before, own)
         tracer.name(fake)
         losses = [loss_buffer(recipe, recipe.warmup_steps, device)]
         if device == STAND_IN:
@@ -174,13 +175,14 @@ def _traced(
     return stream, seen()
 
 
-def _count(fake: Any, tracer: Tracer, own: int) -> None:
+def _count(tracer: Tracer, before: Sequence[Tensor], own: int) -> None:
     """Count what the copy holds; copying is not seen.
 
     Raises:
         UsageError: the build left other tensors than those.
     """
-    held = fake_tensors()
+    others = {t.untyped_storage()._cdata for t in before}
+    held = [t for t in fake_tensors() if t.untyped_storage()._cdata not in others]
     if _bytes(held) != own:
         raise UsageError("it keeps tensors outside of its module", "make them attributes of it")
     for tensor in held:
