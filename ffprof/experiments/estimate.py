@@ -6,18 +6,25 @@ What contradicts itself is refused before anything is asked.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ffprof.errors import StoreError, UsageError
 from ffprof.estimator.api import allocator_settings
-from ffprof.estimator.sizes import Axis, Question, flat_shape, flat_width
-from ffprof.estimator.target import Target, bare_row, check_room, target_for, with_display
-from ffprof.estimator.worker import largest_child, peak_child, sweep_child
+from ffprof.estimator.sizes import Axis, Question, exponent, flat_shape, flat_width, swept
+from ffprof.estimator.target import (
+    Estimated,
+    Target,
+    bare_row,
+    check_room,
+    target_for,
+    with_display,
+)
+from ffprof.estimator.worker import Border, border_child, estimate_child
 from ffprof.experiments.options import asked_budget
 from ffprof.experiments.selection import (
     Chosen,
@@ -151,7 +158,6 @@ def _sweep(text: str, changes: dict[str, Any]) -> Sweep:
 
 
 LIMIT_SECONDS = 600.0  # of one child
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,49 +210,71 @@ class Ready:
         shown = sys.stderr.isatty() and len(workloads) > 1
 
         def answered(number: int, ending: Ending) -> None:
-            found = _answer(ending, PeakRow)
             one = workloads[number]
-            rows.append(found if isinstance(found, PeakRow) else self._without(one, found))
+            rows.append(self._row(one, self.recipe, ending))
             if shown:
                 told = f"\r\033[K{number + 1} of {len(workloads)}: {one.id}"
                 end = "\r\033[K" if number + 1 == len(workloads) else ""
                 print(told + end, end="", file=sys.stderr, flush=True)
 
-        addresses = [address(one) for one in workloads]
-        more = (self.recipe, self.target, path)
-        run_series(self.server, peak_child, addresses, LIMIT_SECONDS, answered, more)
+        pieces = [(address(one), self.recipe) for one in workloads]
+        run_series(
+            self.server, estimate_child, pieces, LIMIT_SECONDS, answered, (self.target, path)
+        )
         return rows
 
     def largest(self, question: Question) -> list[Largest]:
         """The largest size of every workload."""
         made = []
         for one in self._fed("--largest"):
-            found = self._ask(largest_child, Largest, one, question)
+            arguments = (address(one), self.recipe, self.target, question)
+            found = run_child(self.server, border_child, arguments, LIMIT_SECONDS).answer(Border)
             if isinstance(found, Failed):
-                row = self._without(one, found)
-                found = Largest(
-                    workload=one.id, question=question, size=0, unit=1, row=None, next=row, traces=0
+                row = bare_row(one, self.recipe, self.target, found.outcome, found.message)
+                found = Border(n=-1, cap=0, unit=1, rows={0: row})
+            rows, n = found.rows, found.n
+            made.append(
+                Largest(
+                    workload=one.id,
+                    question=question,
+                    size=max(0, n) * found.unit,
+                    unit=found.unit,
+                    row=rows.get(n),
+                    next=rows.get(n + 1),
+                    traces=len(rows) if n >= 0 else 0,
                 )
-            made.append(found)
+            )
         return made
 
     def growth(self, sweep: Sweep) -> list[Growth]:
         """How every workload grows."""
         made = []
         for one in self._fed("--sweep"):
-            found = self._ask(sweep_child, Growth, one, sweep.axis, sweep.values)
-            if isinstance(found, Failed):
-                found = Growth(
-                    workload=one.id,
-                    axis=sweep.axis,
-                    values=sweep.values,
-                    rows=(self._without(one, found),) * len(sweep.values),
-                    allocated_exponent=None,
-                    reserved_exponent=None,
-                    activations_exponent=None,
-                )
-            made.append(found)
+            recipes = [swept(sweep.axis, value, one, self.recipe) for value in sweep.values]
+            rows: list[PeakRow] = []
+
+            def answered(
+                number: int,
+                ending: Ending,
+                one: Description = one,
+                recipes: list[Recipe] = recipes,
+                rows: list[PeakRow] = rows,
+            ) -> None:
+                rows.append(self._row(one, recipes[number], ending))
+
+            pieces = [(address(one), recipe) for recipe in recipes]
+            run_series(self.server, estimate_child, pieces, LIMIT_SECONDS, answered, (self.target,))
+            made.append(growth_of(one, sweep.axis, sweep.values, rows))
         return made
+
+    def _row(self, one: Description, recipe: Recipe, ending: Ending) -> PeakRow:
+        unwritten = ending.answer(StoreError)
+        if isinstance(unwritten, StoreError):
+            raise unwritten
+        found = ending.answer(Estimated)
+        if isinstance(found, Estimated):
+            return found.row
+        return bare_row(one, recipe, self.target, found.outcome, found.message)
 
     def _fed(self, option: str) -> Iterator[Description]:
         for one in self.chosen.workloads:
@@ -268,24 +296,23 @@ class Ready:
         if shown:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
-    def _ask(
-        self, child: Callable[..., None], kind: type[Answer], one: Description, *more: Any
-    ) -> Answer | Failed:
-        arguments = (address(one), self.recipe, self.target, *more)
-        return _answer(run_child(self.server, child, arguments, LIMIT_SECONDS), kind)
 
-    def _without(self, one: Description, failed: Failed) -> PeakRow:
-        return bare_row(one, self.recipe, self.target, failed.outcome, failed.message)
-
-
-def _answer(ending: Ending, kind: type[Answer]) -> Answer | Failed:
-    for message in ending.messages:
-        if isinstance(message, StoreError):
-            raise message
-        if isinstance(message, kind | Failed):
-            return message
-    outcome: Any = "timeout" if ending.kind == "timeout" else "crashed"
-    return Failed(outcome=outcome, message=ending.reason or "no answer")
+def growth_of(
+    one: Description, axis: Axis, values: tuple[int, ...], rows: Sequence[PeakRow]
+) -> Growth:
+    """How a workload grows over its rows, one a value."""
+    memory = [row.memory for row in rows]
+    return Growth(
+        workload=one.id,
+        axis=axis,
+        values=values,
+        rows=tuple(rows),
+        allocated_exponent=exponent(
+            values, [m.allocated_peak_bytes if m else None for m in memory]
+        ),
+        reserved_exponent=exponent(values, [m.reserved_peak_bytes if m else None for m in memory]),
+        activations_exponent=exponent(values, [row.activation_peak_bytes for row in rows]),
+    )
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from ffprof.estimator.target import Target
+from ffprof.estimator.target import Estimated, Target
 from ffprof.estimator.worker import estimate_child
 from ffprof.experiments.audit.recorder import Keeper
 from ffprof.experiments.request import Progress, Request, Slot
@@ -69,7 +70,8 @@ def _run_group(
     limit_seconds: float,
 ) -> None:
     def answered(number: int, ending: Ending) -> None:
-        told.ends(keeper.keep(group[number][0], ending))
+        found = tuple(m.trial() if isinstance(m, Estimated) else m for m in ending.messages)
+        told.ends(keeper.keep(group[number][0], replace(ending, messages=found)))
         if number + 1 < len(group):
             told.starts(group[number + 1][0])
 
@@ -77,8 +79,8 @@ def _run_group(
     run_series(
         request.context,
         estimate_child,
-        [found for _, found in group],
+        [(found, keeper.record.recipe) for _, found in group],
         limit_seconds,
         answered,
-        (keeper.record.recipe, target),
+        (target,),
     )

@@ -12,9 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from statistics import median
 
+from ffprof.errors import one_line
 from ffprof.estimator.worker import TracedStep, trace_child
 from ffprof.experiments.request import Request
-from ffprof.harness.process.child import Ending, run_child
+from ffprof.harness.process.child import run_child
 from ffprof.harness.process.messages import Failed, StepTime
 from ffprof.harness.worker import step_child
 from ffprof.records.audit import Record
@@ -73,18 +74,18 @@ def _row(request: Request, one: Description, known: _Times | None) -> RowForecas
         return row if known is None else _timed(request, one, row, known)
     pieces = ([(address(one), record.recipe)], request.device)
     ending = run_child(request.context, trace_child, pieces, LIMIT_SECONDS)
-    traced = next((m for m in ending.messages if isinstance(m, TracedStep)), None)
-    if traced is None:
-        row = RowForecast(reason=why_not(ending))
+    traced = ending.answer(TracedStep)
+    if isinstance(traced, Failed):
+        row = RowForecast(reason=_reason(traced))
         return row if known is None else _timed(request, one, row, known)
     start = max(0.0, ending.seconds - traced.inside_seconds)
     row = RowForecast(live_peak_bytes=traced.live_peak_bytes)
     if known is None:
         limit = min(LIMIT_SECONDS, record.plan.trial_limit_seconds)
         ending = run_child(request.context, step_child, pieces, limit)
-        step = next((m for m in ending.messages if isinstance(m, StepTime)), None)
-        if step is None:
-            return replace(row, reason=why_not(ending))
+        step = ending.answer(StepTime)
+        if isinstance(step, Failed):
+            return replace(row, reason=_reason(step))
         known = _Times(
             trial=start + _trial_seconds(step, traced, record.recipe), step=step.step_seconds
         )
@@ -101,13 +102,8 @@ def _timed(request: Request, one: Description, row: RowForecast, known: _Times) 
     return replace(row, trial_seconds=known.trial, left_seconds=seconds)
 
 
-def why_not(ending: Ending) -> str:
-    """Why a child gave no figure, in one line."""
-    for message in ending.messages:
-        if isinstance(message, Failed):
-            return message.message[:300]
-    reason = ending.reason.removeprefix("exit status 1: ") or "no answer"
-    return reason[:300]
+def _reason(failed: Failed) -> str:
+    return one_line(failed.message).removeprefix("exit status 1: ")[:300]
 
 
 def _trial_seconds(step: StepTime, traced: TracedStep, recipe: Recipe) -> float:

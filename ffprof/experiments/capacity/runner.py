@@ -11,7 +11,9 @@ from collections.abc import Callable
 
 from ffprof.errors import one_line
 from ffprof.estimator.sizes import sized
-from ffprof.experiments.capacity.probe import guess_child, propose_child
+from ffprof.estimator.target import Estimated
+from ffprof.estimator.worker import Border, border_child, estimate_child
+from ffprof.experiments.capacity.probe import guessed, proposed
 from ffprof.experiments.capacity.request import (
     CapacityOutcome,
     CapacityProgress,
@@ -131,7 +133,7 @@ class _Capacities:
             return tried
 
         def guess(size: int) -> Tried:
-            return known[size] if size in known else self._guess(one, size)
+            return known[size] if size in known else self._guess(one, make(size), size)
 
         search = Search(
             probe,
@@ -179,21 +181,22 @@ class _Capacities:
         request = self._request
         limit = self._limit(request.time_limit_seconds)
         arguments = (address(one), request.record.recipe, request.target, request.grown)
-        ending = run_child(request.server, propose_child, arguments, limit)
-        found = ending.answer(Capacity)
-        if isinstance(found, Capacity):
-            return found
+        ending = run_child(request.server, border_child, arguments, limit)
+        found = ending.answer(Border)
+        if isinstance(found, Border):
+            return proposed(one, request.grown, found)
         self._not_over(ending, limit)
         return self._none(one, found.message)
 
-    def _guess(self, one: Description, size: int) -> Tried:
-        request = self._request
-        limit = self._limit(request.time_limit_seconds)
-        arguments = (address(one), request.record.recipe, request.target, request.grown, size)
-        ending = run_child(request.server, guess_child, arguments, limit)
-        found = ending.answer(Tried)
-        if isinstance(found, Tried):
-            return found
+    def _guess(self, one: Description, recipe: Recipe, size: int) -> Tried:
+        limit = self._limit(self._request.time_limit_seconds)
+        pieces = [(address(one), recipe)]
+        ending = run_child(
+            self._request.server, estimate_child, (pieces, self._request.target), limit
+        )
+        found = ending.answer(Estimated)
+        if isinstance(found, Estimated):
+            return guessed(size, found.row)
         self._not_over(ending, limit)
         told = one_line(found.message)[:1000]
         return Tried(size=size, outcome=found.outcome, evidence="estimated", message=told)

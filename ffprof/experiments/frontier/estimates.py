@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from typing import Any
 
 from ffprof.errors import one_line
-from ffprof.estimator.target import Target
-from ffprof.estimator.worker import Piece, TracedStep, estimate_child, trace_child
+from ffprof.estimator.target import Estimated, Target
+from ffprof.estimator.worker import TracedStep, estimate_child, trace_child
 from ffprof.experiments.request import Request
 from ffprof.harness.process.calls import run_series
 from ffprof.harness.process.child import Ending
-from ffprof.harness.process.messages import Failed, Finished, Report, StepTime
+from ffprof.harness.process.messages import Failed, StepTime
 from ffprof.harness.worker import step_child
 from ffprof.records.frontier import Guess
 from ffprof.records.recipe import Recipe
@@ -25,7 +24,6 @@ from ffprof.workload import Description
 from ffprof.workload.user_file import FileDescription, StepDescription, address
 
 LIMIT_SECONDS = 300.0  # of one point
-Message = TypeVar("Message")
 _OWN_STEP = Failed(
     outcome="refused", message="what a step of the user's own does is seen in its trials only"
 )
@@ -33,12 +31,6 @@ _OWN_STEP = Failed(
 
 class EnoughError(Exception):
     """Raised by whoever is told of guesses to have no more of them."""
-
-
-def estimate_pieces_child(sender: Connection, pieces: list[Piece], target: Target) -> None:
-    """Estimate each workload under its own recipe; send ``Finished`` or ``Failed`` for each."""
-    for workload, recipe in pieces:
-        estimate_child(sender, [workload], recipe, target)
 
 
 def guess_all(
@@ -57,7 +49,7 @@ def guess_all(
     """
     if target is None:
         return _on_processor(request, wanted, told)
-    endings = _ask(request, wanted, told, estimate_pieces_child, target, LIMIT_SECONDS)
+    endings = _ask(request, wanted, told, estimate_child, target, LIMIT_SECONDS)
     return [None if ending is None else _estimated(ending) for ending in endings]
 
 
@@ -100,56 +92,41 @@ def _on_processor(
     """Memory of every pair, then one real step of each that has it."""
     device, limit = request.device, request.record.plan.trial_limit_seconds
     endings = _ask(request, wanted, told, trace_child, device, LIMIT_SECONDS)
-    peaks = [_message(ending, TracedStep) for ending in endings]
-    fitting = [n for n, peak in enumerate(peaks) if peak is not None]
+    peaks = [None if ending is None else ending.answer(TracedStep) for ending in endings]
+    fitting = [n for n, peak in enumerate(peaks) if isinstance(peak, TracedStep)]
     timed: list[Ending | None] = []
     if all(endings):
         pairs = [wanted[n] for n in fitting]
         timed = _ask(request, pairs, told, step_child, device, min(LIMIT_SECONDS, limit))
     steps = dict(zip(fitting, timed, strict=False))
     found: list[Guess | None] = []
-    for number, ((_, recipe), ending, peak) in enumerate(zip(wanted, endings, peaks, strict=True)):
-        if peak is None:
-            found.append(None if ending is None else _none(ending))
+    for number, ((_, recipe), peak) in enumerate(zip(wanted, peaks, strict=True)):
+        if not isinstance(peak, TracedStep):
+            found.append(None if peak is None else _none(peak))
             continue
-        step = _message(steps.get(number), StepTime)
-        speed = None if step is None else recipe.batch / step.step_seconds
+        ending = steps.get(number)
+        step = None if ending is None else ending.answer(StepTime)
+        speed = recipe.batch / step.step_seconds if isinstance(step, StepTime) else None
         found.append(
             Guess(outcome="ok", memory_bytes=peak.live_peak_bytes, images_per_second=speed)
         )
     return found
 
 
-def _message(ending: Ending | None, kind: type[Message]) -> Message | None:
-    messages = () if ending is None else ending.messages
-    return next((m for m in messages if isinstance(m, kind)), None)
-
-
 def _estimated(ending: Ending) -> Guess:
-    for message in ending.messages:
-        if isinstance(message, Finished):
-            return _of_report(message.report)
-        if isinstance(message, Failed) and message.report is not None:
-            guess = _of_report(message.report)
-            return guess.model_copy(
-                update={"outcome": message.outcome, "message": one_line(message.message)[:1000]}
-            )
-    return _none(ending)
-
-
-def _of_report(report: Report) -> Guess:
+    found = ending.answer(Estimated)
+    if isinstance(found, Failed):
+        return _none(found)
+    row = found.row
     return Guess(
-        outcome="ok",
-        fit=report.memory.fit,
-        memory_bytes=report.memory.allocated_peak_bytes,
-        reserved_bytes=report.memory.reserved_peak_bytes,
-        images_per_second=report.throughput.images_per_second if report.throughput else None,
+        outcome=row.outcome,
+        fit=row.fit.answer if row.fit else None,
+        memory_bytes=row.memory.allocated_peak_bytes if row.memory else None,
+        reserved_bytes=row.memory.reserved_peak_bytes if row.memory else None,
+        images_per_second=row.throughput.images_per_second if row.throughput else None,
+        message=row.message,
     )
 
 
-def _none(ending: Ending) -> Guess:
-    for message in ending.messages:
-        if isinstance(message, Failed):
-            return Guess(outcome=message.outcome, message=one_line(message.message)[:1000])
-    outcome = "timeout" if ending.kind == "timeout" else "crashed"
-    return Guess.model_validate({"outcome": outcome, "message": one_line(ending.reason)[:1000]})
+def _none(failed: Failed) -> Guess:
+    return Guess(outcome=failed.outcome, message=one_line(failed.message)[:1000])
