@@ -34,11 +34,12 @@ from ffprof.estimator.sizes import Question, flat_width, varied_by
 from ffprof.experiments.estimate import Ready, Sweep
 from ffprof.experiments.session import say
 from ffprof.records.estimate import PeakRow
+from ffprof.report.capacity import estimated_capacities
 from ffprof.report.estimate.detail import peak_details
 from ffprof.report.estimate.difference import compare_peaks, difference_report
 from ffprof.report.estimate.growth import growth_report
-from ffprof.report.estimate.table import Heading, largest_report, peak_table
-from ffprof.report.exporters.terminal import OutputConsole
+from ffprof.report.estimate.table import Heading, peak_table
+from ffprof.report.exporters.terminal import OutputConsole, render
 
 if TYPE_CHECKING:
     from ffprof.experiments.estimate import Ready
@@ -211,8 +212,10 @@ def tell_largest(prepared: Ready, question: Question, *, as_json: bool) -> None:
         _print_json(found)
     else:
         varied = varied_by(question, prepared.recipe)
-        _print(largest_report(heading(prepared, varied), found, _width()))
-    _some_figures([row for one in found for row in (one.row, one.next) if row])
+        _print(render(estimated_capacities(heading(prepared, varied), found), _width()))
+    if not any(tried.reserved_bytes for one in found for tried in one.tried):
+        told = next((f"{one.workload}: {one.message}" for one in found), "no workload")
+        raise NothingMeasuredError(f"nothing could be estimated: {told}", "")
 
 
 def tell_growth(prepared: Ready, sweep: Sweep, plot: Path | None, *, as_json: bool) -> None:

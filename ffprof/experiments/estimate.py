@@ -25,6 +25,7 @@ from ffprof.estimator.target import (
     with_display,
 )
 from ffprof.estimator.worker import Border, border_child, estimate_child
+from ffprof.experiments.capacity.probe import not_found, proposed
 from ffprof.experiments.options import asked_budget
 from ffprof.experiments.selection import (
     Chosen,
@@ -42,9 +43,9 @@ from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import check_threads, describe_machine, resolve_threads
 from ffprof.harness.process.calls import run_series
 from ffprof.harness.process.child import Ending, run_child
-from ffprof.harness.process.messages import Failed
 from ffprof.records.audit import Budget
-from ffprof.records.estimate import Growth, Largest, PeakRow
+from ffprof.records.estimate import Growth, PeakRow
+from ffprof.records.frontier import Capacity
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 from ffprof.workload.user_file import StepDescription, address
@@ -223,27 +224,16 @@ class Ready:
         )
         return rows
 
-    def largest(self, question: Question) -> list[Largest]:
+    def largest(self, question: Question) -> list[Capacity]:
         """The largest size of every workload."""
         made = []
         for one in self._fed("--largest"):
             arguments = (address(one), self.recipe, self.target, question)
             found = run_child(self.server, border_child, arguments, LIMIT_SECONDS).answer(Border)
-            if isinstance(found, Failed):
-                row = bare_row(one, self.recipe, self.target, found.outcome, found.message)
-                found = Border(n=-1, cap=0, unit=1, rows={0: row})
-            rows, n = found.rows, found.n
-            made.append(
-                Largest(
-                    workload=one.id,
-                    question=question,
-                    size=max(0, n) * found.unit,
-                    unit=found.unit,
-                    row=rows.get(n),
-                    next=rows.get(n + 1),
-                    traces=len(rows) if n >= 0 else 0,
-                )
-            )
+            if isinstance(found, Border):
+                made.append(proposed(one, question, found))
+            else:
+                made.append(not_found(one, question, found.message))
         return made
 
     def growth(self, sweep: Sweep) -> list[Growth]:

@@ -151,6 +151,19 @@ def proposed(description: Description, question: Question, found: Border) -> Cap
     )
 
 
+def not_found(description: Description, question: Question, why: str) -> Capacity:
+    """Nothing was shown to fit, and why."""
+    return Capacity(
+        workload=description.id,
+        method=description.method,
+        family=description.family,
+        grown=question,
+        largest=0,
+        proven=False,
+        message=one_line(why)[:1000],
+    )
+
+
 def guessed(size: int, row: PeakRow) -> Tried:
     """A row of an estimate as a size that was tried."""
     return Tried(

@@ -13,7 +13,7 @@ from ffprof.errors import one_line
 from ffprof.estimator.sizes import sized
 from ffprof.estimator.target import Estimated
 from ffprof.estimator.worker import Border, border_child, estimate_child
-from ffprof.experiments.capacity.probe import guessed, proposed
+from ffprof.experiments.capacity.probe import guessed, not_found, proposed
 from ffprof.experiments.capacity.request import (
     CapacityOutcome,
     CapacityProgress,
@@ -85,7 +85,7 @@ class _Capacities:
         one, recipe = self._request.workloads[number], self._request.record.recipe
         objection = one.objection(recipe)
         if objection is not None:
-            self._keep(self._none(one, f"refused: {objection}"))
+            self._keep(not_found(one, self._request.grown, f"refused: {objection}"))
             return
         self._progress.proposes(one.id, number, len(self._request.workloads))
         proposal = self._proposal(one)
@@ -186,7 +186,7 @@ class _Capacities:
         if isinstance(found, Border):
             return proposed(one, request.grown, found)
         self._not_over(ending, limit)
-        return self._none(one, found.message)
+        return not_found(one, self._request.grown, found.message)
 
     def _guess(self, one: Description, recipe: Recipe, size: int) -> Tried:
         limit = self._limit(self._request.time_limit_seconds)
@@ -210,17 +210,6 @@ class _Capacities:
     def _not_over(self, ending: Ending, limit: float) -> None:
         if ending.kind == "timeout" and limit < self._request.time_limit_seconds:
             raise _OutOfTimeError
-
-    def _none(self, one: Description, why: str) -> Capacity:
-        return Capacity(
-            workload=one.id,
-            method=one.method,
-            family=one.family,
-            grown=self._request.grown,
-            largest=0,
-            proven=False,
-            message=one_line(why)[:1000],
-        )
 
     def _keep(self, capacity: Capacity) -> None:
         self.record = self.record.model_copy(
