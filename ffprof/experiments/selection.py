@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ffprof.errors import UsageError
+from ffprof.errors import UsageError, did_you_mean
 from ffprof.experiments.options import Options
 from ffprof.harness.data.discovery import check_data
 from ffprof.harness.data.source import Found
@@ -76,8 +76,11 @@ def choose_workloads(
         elif name in own:
             chosen[name] = own[name]
         elif own and name not in workload_names():
-            known = ", ".join([*workload_names(), *own])
-            raise UsageError(f"unknown workload {name!r}", f"known are: {known}")
+            known = [*workload_names(), *own]
+            raise UsageError(
+                f"unknown workload {name!r}",
+                f"{did_you_mean(name, known)}known are: {', '.join(known)}",
+            )
         else:
             chosen[name] = find_workload(name)
     return tuple(sorted(chosen.values(), key=lambda d: (d.rank, d.id)))

@@ -20,7 +20,8 @@ from ffprof.analysis.gates.result import (
 from ffprof.analysis.statistics.intervals import ZONE
 from ffprof.errors import one_line
 from ffprof.records.audit import Record
-from ffprof.report.document import Column, Document, Section
+from ffprof.report.document import Block, Column, Document, printable
+from ffprof.report.header import torch_of
 
 _METRICS: dict[Metric, str] = {
     "outcome": "outcome",
@@ -53,19 +54,22 @@ _COMMAND = re.compile(r"(^|\s)::|##\[")
 def checked_document(found: Checked, *, everything: bool = False) -> Document:
     """The report of one baseline; ``everything`` lists what passed, too."""
     listed = [gate for gate in by_status(found.result) if everything or is_told(gate)]
-    sections = [
-        Section(heading=status.capitalize(), lines=_sentences(found.result, status))
+    blocks = [
+        Block(columns=_COLUMNS, rows=tuple(map(_row, listed)), caption=counted(found.result.gates))
+    ]
+    blocks += [
+        Block(heading=status.capitalize(), lines=_sentences(found.result, status))
         for status in STATUSES
         if status != "passed"
     ]
     new = found.result.new
     lines = (f"not in the baseline, so not gated: {', '.join(new)}",) if new else ()
-    sections += [
-        Section(heading="New workloads", lines=lines),
-        Section(heading="Notes", lines=found.result.notes),
-        Section(heading="What to do", lines=tuple(advice(found))),
+    blocks += [
+        Block(heading="New workloads", lines=lines),
+        Block(heading="Notes", lines=found.result.notes),
+        Block(heading="What to do", lines=tuple(advice(found))),
     ]
-    return _harmless(
+    return printable(
         Document(
             title=f"Check of {found.current.recipe.preset}, {found.current.evidence}: "
             f"{found.finding}",
@@ -77,11 +81,9 @@ def checked_document(found: Checked, *, everything: bool = False) -> Document:
                 )
                 if record is not None
             ),
-            columns=_COLUMNS,
-            rows=tuple(_row(gate) for gate in listed),
-            caption=counted(found.result.gates),
-            sections=tuple(section for section in sections if section.lines),
-        )
+            blocks=tuple(blocks),
+        ),
+        harmless,
     )
 
 
@@ -145,20 +147,6 @@ def harmless(text: str) -> str:
     return _COMMAND.sub(lambda found: found[0].replace("::", ": :").replace("[", " ["), text)
 
 
-def _harmless(document: Document) -> Document:
-    return Document(
-        title=harmless(document.title),
-        setting=tuple(map(harmless, document.setting)),
-        columns=document.columns,
-        rows=tuple(tuple(map(harmless, row)) for row in document.rows),
-        caption=document.caption,
-        sections=tuple(
-            Section(heading=one.heading, lines=tuple(map(harmless, one.lines)))
-            for one in document.sections
-        ),
-    )
-
-
 def _sentences(result: CheckResult, status: Status) -> tuple[str, ...]:
     """One for every gate; of many speeds that nobody can act on singly, one for all."""
     gates = [gate for gate in result.having(status) if is_told(gate)]
@@ -203,6 +191,6 @@ def _run(record: Record) -> str:
     commit = f", commit {machine.commit}" if machine.commit else ""
     rounds = record.plan.rounds
     return (
-        f"{record.created:%Y-%m-%d %H:%M}, torch {machine.versions.get('torch', '?')}{commit}, "
+        f"{record.created:%Y-%m-%d %H:%M}, {torch_of(machine)}{commit}, "
         f"{rounds} round{'' if rounds == 1 else 's'}"
     )

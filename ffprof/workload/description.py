@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from ffprof.errors import UsageError
+from ffprof.errors import UsageError, did_you_mean
 from ffprof.records.recipe import Recipe
 from ffprof.workload.protocol import BackboneState, Trainable
 
@@ -166,7 +166,9 @@ def _load(group: str, kind: str, name: str, wanted: type[_Found]) -> _Found:
     points = _registered(group)
     if name not in points:
         known = ", ".join(points) or "none is registered: install ffprof with pip"
-        raise UsageError(f"unknown {kind} {name!r}", f"known are: {known}")
+        raise UsageError(
+            f"unknown {kind} {name!r}", f"{did_you_mean(name, points)}known are: {known}"
+        )
     if len({point.value for point in points[name]}) > 1:
         owners = sorted({point.dist.name for point in points[name] if point.dist})
         raise UsageError(

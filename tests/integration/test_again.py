@@ -15,7 +15,7 @@ AGAIN = """
 import signal, sys
 from pathlib import Path
 from ffprof import load
-from ffprof.experiments.check.rerun import run_again
+from ffprof.cli.output.measurement import run_again
 from ffprof.cli.interrupts import raise_terminated, interrupt_code
 from ffprof.errors import FfprofError
 

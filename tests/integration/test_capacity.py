@@ -12,9 +12,10 @@ from command import ffprof
 from frontiers import frontier
 
 from ffprof.estimator.target import target_for
+from ffprof.experiments.campaign import OUT_OF_TIME
 from ffprof.experiments.capacity import runner as capacities
 from ffprof.experiments.capacity.request import CapacityRequest
-from ffprof.experiments.capacity.runner import OUT_OF_TIME, find_capacities
+from ffprof.experiments.capacity.runner import find_capacities
 from ffprof.experiments.selection import choose_workloads
 from ffprof.hardware.budget import budget_for
 from ffprof.harness.process.child import run_child, start_context
@@ -218,13 +219,10 @@ class Told:
     def __init__(self):
         self.lines = []
 
-    def proposes(self, *words):
-        self.lines.append(words)
+    def starts(self, text, number, total):
+        self.lines.append((text, number, total))
 
-    def tries(self, *words):
-        self.lines.append(words)
-
-    def ends(self):
+    def done(self):
         self.lines.append("end")
 
 
@@ -232,6 +230,10 @@ def test_the_estimate_proposes_and_the_card_decides(server, tmp_path):
     card, told = Card({"bp": 40, "bp-accum": 33}), Told()
     outcome = find_capacities(request(server, tmp_path, card), told)
     assert outcome.stopped is None and told.lines[-1] == "end"
+    assert told.lines[0] == ("bp: estimating", 0, 2)
+    tried = [size for name, size, *_ in card.ran if name == "bp"]
+    assert told.lines[1] == (f"bp: running {tried[0]}", 0, 2)
+    assert told.lines[len(tried)][0].startswith(f"bp: running {tried[-1]}, ")
     whole, parted = outcome.record.capacities
     assert (whole.largest, whole.first_failing, whole.batch) == (40, 41, 40)
     assert (parted.largest, parted.first_failing, parted.batch) == (33, 34, 132)

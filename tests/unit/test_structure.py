@@ -153,8 +153,8 @@ FREE_OF_TORCH = {
 }
 # Torch-free outside, torch inside: children enter through these.
 DOORS = [
-    "ffprof.harness.worker", "ffprof.harness.data.source", "ffprof.harness.sampling_cost",
-    "ffprof.estimator.worker", "ffprof.estimator.api", "ffprof.estimator.target",
+    "ffprof.harness.worker", "ffprof.harness.data.source", "ffprof.estimator.worker",
+    "ffprof.estimator.api", "ffprof.estimator.target",
     "ffprof.estimator.overhead", "ffprof.estimator.roofline",
 ]  # fmt: skip
 HEAVY = "{'torch', 'pandas', 'sklearn', 'scipy'}"

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
-from ffprof.analysis.verdicts import judge
 from ffprof.experiments.options import Options
 from ffprof.experiments.request import Request
 from ffprof.experiments.selection import (
@@ -92,7 +91,6 @@ def new_request(
         device=audit.device,
         path=_path(out, recipe.preset, kind, created),
         context=server if terms.target else trial_context(server, audit.device),
-        judge=judge,
         target=terms.target,
         on_foreign=on_foreign,
         environment=wanted,

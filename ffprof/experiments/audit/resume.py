@@ -15,7 +15,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from ffprof.analysis.verdicts import judge
 from ffprof.errors import DeviceError, RecordError, UsageError
 from ffprof.experiments.audit.provenance import (
     _NEW,
@@ -250,7 +249,6 @@ def _request(
         device=device,
         path=path,
         context=context or get_context("spawn"),
-        judge=judge,
     )
 
 

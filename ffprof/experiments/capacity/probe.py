@@ -9,7 +9,7 @@ from multiprocessing.context import BaseContext
 from ffprof.errors import one_line
 from ffprof.estimator.sizes import Question
 from ffprof.estimator.worker import Border
-from ffprof.experiments.attempt import hold_for, most_taken, probe
+from ffprof.experiments.attempt import Debits, hold_for, most_taken, probe
 from ffprof.harness.process.guard import Guard
 from ffprof.harness.process.messages import Failed, Probed
 from ffprof.harness.process.monitor import OTHERS, Watching
@@ -37,7 +37,7 @@ class CardProbe:
     evidence: Evidence
     guard: Guard
     child: Callable[..., None] | None = None
-    known: dict[str, int] = field(default_factory=dict)
+    debits: Debits = field(default_factory=Debits)
 
     def __call__(self, description: Description, recipe: Recipe, limit_seconds: float) -> Tried:
         """Run it; every ending is an outcome. The ``size`` is the micro-batch."""
@@ -52,7 +52,7 @@ class CardProbe:
 
     def _once(self, description: Description, recipe: Recipe, limit_seconds: float) -> _Seen:
         name = description.id
-        hold = hold_for(self.budget, self.evidence, self.known.get(name, 0))
+        hold = hold_for(self.budget, self.evidence, self.debits.get(name, 0))
         if hold is None:
             raise ValueError("there is no budget to run under")
         ending, watching = probe(
@@ -69,7 +69,7 @@ class CardProbe:
             )
             others = _to_blame(probed, watching) if probed.outcome == "oom" else ""
             return _Seen(tried=tried, others=others)
-        self.known[name] = max(self.known.get(name, 0), most_taken(probed.debit))
+        self.debits.add(name, probed.debit)
         tried = tried_from(probed, size, self.evidence, watching)
         if not probed.debit.exceeded_bytes:
             return _Seen(tried=tried)  # with others or without, it fitted
@@ -146,7 +146,7 @@ def proposed(description: Description, question: Question, found: Border) -> Cap
         batch=rows[n].batch if n else None,
         proven=False,
         proposed=None if unknown else n * unit,
-        tried=tuple(guessed(number * unit, row) for number, row in rows.items()),
+        tried=tuple(tried_estimate(number * unit, row) for number, row in rows.items()),
         message=told,
     )
 
@@ -164,7 +164,7 @@ def not_found(description: Description, question: Question, why: str) -> Capacit
     )
 
 
-def guessed(size: int, row: PeakRow) -> Tried:
+def tried_estimate(size: int, row: PeakRow) -> Tried:
     """A row of an estimate as a size that was tried."""
     return Tried(
         size=size,

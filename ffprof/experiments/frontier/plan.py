@@ -6,10 +6,8 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
-from ffprof.analysis.frontier.standings import settle, wave
 from ffprof.errors import UsageError
 from ffprof.estimator.target import Target, target_for
 from ffprof.experiments.audit.plan import request_for
@@ -49,10 +47,10 @@ def prepare_frontier(options: Options, asked: Asked) -> Iterator[FrontierRequest
     formats = _some_of(asked.memory_formats, _FORMATS, "--memory-formats")
     sizes = _sizes(asked.micro_batches)
     _check_together(options, asked)
-    changes = options.changes | _first(options, sizes)
+    changes = _first(options, sizes)
     changes |= {"precision": precisions[0]} if precisions else {}
     changes |= {"memory_format": formats[0]} if formats else {}
-    with begun(replace(options, changes=changes)) as (start, kinds):
+    with begun(replace(options, **changes)) as (start, kinds):
         # Without a GPU the first is the estimate of what was asked for, and only that is done.
         audit = request_for(kinds[0], start, paired=False)
         request = _request(audit, start, options, asked, sizes, precisions, formats)
@@ -99,8 +97,6 @@ def _request(
         recipes=recipes,
         target=audit.target or _target_here(audit, start),
         path=path_beside(audit, "frontier"),
-        wave=partial(wave, every=asked.every),
-        settle=settle,
         trial_limit_seconds=options.time_limit,
         run_limit_seconds=options.run_limit,
         guard=guard_over(audit, options.on_foreign),

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ffprof.analysis.frontier.standings import settle, wave
+from ffprof.analysis.frontier.standings import wave
 from ffprof.errors import DeviceError, RecordError, UsageError
 from ffprof.experiments.audit.resume import no_other_machine
 from ffprof.experiments.frontier.request import FrontierRequest
@@ -65,8 +64,7 @@ def resumed_frontier(file: Path, given: Mapping[str, Any]) -> Iterator[FrontierR
             notes = no_other_machine(record.machine, here, device, path)
             check_threads(record.recipe)
             check_data(record.recipe, None)
-            decide = partial(wave, every=record.every_point)
-            if decide(record):
+            if wave(record, every=record.every_point):
                 done = sum(len(point.trials) for point in record.points)
                 told = f"resumed {datetime.now(UTC):%Y-%m-%d %H:%M} UTC with {done} trials done"
                 notes = [*record.notes, told, *notes][-200:]
@@ -78,15 +76,12 @@ def resumed_frontier(file: Path, given: Mapping[str, Any]) -> Iterator[FrontierR
                     device=device,
                     path=path,
                     context=trial_context(server, device),
-                    judge=lambda _: (),
                     environment=child_environment(record.recipe),
                 ),
                 record=record,
                 recipes={point.id: _recipe(record, point, rows) for point in record.points},
                 target=None,  # everything is estimated already
                 path=path,
-                wave=decide,
-                settle=settle,
                 trial_limit_seconds=given.get("time_limit", record.trial_limit_seconds),
                 run_limit_seconds=given.get("run_limit"),
                 guard=Guard(

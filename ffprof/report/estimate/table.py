@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rich.console import Group, RenderableType
-from rich.text import Text
-
 from ffprof.records.estimate import PeakRow
 from ffprof.records.recipe import Recipe
-from ffprof.report.layout import Shown, about, clean, fitted, flowed, percent
-from ffprof.units import format_bytes, format_rate
+from ffprof.report.document import Block, Column, Document, printable
+from ffprof.units import format_about, format_bytes, format_rate
 
 _COLUMNS = (
-    Shown(name="workload", numeric=False),
-    Shown(name="micro", rank=4),
-    Shown(name="fit", numeric=False),
-    Shown(name="allocated"),
-    Shown(name="reserved"),
-    Shown(name="gap", rank=3),
-    Shown(name="retries", rank=2),
-    Shown(name="expandable", rank=6),
-    Shown(name="process", rank=5),
-    Shown(name="start-up", rank=8),
-    Shown(name="img/s", rank=1),
-    Shown(name="img/s band", rank=7),
+    Column(name="workload", numeric=False),
+    Column(name="micro", rank=4),
+    Column(name="fit", numeric=False),
+    Column(name="allocated"),
+    Column(name="reserved"),
+    Column(name="gap", rank=3),
+    Column(name="retries", rank=2),
+    Column(name="expandable", rank=6),
+    Column(name="process", rank=5),
+    Column(name="start-up", rank=8),
+    Column(name="img/s", rank=1),
+    Column(name="img/s band", rank=7),
 )
 
 
@@ -75,23 +72,19 @@ class Heading:
         )
 
 
-def heading_lines(heading: Heading, title: str, width: int) -> list[RenderableType]:
-    """The title and the lines under it."""
-    lines: list[RenderableType] = [Text(clean(title), style="bold")]
-    return lines + [flowed(line, width, style="dim", hang="  ") for line in heading.lines()]
-
-
-def peak_table(heading: Heading, rows: Sequence[PeakRow], width: int) -> Group:
+def peak_document(heading: Heading, rows: Sequence[PeakRow]) -> Document:
     """All rows; what is wrong with one is said below."""
-    title = f"Peak CUDA memory: preset {heading.recipe.preset}, estimated"
-    cells = [_cells(row) for row in rows]
-    parts = heading_lines(heading, title, width)
-    parts += [Text(), fitted(_COLUMNS, cells, width), flowed(_CAPTION, width, style="dim")]
-    told = [f" - {row.workload}: {row.message}" for row in rows if row.message]
-    if told:
-        parts += [Text(), Text("Problems", style="bold")]
-        parts += [flowed(line, width, hang="   ") for line in told]
-    return Group(*parts)
+    problems = tuple(f"{row.workload}: {row.message}" for row in rows if row.message)
+    return printable(
+        Document(
+            title=f"Peak CUDA memory: preset {heading.recipe.preset}, estimated",
+            setting=heading.lines(),
+            blocks=(
+                Block(columns=_COLUMNS, rows=tuple(map(_cells, rows)), caption=_CAPTION),
+                Block(heading="Problems", lines=problems),
+            ),
+        )
+    )
 
 
 _CAPTION = (
@@ -107,14 +100,14 @@ def _cells(row: PeakRow) -> tuple[str, ...]:
     reserved = memory.reserved_peak_bytes if memory else None
     gap = "-"
     if allocated is not None and reserved is not None:
-        gap = percent(reserved - allocated, reserved)
+        gap = share(reserved - allocated, reserved)
     process = memory.process_range_bytes if memory else None
     fits = row.fit is not None and row.fit.answer != "does not fit"
     retries = row.fit.retries if row.fit and fits else None
     speed = speed if fits else None
     band = speed.images_per_second_range if speed else None
     return (
-        clean(row.workload),
+        row.workload,
         str(row.micro_batch),
         row.fit.answer if row.fit else row.outcome,
         format_bytes(allocated),
@@ -124,9 +117,17 @@ def _cells(row: PeakRow) -> tuple[str, ...]:
         format_bytes(memory.expandable_reserved_peak_bytes if memory else None),
         between(process),
         format_bytes(memory.cold_reserved_peak_bytes if memory else None),
-        about(speed.images_per_second if speed else None),
+        format_about(speed.images_per_second if speed else None),
         f"{format_rate(band[0])} to {format_rate(band[1])}" if band else "-",
     )
+
+
+def share(part: int, whole: int) -> str:
+    """``37%``, ``<1%``; ``-`` of nothing."""
+    if whole <= 0:
+        return "-"
+    percent = 100 * part / whole
+    return "<1%" if 0 < percent < 0.5 else f"{percent:.0f}%"
 
 
 def between(limits: tuple[int, int] | None) -> str:

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from ffprof.analysis.frontier.standings import wave
 from ffprof.records.audit import Budget
-from ffprof.report.frontier import cost_line, print_frontier, problems
+from ffprof.report.exporters.terminal import print_document
+from ffprof.report.frontier import cost_line, frontier_document, problems
 
 
 def by_id(record):
@@ -18,7 +19,7 @@ def by_id(record):
 
 def printed(record):
     console = Console(width=200, file=io.StringIO())
-    print_frontier(record, console)
+    print_document(frontier_document(record), console)
     return console.file.getvalue()
 
 

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 from records import claim, record, trial
 
-from ffprof.cli import run as running
-from ffprof.experiments.request import Outcome, Request
+from ffprof.cli.output import audit as running
+from ffprof.experiments.campaign import Outcome
+from ffprof.experiments.request import Request
 
 
 def test_further_rounds_follow_an_undecided_look(tmp_path, monkeypatch):
@@ -27,7 +28,7 @@ def test_further_rounds_follow_an_undecided_look(tmp_path, monkeypatch):
     start = record([trial("a", 0), trial("b", 0)], rounds=5, claims=[claim("a", "b", "throughput")])
     request = Request(
         record=start, workloads=(), device="cpu", path=tmp_path / "x.json",
-        context=SimpleNamespace(), judge=lambda record: (),
+        context=SimpleNamespace(),
     )  # fmt: skip
     for at, rounds in ((5, [5]), (9, [5, 9]), (0, [5, 9, 15])):
         asked.clear()

@@ -249,7 +249,7 @@ def test_the_cache_is_where_the_user_keeps_caches(tmp_path, monkeypatch):
 
 
 def test_a_resumed_audit_remembers_its_new_trials_only(tmp_path, monkeypatch):
-    from ffprof.cli.run import _remember
+    from ffprof.cli.output.audit import _remember
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     before = audit([cuda_trial(0, process=6 * GIB)])

@@ -1,6 +1,5 @@
 """What an audit on a GPU is allowed, by what was asked and what the GPU is; no GPU is needed."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -22,10 +21,8 @@ H100 = Probe(cuda=True, gpu="NVIDIA H100 80GB HBM3", gpu_total_bytes=int(79.2 * 
 
 def terms(found, gpu_mem=None, card=None, card_files=(), display=False):
     options = Options(
-        preset=None, workloads=None, workload_files=(), device="cuda", gpu_mem=gpu_mem, card=card,
-        rounds=3, changes={}, data=None, download=False, time_limit=1.0, run_limit=None,
-        out=Path("out"), card_files=tuple(card_files), display=display,
-    )  # fmt: skip
+        device="cuda", gpu_mem=gpu_mem, card=card, card_files=tuple(card_files), display=display
+    )
     asked = asked_budget(gpu_mem, card, card_files)
     return cuda_terms(
         Start(options=options, chosen=None, data=None, asked=asked, found=found, server=None)
