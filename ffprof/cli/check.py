@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -132,8 +133,14 @@ def _again(**options: Any) -> Callable[[Record, Path], Record]:
     """Measures again what a baseline holds; what that imports a check of two files does without."""
 
     def again(baseline: Record, path: Path) -> Record:
-        from ffprof.cli.output.measurement import run_again
+        from rich.console import Console
 
-        return run_again(baseline, path, **options)
+        from ffprof.cli.progress import progress_for
+        from ffprof.experiments.check.rerun import run_again
+
+        notices = Console(stderr=True, highlight=False, soft_wrap=True)
+        progress = progress_for(Console(stderr=True))
+        say = functools.partial(notices.print, markup=False)
+        return run_again(baseline, path, progress=progress, say=say, **options)
 
     return again

@@ -37,10 +37,9 @@ from ffprof.experiments.selection import (
     read_sources,
     whole_batches,
 )
-from ffprof.experiments.session import started
+from ffprof.experiments.session import open_session
 from ffprof.experiments.terms import cuda_of
-from ffprof.hardware.environment import child_environment
-from ffprof.hardware.machine import check_threads, describe_machine, resolve_threads
+from ffprof.hardware.machine import check_threads, resolve_threads
 from ffprof.harness.process.calls import run_series
 from ffprof.harness.process.child import Ending, run_child
 from ffprof.records.audit import Budget
@@ -332,21 +331,21 @@ def ready(wanted: Wanted) -> Iterator[Ready]:
     check_recipe(recipe, named)
     if wanted.deep:
         flat_shape(recipe.backbone)
-    with started(recipe, dry_run=True) as (server, found):
+    with open_session(recipe, dry_run=True) as session:
         chosen = Chosen(workloads=named, files=())
         if sources:
-            chosen = choose_with_files(words, sources, server, LIMIT_SECONDS)
+            chosen = choose_with_files(words, sources, session.server, LIMIT_SECONDS)
             check_recipe(recipe, chosen.workloads)
             _check_single(wanted, chosen.workloads, other)
-        machine = describe_machine(found, child_environment(recipe))
-        target = target_for(budget, asked.card, cuda_of(found), machine)
+        found = session.found
+        target = target_for(budget, asked.card, cuda_of(found), session.machine())
         yield Ready(
             recipe=recipe,
             chosen=chosen,
             budget=budget,
             target=replace(target, workspaces=wanted.workspaces),
             torch=found.versions.get("torch build", "?"),
-            server=server,
+            server=session.server,
             other=other,
         )
 

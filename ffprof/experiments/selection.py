@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from ffprof.errors import UsageError, did_you_mean
 from ffprof.experiments.options import Options
-from ffprof.harness.data.discovery import check_data
+from ffprof.hardware.machine import check_threads, resolve_threads
+from ffprof.harness.data.discovery import check_data, resolve_workers
 from ffprof.harness.data.source import Found
 from ffprof.harness.process.child import run_child
 from ffprof.harness.worker import describe_child
@@ -316,13 +317,24 @@ def _described(
 def asked_recipe(
     options: Options, workloads: tuple[Description, ...], device: Device, data: Found | None
 ) -> Recipe:
-    """The preset with what was asked to be otherwise.
+    """The preset with what was asked to be otherwise; threads and data workers are settled.
 
     Raises:
-        FfprofError: it is no recipe, or nothing can run under it.
+        FfprofError: it is no recipe, or nothing can run under it here.
     """
     changes = whole_batches(options.changes, workloads) | (data.changes() if data else {})
     recipe = change_recipe(choose_preset(options.preset, device).recipe, changes)
     check_recipe(recipe, workloads)
+    return fitted_recipe(recipe, device, data)
+
+
+def fitted_recipe(recipe: Recipe, device: Device, data: Found | None) -> Recipe:
+    """The recipe with threads and data workers settled for this machine.
+
+    Raises:
+        UsageError: it has fewer processors, or data and recipe do not go together.
+    """
+    recipe = resolve_threads(resolve_workers(recipe, device))
+    check_threads(recipe)
     check_data(recipe, data)
     return recipe

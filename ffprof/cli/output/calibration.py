@@ -21,10 +21,9 @@ from ffprof.experiments.audit.plan import prepare
 from ffprof.experiments.audit.runner import run_audit
 from ffprof.experiments.options import Options
 from ffprof.experiments.request import Request
-from ffprof.experiments.session import path_beside, started
+from ffprof.experiments.session import open_session, path_beside
 from ffprof.hardware.calibrations import keep_calibration
-from ffprof.hardware.environment import child_environment
-from ffprof.hardware.machine import describe_machine, fingerprint
+from ffprof.hardware.machine import fingerprint
 from ffprof.records.audit import Device, Record
 from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.files import prepare_folder
@@ -109,8 +108,8 @@ def _whose(record: Record) -> str:
     """Whose calibration that of an audit is, in words: it holds for the machine of the audit."""
     device: Device = "cpu" if record.evidence == "measured (cpu)" else "cuda"
     try:
-        with started(record.recipe, dry_run=True) as (_, found):
-            machine = describe_machine(found, child_environment(record.recipe))
+        with open_session(record.recipe, dry_run=True) as session:
+            machine = session.machine()
     except DeviceError:  # without torch it cannot be told
         return "the machine it was measured on"
     if fingerprint(machine, device) == fingerprint(record.machine, device):

@@ -12,7 +12,7 @@ from ffprof.cli.interrupts import Terminated, interrupt_code
 from ffprof.cli.output.result import print_result
 from ffprof.cli.progress import progress_for
 from ffprof.errors import NothingMeasuredError
-from ffprof.experiments.capacity.plan import _asked, _prepared
+from ffprof.experiments.capacity.plan import grown_by, prepare_search
 from ffprof.experiments.capacity.runner import find_capacities
 from ffprof.experiments.options import Options
 from ffprof.records.frontier import Capacity
@@ -29,8 +29,8 @@ def print_largest(options: Options, written: Mapping[str, Any], format: Format) 
     Raises:
         FfprofError: something cannot be meant, or nothing could be found out.
     """
-    grown = _asked(options, written)
-    with _prepared(options, grown) as request:
+    grown = grown_by(options, written)
+    with prepare_search(options, grown) as request:
         outcome = find_capacities(request, progress_for(Console(stderr=True)))
     record, interrupt = outcome.record, outcome.interrupt
     if isinstance(interrupt, Terminated) and interrupt.hung_up:

@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ffprof.analysis.frontier.standings import wave
-from ffprof.errors import DeviceError, RecordError, UsageError
-from ffprof.experiments.audit.resume import no_other_machine
+from ffprof.errors import RecordError, UsageError
+from ffprof.experiments.audit.resume import check_options, check_session
 from ffprof.experiments.frontier.request import FrontierRequest
 from ffprof.experiments.request import Request
 from ffprof.experiments.selection import change_recipe
-from ffprof.experiments.session import say, started, trial_context
-from ffprof.hardware.environment import child_environment
-from ffprof.hardware.machine import check_threads, describe_machine
+from ffprof.experiments.session import open_session, say
 from ffprof.harness.data.discovery import check_data
 from ffprof.harness.process.guard import Guard
 from ffprof.records.audit import Device, Plan, Record
@@ -32,7 +30,6 @@ from ffprof.records.store import load_frontier
 from ffprof.workload import Description, find_workload
 
 _BESIDE = ("time_limit", "run_limit", "on_foreign", "plot", "resume")
-_NEW = "leave it out, or start a new frontier without --resume"
 
 
 @contextmanager
@@ -46,23 +43,15 @@ def resumed_frontier(file: Path, given: Mapping[str, Any]) -> Iterator[FrontierR
     Raises:
         FfprofError: it cannot be gone on with here, or not like this.
     """
-    for name in given:
-        if name not in _BESIDE:
-            raise UsageError(f"--{name.replace('_', '-')} cannot be given with --resume", _NEW)
+    check_options(given, _BESIDE, "frontier")
     path = _newest(file)
     load_frontier(path)  # before a lock is made beside what is no record
     with writing(path):
         record = load_frontier(path)
         device = _device(record, path)
         rows = _rows(record)
-        with started(record.recipe, dry_run=False) as (server, found):
-            if device == "cuda" and not found.cuda:
-                raise DeviceError(
-                    f"{path} was begun on CUDA: {found.reason}", "go on where it was begun"
-                )
-            here = describe_machine(found, child_environment(record.recipe))
-            notes = no_other_machine(record.machine, here, device, path)
-            check_threads(record.recipe)
+        with open_session(record.recipe) as session:
+            notes = check_session(session, record.machine, record.recipe, device, path)
             check_data(record.recipe, None)
             if wave(record, every=record.every_point):
                 done = sum(len(point.trials) for point in record.points)
@@ -75,8 +64,8 @@ def resumed_frontier(file: Path, given: Mapping[str, Any]) -> Iterator[FrontierR
                     workloads=tuple(rows.values()),
                     device=device,
                     path=path,
-                    context=trial_context(server, device),
-                    environment=child_environment(record.recipe),
+                    context=session.context(device),
+                    environment=session.variables,
                 ),
                 record=record,
                 recipes={point.id: _recipe(record, point, rows) for point in record.points},
@@ -85,7 +74,7 @@ def resumed_frontier(file: Path, given: Mapping[str, Any]) -> Iterator[FrontierR
                 trial_limit_seconds=given.get("time_limit", record.trial_limit_seconds),
                 run_limit_seconds=given.get("run_limit"),
                 guard=Guard(
-                    here.gpu_uuid if device == "cuda" else None,
+                    record.machine.gpu_uuid if device == "cuda" else None,
                     given.get("on_foreign", "warn"),
                     say=say,
                 ),

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from records import claim, record, trial
 
-from ffprof.cli.output import audit as running
+from ffprof.experiments.audit import looks as running
 from ffprof.experiments.campaign import Outcome
 from ffprof.experiments.request import Request
 
@@ -33,16 +33,16 @@ def test_further_rounds_follow_an_undecided_look(tmp_path, monkeypatch):
     for at, rounds in ((5, [5]), (9, [5, 9]), (0, [5, 9, 15])):
         asked.clear()
         decided[:] = [at]
-        outcome = running._run(request, looks=True)
+        outcome = running.run_looks(request, lambda: None, looks=True)
         assert asked == rounds
         assert len(outcome.record.notes) == len(rounds) - 1
         ends = (
             "every claim on throughput is decided" if at else "a claim on throughput is undecided"
         )
-        assert running._why_no_more(outcome.record).startswith(f"stopped after {rounds[-1]} rounds")
-        assert running._why_no_more(outcome.record).endswith(ends)
+        assert running.why_no_more(outcome.record).startswith(f"stopped after {rounds[-1]} rounds")
+        assert running.why_no_more(outcome.record).endswith(ends)
     asked.clear()
-    running._run(request, looks=False)
+    running.run_looks(request, lambda: None, looks=False)
     assert asked == [5]
 
 
@@ -61,4 +61,4 @@ def test_further_rounds_follow_an_undecided_look(tmp_path, monkeypatch):
 def test_why_it_stopped(claims, marks, told):
     trials = [trial("a", r, **marks) for r in range(5)] + [trial("b", r) for r in range(5)]
     made = record(trials, rounds=5, claims=claims)
-    assert running._why_no_more(made) == f"stopped after 5 rounds: {told}"
+    assert running.why_no_more(made) == f"stopped after 5 rounds: {told}"

@@ -10,13 +10,12 @@ from point_states import point, run, settled
 from records import MIB, record, trial
 from rich.console import Console
 
-from ffprof.cli import run as capacity
 from ffprof.cli.progress import QuietProgress
 from ffprof.experiments.attempt import Attempts, Debits, Retakes
 from ffprof.experiments.campaign import Campaign
-from ffprof.experiments.frontier import plan as frontier_request
 from ffprof.experiments.options import AskedBudget
 from ffprof.experiments.request import Slot
+from ffprof.experiments.terms import target_here
 from ffprof.hardware.budget import budget_for
 from ffprof.hardware.machine import Probe
 from ffprof.harness.process.child import Ending
@@ -46,8 +45,11 @@ def test_what_cannot_be_meant_is_one_line_before_anything_is_done(tmp_path, word
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("module", [frontier_request, capacity])
-def test_libraries_are_those_of_a_gpu_without_a_profile_and_the_budget_is_the_cards(module):
+def setup_of(found, asked):
+    return SimpleNamespace(session=SimpleNamespace(found=found), asked=asked)
+
+
+def test_libraries_are_those_of_a_gpu_without_a_profile_and_the_budget_is_the_cards():
     asked = AskedBudget(budget=budget_for("8GB"), card=None, named=False, own=())
     found = Probe(
         cuda=True, gpu="NVIDIA Unknown 9000", gpu_total_bytes=90 * 1024 * MIB, capability=(9, 0)
@@ -57,14 +59,12 @@ def test_libraries_are_those_of_a_gpu_without_a_profile_and_the_budget_is_the_ca
         gpu_total_bytes=found.gpu_total_bytes, versions={},
     )  # fmt: skip
     held = Budget(requested="8GB", card="A card", total_bytes=8000 * MIB)
-    audit = SimpleNamespace(
-        device="cuda", record=SimpleNamespace(evidence="emulated", budget=held, machine=machine)
-    )
-    target = module._target_here(audit, SimpleNamespace(found=found, asked=asked))
+    held_record = SimpleNamespace(evidence="emulated", budget=held, machine=machine)
+    target = target_here(held_record, setup_of(found, asked))
     assert target.capability == (9, 0)
     assert target.total_bytes == 8000 * MIB
-    unknown = SimpleNamespace(found=replace(found, capability=None), asked=asked)
-    assert module._target_here(audit, unknown).capability != (9, 0)
+    unknown = setup_of(replace(found, capability=None), asked)
+    assert target_here(held_record, unknown).capability != (9, 0)
 
 
 def attempts(debits=()):
