@@ -57,7 +57,7 @@ _OF_AXIS = {"batch": "batch", "image-size": "image_size", "depth": ""}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class EstimateQuestion:
     """The options that say what is asked; those of the recipe are in ``changes``."""
 
     changes: dict[str, Any]
@@ -77,7 +77,7 @@ class Sweep:
     values: tuple[int, ...]
 
 
-def check_asked(asked: Asked) -> Sweep | None:
+def check_question(asked: EstimateQuestion) -> Sweep | None:
     """Refuse what cannot be meant together; the sweep, if one is asked for.
 
     Raises:
@@ -161,7 +161,7 @@ LIMIT_SECONDS = 600.0  # of one child
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class EstimateRequest:
     """What is estimated: the words of the command line.
 
     ``single`` is the option that is about one workload, or empty; ``against`` is another one.
@@ -184,7 +184,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ready:
+class EstimateSession:
     """Everything that a question needs, and the server that children are forked from.
 
     ``other`` is the workload that the only chosen one is compared with, if that was asked.
@@ -305,45 +305,45 @@ def growth_of(
 
 
 @contextmanager
-def ready(wanted: Wanted) -> Iterator[Ready]:
+def estimate_session(request: EstimateRequest) -> Iterator[EstimateSession]:
     """Look everything up, and start the server that children are forked from.
 
     Raises:
         FfprofError: something that was asked for cannot be meant.
     """
-    sources = read_sources(wanted.workload_files)
-    words = wanted.workloads
+    sources = read_sources(request.workload_files)
+    words = request.workloads
     named = () if sources else choose_workloads("core" if words is None else words)
-    other = None if wanted.against is None else _other(wanted.against)
+    other = None if request.against is None else _other(request.against)
     if not sources:
-        _check_single(wanted, named, other)
-    asked = asked_budget(wanted.gpu_mem, wanted.card, wanted.card_files)
-    budget = with_display(asked.budget) if wanted.display else asked.budget
+        _check_single(request, named, other)
+    asked = asked_budget(request.gpu_mem, request.card, request.card_files)
+    budget = with_display(asked.budget) if request.display else asked.budget
     check_room(budget, asked.card)
-    changes = whole_batches(wanted.changes, named if other is None else (*named, other))
-    recipe = change_recipe(choose_preset(wanted.preset, "cuda").recipe, changes)
-    if wanted.allocator is not None:
-        settings = allocator_settings(wanted.allocator)
+    changes = whole_batches(request.changes, named if other is None else (*named, other))
+    recipe = change_recipe(choose_preset(request.preset, "cuda").recipe, changes)
+    if request.allocator is not None:
+        settings = allocator_settings(request.allocator)
         flags = recipe.flags.model_copy(update={"allocator_conf": settings})
         recipe = recipe.model_copy(update={"flags": flags})
     recipe = resolve_threads(recipe)
     check_threads(recipe)
     check_recipe(recipe, named)
-    if wanted.deep:
+    if request.deep:
         flat_shape(recipe.backbone)
     with open_session(recipe, dry_run=True) as session:
         chosen = Chosen(workloads=named, files=())
         if sources:
             chosen = choose_with_files(words, sources, session.server, LIMIT_SECONDS)
             check_recipe(recipe, chosen.workloads)
-            _check_single(wanted, chosen.workloads, other)
+            _check_single(request, chosen.workloads, other)
         found = session.found
         target = target_for(budget, asked.card, cuda_of(found), session.machine())
-        yield Ready(
+        yield EstimateSession(
             recipe=recipe,
             chosen=chosen,
             budget=budget,
-            target=replace(target, workspaces=wanted.workspaces),
+            target=replace(target, workspaces=request.workspaces),
             torch=found.versions.get("torch build", "?"),
             server=session.server,
             other=other,
@@ -358,11 +358,11 @@ def _other(words: str) -> Description:
 
 
 def _check_single(
-    wanted: Wanted, workloads: tuple[Description, ...], other: Description | None
+    request: EstimateRequest, workloads: tuple[Description, ...], other: Description | None
 ) -> None:
-    if wanted.single and len(workloads) != 1:
+    if request.single and len(workloads) != 1:
         raise UsageError(
-            f"{wanted.single} is about one workload, not {len(workloads)}",
+            f"{request.single} is about one workload, not {len(workloads)}",
             "name it with --workloads ID",
         )
     if other is not None and other.id == workloads[0].id:

@@ -30,14 +30,14 @@ _OWN_STEP = Failed(
 
 
 class EnoughError(Exception):
-    """Raised by whoever is told of guesses to have no more of them."""
+    """Raised by whoever follows the guesses to have no more of them."""
 
 
 def guess_all(
     request: Request,
     wanted: Sequence[tuple[Description, Recipe]],
     target: Target | None,
-    told: Callable[[int], None] = lambda number: None,
+    progress: Callable[[int], None] = lambda number: None,
 ) -> list[Guess | None]:
     """A guess for every pair, in their order; None for those that were not reached.
 
@@ -45,23 +45,23 @@ def guess_all(
         request: the recipe and machine that all pairs are of.
         wanted: workloads, each with the recipe of a point.
         target: the card that is estimated; None measures on a processor.
-        told: called with the number of guesses so far; may raise ``EnoughError``.
+        progress: called with the number of guesses so far; may raise ``EnoughError``.
     """
     if target is None:
-        return _on_processor(request, wanted, told)
-    endings = _ask(request, wanted, told, estimate_child, target, LIMIT_SECONDS)
+        return _on_processor(request, wanted, progress)
+    endings = _ask(request, wanted, progress, estimate_child, target, LIMIT_SECONDS)
     return [None if ending is None else _estimated(ending) for ending in endings]
 
 
 def _ask(
     request: Request,
     wanted: Sequence[tuple[Description, Recipe]],
-    told: Callable[[int], None],
+    progress: Callable[[int], None],
     child: Callable[..., None],
     argument: Any,
     limit_seconds: float,
 ) -> list[Ending | None]:
-    """The ending of every pair; None once ``told`` has enough."""
+    """The ending of every pair; None once ``progress`` has enough."""
     endings: list[Ending | None] = [None] * len(wanted)
     count = 0
     # Registered workloads share a child; those of a file have one each.
@@ -76,7 +76,7 @@ def _ask(
                 nonlocal count
                 endings[group[number]] = ending
                 count += 1
-                told(count)
+                progress(count)
 
             if child is trace_child and isinstance(wanted[group[0]][0], StepDescription):
                 answered(0, Ending(kind="ended", messages=(_OWN_STEP,)))
@@ -87,17 +87,17 @@ def _ask(
 
 
 def _on_processor(
-    request: Request, wanted: Sequence[tuple[Description, Recipe]], told: Callable[[int], None]
+    request: Request, wanted: Sequence[tuple[Description, Recipe]], progress: Callable[[int], None]
 ) -> list[Guess | None]:
     """Memory of every pair, then one real step of each that has it."""
     device, limit = request.device, request.record.plan.trial_limit_seconds
-    endings = _ask(request, wanted, told, trace_child, device, LIMIT_SECONDS)
+    endings = _ask(request, wanted, progress, trace_child, device, LIMIT_SECONDS)
     peaks = [None if ending is None else ending.answer(TracedStep) for ending in endings]
     fitting = [n for n, peak in enumerate(peaks) if isinstance(peak, TracedStep)]
     timed: list[Ending | None] = []
     if all(endings):
         pairs = [wanted[n] for n in fitting]
-        timed = _ask(request, pairs, told, step_child, device, min(LIMIT_SECONDS, limit))
+        timed = _ask(request, pairs, progress, step_child, device, min(LIMIT_SECONDS, limit))
     steps = dict(zip(fitting, timed, strict=False))
     found: list[Guess | None] = []
     for number, ((_, recipe), peak) in enumerate(zip(wanted, peaks, strict=True)):
