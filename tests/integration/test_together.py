@@ -120,7 +120,7 @@ def test_the_memory_of_a_file_s_workload_is_then_measured_to_the_byte(audit):
 
 def test_a_step_of_the_user_s_own_is_not_forecast(audit):
     said = " ".join(audit.dry.stdout.split())
-    assert "mine: memory and time not forecast: what a step of the user's own does" in said
+    assert "mine: memory and time not forecast: what a user-defined step does" in said
     assert "in all, without mine" in said
 
 
@@ -185,7 +185,7 @@ def test_a_plan_of_what_is_missing_with_rounds_added(audit, cut_off):
     # Of the step, the time is known if its trial is one of those that are done.
     known = "mine" in {t.workload for t in load(path).trials}
     what = "memory" if known else "memory and time"
-    assert f"mine: {what} not forecast: what a step of the user's own does" in said
+    assert f"mine: {what} not forecast: what a user-defined step does" in said
     assert "loading is in them" not in said
     assert files_in(path.parents[1]) == before
 

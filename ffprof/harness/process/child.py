@@ -57,7 +57,7 @@ PRELOAD = [
     "torch._dynamo",
     "ffprof.harness.gradient_check",
     "ffprof.harness.trial",
-    "ffprof.estimator.trial",
+    "ffprof.estimator.peaks",
 ]
 
 
