@@ -5,6 +5,7 @@ import sys
 import hypothesis
 import pytest
 import torch
+from command import many_commands
 from plugins import install_hostile
 
 # Machines are noisy, so no example is timed; what hangs is stopped by pytest-timeout.
@@ -21,9 +22,11 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 torch.set_num_threads(1)
 
 
-@pytest.fixture
-def hostile_env(tmp_path):
-    return install_hostile(tmp_path / "site")
+@pytest.fixture(scope="session")
+def hostile_env(tmp_path_factory):
+    """With the hostile workloads installed; commands under it are forked as the others are."""
+    with many_commands(install_hostile(tmp_path_factory.mktemp("hostile") / "site")) as env:
+        yield env
 
 
 @pytest.fixture(autouse=True, scope="session")

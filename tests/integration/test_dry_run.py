@@ -12,11 +12,8 @@ WORDS = [*TINY, "--workloads", "bp-accum,dtg-ff,refuses", "--rounds", "1"]
 
 
 @pytest.fixture(scope="module")
-def planned(tmp_path_factory):
-    from plugins import install_hostile
-
-    folder = tmp_path_factory.mktemp("dry")
-    env = install_hostile(folder / "site")
+def planned(tmp_path_factory, hostile_env):
+    folder, env = tmp_path_factory.mktemp("dry"), hostile_env
     dry = ffprof("run", *WORDS, "--dry-run", "--out", folder / "out", env=env)
     assert dry.returncode == 0, dry.stderr
     assert not (folder / "out").exists()

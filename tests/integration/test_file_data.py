@@ -10,7 +10,7 @@ import time
 import pictures
 import psutil
 import pytest
-from command import TINY, by_workload, ffprof, only_record, outcomes
+from command import TINY, by_workload, ffprof, many_commands, only_record, outcomes
 
 ONE_LINE = "ffprof: error: "
 
@@ -125,12 +125,13 @@ def test_cifar_is_downloaded_once(tmp_path):
         url = f"{server.url}/{pictures.ARCHIVE['cifar100']}"
         env = pictures.patched_environment(tmp_path / "site", "cifar100", sums, url)
         fetched = []
-        for number in range(2):
-            out = tmp_path / f"out{number}"
-            done = cifar_run(tmp_path / "data", out, "--download", env=env, kind="cifar100")
-            assert done.returncode == 0, done.stderr
-            assert (f"downloading cifar100 from {url}" in done.stderr) == (number == 0)
-            fetched.append(len(server.fetched))
+        with many_commands(env):
+            for number in range(2):
+                out = tmp_path / f"out{number}"
+                done = cifar_run(tmp_path / "data", out, "--download", env=env, kind="cifar100")
+                assert done.returncode == 0, done.stderr
+                assert (f"downloading cifar100 from {url}" in done.stderr) == (number == 0)
+                fetched.append(len(server.fetched))
     assert fetched[0] == fetched[1] > 0
     record = only_record(tmp_path / "out1")
     assert (record.recipe.classes, record.ledger["bp"].facts["images_per_epoch"]) == (100, 50)

@@ -9,6 +9,7 @@ import time
 import psutil
 import pytest
 from command import TINY, ffprof, only_record, outcomes
+from plugins import install_hostile
 
 
 def audit(env, folder, *workloads, rounds=1, more=()):
@@ -109,12 +110,13 @@ def test_broken_registrations_are_listed_with_the_others(hostile_env):
     assert "learns-nothing" in listed.stdout
 
 
-def test_a_name_that_two_packages_register_is_refused(hostile_env, tmp_path):
+def test_a_name_that_two_packages_register_is_refused(tmp_path):
+    env = install_hostile(tmp_path / "site")
     info = tmp_path / "site" / "impostor-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: impostor\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[ffprof.workloads]\nbp = hostile_workloads:CRASH\n")
-    done = ffprof("run", *TINY, "--workloads", "bp", "--out", tmp_path / "o", env=hostile_env)
+    done = ffprof("run", *TINY, "--workloads", "bp", "--out", tmp_path / "o", env=env)
     assert done.returncode == 2
     assert "registered more than once, by ffprof, impostor" in done.stderr
 

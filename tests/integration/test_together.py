@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pictures
 import pytest
-from command import TINY, ffprof, only_record
+from command import TINY, ffprof, many_commands, only_record
 
 from ffprof import load
 from ffprof.errors import DataError, UsageError
@@ -56,14 +56,15 @@ def audit(tmp_path_factory):
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     words = [*WORDS, "--data", f"imagefolder:{home / 'images'}"]
     before = files_in(home)
-    dry = ffprof("run", *words, "--dry-run", cwd=home, env=env)
-    assert dry.returncode == 0, dry.stderr
-    assert files_in(home) == before
-    done = ffprof("run", *words, cwd=home, env=env)
-    assert done.returncode == 0, done.stderr
-    record = only_record(home / "audits")
-    assert {t.outcome for t in record.trials} == {"ok"}, [t.message for t in record.trials]
-    return SimpleNamespace(home=home, env=env, words=words, dry=dry, record=record)
+    with many_commands(env):
+        dry = ffprof("run", *words, "--dry-run", cwd=home, env=env)
+        assert dry.returncode == 0, dry.stderr
+        assert files_in(home) == before
+        done = ffprof("run", *words, cwd=home, env=env)
+        assert done.returncode == 0, done.stderr
+        record = only_record(home / "audits")
+        assert {t.outcome for t in record.trials} == {"ok"}, [t.message for t in record.trials]
+        yield SimpleNamespace(home=home, env=env, words=words, dry=dry, record=record)
 
 
 @pytest.fixture
@@ -288,13 +289,14 @@ def test_cifar_that_is_gone(tmp_path):
     with pictures.Served(tmp_path / "served") as server:
         url = f"{server.url}/{archive.name}"
         env = pictures.patched_environment(tmp_path / "site", "cifar10", sums, url)
-        assert ffprof("run", *words, env=env).returncode == 0
-        (path,) = out.iterdir()
-        more = ["--resume", path, "--rounds", 2]
-        shutil.rmtree(data)
-        refused(ffprof("run", *more, env=env), "the data of", "--data cifar10:DIR")
-        done = ffprof("run", *more, "--download", "--preset", "smoke", env=env)
-        assert done.returncode == 0, done.stderr
+        with many_commands(env):
+            assert ffprof("run", *words, env=env).returncode == 0
+            (path,) = out.iterdir()
+            more = ["--resume", path, "--rounds", 2]
+            shutil.rmtree(data)
+            refused(ffprof("run", *more, env=env), "the data of", "--data cifar10:DIR")
+            done = ffprof("run", *more, "--download", "--preset", "smoke", env=env)
+            assert done.returncode == 0, done.stderr
     assert f"downloading cifar10 from {url}" in done.stderr
     assert len(load(path).trials) == 2
 
