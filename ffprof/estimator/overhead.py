@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ffprof.errors import one_line
 from ffprof.records.audit import Machine, Record
-from ffprof.records.files import cache_folder, read_at_most, replace_file
+from ffprof.records.files import cache_folder, read_at_most, replacement
 from ffprof.units import MIB
 
 # CUDA 11.7 brought loading kernels when they are first used
@@ -232,7 +232,9 @@ def remember(record: Record, folder: Path | None = None) -> str:
         "overhead_bytes": [*old, *new][-_KEPT:],
     }
     try:
-        replace_file(path, json.dumps(document, indent=1) + "\n")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacement(path) as file:
+            file.write(f"{json.dumps(document, indent=1)}\n".encode())
     except OSError as error:
         return f"what was learned about this GPU is not kept: {path}: {error.strerror or error}"
     return ""

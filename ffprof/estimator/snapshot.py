@@ -6,9 +6,7 @@ plain dictionaries, lists, texts and numbers. What 2.11 lacks of it is ignored b
 
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -19,6 +17,7 @@ from ffprof.estimator.allocator import Action, AllocatorConfig, BlockView, Cachi
 from ffprof.estimator.allocator.config import UNLIMITED
 from ffprof.estimator.replay import Run
 from ffprof.estimator.stream import Allocation, Stream
+from ffprof.records.files import replacement
 
 _DEFAULT_POOL = (0, 0)
 _STATES = {"active": "active_allocated", "inactive": "inactive"}
@@ -68,22 +67,13 @@ def write_snapshot(path: Path, taken: dict[str, Any]) -> None:
     Raises:
         StoreError: it cannot be written.
     """
-    temporary = None
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "wb") as file:
+        with replacement(path) as file:
             pickle.dump(taken, file, protocol=4)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise StoreError(
-                f"the snapshot cannot be written to {path}: {error.strerror}", "choose another file"
-            ) from error
-        raise
+    except OSError as error:
+        raise StoreError(
+            f"the snapshot cannot be written to {path}: {error.strerror}", "choose another file"
+        ) from error
 
 
 class _Recorder:

@@ -23,6 +23,7 @@ from ffprof.harness.process.messages import Failed
 from ffprof.harness.worker import describe_child
 from ffprof.records.audit import Device, WorkloadFile
 from ffprof.records.base import check_trials
+from ffprof.records.files import read_at_most
 from ffprof.records.recipe import FAMILY, Recipe
 from ffprof.workload import (
     Description,
@@ -215,14 +216,13 @@ def read_sources(paths: Sequence[Path]) -> tuple[Source, ...]:
         try:
             if path.exists() and not path.is_file():
                 raise UsageError(f"{name} is not a file", fix)
-            with path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
+            content = read_at_most(path, MAX_BYTES)
             whole = str(path.resolve())
         except FileNotFoundError as error:
             raise UsageError(f"there is no workload file {name}", fix) from error
         except OSError as error:
             raise UsageError(f"cannot read {name}: {error.strerror or error}", fix) from error
-        if len(content) > MAX_BYTES:
+        if content is None:
             raise UsageError(f"{name} is larger than any Python file", fix)
         digest = hashlib.sha256(content).hexdigest()
         found.setdefault(whole, Source(name=name, path=whole, sha256=digest))

@@ -19,7 +19,7 @@ from ffprof.errors import one_line
 from ffprof.hardware.machine import fingerprint
 from ffprof.records.audit import Device, Machine
 from ffprof.records.calibration import CalibrationRecord
-from ffprof.records.files import cache_folder, read_at_most, replace_file
+from ffprof.records.files import cache_folder, read_at_most, replacement
 from ffprof.records.recipe import Recipe
 
 _READ_AT_MOST = 8 * 1024 * 1024  # bytes; 10,000 workloads are 5 MB
@@ -52,7 +52,9 @@ def keep_calibration(record: CalibrationRecord, folder: Path | None = None) -> t
                 "the calibration is not kept: a newer one of this machine and setting, of "
                 f"{_date(before)}, is in {path}; remove that file to replace it"
             )
-        replace_file(path, record.model_dump_json(indent=1) + "\n")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacement(path) as file:
+            file.write(f"{record.model_dump_json(indent=1)}\n".encode())
     except RuntimeError as error:  # nobody's home folder is known
         return Path(name), one_line(f"the calibration is not kept for this machine: {error}")
     except OSError as error:

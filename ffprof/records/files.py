@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from ffprof.errors import StoreError
 
@@ -55,20 +56,35 @@ def _acquire(side: Path, path: Path) -> int:
                 "copy the file to a folder you may write to",
             ) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            locked = try_lock(descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
+        if locked is False:
             os.close(descriptor)
             raise StoreError(
                 f"another audit is writing {path}", "wait until it has ended, then try again"
-            ) from error
-        except OSError as error:
-            if error.errno in _NO_LOCKS_HERE:
-                return descriptor
-            os.close(descriptor)
-            raise
-        if _is_still(side, descriptor):
+            )
+        if locked is None or _is_still(side, descriptor):
             return descriptor
         os.close(descriptor)  # its last holder has removed it meanwhile: lock the new one
+
+
+def try_lock(descriptor: int) -> bool | None:
+    """Lock an open file for this process, if nobody else has; None where there are no locks.
+
+    Raises:
+        OSError: it cannot be told.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in _NO_LOCKS_HERE:
+            return None
+        raise
+    return True
 
 
 def _is_still(side: Path, descriptor: int) -> bool:
@@ -80,6 +96,26 @@ def _is_still(side: Path, descriptor: int) -> bool:
     return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
 
+@contextmanager
+def replacement(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to, which takes the place of ``path`` once the block has ended well.
+
+    Raises:
+        OSError: it cannot be written; what was there is there still.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101  # mkstemp made it private
+        os.replace(temporary, path)  # noqa: PTH105
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file by another in one step.
 
@@ -87,22 +123,10 @@ def write_atomically(path: Path, text: str) -> None:
         StoreError: the folder cannot be written to.
     """
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with replacement(path) as file:
+            file.write(text.encode())
     except OSError as error:
-        raise _unwritable(path.parent, error) from error
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        mode = 0o666 & ~_umask()
-        os.chmod(temporary, mode)  # noqa: PTH101  # mkstemp made it private
-        os.replace(temporary, path)  # noqa: PTH105
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise _unwritable(path, error) from error
-        raise
+        raise _unwritable(path, error) from error
 
 
 def prepare_folder(folder: Path) -> None:
@@ -133,7 +157,7 @@ def _umask() -> int:
 
 
 def cache_folder() -> Path:
-    """Where they are kept: ffprof/ in XDG_CACHE_HOME, by default ~/.cache.
+    """Where small files are kept for the user: ffprof/ in XDG_CACHE_HOME, by default ~/.cache.
 
     A relative XDG_CACHE_HOME is ignored, as the XDG Base Directory Specification asks.
 
@@ -145,25 +169,8 @@ def cache_folder() -> Path:
     return base / "ffprof"
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Write a file and, if need be, its folder: a reader sees the old one or the new one.
-
-    Raises:
-        OSError: it cannot be written; what was there is there still.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 def read_at_most(path: Path, most_bytes: int) -> bytes | None:
-    """What a file holds; None if that is more than anything that ffprof keeps.
+    """What a file holds; None if that is more than ``most_bytes``.
 
     Raises:
         OSError: it cannot be read, or is not there.

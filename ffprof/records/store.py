@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from ffprof.errors import ForeignFileError, RecordError
 from ffprof.records.audit import SCHEMA_VERSION, Record
 from ffprof.records.calibration import CALIBRATION_VERSION, CalibrationRecord
-from ffprof.records.files import write_atomically
+from ffprof.records.files import read_at_most, write_atomically
 from ffprof.records.frontier import FRONTIER_VERSION, FrontierRecord
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -101,8 +101,7 @@ def _read(path: Path, again: str) -> bytes:
     try:
         if path.exists() and not path.is_file():
             raise RecordError(f"{path} is not a file", "name a result file of ffprof run")
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_at_most(path, MAX_BYTES)
     except FileNotFoundError as error:
         raise RecordError(f"there is no result file {path}", again) from error
     except OSError as error:
@@ -110,7 +109,7 @@ def _read(path: Path, again: str) -> bytes:
         raise RecordError(problem, "name a result file such as DIR/audit-small.json") from error
     except ValueError as error:  # a path with a zero byte in it
         raise RecordError(f"cannot read {path}: {error}", "name a result file") from error
-    if len(data) > MAX_BYTES:
+    if data is None:
         raise RecordError(f"{path} is larger than any record", "name a result file of ffprof run")
     return data
 

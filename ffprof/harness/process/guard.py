@@ -10,7 +10,6 @@ process on the GPU.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import tempfile
@@ -34,6 +33,7 @@ from ffprof.instruments.nvml import (
     open_gpu,
 )
 from ffprof.instruments.nvml.sample import in_words
+from ffprof.records.files import try_lock
 from ffprof.units import format_bytes
 
 _READ = 200  # bytes; a process number
@@ -59,14 +59,15 @@ class GpuLock:
         if descriptor is None:
             return None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            locked = try_lock(descriptor)
+        except OSError:
+            locked = None
+        if not locked:
             holder = os.pread(descriptor, _READ, 0).decode(errors="replace").strip()
             os.close(descriptor)
+            if locked is None:
+                return None
             return f"process {holder}" if holder.isdigit() else "another process"
-        except OSError:
-            os.close(descriptor)
-            return None
         with contextlib.suppress(OSError):  # another user's file is opened for reading only
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

@@ -7,7 +7,6 @@ import pytest
 
 from ffprof.errors import UsageError
 from ffprof.estimator.overhead import display_overhead
-from ffprof.experiments.audit import plan as request
 from ffprof.experiments.audit.resume import check_budget
 from ffprof.experiments.options import Options, asked_budget
 from ffprof.experiments.session import Start
@@ -35,7 +34,7 @@ def terms(found, gpu_mem=None, card=None, card_files=(), display=False):
 
 @pytest.fixture(autouse=True)
 def native(monkeypatch):
-    monkeypatch.setattr(request, "spills", lambda: "")
+    monkeypatch.setattr("ffprof.experiments.terms.spills", lambda: "")
 
 
 def test_the_gpu_itself_is_named_and_keeps_its_own_total():
@@ -89,7 +88,9 @@ def test_a_profile_of_ones_own_is_recognised_on_its_card(tmp_path):
 
 
 def test_a_driver_that_spills_is_told(monkeypatch):
-    monkeypatch.setattr(request, "spills", lambda: "WSL: its driver is that of Windows")
+    monkeypatch.setattr(
+        "ffprof.experiments.terms.spills", lambda: "WSL: its driver is that of Windows"
+    )
     budget, _, (note,) = terms(LAPTOP)
     assert budget.spills == "WSL: its driver is that of Windows"
     assert "uses host memory when the GPU is full (WSL: its driver is that of Windows)" in note

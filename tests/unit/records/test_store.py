@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from records import claim, record, trial
 
 from ffprof.errors import RecordError, StoreError
-from ffprof.records import store
+from ffprof.records import files, store
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_folders_that_cannot_be_written_to(tmp_path):
     blocker = tmp_path / "file"
     blocker.write_text("")
     with pytest.raises(StoreError, match="--out"):
-        store.prepare_folder(blocker / "below")
+        files.prepare_folder(blocker / "below")
 
 
 def test_a_folder_stands_for_its_newest_record(tmp_path, made):
