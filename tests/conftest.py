@@ -1,11 +1,12 @@
 import gc
+import os
 import signal
 import sys
 
 import hypothesis
 import pytest
 import torch
-from command import many_commands
+from command import begin_with, many_commands
 from plugins import install_hostile
 
 # Machines are noisy, so no example is timed; what hangs is stopped by pytest-timeout.
@@ -18,6 +19,17 @@ hypothesis.settings.load_profile("untimed")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # The same of a terminal that hangs up, which nohup has them ignore.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+# What a user, a desktop or a CI sets to change what is printed, read or measured: tests set their
+# own. Nobody's home is read or written either.
+for _name in list(os.environ):
+    if _name in (
+        "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE",
+        "PYTHONWARNINGS", "PYTHONOPTIMIZE", "LANGUAGE",
+    ) or _name.startswith(  # fmt: skip
+        ("FFPROF_", "GITHUB_", "PYTORCH_", "TORCH_", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "GOMP_",
+         "MALLOC_", "CUBLAS_", "CUDNN_", "NVIDIA_TF32")
+    ):  # fmt: skip
+        del os.environ[_name]
 # Tests work on tiny tensors: a second thread only waits, and on a busy machine spins.
 torch.set_num_threads(1)
 
@@ -34,6 +46,8 @@ def _own_cache(tmp_path_factory):
     """What audits teach about this GPU is kept in the user's cache; tests have one of their own."""
     patch = pytest.MonkeyPatch()
     patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    patch.setenv("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
+    begin_with(os.environ)
     yield
     patch.undo()
 

@@ -12,7 +12,7 @@ from command import ffprof
 from frontiers import frontier
 
 from ffprof.estimator.target import target_for
-from ffprof.experiments.capacity import runner as capacities
+from ffprof.experiments.capacity import runner
 from ffprof.experiments.capacity.request import CapacityRequest
 from ffprof.experiments.capacity.runner import OUT_OF_TIME, find_capacities
 from ffprof.experiments.selection import choose_workloads
@@ -168,7 +168,7 @@ def _each_estimate_once(monkeypatch):
             _estimated[asked] = run_child(server, child, arguments, limit)
         return _estimated[asked]
 
-    monkeypatch.setattr(capacities, "run_child", asked_once)
+    monkeypatch.setattr(runner, "run_child", asked_once)
 
 
 @pytest.fixture(scope="module")

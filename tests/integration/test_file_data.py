@@ -54,7 +54,7 @@ def test_what_can_be_seen_before_is_said_before(words, said, images, tmp_path):
     one_line(done, 2, *said)
     assert len(done.stderr.splitlines()) == 1
     assert not out.exists()
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
 
 
 def test_an_audit_of_an_image_folder(images, tmp_path):
@@ -162,14 +162,15 @@ def started(images, out, *words):
     )  # fmt: skip
 
 
-def wait_for_loaders(process):
+def find_loaders(process):
+    """Both, or none if the audit has ended before."""
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and process.poll() is None:
         found = loaders(process.pid)
         if len(found) == 2:
             return found
         time.sleep(0.05)
-    raise AssertionError("no loader workers were seen")
+    return []
 
 
 def gone(processes, seconds=30):
@@ -178,9 +179,19 @@ def gone(processes, seconds=30):
 
 @pytest.mark.parametrize("ending", ["ctrl-c", "killed", "timeout"])
 def test_no_worker_outlives_its_trial(ending, images, tmp_path):
-    words = ["--time-limit", "6"] if ending == "timeout" else []
-    process = started(images, tmp_path / "out", "--rounds", "1", *words)
-    workers = wait_for_loaders(process)
+    if ending == "timeout":
+        # Long enough to start them, which takes longer where many programs compute.
+        for limit in (6, 18, 54):
+            words = ["--rounds", "1", "--time-limit", str(limit)]
+            process = started(images, tmp_path / f"out {limit}", *words)
+            workers = find_loaders(process)
+            if workers:
+                break
+            process.communicate(timeout=60)
+    else:
+        process = started(images, tmp_path / "out", "--rounds", "1")
+        workers = find_loaders(process)
+    assert workers, "no loader workers were seen"
     if ending == "ctrl-c":
         process.send_signal(signal.SIGINT)
     elif ending == "killed":
@@ -192,7 +203,8 @@ def test_no_worker_outlives_its_trial(ending, images, tmp_path):
 
 def test_a_worker_that_is_killed_is_one_line(images, tmp_path):
     process = started(images, tmp_path / "out", "--rounds", "1")
-    workers = wait_for_loaders(process)
+    workers = find_loaders(process)
+    assert workers, "no loader workers were seen"
     time.sleep(1)  # the trial trains by now, or still builds: both must do
     os.kill(workers[0].pid, signal.SIGKILL)
     _, errors = process.communicate(timeout=60)

@@ -15,7 +15,7 @@ from command import TINY, ffprof, many_commands, only_record
 
 from ffprof import load
 from ffprof.errors import DataError, UsageError
-from ffprof.experiments.audit import provenance as recorded
+from ffprof.experiments.audit import provenance
 from ffprof.experiments.selection import read_sources
 from ffprof.harness.data.cifar import find_cifar
 from ffprof.units import format_bytes
@@ -266,14 +266,14 @@ def test_what_a_file_gives_must_be_what_it_gave(audit, monkeypatch):
     monkeypatch.setenv("LOADED_BY", os.devnull)
     monkeypatch.setattr(sys, "path", list(sys.path))
     own = {one.id: one for source in sources for one in describe(source)}
-    monkeypatch.setattr(recorded, "describe_files", lambda *_: own)
-    assert recorded.file_rows(audit.record, sources, None) == own
+    monkeypatch.setattr(provenance, "describe_files", lambda *_: own)
+    assert provenance.file_rows(audit.record, sources, None) == own
     own["half"] = dataclasses.replace(own["half"], schedule="another")
     with pytest.raises(UsageError, match="'half' is described otherwise than when the audit"):
-        recorded.file_rows(audit.record, sources, None)
+        provenance.file_rows(audit.record, sources, None)
     own["other"] = own.pop("mine")
     with pytest.raises(UsageError, match=r"mine\.py has no workload 'mine' any more"):
-        recorded.file_rows(audit.record, sources, None)
+        provenance.file_rows(audit.record, sources, None)
 
 
 # CIFAR: what is not there may be extracted or downloaded again, but not by a dry run.

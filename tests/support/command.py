@@ -73,9 +73,13 @@ class _Forker:
             return subprocess.CompletedProcess(words, code, out.read_text(), err.read_text())
 
 
-# One for the environment of the tests, before any of them has changed it.
 _forkers: list[_Forker] = []
-_FIRST = dict(os.environ)
+_first: dict[str, str] = {}
+
+
+def begin_with(environment):
+    """The environment of the tests, before any of them has changed it."""
+    _first.update(environment)
 
 
 @contextlib.contextmanager
@@ -94,7 +98,7 @@ def ffprof(*words, env=None, timeout=240, cwd=None):
     """The command, captured; forked unless its environment needs another interpreter."""
     words, environment = list(map(str, words)), dict(os.environ if env is None else env)
     if not _forkers:
-        _forkers.append(_Forker(_FIRST))
+        _forkers.append(_Forker(_first or dict(os.environ)))
     for one in _forkers:
         if one.serves(environment):
             return one.run(words, environment, cwd, timeout)

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from point_states import point, run, settled
 from records import MIB, record, trial
 
-from ffprof.cli import run as capacity
 from ffprof.experiments.attempt import Bench, measure_point
-from ffprof.experiments.frontier import plan as frontier_request
+from ffprof.experiments.capacity import plan as capacity
+from ffprof.experiments.frontier import plan as frontier
 from ffprof.experiments.options import AskedBudget
 from ffprof.experiments.request import Slot
 from ffprof.hardware.budget import budget_for
@@ -42,7 +42,7 @@ def test_what_cannot_be_meant_is_one_line_before_anything_is_done(tmp_path, word
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("module", [frontier_request, capacity])
+@pytest.mark.parametrize("module", [frontier, capacity])
 def test_libraries_are_those_of_a_gpu_without_a_profile_and_the_budget_is_the_cards(module):
     asked = AskedBudget(budget=budget_for("8GB"), card=None, named=False, own=())
     found = Probe(
