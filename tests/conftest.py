@@ -1,3 +1,8 @@
+# Before anything reads a variable.
+import plain_environment  # noqa: F401
+
+# isort: split
+
 import gc
 import os
 import signal
@@ -19,17 +24,6 @@ hypothesis.settings.load_profile("untimed")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # The same of a terminal that hangs up, which nohup has them ignore.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-# What a user, a desktop or a CI sets to change what is printed, read or measured: tests set their
-# own. Nobody's home is read or written either.
-for _name in list(os.environ):
-    if _name in (
-        "COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE",
-        "PYTHONWARNINGS", "PYTHONOPTIMIZE", "LANGUAGE",
-    ) or _name.startswith(  # fmt: skip
-        ("FFPROF_", "GITHUB_", "PYTORCH_", "TORCH_", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "GOMP_",
-         "MALLOC_", "CUBLAS_", "CUDNN_", "NVIDIA_TF32")
-    ):  # fmt: skip
-        del os.environ[_name]
 # Tests work on tiny tensors: a second thread only waits, and on a busy machine spins.
 torch.set_num_threads(1)
 

@@ -47,14 +47,14 @@ class _Forker:
         """Whether a command started afresh would import what this process has imported."""
         return self._process.poll() is None and self._startup == _startup(environment)
 
-    def run(self, words, environment, cwd, timeout):
+    def run(self, words, environment, cwd, timeout, code=None):
         with tempfile.TemporaryDirectory() as folder:
             out, err = Path(folder) / "out", Path(folder) / "err"
             out.touch()
             err.touch()
             asked = {
                 "words": words, "cwd": str(cwd or Path.cwd()), "env": environment,
-                "out": str(out), "err": str(err),
+                "out": str(out), "err": str(err), "code": code,
             }  # fmt: skip
             print(json.dumps(asked), file=self._process.stdin, flush=True)
             pid = int(self._process.stdout.readline())
@@ -94,16 +94,25 @@ def many_commands(environment):
         made.end()
 
 
-def ffprof(*words, env=None, timeout=240, cwd=None):
+def ffprof(*words, env=None, timeout=600, cwd=None):
     """The command, captured; forked unless its environment needs another interpreter."""
+    return _captured(None, words, env, timeout, cwd)
+
+
+def python(code, *words, cwd=None):
+    """A script that does what a command would, in the same way."""
+    return _captured(code, words, None, 600, cwd)
+
+
+def _captured(code, words, env, timeout, cwd):
     words, environment = list(map(str, words)), dict(os.environ if env is None else env)
     if not _forkers:
         _forkers.append(_Forker(_first or dict(os.environ)))
     for one in _forkers:
         if one.serves(environment):
-            return one.run(words, environment, cwd, timeout)
+            return one.run(words, environment, cwd, timeout, code)
     return subprocess.run(
-        [sys.executable, "-m", "ffprof", *words],
+        [sys.executable, *(("-m", "ffprof") if code is None else ("-c", code)), *words],
         capture_output=True,
         text=True,
         env=environment,

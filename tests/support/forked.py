@@ -17,6 +17,7 @@ import os
 import pkgutil
 import runpy
 import sys
+import types
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
@@ -84,7 +85,7 @@ def _use(servers):
 
 
 def become_the_next():
-    """Returns in a forked process, with the words of its command; ends with the input."""
+    """Returns in a forked process, with the words of its command or script; ends with the input."""
     # What a server prints must not come between the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -92,7 +93,8 @@ def become_the_next():
     for line in sys.stdin:
         asked = json.loads(line)
         dry = "--dry-run" in asked["words"]
-        if asked["words"][0] in _WITH_TRIALS and dry not in servers:
+        trials = asked["code"] is not None or asked["words"][0] in _WITH_TRIALS
+        if trials and dry not in servers:
             servers[dry] = _start_server({"PYTHONDONTWRITEBYTECODE": "1"} if dry else {})
         pid = os.fork()
         if pid == 0:
@@ -105,7 +107,7 @@ def become_the_next():
                 os.dup2(descriptor, number)
                 os.close(descriptor)
             _use(list(servers.values()))
-            return asked["words"]
+            return asked["words"], asked["code"]
         print(pid, file=answers, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), file=answers, flush=True)
     os._exit(0)
@@ -114,7 +116,12 @@ def become_the_next():
 if __name__ == "__main__":
     sys.path[0] = str(Path.cwd())
     import_commands()
-    words = become_the_next()
+    words, code = become_the_next()
     sys.path[0] = str(Path.cwd())
-    sys.argv = ["ffprof", *words]
-    runpy.run_module("ffprof", run_name="__main__", alter_sys=True)
+    if code is None:
+        sys.argv = ["ffprof", *words]
+        runpy.run_module("ffprof", run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = ["-c", *words]
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(code, vars(main))

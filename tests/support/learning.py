@@ -11,7 +11,7 @@ from ffprof.harness.data.batches import cut, make_batches
 from ffprof.harness.step import build_step
 from ffprof.workload import find_workload
 
-EPOCHS = 6  # after which rows no longer get better by more than a few images
+EPOCHS = 5  # after which rows no longer get better by more than a few images
 CHANCE = 0.1
 
 
