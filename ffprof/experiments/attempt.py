@@ -90,11 +90,10 @@ def _watched(
 
 def uncapped_from(ending: Ending, watching: Watching) -> Uncapped:
     """What a run without a limit found, or why it found nothing."""
-    for message in ending.messages:
-        if isinstance(message, Probed):
-            return Uncapped(memory=watching.memory(message.memory), debit=message.debit)
-    failed = next((m.message for m in ending.messages if isinstance(m, Failed)), ending.reason)
-    return Uncapped(message=failed[:1000] or "no answer")
+    found = ending.answer(Probed)
+    if isinstance(found, Failed):
+        return Uncapped(message=found.message[:1000])
+    return Uncapped(memory=watching.memory(found.memory), debit=found.debit)
 
 
 def hold_for(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ffprof.errors import one_line
 from ffprof.experiments.request import Slot
 from ffprof.harness.process.child import Ending
-from ffprof.harness.process.messages import Failed, Finished, Report
+from ffprof.harness.process.messages import Failed, Finished
 from ffprof.harness.process.monitor import OTHERS, Watching
 from ffprof.records.audit import (
     SHARED,
@@ -21,7 +21,6 @@ from ffprof.records.audit import (
     Evidence,
     Fact,
     Memory,
-    Outcome,
     Record,
     Trial,
     is_unmatched,
@@ -84,7 +83,7 @@ def trial_from(
     start_method: str = "",
     attempt: int = 0,
 ) -> TrialResult:
-    """Turn an ending into a trial; an ending without messages and with a reason is a refusal."""
+    """Turn an ending into a trial."""
     watching = watching or Watching()
     base = {
         "id": slot.id,
@@ -100,10 +99,12 @@ def trial_from(
         "evidence": evidence,
     }
     conditions = Conditions(start_method=start_method, wall_seconds=ending.seconds)
-    finished = next((m for m in ending.messages if isinstance(m, Finished)), None)
-    debit = _debit(ending, watching, record)
-    if finished is not None and ending.kind != "timeout":
-        report = finished.report
+    found = ending.answer(Finished)
+    if isinstance(found, Finished) and ending.kind == "timeout":
+        found = Failed(outcome="timeout", message=ending.reason, debit=found.debit)
+    debit = _debit(found.debit, watching, record)
+    if isinstance(found, Finished):
+        report = found.report
         ledger = [row.facts for row in record.ledger.values() if row.facts]
         accepted = next((f for f in ledger if not is_unmatched(f)), report.facts)
         objection = mismatch(report.facts, accepted)
@@ -126,22 +127,19 @@ def trial_from(
                 ),
             )
             return TrialResult(trial=trial, facts=report.facts, operators=report.operators)
-        outcome: Outcome = "refused"
-        message = objection
-    else:
-        outcome, message = _why(ending)
-    others = any(isinstance(m, Failed) and m.others for m in ending.messages)
-    if others and outcome == "oom":
+        found = Failed(outcome="refused", message=objection)
+    outcome, message = found.outcome, found.message
+    if found.others and outcome == "oom":
         # It says nothing of the workload, so it must not stand as memory that does not suffice.
         outcome, message = "crashed", f"{OTHERS}: {message}"
-    estimated = _estimate_in(ending)
+    estimated = found.report
     memory = watching.memory(Memory(unread=_unread(f"the outcome is {outcome}")))
     trial = Trial(
         **base,
         outcome=outcome,
         message=one_line(message)[:1000],
         debit=debit,
-        conditions=_spoilt(watching.add_to(conditions), debit, others=others),
+        conditions=_spoilt(watching.add_to(conditions), debit, others=found.others),
         memory=estimated.memory if estimated else memory,
     )
     if estimated is None:
@@ -149,11 +147,8 @@ def trial_from(
     return TrialResult(trial=trial, facts=estimated.facts, operators=estimated.operators)
 
 
-def _debit(ending: Ending, watching: Watching, record: Record) -> Debit | None:
+def _debit(found: Debit | None, watching: Watching, record: Record) -> Debit | None:
     """What the child read, with what NVML saw of the process beyond the card it stands for."""
-    found = next(
-        (m.debit for m in ending.messages if isinstance(m, Finished | Failed) and m.debit), None
-    )
     total, peak = record.budget.total_bytes, watching.process_peak_bytes
     if found is None or record.evidence != "emulated" or total is None or peak is None:
         return found
@@ -172,24 +167,6 @@ def _spoilt(conditions: Conditions, debit: Debit | None, *, others: bool = False
     if not told:
         return conditions
     return conditions.model_copy(update={"disturbances": (*conditions.disturbances, *told)})
-
-
-def _estimate_in(ending: Ending) -> Report | None:
-    failed = next((m for m in ending.messages if isinstance(m, Failed)), None)
-    return failed.report if failed is not None else None
-
-
-def _why(ending: Ending) -> tuple[Outcome, str]:
-    if ending.kind == "timeout":
-        return "timeout", ending.reason
-    failed = next((m for m in ending.messages if isinstance(m, Failed)), None)
-    if failed is not None:
-        return failed.outcome, failed.message
-    if ending.kind == "crashed":
-        return "crashed", ending.reason
-    if not ending.messages and ending.reason:
-        return "refused", ending.reason
-    return "crashed", "the trial ended without an answer"
 
 
 def _unread(reason: str) -> dict[str, str]:

@@ -19,7 +19,6 @@ from ffprof.experiments.options import Options
 from ffprof.harness.data.discovery import check_data
 from ffprof.harness.data.source import Found
 from ffprof.harness.process.child import run_child
-from ffprof.harness.process.messages import Failed
 from ffprof.harness.worker import describe_child
 from ffprof.records.audit import Device, WorkloadFile
 from ffprof.records.base import check_trials
@@ -294,11 +293,11 @@ def _described(
     source: Source, context: BaseContext, limit_seconds: float
 ) -> tuple[FileDescription, ...]:
     ending = run_child(context, describe_child, (source,), limit_seconds)
-    for message in ending.messages:
-        if isinstance(message, tuple):
-            return message
-        if isinstance(message, Failed):
-            raise UsageError(message.message, "")
+    found = ending.answer(tuple)
+    if isinstance(found, tuple):
+        return found
+    if found in ending.messages:
+        raise UsageError(found.message, "")
     if ending.kind == "timeout":
         raise UsageError(
             f"{source.name} is still being loaded after {limit_seconds:g} s",

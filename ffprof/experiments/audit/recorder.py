@@ -6,6 +6,7 @@ from ffprof.experiments.attempt import with_debit
 from ffprof.experiments.outcome import TrialResult, trial_from
 from ffprof.experiments.request import Request, Slot
 from ffprof.harness.process.child import Ending
+from ffprof.harness.process.messages import Failed
 from ffprof.harness.process.monitor import Watching
 from ffprof.records.audit import LedgerRow, Record, Trial
 from ffprof.records.store import save
@@ -52,7 +53,7 @@ class Keeper:
         )
 
     def keep(self, slot: Slot, ending: Ending) -> Trial:
-        """Store what became of a slot; an ending without messages and with a reason is refused."""
+        """Store the outcome of a slot."""
         return self.add(self.judged(slot, ending))
 
     def add(self, result: TrialResult) -> Trial:
@@ -94,7 +95,8 @@ class Keeper:
 
     def refuse(self, slot: Slot, reason: str) -> Trial:
         """Store that a slot was not run."""
-        return self.keep(slot, Ending(kind="ended", messages=(), reason=reason))
+        failed = Failed(outcome="refused", message=reason)
+        return self.keep(slot, Ending(kind="ended", messages=(failed,)))
 
     def finish(self) -> Record:
         """Judge what there is, and store it if there is anything."""

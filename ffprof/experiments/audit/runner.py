@@ -19,7 +19,6 @@ from ffprof.experiments.request import Outcome, Progress, Request, Slot, plan_ro
 from ffprof.hardware.environment import environment
 from ffprof.harness.process.child import Ending, run_child
 from ffprof.harness.process.guard import Guard
-from ffprof.harness.process.messages import Failed
 from ffprof.harness.worker import proof_child
 from ffprof.records.audit import GradientProof, LedgerRow, Record, Trial
 from ffprof.workload.user_file import address, reference_address
@@ -197,10 +196,9 @@ _OUT_OF_TIME = "the run's time limit is over"
 
 
 def _proof_from(ending: Ending, reference: str, record: Record) -> GradientProof:
-    for message in ending.messages:
-        if isinstance(message, GradientProof):
-            return message
-    failed = next((m.message for m in ending.messages if isinstance(m, Failed)), ending.reason)
+    found = ending.answer(GradientProof)
+    if isinstance(found, GradientProof):
+        return found
     return GradientProof(
         reference=reference,
         relative_difference=None,
@@ -210,5 +208,5 @@ def _proof_from(ending: Ending, reference: str, record: Record) -> GradientProof
         image_size=record.recipe.image_size,
         tolerance=0.0,
         equal=None,
-        message=f"not proved: {one_line(failed) or 'the proof gave no answer'}",
+        message=f"not proved: {one_line(found.message)}",
     )

@@ -12,12 +12,11 @@ from ffprof.estimator.sizes import Question, sized
 from ffprof.estimator.target import Target
 from ffprof.estimator.worker import bordered
 from ffprof.experiments.attempt import hold_for, most_taken, probe
-from ffprof.harness.process.child import Ending
 from ffprof.harness.process.failures import telling
 from ffprof.harness.process.guard import Guard
 from ffprof.harness.process.messages import Failed, Probed
 from ffprof.harness.process.monitor import OTHERS, Watching
-from ffprof.records.audit import Budget, Debit, Evidence, Outcome
+from ffprof.records.audit import Budget, Debit, Evidence
 from ffprof.records.estimate import PeakRow
 from ffprof.records.frontier import Capacity, Tried
 from ffprof.records.recipe import Recipe
@@ -64,11 +63,15 @@ class CardProbe:
             self.context, description, recipe, hold, limit_seconds, self.guard, child=self.child
         )
         size = description.micro_batch(recipe)
-        probed = next((m for m in ending.messages if isinstance(m, Probed)), None)
-        if probed is None or ending.kind == "timeout":
-            outcome, message = _why(ending)
-            tried = Tried(size=size, outcome=outcome, evidence=self.evidence, message=message)
-            others = _to_blame(ending, watching) if outcome == "oom" else ""
+        probed = ending.answer(Probed)
+        if isinstance(probed, Failed):
+            tried = Tried(
+                size=size,
+                outcome=probed.outcome,
+                evidence=self.evidence,
+                message=one_line(probed.message)[:1000],
+            )
+            others = _to_blame(probed, watching) if probed.outcome == "oom" else ""
             return _Seen(tried=tried, others=others)
         self.known[name] = max(self.known.get(name, 0), most_taken(probed.debit))
         tried = tried_from(probed, size, self.evidence, watching)
@@ -91,12 +94,9 @@ class _Seen:
     others: str = ""
 
 
-def _to_blame(ending: Ending, watching: Watching) -> str:
+def _to_blame(failed: Failed, watching: Watching) -> str:
     """Who else may have made this run out of memory; nothing if it reached its own limit."""
-    failed = next((m for m in ending.messages if isinstance(m, Failed)), None)
     seen = ", ".join(watching.strangers())
-    if failed is None:
-        return seen
     if failed.others:
         return one_line(failed.message) + (f" ({seen})" if seen else "")
     debit = failed.debit
@@ -127,15 +127,6 @@ def _process(seen: int | None, reserved: int | None, debit: Debit) -> int | None
     if seen is not None or reserved is None:
         return seen
     return reserved + most_taken(debit)
-
-
-def _why(ending: Ending) -> tuple[Outcome, str]:
-    failed = next((m for m in ending.messages if isinstance(m, Failed)), None)
-    if ending.kind == "timeout":
-        return "timeout", ending.reason
-    if failed is not None:
-        return failed.outcome, one_line(failed.message)[:1000]
-    return "crashed", one_line(ending.reason or "it ended without an answer")[:1000]
 
 
 def propose_child(

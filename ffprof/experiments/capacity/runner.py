@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Literal
 
 from ffprof.errors import one_line
 from ffprof.estimator.sizes import sized
@@ -22,7 +21,6 @@ from ffprof.experiments.capacity.request import (
 from ffprof.experiments.capacity.search import Found, Search
 from ffprof.hardware.environment import environment
 from ffprof.harness.process.child import Ending, run_child
-from ffprof.harness.process.messages import Failed
 from ffprof.records.frontier import Capacity, Tried
 from ffprof.records.recipe import Recipe
 from ffprof.records.store import save_frontier
@@ -182,27 +180,23 @@ class _Capacities:
         limit = self._limit(request.time_limit_seconds)
         arguments = (address(one), request.record.recipe, request.target, request.grown)
         ending = run_child(request.server, propose_child, arguments, limit)
-        for message in ending.messages:
-            if isinstance(message, Capacity):
-                return message
+        found = ending.answer(Capacity)
+        if isinstance(found, Capacity):
+            return found
         self._not_over(ending, limit)
-        return self._none(one, _why(ending))
+        return self._none(one, found.message)
 
     def _guess(self, one: Description, size: int) -> Tried:
         request = self._request
         limit = self._limit(request.time_limit_seconds)
         arguments = (address(one), request.record.recipe, request.target, request.grown, size)
         ending = run_child(request.server, guess_child, arguments, limit)
-        for message in ending.messages:
-            if isinstance(message, Tried):
-                return message
+        found = ending.answer(Tried)
+        if isinstance(found, Tried):
+            return found
         self._not_over(ending, limit)
-        outcome: Literal["timeout", "crashed"] = (
-            "timeout" if ending.kind == "timeout" else "crashed"
-        )
-        return Tried(
-            size=size, outcome=outcome, evidence="estimated", message=one_line(_why(ending))[:1000]
-        )
+        told = one_line(found.message)[:1000]
+        return Tried(size=size, outcome=found.outcome, evidence="estimated", message=told)
 
     def _limit(self, wanted: float) -> float:
         left = self.left()
@@ -233,8 +227,3 @@ class _Capacities:
             }
         )
         save_frontier(self.record, self._request.path)
-
-
-def _why(ending: Ending) -> str:
-    failed = next((m.message for m in ending.messages if isinstance(m, Failed)), "")
-    return failed or ending.reason or "no answer"

@@ -93,9 +93,10 @@ def complete(
     for message in ending.messages:
         if isinstance(message, DataError):
             raise message
-        if isinstance(message, Found):
-            return message
-    raise DataError(f"{seen.kind} cannot be checked: {ending.reason or 'no answer'}", "run again")
+    found = ending.answer(Found)
+    if isinstance(found, Found):
+        return found
+    raise DataError(f"{seen.kind} cannot be checked: {found.message}", "run again")
 
 
 def resolve_workers(recipe: Recipe, device: Device) -> Recipe:

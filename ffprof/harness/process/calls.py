@@ -12,13 +12,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.context import BaseContext
-from typing import Any, TypeVar
+from typing import Any
 
-from ffprof.harness.process.child import PRELOAD, Ending, run_child
+from ffprof.harness.process.child import NO_ANSWER, PRELOAD, Answer, Ending, run_child
 from ffprof.harness.process.messages import Failed
 
 LIMIT_SECONDS = 180.0
-Answer = TypeVar("Answer")
 
 
 def ask_child(
@@ -30,8 +29,8 @@ def ask_child(
     except (EOFError, ConnectionError):
         # The server died in its imports, and cannot be asked why.
         return None, _why_server_ends()
-    found = next((m for m in ending.messages if isinstance(m, kind)), None)
-    return found, "" if found is not None else ending.reason or "no answer"
+    found = ending.answer(kind)
+    return (None, found.message) if isinstance(found, Failed) else (found, "")
 
 
 def _why_server_ends() -> str:
@@ -101,7 +100,7 @@ def run_series(
                 Ending(
                     kind="crashed" if ending.kind == "ended" else ending.kind,
                     messages=(),
-                    reason=ending.reason or "no answer",
+                    reason=ending.reason or NO_ANSWER,
                     seconds=time.monotonic() - began,
                 ),
             )

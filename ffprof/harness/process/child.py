@@ -23,10 +23,14 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import psutil
 
+from ffprof.harness.process.messages import Failed
+
+Answer = TypeVar("Answer")
+NO_ANSWER = "it ended without an answer"
 LOG_TAIL_BYTES = 64 * 1024  # of a child's output, to find its last line
 
 
@@ -64,6 +68,19 @@ class Ending:
     messages: tuple[Any, ...]
     reason: str = ""
     seconds: float = 0.0
+
+    def answer(self, kind: type[Answer]) -> Answer | Failed:
+        """The first message of a kind, or else what kept the child from sending one.
+
+        That is its limit, the failure that it reported, or how it crashed.
+        """
+        found = next((m for m in self.messages if isinstance(m, kind)), None)
+        if found is not None:
+            return found
+        if self.kind == "timeout":
+            return Failed(outcome="timeout", message=self.reason)
+        failed = next((m for m in self.messages if isinstance(m, Failed)), None)
+        return failed or Failed(outcome="crashed", message=self.reason or NO_ANSWER)
 
 
 def start_context(method: str) -> BaseContext:

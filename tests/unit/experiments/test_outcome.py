@@ -53,7 +53,7 @@ def test_a_child_that_answered_and_then_crashed_on_exit_still_measured():
         (Ending(kind="crashed", messages=(), reason="killed by SIGKILL"), "crashed", "SIGKILL"),
         (Ending(kind="ended", messages=(Failed(outcome="oom", message="m"),)), "oom", "m"),
         (Ending(kind="ended", messages=(Failed(outcome="refused", message="m"),)), "refused", "m"),
-        (Ending(kind="ended", messages=(), reason="objection"), "refused", "objection"),
+        (Ending(kind="ended", messages=(), reason="why"), "crashed", "why"),
         (Ending(kind="ended", messages=(Ready(gpu_uuid=None),)), "crashed", "without an answer"),
     ],
 )

@@ -61,7 +61,7 @@ def test_answers_come_in_order_from_one_child(context):
 
 @pytest.mark.parametrize(
     ("bad", "kind", "said"),
-    [("dies", "crashed", "exit status 7"), ("leaves", "crashed", "no answer"),
+    [("dies", "crashed", "exit status 7"), ("leaves", "crashed", "without an answer"),
      ("hangs", "timeout", "limit")],
 )  # fmt: skip
 def test_what_ends_a_child_costs_one_piece(context, bad, kind, said):
