@@ -137,7 +137,7 @@ def test_small_files_do_not_fill_the_memory(path, bare, changes, said):
     told, figures = done.stdout.splitlines()
     assert said in told and len(told) < 1500
     megabytes, seconds = map(float, figures.split())
-    assert megabytes < 250 and seconds < 2
+    assert megabytes < 250 and seconds < 10  # of the processor, and of a slow one
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss > 10_000  # it is in kB
 
 
