@@ -11,7 +11,9 @@ _PREFIXES = (
 )  # fmt: skip
 _NAMES = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PYTHONWARNINGS", "LANGUAGE")
 
-for _name in [n for n in os.environ if n in _NAMES or n.startswith(_PREFIXES)]:
-    del os.environ[_name]
+for _name in list(os.environ):
+    if _name in _NAMES or _name.startswith(_PREFIXES) or _name.lower().endswith("_proxy"):
+        del os.environ[_name]
+os.environ["LC_ALL"] = "C.UTF-8"
 # Threads that wait for others must not keep them from computing.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
