@@ -5,6 +5,7 @@ TORCH ?=
 VENV := .venv$(if $(TORCH),-torch-$(TORCH))
 RUN := $(VENV)/bin
 STAMP := $(VENV)/ready-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
+DOCS := $(subst /ready-,/ready-for-docs-,$(STAMP))
 
 .PHONY: audit test test-fast fuzz lint check baselines format docs bench clean
 
@@ -61,9 +62,13 @@ format: $(STAMP)
 	@$(RUN)/ruff format .
 	@$(RUN)/ruff check --fix .
 
-docs: $(STAMP)
-	@$(RUN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'
-	@$(RUN)/sphinx-build -q -W -b html docs docs/_build
+# The pages as HTML, in docs/_build. A link that leads nowhere, or any other warning, is an error.
+docs: $(DOCS)
+	@$(RUN)/sphinx-build -q -W --keep-going -E -b html docs docs/_build
+
+$(DOCS): $(STAMP)
+	@$(RUN)/pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[docs]'
+	@touch $@
 
 # bench_frontier.py needs a recorded frontier.
 bench: $(STAMP)

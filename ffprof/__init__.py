@@ -1,32 +1,37 @@
 """ffprof: is this way of training really cheaper, on a card people own?
 
-The recorded audit is the interface between measuring and reporting::
+What the commands do, from Python::
 
     import ffprof
 
-    record = ffprof.load("audit.json")     # no torch, no GPU
-    frame = ffprof.trials_frame(record)    # a pandas table, one row a trial
+    record = ffprof.run(["bp", "bp-accum"], preset="smoke", device="cpu")
+    print(record)                             # a table; in a notebook the whole report
+    ffprof.compare("before.json", record)     # memory and speed of two results
+    ffprof.check("baseline.json", record)     # did anything get worse?
+    ffprof.load("audit.json")                 # a result file of any kind; no torch, no GPU
+    ffprof.trials_frame(record)               # a pandas table, one row a trial
 
-Two decorators put a method of one's own into the table (``ffprof run --workload-file mine.py``)::
+Two decorators put a method of one's own into the table (``workload_files=["mine.py"]``)::
 
     from ffprof import register_step, register_workload
 
 And what any training step would take of a GPU's memory, without one::
 
-    found = ffprof.estimate(build)         # build(device) returns a step
+    found = ffprof.estimate(build)            # build(device) returns a step
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from ffprof.version import __version__
 
+TYPE_CHECKING = False  # that of typing, which takes longer to import than this module
 if TYPE_CHECKING:
+    from typing import Any
+
+    from ffprof.api import check, compare, load, run
     from ffprof.estimator.api import estimate
     from ffprof.estimator.estimate import Estimate
     from ffprof.records.audit import Record
-    from ffprof.records.store import load
     from ffprof.report.exporters.frame import trials_frame
     from ffprof.workload.decorators import register_step, register_workload
 
@@ -34,37 +39,37 @@ __all__ = [
     "Estimate",
     "Record",
     "__version__",
+    "check",
+    "compare",
     "estimate",
     "load",
     "register_step",
     "register_workload",
+    "run",
     "trials_frame",
 ]
+# Where a name stands; it is imported when it is first asked for.
+_HOME = {
+    "Estimate": "ffprof.estimator.estimate",
+    "Record": "ffprof.api",
+    "check": "ffprof.api",
+    "compare": "ffprof.api",
+    "estimate": "ffprof.estimator.api",
+    "load": "ffprof.api",
+    "register_step": "ffprof.workload.decorators",
+    "register_workload": "ffprof.workload.decorators",
+    "run": "ffprof.api",
+    "trials_frame": "ffprof.report.exporters.frame",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Record":
-        from ffprof.records.audit import Record
+    if name not in _HOME:
+        raise AttributeError(f"module 'ffprof' has no attribute {name!r}")
+    import importlib
 
-        return Record
-    if name == "estimate":
-        from ffprof.estimator.api import estimate
+    return getattr(importlib.import_module(_HOME[name]), name)
 
-        return estimate
-    if name == "Estimate":
-        from ffprof.estimator.estimate import Estimate
 
-        return Estimate
-    if name == "load":
-        from ffprof.records.store import load
-
-        return load
-    if name == "trials_frame":
-        from ffprof.report.exporters.frame import trials_frame
-
-        return trials_frame
-    if name in ("register_step", "register_workload"):
-        from ffprof.workload import decorators
-
-        return getattr(decorators, name)
-    raise AttributeError(f"module 'ffprof' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return __all__

@@ -6,6 +6,7 @@ or exits.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 
@@ -26,6 +27,20 @@ class FfprofError(Exception):
 def one_line(text: str) -> str:
     """White space becomes single blanks; what a terminal might obey becomes a question mark."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+
+
+def did_you_mean(word: str, known: Iterable[str], names: Mapping[str, str] | None = None) -> str:
+    """``did you mean bp? `` with a blank behind; empty where nothing is spelled like ``word``.
+
+    Args:
+        word: what was written.
+        known: what it might have been.
+        names: what that is called, where it is called otherwise.
+    """
+    from difflib import get_close_matches  # of errors only
+
+    near = [(names or {}).get(one, one) for one in get_close_matches(word[:100], list(known), n=3)]
+    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
 class UsageError(FfprofError):

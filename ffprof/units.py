@@ -65,6 +65,11 @@ def format_rate(rate: float | None) -> str:
     return "-" if rate is None else _three_digits(rate)
 
 
+def format_about(rate: float | None) -> str:
+    """An estimated rate: ``~159``, so that it does not look exact."""
+    return "-" if rate is None else f"~{format_rate(rate)}"
+
+
 def format_ratio(ratio: float) -> str:
     """A ratio such as ``3.9x``, ``0.97x`` or ``12x``."""
     return f"{ratio:.2f}x" if 0.1 <= ratio < 10 else f"{_three_digits(ratio)}x"

@@ -151,7 +151,7 @@ run_stage() {
     capacity)
         capacity ;;
     sampler)  # what sampling costs, and what is wrong with this machine
-        ffprof doctor --device cuda --measure ;;
+        ffprof doctor --device cuda && "$PYTHON" benchmarks/bench_sampling.py --device cuda ;;
     esac
 }
 

@@ -116,12 +116,12 @@ class Comparison:
     only_after: tuple[str, ...]
 
 
-def compare_records(before: Record, after: Record, reference: Sequence[str] = ()) -> Comparison:
-    """What became of every workload.
+def compare_records(before: Record, after: Record) -> Comparison:
+    """What happened to every workload.
 
     Raises:
         UsageError: the records are of different recipes or kinds of evidence, or have no workload
-            in common, or a reference is not ok in both.
+            in common.
     """
     differing = recipe_differences(before.recipe, after.recipe)
     if differing:
@@ -140,7 +140,7 @@ def compare_records(before: Record, after: Record, reference: Sequence[str] = ()
     if not common:
         raise UsageError("the two records have no workload in common", "name others")
     records = (before, after)
-    relative = {c.workload: c for c in speed_changes(before, after, reference)}
+    relative = {c.workload: c for c in speed_changes(before, after)}
     absolute = {c.workload: c for c in absolute_changes(before, after)}
     return Comparison(
         before=before,
@@ -215,7 +215,8 @@ def two_rows(record: Record, challenger: str, baseline: str) -> Record:
         Claim(id=metric, challenger=challenger, baseline=baseline, metric=metric, direction=way)
         for metric, way in _DIRECTIONS
     )
-    # Judged beside the audit's own claims, so that one more question has its part of the error.
+    # Judged in addition to the audit's own claims, so one more question has its part of the
+    # error.
     others = tuple(
         c
         for c in record.recipe.claims

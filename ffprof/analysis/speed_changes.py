@@ -24,7 +24,6 @@ from ffprof.analysis.statistics.intervals import (
 from ffprof.analysis.statistics.looks import LOOKS, error_of, look_of
 from ffprof.analysis.summary import Row, summarise
 from ffprof.analysis.verdicts import place
-from ffprof.errors import UsageError
 from ffprof.records.audit import Record
 
 SpeedFinding = Literal[
@@ -54,66 +53,38 @@ class SpeedChange:
     because: str = ""
 
 
-def speed_changes(
-    before: Record, after: Record, reference: Sequence[str] = (), *, kinds: int = 1
-) -> tuple[SpeedChange, ...]:
-    """Of every workload that is ok in both, its speed relative to others of the same rounds.
+def speed_changes(before: Record, after: Record, *, kinds: int = 1) -> tuple[SpeedChange, ...]:
+    """Of every workload that is ok in both, its speed relative to those of the same rounds.
+
+    That is relative to what happened to all in the median. Of two workloads, the second is relative
+    to the first.
 
     Args:
         before: the earlier record.
         after: the later one, of the same recipe.
-        reference: workloads whose mean speed the others are relative to; they have no change of
-            their own then. By default all are relative to what became of them in the median. Of
-            two workloads, the second is relative to the first.
         kinds: how many kinds of changes are judged together: 2 with ``absolute_changes``.
-
-    Raises:
-        UsageError: a reference is not ok in both, or nothing is left beside it.
     """
     pairs = _common(before, after)
-    reference = tuple(dict.fromkeys(reference))
     names = [old.workload for old, _ in pairs]
-    absent = [name for name in reference if name not in names]
-    if absent:
-        raise UsageError(
-            f"{absent[0]!r} cannot be the reference: it is not ok in both records",
-            f"name one of {', '.join(names)}" if names else "compare records that have trials",
-        )
     if len(names) < 2:
         return ()
-    kept = [name for name in names if name not in reference]
-    if not kept:
-        raise UsageError(
-            f"every workload is a reference: {', '.join(reference)}", "leave one out to be judged"
-        )
-    if len(names) == 2 and not reference:
-        return tuple(map(_of_two, _relative(before, after, pairs, names[:1], names[1:], kinds)))
-    return _relative(before, after, pairs, reference, kept, kinds)
-
-
-def _relative(
-    before: Record,
-    after: Record,
-    pairs: Sequence[tuple[Row, Row]],
-    reference: Sequence[str],
-    kept: Sequence[str],
-    kinds: int,
-) -> tuple[SpeedChange, ...]:
-    told = f"the mean of {', '.join(reference)}" if reference else "the median of all rows"
-    if len(reference) == 1:
-        told = reference[0]
     rates = [rates_of(r, [row[i] for row in pairs]) for i, r in enumerate((before, after))]
-    return _changes(pairs, kept, rates, reference, relative=True, told=told, kinds=kinds)
+    if len(names) == 2:
+        first, second = names
+        found = _changes(pairs, [second], rates, [first], relative=True, told=first, kinds=kinds)
+        return tuple(map(_of_two, found))
+    told = "the median of all rows"
+    return _changes(pairs, names, rates, [], relative=True, told=told, kinds=kinds)
 
 
 def _of_two(change: SpeedChange) -> SpeedChange:
     """Of two rows nobody said which one is unchanged: a loss of the first must not pass for a gain.
 
-    A loss of the second is told as one, because the first is what is usually compared with.
+    A loss of the second is reported as one, because the first is what is usually compared with.
     """
     if change.finding != "faster":
         return change
-    because = f"it became faster, or {change.reference} became slower: name the one that did not"
+    because = f"it became faster, or {change.reference} became slower: a third row would tell"
     return replace(change, finding="inconclusive", because=because)
 
 
@@ -121,7 +92,7 @@ def absolute_changes(before: Record, after: Record, *, kinds: int = 1) -> tuple[
     """Of every workload that is ok in both, its images per second.
 
     How much the machine changes between rounds counts as how much it may have changed between the
-    records (``compare.intervals.absolute_intervals``).
+    records (``intervals.absolute_intervals``).
     """
     pairs = _common(before, after)
     if not pairs:

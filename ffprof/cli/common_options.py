@@ -1,81 +1,138 @@
-"""Options that commands share, and which were written on the command line as opposed to defaults.
+"""Options that commands share, each defined once, and which of them were written.
 
-Free of everything but typer.
+Imports nothing heavy: every ``--help`` and every Tab reads this.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Any
+import functools
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
 
 import typer
 
-GPU_MEM = typer.Option(
-    None, help="The budget: a card sold with this size; 8GB by default. A larger GPU is held to it."
-)
-CARD = typer.Option(None, help="The budget by a card's name; ffprof cards lists them.")
-CARD_FILE = typer.Option(
+from ffprof.cli.completion import complete_cards, complete_presets, complete_workloads
+from ffprof.experiments.options import Options
+
+Device = Literal["auto", "cuda", "cpu", "estimate"]
+OnForeign = Literal["warn", "wait", "refuse"]
+Format = Literal["table", "markdown", "json"]
+
+FORMAT = typer.Option("table", "--format", "-f", help="How to write it.")
+CARD_FILES = typer.Option(
     [],
+    "--card-file",
     help="A card of your own, as a profile: see ffprof cards --template; may be repeated.",
     readable=False,
 )
-DISPLAY = typer.Option(
-    False, "--display", help="The card draws a desktop too: leave what that takes out."
-)
-
-
-class OnForeign(StrEnum):
-    """What to do about processes of others on the GPU."""
-
-    warn = "warn"
-    wait = "wait"
-    refuse = "refuse"
-
-
 ON_FOREIGN = typer.Option(
-    OnForeign.warn,
+    "warn",
     help="Processes of others on the GPU: go on and say so, wait for their end, or stop.",
 )
 
 
-PRESET = typer.Option(
-    None, help="Recipe to start from; ffprof workloads lists them and their devices."
-)
-WORKLOADS = typer.Option(
-    None,
-    help="core, all, or ids separated by commas; by default core, and all of --workload-file.",
-)
-WORKLOAD_FILE = typer.Option(
-    [],
-    help="A Python file with methods of your own; may be given more than once.",
-    readable=False,
-)
-BACKBONE = typer.Option(
-    None, help="vgg8, vgg11, vgg16, resnet18, resnet34, or flat-D-W: D blocks of W channels."
-)
-WIDTH = typer.Option(None, help="Scales all channels.")
-NORM = typer.Option(None, help="batch or group.")
-IMAGE_SIZE = typer.Option(None, help="Pixels along each side.")
-BATCH = typer.Option(None, help="Effective batch: images an optimizer step.")
-MICRO_BATCH = typer.Option(None, help="Images at a time under accumulation.")
-PRECISION = typer.Option(None, help="fp32, or autocast to bf16 or fp16.")
-MEMORY_FORMAT = typer.Option(None, help="contiguous or channels_last.")
-DATA = typer.Option(
-    None,
-    help="digits (real, embedded), synthetic, cifar10:DIR, cifar100:DIR or imagefolder:DIR.",
-)
-DATA_WORKERS = typer.Option(None, help="Processes that load images from files; up to 4 by default.")
-DOWNLOAD = typer.Option(False, "--download", help="Download CIFAR if it is not in DIR.")
-SEED = typer.Option(None, help="Weights, batches and order of trials.")
-THREADS = typer.Option(None, help="CPU threads of a trial; all cores by default.")
-STEPS = typer.Option(None, help="Timed optimizer steps of a trial.")
-TIME_LIMIT = typer.Option(600.0, min=0.1, help="Seconds a trial may take.")
+def _shared(
+    preset: str = typer.Option(
+        None,
+        help="Recipe to start from; ffprof workloads lists them and their devices.",
+        autocompletion=complete_presets,
+    ),
+    workloads: str = typer.Option(
+        None,
+        help="core, all, or ids separated by commas; by default core, and all of --workload-file.",
+        autocompletion=complete_workloads,
+    ),
+    workload_files: list[Path] = typer.Option(
+        [],
+        "--workload-file",
+        help="A Python file with methods of your own; may be given more than once.",
+        readable=False,
+    ),
+    gpu_mem: str = typer.Option(
+        None,
+        help="The budget: a card sold with this size; 8GB by default. A larger GPU is held to it.",
+    ),
+    card: str = typer.Option(
+        None,
+        help="The budget by a card's name; ffprof cards lists them.",
+        autocompletion=complete_cards,
+    ),
+    card_files: list[Path] = CARD_FILES,
+    display: bool = typer.Option(
+        False, "--display", help="The card draws a desktop too: leave what that takes out."
+    ),
+    backbone: str = typer.Option(
+        None, help="vgg8, vgg11, vgg16, resnet18, resnet34, or flat-D-W: D blocks of W channels."
+    ),
+    width: float = typer.Option(None, help="Scales all channels."),
+    norm: str = typer.Option(None, help="batch or group."),
+    image_size: int = typer.Option(None, help="Pixels along each side."),
+    batch: int = typer.Option(None, help="Effective batch: images an optimizer step."),
+    micro_batch: int = typer.Option(None, help="Images at a time under accumulation."),
+    precision: str = typer.Option(None, help="fp32, or autocast to bf16 or fp16."),
+    memory_format: str = typer.Option(None, help="contiguous or channels_last."),
+    data: str = typer.Option(
+        None,
+        help="digits (real, embedded), synthetic, cifar10:DIR, cifar100:DIR or imagefolder:DIR.",
+    ),
+    data_workers: int = typer.Option(
+        None, help="Processes that load images from files; up to 4 by default."
+    ),
+    download: bool = typer.Option(False, "--download", help="Download CIFAR if it is not in DIR."),
+    seed: int = typer.Option(None, help="Weights, batches and order of trials."),
+    threads: int = typer.Option(None, help="CPU threads of a trial; all cores by default."),
+    steps: int = typer.Option(None, help="Timed optimizer steps of a trial."),
+    on_foreign: OnForeign = ON_FOREIGN,
+    time_limit: float = typer.Option(600.0, min=0.1, help="Seconds a trial may take."),
+    run_limit: float = typer.Option(
+        None, min=0.1, help="Seconds the whole run may take; what is done by then is kept."
+    ),
+    out: Path = typer.Option(Path("audits"), help="Folder for the result file."),
+) -> None:
+    """All of them; only its signature is used."""
+
+
+MODEL = ("backbone", "width", "norm", "image_size", "batch")
+CUT = ("micro_batch", "precision", "memory_format")
+BUDGET = ("gpu_mem", "card", "card_files", "display")
+MEASURING = (
+    "data", "data_workers", "download", "seed", "threads", "steps", "on_foreign", "time_limit",
+    "run_limit", "out",
+)  # fmt: skip
+
+
+def takes(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command these shared options, as the ``Options`` that it is called with."""
+    shared = inspect.signature(_shared, eval_str=True).parameters
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(command, eval_str=True).parameters.values())
+        at = next(i for i, one in enumerate(own) if one.name == "options")
+        # By keyword only, so that an option with a default may stand before one without.
+        parameters = [
+            one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for one in (*own[:at], *(shared[name] for name in names), *own[at + 1 :])
+        ]
+
+        @functools.wraps(command)
+        def called(**values: Any) -> None:
+            taken = {name: values.pop(name) for name in names}
+            lists = {name: tuple(one) for name, one in taken.items() if isinstance(one, list)}
+            command(**values, options=Options(**taken | lists))
+
+        vars(called)["__signature__"] = inspect.Signature(parameters)
+        called.__annotations__ = {one.name: one.annotation for one in parameters}
+        return called
+
+    return decorate
 
 
 def written_options(context: typer.Context) -> dict[str, Any]:
-    """By the name of their parameter, with the words of those that are chosen from a list."""
+    """By the name of their option."""
     return {
-        name: getattr(value, "value", value)
+        name.replace("_files", "_file"): value
         for name, value in context.params.items()
         if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
     }
@@ -89,27 +146,3 @@ def option_words(written: dict[str, Any]) -> tuple[str, ...]:
         for one in (value if isinstance(value, list) else [value])
         for word in (f"--{name.replace('_', '-')}", str(one))
     )
-
-
-def first_look(written: dict[str, Any]) -> int:
-    """The rounds that ``--looks`` begins with.
-
-    Raises:
-        UsageError: something else that was written says how many rounds there are.
-    """
-    from ffprof.analysis.statistics.looks import LOOKS
-    from ffprof.errors import UsageError
-
-    if "rounds" in written:
-        raise UsageError("--looks and --rounds both say how many rounds", "leave one of them out")
-    if "resume" in written:
-        raise UsageError("--looks begins an audit", "raise --rounds to the next look to go on")
-    for name in ("max_batch", "max_depth"):
-        if name in written:
-            option = f"--{name.replace('_', '-')}"
-            raise UsageError(f"--looks is for audits, and {option} is none", "leave one out")
-    if written.get("device") == "estimate":
-        raise UsageError(
-            "--looks takes rounds, and --device estimate measures none", "leave one of them out"
-        )
-    return LOOKS[0]

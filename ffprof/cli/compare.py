@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from ffprof.cli.common_options import FORMAT, Format
+
 if TYPE_CHECKING:
     from ffprof.records.audit import Device, Record
-    from ffprof.report.document import Document
-
-
-class CompareFormat(StrEnum):
-    """How a comparison is written."""
-
-    table = "table"
-    markdown = "markdown"
-    json = "json"
 
 
 def compare(
@@ -32,18 +23,12 @@ def compare(
         None, help="The result file from after, or a workload of the only one."
     ),
     third: str = typer.Argument(None, help="Another workload of the only file, as the baseline."),
-    reference: str = typer.Option(
-        None,
-        help="Workloads, separated by commas, that the speed of the others is relative to; by "
-        "default the median of all.",
-    ),
-    format: CompareFormat = typer.Option(
-        CompareFormat.table, "--format", "-f", help="How to write it."
-    ),
+    format: Format = FORMAT,
 ) -> None:
-    """Say what became of memory and speed between two result files.
+    """Compare two results.
 
-    Or what one workload of a file is against another: ffprof compare FILE CHALLENGER BASELINE.
+    Memory and speed of two result files, or of two workloads of one:
+    ffprof compare FILE CHALLENGER BASELINE.
     """
     from ffprof.errors import UsageError
     from ffprof.records.store import find_record, load
@@ -58,8 +43,6 @@ def compare(
             f"name another file, or two of its workloads: {', '.join(before.plan.workloads)}",
         )
     if third is not None:
-        if reference is not None:
-            raise UsageError("--reference is for two files", "leave it out")
         _two_rows(before, second, third, format)
         return
     other = find_record(Path(second))
@@ -68,7 +51,7 @@ def compare(
             f"{second} is a workload of {path}, and there is nothing to compare it with",
             f"name another one: ffprof compare {path} {second} BASELINE",
         )
-    _two_files(before, load(other), (str(path), str(other)), _names(reference), format)
+    _two_files(before, load(other), (str(path), str(other)), format)
 
 
 def _require_file_first(first: Path, second: str, third: str) -> None:
@@ -76,58 +59,45 @@ def _require_file_first(first: Path, second: str, third: str) -> None:
 
     form = "ffprof compare FILE CHALLENGER BASELINE"
     if not first.exists() and Path(third).exists():
-        raise UsageError(f"{first} is no result file", f"the file comes first: {form}")
+        raise UsageError(f"{first} is not a result file", f"the file comes first: {form}")
     if Path(second).exists() and Path(second).suffix:
         raise UsageError(
-            f"{third} is given beside two files", f"two files take no workload; of one: {form}"
+            f"{third} is given in addition to two files",
+            f"leave it out, or compare two workloads of one file: {form}",
         )
 
 
-def _two_rows(record: Record, challenger: str, baseline: str, format: CompareFormat) -> None:
+def _two_rows(record: Record, challenger: str, baseline: str, format: Format) -> None:
     from ffprof.analysis.comparison import two_rows
+    from ffprof.cli.output.result import print_document
     from ffprof.report.audit import make_document
 
     found = two_rows(record, challenger, baseline)
-    if format is CompareFormat.json:
+    if format == "json":
         verdicts = [verdict.model_dump(mode="json") for verdict in found.verdicts]
         print(json.dumps({"schema_version": 1, "kind": "verdicts", "verdicts": verdicts}, indent=1))
         return
     document = make_document(found)
     title = f"{challenger} against {baseline}: preset {record.recipe.preset}, {record.evidence}"
-    _print(replace(document, title=title), format)
+    print_document(replace(document, title=title), format)
 
 
 def _two_files(
     before: Record,
     after: Record,
     files: tuple[str, str],
-    reference: tuple[str, ...],
-    format: CompareFormat,
+    format: Format,
 ) -> None:
     from ffprof.analysis.comparison import compare_records
+    from ffprof.cli.output.result import print_document
     from ffprof.hardware.machine import compare_machines
     from ffprof.report.comparison import comparison_document, comparison_json
 
-    found = compare_records(before, after, reference)
+    found = compare_records(before, after)
     device: Device = "cpu" if before.evidence == "measured (cpu)" else "cuda"
     differ = compare_machines(before.machine, after.machine, device)
     machines = (*differ.hardware, *differ.software)
-    if format is CompareFormat.json:
+    if format == "json":
         print(json.dumps(comparison_json(found, files, machines), indent=1))
         return
-    _print(comparison_document(found, files, machines), format)
-
-
-def _names(reference: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in (reference or "").split(",") if name.strip())
-
-
-def _print(document: Document, format: CompareFormat) -> None:
-    if format is CompareFormat.markdown:
-        from ffprof.report.exporters.markdown import render
-
-        sys.stdout.write(render(document))
-    else:
-        from ffprof.report.exporters.terminal import OutputConsole, print_document
-
-        print_document(document, OutputConsole())
+    print_document(comparison_document(found, files, machines), format)

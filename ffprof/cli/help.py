@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable
-from typing import Any
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 from typer.models import ParameterInfo
+
+from ffprof.errors import did_you_mean, one_line
 
 # By the type of a parameter; what is chosen from a list shows the list.
 _OF_TYPE = {"int": "N", "float": "NUMBER", "str": "NAME", "Path": "FILE", "list[Path]": "FILE"}
+_OF_TYPE["list"] = "FILE"  # of a type that is evaluated
 _OF_NAME = {
     # a file, or the newest in a folder
     "baseline": "PATH",
@@ -26,9 +32,7 @@ _OF_NAME = {
     "budget": "SIZE",
     "time_limit": "SECONDS",
     "run_limit": "SECONDS",
-    "measure_seconds": "SECONDS",
     "workloads": "NAMES",
-    "reference": "NAMES",
     "precisions": "NAMES",
     "memory_formats": "NAMES",
     "micro_batches": "N,N,...",
@@ -36,7 +40,34 @@ _OF_NAME = {
     "allocator": "SETTING",
     "data": "SOURCE",
 }
-_BY_PYDANTIC = "Value error, "
+
+# Options by what they are about, in the order of --help; the rest stands last, under "Options".
+_PANELS = {
+    "Arguments": ("file", "first", "second", "third", "name"),
+    "Gates": ("baseline", "current", "thresholds", "throughput", "update_baseline"),
+    "Questions": ("detail", "against", "largest", "sweep"),
+    "Recipe": (
+        "preset", "workloads", "workload_files", "workload_file", "backbone", "width", "norm",
+        "image_size", "batch", "micro_batch", "micro_batches", "precision", "precisions",
+        "memory_format", "memory_formats", "data", "data_workers", "download", "seed", "allocator",
+        "no_workspaces",
+    ),
+    "Budget": ("gpu_mem", "card", "card_files", "card_file", "display", "budget"),
+    "Measuring": (
+        "device", "rounds", "looks", "all_points", "threads", "steps", "on_foreign", "time_limit",
+        "run_limit", "resume", "max_batch", "max_depth", "dry_run", "from_file",
+    ),
+    "Output": ("out", "plot", "snapshot", "everything", "fix", "template", "format"),
+}  # fmt: skip
+_KNOWN = {name for names in _PANELS.values() for name in names}
+
+
+# Options that are gone, and what to use.
+_REMOVED = {
+    ("compare", "--reference"): "a speed is relative to the median of all rows",
+    ("calibrate", "--show"): "ffprof report prints a calibration, and a run says which it uses",
+    ("doctor", "--measure"): "benchmarks/bench_sampling.py measures what sampling costs",
+}
 
 
 class Command(TyperCommand):
@@ -50,12 +81,71 @@ class Command(TyperCommand):
                 vars(parameter)["display_type_rich"] = _nothing
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the words of a command; a complaint is free of the parser's own."""
-        try:
+        """Read the words of a command; a complaint is one line."""
+        with _complaints():
             return super().parse_args(ctx, args)
-        except typer.BadParameter as error:
-            error.message = error.message.removeprefix(_BY_PYDANTIC)
-            raise
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options by what they are about."""
+        records = {one.name: one.get_help_record(ctx) for one in self.get_params(ctx)}
+        for panel, names in {**_PANELS, "Options": records.keys() - _KNOWN}.items():
+            found = [record for name in names if (record := records.get(name))]
+            if found:
+                with formatter.section(panel):
+                    formatter.write_dl(found)
+
+
+class Commands(TyperGroup):
+    """The commands; a complaint about their names is one line."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read what stands before a command; without any word, help is printed."""
+        with _complaints() if args else contextlib.nullcontext():
+            return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that is meant."""
+        with _complaints(self.list_commands(ctx)):
+            return super().resolve_command(ctx, args)
+
+
+@contextlib.contextmanager
+def _complaints(commands: Sequence[str] = ()) -> Iterator[None]:
+    """What the parser objects to becomes one line, with what may be meant.
+
+    Raises:
+        Exit: with code 2.
+    """
+    try:
+        yield
+    except _PARSER_ERROR as error:
+        complain(f"error: {_told(error, commands)}")
+        raise typer.Exit(2) from None
+
+
+def _told(error: Any, commands: Sequence[str]) -> str:
+    told = error.format_message().removesuffix(".").replace("Value error, ", "")
+    if hasattr(error, "possibilities"):
+        known = [name for one in error.ctx.command.params for name in one.opts]
+        near = did_you_mean(error.option_name, known)
+        gone = _REMOVED.get((error.ctx.info_name, error.option_name))
+        return f"no such option: {error.option_name}; {gone or f'{near}--help lists all'}"
+    if commands and (quoted := re.search("'(.*?)'", told)):
+        near = did_you_mean(quoted[1], commands)
+        return f"no such command: {quoted[1]}; {near}there are {', '.join(commands)}"
+    choice = re.search("'([^']*)' is not one of (.*)", told)
+    near = did_you_mean(choice[1], re.findall("'(.*?)'", choice[2])) if choice else ""
+    return one_line(f"{told[:1].lower()}{told[1:]}{near and f'; {near}'}".strip())
+
+
+def complain(text: str) -> None:
+    """One line on standard error, if there is one."""
+    with contextlib.suppress(OSError):
+        print(f"ffprof: {text}", file=sys.stderr)
+
+
+# The parser is a package of its own or a part of typer; this is its error in either.
+_PARSER_ERROR = cast("type[Exception]", typer.BadParameter.__base__)
 
 
 def name_values(command: Callable[..., None]) -> None:
@@ -63,8 +153,9 @@ def name_values(command: Callable[..., None]) -> None:
     for name, parameter in inspect.signature(command).parameters.items():
         given = parameter.default
         if isinstance(given, ParameterInfo) and given.metavar is None:
-            # Annotations are text, which typer evaluates.
-            kind = _OF_TYPE.get(str(parameter.annotation))
+            # Annotations are text, which typer evaluates, but those of shared options.
+            kind = parameter.annotation
+            kind = _OF_TYPE.get(getattr(kind, "__name__", None) or str(kind))
             given.metavar = kind and _OF_NAME.get(name, kind)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
 import os
@@ -19,7 +18,7 @@ from ffprof.cli.compare import compare
 from ffprof.cli.doctor import doctor
 from ffprof.cli.estimate import estimate
 from ffprof.cli.frontier import frontier
-from ffprof.cli.help import Command, name_values
+from ffprof.cli.help import Command, Commands, complain, name_values
 from ffprof.cli.interrupts import interrupt_code
 from ffprof.cli.report import report
 from ffprof.cli.run import run
@@ -41,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def make_app(debug: bool) -> typer.Typer:
     """The commands, each guarded; with ``debug``, errors keep their tracebacks."""
     app = typer.Typer(
-        add_completion=False,
+        cls=Commands,
         no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
@@ -73,10 +72,10 @@ def _guarded(command: Callable[..., None], debug: bool) -> Callable[..., None]:
             command(*args, **kwargs)
             sys.stdout.flush()
         except FfprofError as error:
-            _say(f"error: {error}")
+            complain(f"error: {error}")
             _end(error.exit_code, debug, error)
         except KeyboardInterrupt as error:
-            _say("interrupted")
+            complain("interrupted")
             _end(interrupt_code(error), debug, error)
         except BrokenPipeError:
             _drop_output()  # the reader of our output has gone; nothing is wrong
@@ -86,7 +85,7 @@ def _guarded(command: Callable[..., None], debug: bool) -> Callable[..., None]:
                 raise
             if error.errno in _OF_OUTPUT:
                 _drop_output()
-            _say(f"error: {_told(error)}")
+            complain(f"error: {_told(error)}")
             _end(2, debug, error)
 
     return guarded
@@ -110,11 +109,6 @@ def _end(code: int, debug: bool, error: BaseException) -> None:
 
         traceback.print_exception(error)
     raise typer.Exit(code) from None
-
-
-def _say(text: str) -> None:
-    with contextlib.suppress(OSError):
-        print(f"ffprof: {text}", file=sys.stderr)
 
 
 def _drop_output() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+
+from ffprof.cli.common_options import FORMAT, Format
 
 if TYPE_CHECKING:
     from ffprof.records.audit import Record
@@ -15,17 +15,9 @@ if TYPE_CHECKING:
     from ffprof.records.frontier import FrontierRecord
 
 
-class Format(StrEnum):
-    """How a report is written."""
-
-    table = "table"
-    markdown = "markdown"
-    json = "json"
-
-
 def report(
     file: Path = typer.Argument(help="A result file, or a folder that holds one.", readable=False),
-    format: Format = typer.Option(Format.table, "--format", "-f", help="How to write it."),
+    format: Format = FORMAT,
     judge: bool = typer.Option(
         False, "--judge", help="Judge the claims again by the rules of this ffprof."
     ),
@@ -34,28 +26,11 @@ def report(
 
     Verdicts are those that it was written with, unless they are judged again.
     """
-    from ffprof.records.frontier import FrontierRecord
+    from ffprof.cli.output.result import print_result
     from ffprof.records.store import RESULT_FILES, find_record, load_any
-    from ffprof.report.kinds import document_of, json_of
 
     record = load_any(find_record(file, RESULT_FILES))
-    if judge:
-        record = _judged(record)
-    if format is Format.json:
-        print(json_of(record))
-        return
-    if isinstance(record, FrontierRecord) and record.kind == "frontier":
-        _frontier(record, format)
-        return
-    document = document_of(record)
-    if format is Format.markdown:
-        from ffprof.report.exporters.markdown import render
-
-        sys.stdout.write(render(document))
-    else:
-        from ffprof.report.exporters.terminal import OutputConsole, print_document
-
-        print_document(document, OutputConsole())
+    print_result(_judged(record) if judge else record, format)
 
 
 def _judged(record: Record | FrontierRecord | CalibrationRecord) -> Record:
@@ -66,14 +41,3 @@ def _judged(record: Record | FrontierRecord | CalibrationRecord) -> Record:
     if not isinstance(record, Record):
         raise UsageError(f"--judge: a {record.kind} makes no claims", "leave it out")
     return record.model_copy(update={"verdicts": judge(record)})
-
-
-def _frontier(record: FrontierRecord, format: Format) -> None:
-    """It has a table for every method, where a document has one."""
-    from ffprof.report.exporters.terminal import OutputConsole
-    from ffprof.report.frontier import frontier_markdown, print_frontier
-
-    if format is Format.markdown:
-        sys.stdout.write(frontier_markdown(record))
-    else:
-        print_frontier(record, OutputConsole())

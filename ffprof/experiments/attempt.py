@@ -3,16 +3,17 @@
 Trials that were disturbed are taken again, a bounded number of times. Discarding without a bound
 would wait for ever on a card that is always too hot, and would keep only what suits. So a slot has
 ``A_TRIAL`` more chances, an audit a quarter of its trials; what is disturbed after that is kept and
-marked. A point of a frontier is a trial as in an audit.
+marked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from multiprocessing.context import BaseContext
 from typing import Any
 
+from ffprof.experiments.campaign import Campaign
 from ffprof.experiments.outcome import TrialResult, trial_from
 from ffprof.experiments.request import Slot
 from ffprof.hardware.memory_limit import Hold
@@ -21,7 +22,7 @@ from ffprof.harness.process.guard import Guard
 from ffprof.harness.process.messages import Failed, Probed
 from ffprof.harness.process.monitor import LASTING, GpuGoneError, Watching
 from ffprof.harness.worker import memory_child, trial_child
-from ffprof.records.audit import Budget, Debit, Device, Evidence, LedgerRow, Record, Trial, Uncapped
+from ffprof.records.audit import Budget, Debit, Device, Evidence, Record, Trial, Uncapped
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 from ffprof.workload.user_file import address
@@ -129,17 +130,6 @@ def most_taken(debit: Debit | None) -> int:
     return max(debit.context_bytes, debit.step_bytes or 0, debit.end_bytes or 0)
 
 
-def known_debits(record: Record) -> dict[str, int]:
-    """By workload, the most that its processes took beside the allocator so far."""
-    found: dict[str, int] = {}
-    for name, row in record.ledger.items():
-        if row.uncapped is not None:
-            found[name] = most_taken(row.uncapped.debit)
-    for trial in (*record.discarded, *record.trials):
-        found[trial.workload] = max(found.get(trial.workload, 0), most_taken(trial.debit))
-    return found
-
-
 def with_debit(budget: Budget, debit: Debit | None) -> Budget:
     """The budget, with the largest part that any trial left to context and libraries."""
     if debit is None or budget.total_bytes is None:
@@ -175,127 +165,107 @@ class Retakes:
         return True
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bench:
-    """What all points with one precision and memory format are measured with.
+class Debits(dict[str, int]):
+    """By workload, the most that its processes took beside the allocator so far, in bytes."""
 
-    ``record`` holds their recipe (its micro-batch is that of one point), the budget and, in its
-    ledger, the facts of the first accepted trial, which those of all others must match. ``guard``
-    looks after the GPU, ``retakes`` counts trials that are taken again, and ``known`` is what
-    workloads take beside the allocator, for those that have run; all benches of a frontier share
-    them.
+    @classmethod
+    def of(cls, record: Record) -> Debits:
+        """Those of a record's ledger and trials."""
+        found = cls()
+        for name, row in record.ledger.items():
+            if row.uncapped is not None:
+                found.add(name, row.uncapped.debit)
+        for trial in (*record.discarded, *record.trials):
+            found.add(trial.workload, trial.debit)
+        return found
+
+    def add(self, workload: str, debit: Debit | None) -> None:
+        """Take note of what one process took."""
+        self[workload] = max(self.get(workload, 0), most_taken(debit))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempts:
+    """Runs workloads, each in a process of its own that is held to the budget.
+
+    Attributes:
+        campaign: what they are part of.
+        context: starts the processes.
+        device: where they run.
+        retakes: how many that are disturbed may be taken again.
+        debits: what workloads take beside the allocator, for those that have run.
     """
 
-    record: Record
-    device: Device
+    campaign: Campaign
     context: BaseContext
-    guard: Guard = field(default_factory=lambda: Guard(None))
-    retakes: Retakes = field(default_factory=lambda: Retakes(0))
-    known: dict[str, int] = field(default_factory=dict)
+    device: Device
+    retakes: Retakes
+    debits: Debits
 
+    def uncapped(self, one: Description, record: Record, limit_seconds: float) -> Uncapped | None:
+        """What a workload takes of an emulated card's GPU without a limit; None on another.
 
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """The trial, and the bench with what it taught; no trial if the whole run's time was over.
+        Otherwise its first trial might go beyond the card before its limit is known.
 
-    ``discarded`` are those before it that were disturbed.
-    """
+        Raises:
+            StoppedError: the run goes no further.
+        """
+        if record.evidence != "emulated" or self.device != "cuda":
+            return None
+        hold = hold_for(record.budget, record.evidence, limited=False)
+        if hold is None:
+            return None
+        limit = self.campaign.limit(limit_seconds)
+        ending, watching = probe(self.context, one, record.recipe, hold, limit, self.campaign.guard)
+        self.campaign.charge(ending.kind == "timeout", limit, limit_seconds)
+        found = uncapped_from(ending, watching)
+        self.debits.add(one.id, found.debit)
+        return found
 
-    trial: Trial | None
-    bench: Bench
-    discarded: tuple[Trial, ...] = ()
+    def settled(
+        self,
+        one: Description,
+        slot: Slot,
+        record: Record,
+        limit_seconds: float,
+        discard: Callable[[Trial], None],
+    ) -> TrialResult:
+        """The trial that is kept, after as many as were disturbed; what ends it is its outcome.
 
+        Args:
+            one: the workload.
+            slot: its place in the record.
+            record: recipe, budget and, in its ledger, the facts that this trial's must match.
+            limit_seconds: of one trial.
+            discard: told of each trial that is taken again.
 
-def measure_point(
-    bench: Bench,
-    description: Description,
-    slot: Slot,
-    micro_batch: int,
-    limit_seconds: float,
-    left: Callable[[], float],
-) -> Measured:
-    """Run one trial for at most ``limit_seconds``; what ends it is its outcome.
-
-    One that is disturbed is taken again. ``left`` tells the seconds of the whole run; if they are
-    over before a trial has ended, there is none.
-    """
-    recipe = bench.record.recipe
-    if description.accumulates:
-        recipe = recipe.model_copy(update={"micro_batch": micro_batch})
-    record = bench.record.model_copy(update={"recipe": recipe, "recipe_hash": recipe.digest()})
-    discarded: list[Trial] = []
-    _know(bench, record, description, limit_seconds, left)
-    while True:
-        result = _once(bench, record, description, slot, (limit_seconds, left()), len(discarded))
-        if result is None:
-            return Measured(trial=None, bench=bench, discarded=tuple(discarded))
-        name, taken = slot.workload, most_taken(result.trial.debit)
-        bench.known[name] = max(bench.known.get(name, 0), taken)
-        if not bench.retakes.wanted(result.trial):
-            break
-        number = f"{result.trial.id}-a{result.trial.attempt}"
-        discarded.append(result.trial.model_copy(update={"id": number}))
-        bench.guard.calm(left)
-        if left() <= 0:
-            return Measured(trial=None, bench=bench, discarded=tuple(discarded))
-    if result.trial.outcome == "ok" and not bench.record.ledger:
-        ledger = {slot.workload: LedgerRow(facts=result.facts)}
-        bench = replace(bench, record=bench.record.model_copy(update={"ledger": ledger}))
-    return Measured(trial=result.trial, bench=bench, discarded=tuple(discarded))
-
-
-def _know(
-    bench: Bench,
-    record: Record,
-    description: Description,
-    limit_seconds: float,
-    left: Callable[[], float],
-) -> None:
-    """See what a workload takes beside the allocator before its first trial on a held GPU.
-
-    Otherwise that trial might go beyond the card before its limit is known. What a run without a
-    limit does not find out, if it fails, the trial itself will.
-    """
-    name = description.id
-    if record.evidence != "emulated" or bench.device != "cuda" or name in bench.known:
-        return
-    limit = min(limit_seconds, left())
-    hold = hold_for(record.budget, record.evidence, limited=False)
-    if hold is None or limit <= 0:
-        return
-    ending, watching = probe(bench.context, description, record.recipe, hold, limit, bench.guard)
-    bench.known[name] = most_taken(uncapped_from(ending, watching).debit)
-
-
-def _once(
-    bench: Bench,
-    record: Record,
-    description: Description,
-    slot: Slot,
-    limits: tuple[float, float],
-    attempt: int,
-) -> TrialResult | None:
-    limit = min(limits)
-    known = bench.known.get(slot.workload, 0)
-    ending, watching = take(
-        bench.context,
-        description,
-        record.recipe,
-        bench.device,
-        limit,
-        hold=hold_for(record.budget, record.evidence, known),
-        guard=bench.guard if bench.device == "cuda" else None,
-    )
-    if ending.kind == "timeout" and limit < limits[0]:
-        return None
-    return trial_from(
-        ending,
-        slot,
-        description,
-        record,
-        bench.device,
-        record.evidence,
-        watching,
-        bench.context.get_start_method() or "",
-        attempt,
-    )
+        Raises:
+            StoppedError: the run goes no further; the trial stays missing.
+        """
+        campaign, attempt = self.campaign, 0
+        if one.id not in self.debits:
+            self.uncapped(one, record, limit_seconds)
+        while True:
+            limit = campaign.limit(limit_seconds)
+            ending, watching = take(
+                self.context,
+                one,
+                record.recipe,
+                self.device,
+                limit,
+                hold=hold_for(record.budget, record.evidence, self.debits.get(one.id, 0)),
+                guard=campaign.guard if self.device == "cuda" else None,
+            )
+            campaign.charge(ending.kind == "timeout", limit, limit_seconds)
+            method = self.context.get_start_method() or ""
+            result = trial_from(ending, slot, one, record, self.device, watching, method, attempt)
+            self.debits.add(one.id, result.trial.debit)
+            if not self.retakes.wanted(result.trial):
+                return result
+            number = f"{result.trial.id}-a{attempt}"
+            discard(result.trial.model_copy(update={"id": number}))
+            why = "; ".join(result.trial.conditions.disturbances)
+            campaign.progress.says(f"{slot.workload} is repeated: {why}")
+            campaign.guard.calm(campaign.left)
+            campaign.admit()
+            attempt += 1

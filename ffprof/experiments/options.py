@@ -1,20 +1,28 @@
-"""What was asked for on the command line of ``ffprof run``, before anything is looked up."""
+"""What was asked for, before anything is looked up.
+
+Imports nothing that takes time: every command's ``--help`` reads this.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ffprof.errors import UsageError
-from ffprof.hardware.budget import budget_for, budget_of
-from ffprof.hardware.cards import find_card, own_cards
-from ffprof.hardware.profile import Card
-from ffprof.harness.process.guard import Policy
-from ffprof.records.audit import Budget
+
+if TYPE_CHECKING:
+    from ffprof.hardware.profile import Card
+    from ffprof.harness.process.guard import Policy
+    from ffprof.records.audit import Budget
 
 DEFAULT_GPU_MEM = "8GB"
+# What a recipe may have otherwise than its preset; the data are looked at first.
+CHANGES = (
+    "backbone", "width", "norm", "image_size", "batch", "micro_batch", "precision",
+    "memory_format", "data_workers", "seed", "threads", "steps",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,24 +32,40 @@ class Options:
     ``estimates``: without a GPU, device auto estimates what was asked for beside what it measures.
     """
 
-    preset: str | None
-    workloads: str | None
-    workload_files: tuple[Path, ...]
-    device: str
-    gpu_mem: str | None
-    card: str | None
-    rounds: int
-    changes: dict[str, Any]
-    data: str | None
-    download: bool
-    time_limit: float
-    run_limit: float | None
-    out: Path
-    dry_run: bool = False
-    on_foreign: Policy = "warn"
+    preset: str | None = None
+    workloads: str | None = None
+    workload_files: tuple[Path, ...] = ()
+    device: str = "auto"
+    gpu_mem: str | None = None
+    card: str | None = None
     card_files: tuple[Path, ...] = ()
     display: bool = False
+    backbone: str | None = None
+    width: float | None = None
+    norm: str | None = None
+    image_size: int | None = None
+    batch: int | None = None
+    micro_batch: int | None = None
+    precision: str | None = None
+    memory_format: str | None = None
+    data: str | None = None
+    data_workers: int | None = None
+    download: bool = False
+    seed: int | None = None
+    threads: int | None = None
+    steps: int | None = None
+    rounds: int = 3
+    on_foreign: Policy = "warn"
+    time_limit: float = 600.0
+    run_limit: float | None = None
+    out: Path = Path("audits")
+    dry_run: bool = False
     estimates: bool = True
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What is to be otherwise than in the preset, by the recipe's field; None where nothing."""
+        return {name: getattr(self, name) for name in CHANGES}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +91,9 @@ def asked_budget(
     Raises:
         UsageError: two of them name a budget, one means nothing, or a file is no profile.
     """
+    from ffprof.hardware.budget import budget_for, budget_of
+    from ffprof.hardware.cards import find_card, own_cards
+
     own = own_cards(card_files)
     if gpu_mem is not None and (own or card is not None):
         both = "--card" if card is not None else "--card-file"

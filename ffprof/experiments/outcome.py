@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from ffprof.errors import one_line
 from ffprof.experiments.request import Slot
 from ffprof.harness.process.child import Ending
-from ffprof.harness.process.messages import Failed, Finished
+from ffprof.harness.process.messages import Failed, Finished, Report
 from ffprof.harness.process.monitor import OTHERS, Watching
 from ffprof.records.audit import (
     SHARED,
     Conditions,
     Debit,
     Device,
-    Evidence,
     Fact,
     Memory,
     Record,
@@ -78,7 +77,6 @@ def trial_from(
     description: Description,
     record: Record,
     device: Device,
-    evidence: Evidence,
     watching: Watching | None = None,
     start_method: str = "",
     attempt: int = 0,
@@ -96,15 +94,16 @@ def trial_from(
         "position": slot.position,
         "attempt": attempt,
         "device": device,
-        "evidence": evidence,
+        "evidence": record.evidence,
     }
     conditions = Conditions(start_method=start_method, wall_seconds=ending.seconds)
     found = ending.answer(Finished)
     if isinstance(found, Finished) and ending.kind == "timeout":
         found = Failed(outcome="timeout", message=ending.reason, debit=found.debit)
     debit = _debit(found.debit, watching, record)
+    report: Report | None
     if isinstance(found, Finished):
-        report = found.report
+        report, estimated = found.report, record.evidence == "estimated"
         ledger = [row.facts for row in record.ledger.values() if row.facts]
         accepted = next((f for f in ledger if not is_unmatched(f)), report.facts)
         objection = mismatch(report.facts, accepted)
@@ -112,7 +111,7 @@ def trial_from(
             trial = Trial(
                 **base,
                 outcome="ok",
-                memory=report.memory if evidence == "estimated" else watching.memory(report.memory),
+                memory=report.memory if estimated else watching.memory(report.memory),
                 throughput=report.throughput,
                 loss=report.loss,
                 energy=watching.energy(),
@@ -132,7 +131,7 @@ def trial_from(
     if found.others and outcome == "oom":
         # It says nothing of the workload, so it must not stand as memory that does not suffice.
         outcome, message = "crashed", f"{OTHERS}: {message}"
-    estimated = found.report
+    report = found.report
     memory = watching.memory(Memory(unread=_unread(f"the outcome is {outcome}")))
     trial = Trial(
         **base,
@@ -140,11 +139,11 @@ def trial_from(
         message=one_line(message)[:1000],
         debit=debit,
         conditions=_spoilt(watching.add_to(conditions), debit, others=found.others),
-        memory=estimated.memory if estimated else memory,
+        memory=report.memory if report else memory,
     )
-    if estimated is None:
+    if report is None:
         return TrialResult(trial=trial, facts={})
-    return TrialResult(trial=trial, facts=estimated.facts, operators=estimated.operators)
+    return TrialResult(trial=trial, facts=report.facts, operators=report.operators)
 
 
 def _debit(found: Debit | None, watching: Watching, record: Record) -> Debit | None:
@@ -161,7 +160,7 @@ def _spoilt(conditions: Conditions, debit: Debit | None, *, others: bool = False
 
     That is a process that went beyond the card's memory, and others who had taken memory.
     """
-    told = ["memory ran out because of others on the GPU"] if others else []
+    told = ["memory ran out because of other processes on the GPU"] if others else []
     if debit is not None and debit.exceeded_bytes:
         told.append(f"the process took {format_bytes(debit.exceeded_bytes)} more than the card has")
     if not told:

@@ -14,9 +14,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ffprof.errors import UsageError
+from ffprof.errors import UsageError, did_you_mean
 from ffprof.experiments.options import Options
-from ffprof.harness.data.discovery import check_data
+from ffprof.hardware.machine import check_threads, resolve_threads
+from ffprof.harness.data.discovery import check_data, resolve_workers
 from ffprof.harness.data.source import Found
 from ffprof.harness.process.child import run_child
 from ffprof.harness.worker import describe_child
@@ -76,8 +77,11 @@ def choose_workloads(
         elif name in own:
             chosen[name] = own[name]
         elif own and name not in workload_names():
-            known = ", ".join([*workload_names(), *own])
-            raise UsageError(f"unknown workload {name!r}", f"known are: {known}")
+            known = [*workload_names(), *own]
+            raise UsageError(
+                f"unknown workload {name!r}",
+                f"{did_you_mean(name, known)}known are: {', '.join(known)}",
+            )
         else:
             chosen[name] = find_workload(name)
     return tuple(sorted(chosen.values(), key=lambda d: (d.rank, d.id)))
@@ -130,7 +134,7 @@ def change_recipe(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
             problem = f"{option} {first['input']!r} is not possible ({told})"
         else:
             problem = f"the recipe is not possible: {told}"
-        raise UsageError(problem, "--help says what is") from error
+        raise UsageError(problem, "--help shows what is") from error
 
 
 def absent_members(recipe: Recipe, workloads: tuple[Description, ...]) -> str:
@@ -244,7 +248,7 @@ def choose_with_files(
         inside = [d.id for d in own.values() if d.source == source]
         if not ids & set(inside):
             raise UsageError(
-                f"--workloads {words} asks for nothing in {source.name}",
+                f"--workloads {words} selects nothing in {source.name}",
                 f"add one of {', '.join(inside)}, or leave the file out",
             )
     files = tuple(
@@ -301,7 +305,7 @@ def _described(
     if ending.kind == "timeout":
         raise UsageError(
             f"{source.name} is still being loaded after {limit_seconds:g} s",
-            "leave training to the functions and methods that it defines",
+            "move training into functions or methods that it defines",
         )
     raise UsageError(
         f"{source.name} ends the process that loads it"
@@ -313,13 +317,24 @@ def _described(
 def asked_recipe(
     options: Options, workloads: tuple[Description, ...], device: Device, data: Found | None
 ) -> Recipe:
-    """The preset with what was asked to be otherwise.
+    """The preset with what was asked to be otherwise; threads and data workers are settled.
 
     Raises:
-        FfprofError: it is no recipe, or nothing can run under it.
+        FfprofError: it is no recipe, or nothing can run under it here.
     """
     changes = whole_batches(options.changes, workloads) | (data.changes() if data else {})
     recipe = change_recipe(choose_preset(options.preset, device).recipe, changes)
     check_recipe(recipe, workloads)
+    return fitted_recipe(recipe, device, data)
+
+
+def fitted_recipe(recipe: Recipe, device: Device, data: Found | None) -> Recipe:
+    """The recipe with threads and data workers settled for this machine.
+
+    Raises:
+        UsageError: it has fewer processors, or data and recipe cannot be combined.
+    """
+    recipe = resolve_threads(resolve_workers(recipe, device))
+    check_threads(recipe)
     check_data(recipe, data)
     return recipe

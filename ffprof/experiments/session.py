@@ -1,7 +1,7 @@
-"""From options to requests: probe the machine, choose what to measure and what to estimate.
+"""What every experiment starts from: the server of its children, the probe, what was asked for.
 
-What is new and what is gone on with start alike: the server, the probe, trials. Frontiers and
-searches for the largest size take over the rest from an audit of the same options.
+What is new and what is resumed start alike. Frontiers and searches for the largest size take over
+the rest from an audit of the same options.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from ffprof.experiments.selection import (
     read_sources,
 )
 from ffprof.hardware.environment import child_environment, environment
-from ffprof.hardware.machine import Probe
+from ffprof.hardware.machine import Probe, describe_machine
 from ffprof.harness.data.discovery import complete, look_at
 from ffprof.harness.data.source import Found, parse_data
 from ffprof.harness.process.calls import ask_child
 from ffprof.harness.process.child import start_context
 from ffprof.harness.process.guard import Guard, Policy
 from ffprof.harness.worker import probe_child
-from ffprof.records.audit import Device
+from ffprof.records.audit import Device, Machine
 from ffprof.records.frontier import FrontierRecord
 from ffprof.records.recipe import Recipe
 
@@ -41,15 +41,36 @@ Kind = Literal["cuda", "cpu", "estimate"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start:
-    """What all requests of one command start from."""
+class Session:
+    """Where children are forked from, what torch finds here, and the variables of trials."""
+
+    server: BaseContext
+    found: Probe
+    variables: dict[str, str | None]
+
+    def machine(self) -> Machine:
+        """This machine as records describe it."""
+        return describe_machine(self.found, self.variables)
+
+    def context(self, device: Device) -> BaseContext:
+        """How trials are started: forking a server that imported torch is unproved with CUDA."""
+        return self.server if device == "cpu" else start_context("spawn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """Everything that was asked for, looked up.
+
+    ``kinds`` are the kinds of evidence that it leads to; ``recipe`` is that of the first.
+    """
 
     options: Options
+    session: Session
+    kinds: tuple[Kind, ...]
     chosen: Chosen
     data: Found | None
     asked: AskedBudget
-    found: Probe
-    server: BaseContext
+    recipe: Recipe
 
 
 # Of a dry run's children: what a workload file imports from beside it is not compiled to a file.
@@ -62,8 +83,8 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def started(recipe: Recipe, *, dry_run: bool) -> Iterator[tuple[BaseContext, Probe]]:
-    """The server that children are forked from, and what torch finds, asked of a child.
+def open_session(recipe: Recipe, *, dry_run: bool = False) -> Iterator[Session]:
+    """Start the server that children are forked from, and ask one of them what torch finds.
 
     The server keeps the environment that it is started in, so it starts in that of the trials,
     which lasts as long as this context.
@@ -73,25 +94,23 @@ def started(recipe: Recipe, *, dry_run: bool) -> Iterator[tuple[BaseContext, Pro
     """
     if sys.stderr.isatty():
         say("starting PyTorch ...")
-    wanted = child_environment(recipe)
-    with environment({**wanted, **_TRACELESS} if dry_run else wanted):
+    variables = child_environment(recipe)
+    with environment({**variables, **_TRACELESS} if dry_run else variables):
         server = start_context("forkserver")
         found, reason = ask_child(server, probe_child, Probe)
         if found is None:
             raise DeviceError(
                 f"torch cannot be started ({reason})", "ffprof doctor says what to do"
             )
-        yield server, found
-
-
-def trial_context(server: BaseContext, device: Device) -> BaseContext:
-    """How trials are started: forking a server that has imported torch is unproved with CUDA."""
-    return server if device == "cpu" else start_context("spawn")
+        yield Session(server=server, found=found, variables=variables)
 
 
 @contextmanager
-def begun(options: Options) -> Iterator[tuple[Start, tuple[Kind, ...]]]:
-    """Everything that was asked for, looked up, and what kinds of evidence it leads to.
+def set_up(options: Options) -> Iterator[Setup]:
+    """Look up what was asked for: words, data, budget and recipe, then what only a child can tell.
+
+    What is wrong with the recipe is said before a process is started. It is made anew only if the
+    child told something that it depends on.
 
     Raises:
         FfprofError: something cannot be meant, or is not there.
@@ -104,22 +123,29 @@ def begun(options: Options) -> Iterator[tuple[Start, tuple[Kind, ...]]]:
     asked = asked_budget(options.gpu_mem, options.card, options.card_files)
     if options.device != "cpu":
         check_room(with_display(asked.budget) if options.display else asked.budget, asked.card)
-    # What is wrong with the recipe is said before a process is started for the probe.
-    seen = look_at(data_words, options.download)
-    first = asked_recipe(options, named, "cpu" if options.device == "cpu" else "cuda", seen)
-    with started(first, dry_run=options.dry_run) as (server, found):
+    seen = data = look_at(data_words, options.download)
+    device: Device = "cpu" if options.device == "cpu" else "cuda"
+    recipe = asked_recipe(options, named, device, seen)
+    with open_session(recipe, dry_run=options.dry_run) as session:
         chosen = Chosen(workloads=named, files=())
         if sources:
-            chosen = choose_with_files(words, sources, server, options.time_limit)
-        kinds = _kinds(options, found)
-        data = None
+            chosen = choose_with_files(words, sources, session.server, options.time_limit)
+        kinds = _kinds(options, session.found)
         if seen:
             look_only = options.dry_run or kinds[0] == "estimate"
-            data = complete(seen, server, options.download, say, look_only=look_only)
-        start = Start(
-            options=options, chosen=chosen, data=data, asked=asked, found=found, server=server
+            data = complete(seen, session.server, options.download, say, look_only=look_only)
+        found: Device = "cpu" if kinds[0] == "cpu" else "cuda"
+        if (found, data, chosen.workloads) != (device, seen, named):
+            recipe = asked_recipe(options, chosen.workloads, found, data)
+        yield Setup(
+            options=options,
+            session=session,
+            kinds=kinds,
+            chosen=chosen,
+            data=data,
+            asked=asked,
+            recipe=recipe,
         )
-        yield start, kinds
 
 
 def _kinds(options: Options, found: Probe) -> tuple[Kind, ...]:

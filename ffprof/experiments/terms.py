@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ffprof.errors import DeviceError, UsageError
 from ffprof.estimator.overhead import cuda_version
 from ffprof.estimator.target import Target, estimated_budget, target_for, with_display
 from ffprof.experiments.options import Options
-from ffprof.experiments.session import Kind, Start
+from ffprof.experiments.session import Kind, Session, Setup
 from ffprof.hardware.budget import cuda_budget
-from ffprof.hardware.cards import find_card, own_cards, recognise_here
-from ffprof.hardware.machine import Probe, describe_machine
+from ffprof.hardware.cards import find_card, own_cards, recognise, recognise_here
+from ffprof.hardware.machine import Probe
 from ffprof.hardware.memory_limit import spills
 from ffprof.records.audit import Budget, Device, Evidence, Record
 from ffprof.units import format_bytes
@@ -55,19 +55,23 @@ def cpu_terms(budget: Budget, notes: tuple[str, ...] = ()) -> Terms:
     return Terms(budget=budget, evidence="measured (cpu)", notes=(told, *notes))
 
 
-def _terms(kind: Kind, start: Start, *, paired: bool) -> Terms:
+def terms_for(kind: Kind, setup: Setup, *, paired: bool) -> Terms:
+    """Those of one kind of evidence; ``paired``: it stands beside one of another kind.
+
+    Raises:
+        UsageError: the GPU has less than was asked for.
+    """
     if kind == "estimate":
-        here = describe_machine(start.found, {})
-        asked = start.asked
-        budget = with_display(asked.budget) if start.options.display else asked.budget
-        target = target_for(budget, asked.card, cuda_of(start.found), here)
+        asked, session = setup.asked, setup.session
+        budget = with_display(asked.budget) if setup.options.display else asked.budget
+        target = target_for(budget, asked.card, cuda_of(session.found), session.machine())
         return estimated_terms(budget, target)
     if kind == "cpu":
-        idle = "" if paired else _budget_words(start.options)
+        idle = "" if paired else _budget_words(setup.options)
         note = f"{idle} has no effect here: it limits CUDA memory only" if idle else ""
-        requested = "" if paired else start.options.gpu_mem or ""
+        requested = "" if paired else setup.options.gpu_mem or ""
         return cpu_terms(Budget(requested=requested), (note,))
-    budget, evidence, notes = cuda_terms(start)
+    budget, evidence, notes = cuda_terms(setup)
     return Terms(budget=budget, evidence=evidence, notes=notes)
 
 
@@ -79,20 +83,20 @@ def _budget_words(options: Options) -> str:
     return " ".join([*words, "--display"] if options.display else words)
 
 
-def cuda_terms(start: Start) -> tuple[Budget, Evidence, tuple[str, ...]]:
+def cuda_terms(setup: Setup) -> tuple[Budget, Evidence, tuple[str, ...]]:
     """Budget, label and notes of an audit on the GPU that was found.
 
     Raises:
         UsageError: the GPU has less than was asked for.
     """
-    options, asked, found = start.options, start.asked, start.found
+    options, asked, found = setup.options, setup.asked, setup.session.found
     total = found.gpu_total_bytes or 0
     here = recognise_here(found.gpu_uuid, found.gpu or "", total, asked.own)
     explicit = options.gpu_mem is not None or asked.named
     budget, evidence, notes = cuda_budget(asked.budget, total, explicit=explicit, here=here)
     if evidence == "measured" and asked.named and asked.card != here:
         notes += (
-            f"{asked.budget.card} was asked for: this GPU, {here.name if here else found.gpu}, is "
+            f"{asked.budget.card} was requested: this GPU, {here.name if here else found.gpu}, is "
             "sold with as much memory, and is measured as it is",
         )
     if evidence == "emulated":
@@ -119,6 +123,20 @@ def _with_its_debit(budget: Budget, target: Target) -> Budget:
     return budget.model_copy(
         update={"target_debit_bytes": likely, "sources": (*budget.sources, *told)}
     )
+
+
+def target_here(record: Record, setup: Setup) -> Target:
+    """What is estimated before it is measured on the GPU that was found.
+
+    Memory under the record's budget, and the speed of this GPU, if it has a profile. What
+    libraries take for their work depends on the GPU that runs.
+    """
+    found, asked = setup.session.found, setup.asked
+    here = recognise(found.gpu or "", None, found.gpu_total_bytes, asked.own)
+    card = asked.card if record.evidence == "emulated" else here
+    target = target_for(record.budget, card, cuda_of(found), record.machine)
+    runs = found.capability or (here and here.compute_capability) or target.capability
+    return replace(target, card=here or target.card, capability=runs)
 
 
 def cuda_of(found: Probe) -> tuple[int, int] | None:
@@ -151,7 +169,9 @@ def need_device(baseline: Record, path: Path, found: Probe) -> None:
         )
 
 
-def terms_again(baseline: Record, path: Path, found: Probe, card_files: Sequence[Path]) -> Terms:
+def terms_again(
+    baseline: Record, path: Path, session: Session, card_files: Sequence[Path]
+) -> Terms:
     """Budget, evidence and notes as in the baseline, or an error.
 
     Raises:
@@ -164,8 +184,8 @@ def terms_again(baseline: Record, path: Path, found: Probe, card_files: Sequence
     if baseline.evidence == "estimated":
         own = own_cards(card_files)
         card = None if budget.card is None else find_card(budget.card, own)
-        here = describe_machine(found, {})
-        terms = estimated_terms(budget, target_for(budget, card, cuda_of(found), here))
+        target = target_for(budget, card, cuda_of(session.found), session.machine())
+        terms = estimated_terms(budget, target)
         sources = tuple(dict.fromkeys(terms.budget.sources))  # of the process they are there twice
         return Terms(
             budget=terms.budget.model_copy(update={"sources": sources}),
@@ -173,7 +193,7 @@ def terms_again(baseline: Record, path: Path, found: Probe, card_files: Sequence
             notes=terms.notes,
             target=terms.target,
         )
-    return _on_gpu(baseline, budget, path, found, card_files)
+    return _on_gpu(baseline, budget, path, session.found, card_files)
 
 
 def _as_it_began(budget: Budget) -> Budget:
@@ -188,7 +208,7 @@ def _on_gpu(
 ) -> Terms:
     total, was = found.gpu_total_bytes or 0, budget.total_bytes
     if was is None:
-        raise UsageError(f"{path} says no budget", "make a new baseline with ffprof run")
+        raise UsageError(f"{path} has no budget", "make a new baseline with ffprof run")
     notes: tuple[str, ...] = ()
     if baseline.evidence == "emulated":
         budget, evidence, notes = cuda_budget(budget, total, explicit=False)

@@ -23,7 +23,6 @@ from ffprof.records.files import cache_folder, read_at_most, replacement
 from ffprof.records.recipe import Recipe
 
 _READ_AT_MOST = 8 * 1024 * 1024  # bytes; 10,000 workloads are 5 MB
-_NEWEST = 100  # files that are looked at
 
 # What decides how long steps are and how many are timed: noise of other steps is another noise.
 SETTING = (
@@ -49,40 +48,18 @@ def keep_calibration(record: CalibrationRecord, folder: Path | None = None) -> t
         before = _kept_before(record, path)
         if before is not None and _when(before) > _when(record):
             return path, one_line(
-                "the calibration is not kept: a newer one of this machine and setting, of "
-                f"{_date(before)}, is in {path}; remove that file to replace it"
+                "the calibration is not stored: a newer one of this machine and setting, of "
+                f"{before.created:%Y-%m-%d %H:%M} UTC, is in {path}; remove that file to replace it"
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacement(path) as file:
             file.write(f"{record.model_dump_json(indent=1)}\n".encode())
     except RuntimeError as error:  # nobody's home folder is known
-        return Path(name), one_line(f"the calibration is not kept for this machine: {error}")
+        return Path(name), one_line(f"the calibration is not stored for this machine: {error}")
     except OSError as error:
         why = f"{path}: {error.strerror or error}"
-        return path, one_line(f"the calibration is not kept for this machine: {why}")
+        return path, one_line(f"the calibration is not stored for this machine: {why}")
     return path, ""
-
-
-def lost_noise(record: CalibrationRecord, folder: Path | None = None) -> str:
-    """A note on workloads whose noise goes when ``record`` is kept, because it has no rows of them.
-
-    Empty where none goes. Rows of two audits are not put together: a calibration is of one.
-    """
-    try:
-        name = _name(record.machine, device_of_evidence(record), record.recipe)
-        before = _kept_before(record, _folder(folder) / name)
-    except RuntimeError:
-        return ""
-    if before is None or _when(before) > _when(record):
-        return ""
-    here = {row.workload for row in record.noise}
-    lost = [row.workload for row in before.noise if row.workload not in here]
-    if not lost:
-        return ""
-    return one_line(
-        f"it replaces the calibration of {_date(before)}, and the noise of "
-        f"{', '.join(lost)[:500]} is lost; calibrate again with these workloads to have it"
-    )
 
 
 def kept_calibration(
@@ -102,33 +79,12 @@ def kept_calibration(
     return found, _note(path, problem)
 
 
-def all_kept(
-    machine: Machine, device: Device, folder: Path | None = None
-) -> tuple[list[CalibrationRecord], list[str]]:
-    """All calibrations of this machine on ``device``, newest first; and notes on damaged files."""
-    wanted = fingerprint(machine, device)
-    try:
-        paths = sorted(_folder(folder).glob(f"noise-{_digest(wanted)}-*.json"))[:_NEWEST]
-    except (OSError, RuntimeError) as error:
-        return [], [one_line(f"kept calibrations cannot be looked up: {error}")]
-    found, notes = [], []
-    for path in paths:
-        record, problem = _read(path, wanted)
-        found += [record] if record else []
-        notes += [_note(path, problem)] if problem else []
-    return sorted(found, key=lambda record: record.created.isoformat(), reverse=True), notes
-
-
 def _kept_before(record: CalibrationRecord, path: Path) -> CalibrationRecord | None:
     """What is kept of the record's machine and setting, unless it is damaged."""
     found, _ = _read(path, fingerprint(record.machine, device_of_evidence(record)))
     return (
         found if found is not None and _setting(found.recipe) == _setting(record.recipe) else None
     )
-
-
-def _date(record: CalibrationRecord) -> str:
-    return f"{record.created:%Y-%m-%d %H:%M} UTC"
 
 
 def _when(record: CalibrationRecord) -> datetime:

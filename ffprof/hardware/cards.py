@@ -7,13 +7,12 @@ Known are the profiles of hw_profiles/, and those of the user's own files where 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import functools
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
-from ffprof.errors import UsageError
+from ffprof.errors import UsageError, did_you_mean
 from ffprof.hardware.profile import SIZE, Card, card_key, parse_profile, read_profile, sizeless_key
 from ffprof.instruments.nvml import NvmlError, open_gpu
 from ffprof.units import parse_size
@@ -73,13 +72,11 @@ def find_card(name: str, own: Sequence[Card] = ()) -> Card:
         if of_size and of_size.sold_as_bytes == parse_size(size.group()):
             card = of_size
     if card is None:
-        close = difflib.get_close_matches(wanted, cards, n=3)
-        meant = " or ".join(cards[key].name for key in close)
+        names = {key: one.name for key, one in cards.items()}
         raise UsageError(
             f"no profile of a card {name!r}",
-            (f"did you mean {meant}? " if meant else "")
-            + "ffprof cards lists those that are known; a size does for others: --gpu-mem 24GB, "
-            "or a profile of your own: --card-file",
+            f"{did_you_mean(wanted, cards, names)}ffprof cards lists those that are known; a size "
+            "does for others: --gpu-mem 24GB, or a profile of your own: --card-file",
         )
     return card
 
@@ -120,7 +117,7 @@ def recognise_here(
 ) -> Card | None:
     """The card that a GPU of this machine is, by NVML's name and total as well as by CUDA's.
 
-    Where NVML does not tell, CUDA's name and total decide.
+    Where NVML does not say, CUDA's name and total decide.
     """
     name, total = cuda_name, None
     if uuid is not None:

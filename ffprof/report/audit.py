@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import PurePath
 
 from ffprof.analysis.summary import MEMORY_MEANING, Row, Spread, summarise
-from ffprof.records.audit import Budget, Evidence, Record
-from ffprof.records.recipe import FILE_DATA
+from ffprof.records.audit import Record
 from ffprof.report import sections
-from ffprof.report.document import Column, Document, Section, printable
-from ffprof.report.layout import about
-from ffprof.units import format_bytes, format_rate
+from ffprof.report.document import Block, Column, Document, printable
+from ffprof.report.header import setting
+from ffprof.units import format_about, format_bytes, format_rate
 
 _Cell = Callable[[Row, Record], str]
 
@@ -37,7 +35,7 @@ def caption_of(record: Record, rows: Sequence[Row]) -> str:
         parts = [
             "memory: allocated peak of a step, steady",
             "reserved: without a limit",
-            "retries: what is cached is given back, in a step under the budget",
+            "retries: times the cache was freed to fit, in a step under the budget",
             "img/s: by a roofline",
             "all figures estimated",
         ]
@@ -56,7 +54,7 @@ def caption_of(record: Record, rows: Sequence[Row]) -> str:
 def _on_a_gpu(record: Record, rows: Sequence[Row]) -> list[str]:
     told = []
     if any(row.uncapped is not None for row in rows):
-        told.append("uncapped: what is reserved where the card is not the limit")
+        told.append("uncapped: reserved if the card were no limit")
     energies = [t.energy for t in record.trials if t.energy]
     if energies:
         idle = energies[0].idle_watts
@@ -120,7 +118,7 @@ _SPEED: tuple[Column, _Cell] = (
 )
 _ABOUT: tuple[Column, _Cell] = (
     Column(name="img/s"),
-    lambda row, _: about(row.throughput.median if row.throughput else None),
+    lambda row, _: format_about(row.throughput.median if row.throughput else None),
 )
 _EVIDENCE: tuple[Column, _Cell] = (
     Column(name="evidence", numeric=False, wide=True),
@@ -172,88 +170,15 @@ def make_document(record: Record) -> Document:
     return printable(
         Document(
             title=f"Systems audit: preset {record.recipe.preset}, {record.evidence}",
-            setting=setting_lines(record),
-            columns=columns,
-            rows=lines,
-            caption=caption_of(record, rows),
-            sections=tuple(
-                section
-                for section in (
-                    sections.problems(record, rows),
-                    sections.verdicts(record),
-                    sections.differences(record),
-                    sections.gradients(record),
-                    sections.references(record),
-                    Section(heading="Notes", lines=record.notes),
-                )
-                if section.lines
+            setting=setting(record),
+            blocks=(
+                Block(columns=columns, rows=lines, caption=caption_of(record, rows)),
+                sections.problems(record, rows),
+                sections.verdicts(record),
+                sections.differences(record),
+                sections.gradients(record),
+                sections.references(record),
+                Block(heading="Notes", lines=record.notes),
             ),
         )
     )
-
-
-def setting_lines(record: Record) -> tuple[str, ...]:
-    """What is run on what, in lines under the title."""
-    recipe, machine = record.recipe, record.machine
-    budget = record.budget
-    held: tuple[str, ...] = ()
-    where = f"{machine.gpu or machine.cpu}, {_threads(recipe.threads)}, "
-    if record.evidence == "estimated":
-        where = "nothing was run: traced with "
-        held = (estimated_budget_line(budget),)
-    elif budget.total_bytes is not None:
-        held = (budget_line(budget, record.evidence),)
-    return (
-        f"{recipe.backbone} at width {recipe.width:g}, {recipe.norm} norm, {recipe.data} images "
-        f"{recipe.channels}x{recipe.image_size}x{recipe.image_size}, {recipe.classes} classes",
-        *_data(record),
-        f"effective batch {recipe.batch}, micro-batch {recipe.micro_batch}, {recipe.precision}, "
-        f"{recipe.memory_format.replace('_', ' ')}, {recipe.optimizer.name}, seed {recipe.seed}",
-        f"{where}torch {machine.versions.get('torch', '?')}"
-        + (f", commit {machine.commit}" if machine.commit else ""),
-        *held,
-    )
-
-
-def estimated_budget_line(budget: Budget) -> str:
-    """What an estimate is held to, and what is likely left out of it."""
-    drawn = f"{format_bytes(budget.display_bytes)} for a desktop" if budget.display_bytes else ""
-    return (
-        f"{budget.card or 'a card'} sold with {budget.requested}: CUDA offers "
-        f"{format_bytes(budget.total_bytes)}{drawn and f', less {drawn}'}, of which context "
-        f"and libraries likely take {format_bytes(budget.debit_bytes)}"
-    )
-
-
-def budget_line(budget: Budget, evidence: Evidence) -> str:
-    """What trials on a GPU had, and what was left out of it."""
-    offers = f"CUDA offers {format_bytes(budget.total_bytes)}"
-    if budget.display_bytes:
-        offers += f", a desktop takes {format_bytes(budget.display_bytes)}"
-    if budget.debit_bytes is None:
-        debit = "what context and libraries take is not known yet"
-    else:
-        debit = f"context and libraries take {format_bytes(budget.debit_bytes)}"
-        debit += f", tensors have {format_bytes(budget.limit_bytes)}"
-    if evidence != "emulated":
-        return f"{budget.card or 'this GPU'}: {offers}; {debit}"
-    card = budget.card or "a card"
-    return f"held to {card} sold with {budget.requested}: {offers} there; {debit}"
-
-
-def _data(record: Record) -> tuple[str, ...]:
-    """Which files were read, for data from files."""
-    recipe = record.recipe
-    if recipe.data not in FILE_DATA:
-        return ()
-    known = (row.facts.get("images_per_epoch") for row in record.ledger.values())
-    images = next((number for number in known if isinstance(number, int)), None)
-    return (
-        f"data {PurePath(recipe.data_root).name} ({recipe.data_fingerprint[:12]}), "
-        + (f"{images:,} images an epoch, " if images else "")
-        + f"loader workers {recipe.data_workers or 0}",
-    )
-
-
-def _threads(count: int | None) -> str:
-    return f"{count or 'default'} CPU thread{'' if count == 1 else 's'}"

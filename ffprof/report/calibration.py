@@ -5,13 +5,23 @@ from __future__ import annotations
 from ffprof.analysis.statistics.intervals import ZONE
 from ffprof.analysis.statistics.looks import LOOKS
 from ffprof.records.calibration import ArmChange, CalibrationRecord, WorkloadNoise
-from ffprof.report.document import Column, Document, Section, printable
+from ffprof.report.document import Block, Column, Document, printable
+from ffprof.report.header import images, processor, torch_of
 from ffprof.units import format_rate, format_ratio
 
 NOISY = 0.05  # processes of one row that differ by more than this: something else is running
 ADVISED_LOOK = 9  # rounds
 FEW_STEPS = 10  # fewer timed steps than this: their own noise is not averaged out
 DRIFTING = 0.01  # the chance that noise alone gives as much: less is the machine's doing
+
+_COLUMNS = (
+    Column(name="workload", numeric=False),
+    Column(name="img/s"),
+    Column(name="noise"),
+    *(Column(name=f"{look} rounds") for look in LOOKS),
+    Column(name="A/A", wide=True),
+    Column(name="speeds", numeric=False, wide=True),
+)
 
 
 def calibration_document(record: CalibrationRecord) -> Document:
@@ -22,31 +32,20 @@ def calibration_document(record: CalibrationRecord) -> Document:
         Document(
             title=f"Noise of this {where}: preset {record.recipe.preset}, {record.evidence}",
             setting=_setting(record),
-            columns=(
-                Column(name="workload", numeric=False),
-                Column(name="img/s"),
-                Column(name="noise"),
-                *(Column(name=f"{look} rounds") for look in LOOKS),
-                Column(name="A/A", wide=True),
-                Column(name="speeds", numeric=False, wide=True),
-            ),
-            rows=tuple(_cells(row, record) for row in record.noise),
-            caption="noise: standard deviation of the speed between processes, without what all "
-            "workloads of a round share; "
-            f"{', '.join(map(str, LOOKS))} rounds: the smallest loss of speed that a comparison of "
-            f"{rows} workload{'' if rows == 1 else 's'} finds in 19 of 20 cases; "
-            "A/A: every other round over those between",
-            sections=tuple(
-                section
-                for section in (
-                    Section(heading="What can be seen here", lines=_seen(record)),
-                    Section(heading="Drift", lines=_drift(record)),
-                    Section(heading="False alarms", lines=_alarms(record)),
-                    Section(
-                        heading="Notes", lines=(*record.notes, f"the trials are in {record.audit}")
-                    ),
-                )
-                if section.lines
+            blocks=(
+                Block(
+                    columns=_COLUMNS,
+                    rows=tuple(_cells(row, record) for row in record.noise),
+                    caption="noise: standard deviation of the speed between processes, without "
+                    "what all workloads of a round share; "
+                    f"{', '.join(map(str, LOOKS))} rounds: the smallest loss of speed that a "
+                    f"comparison of {rows} workload{'' if rows == 1 else 's'} finds in 19 of 20 "
+                    "cases; A/A: every other round over those between",
+                ),
+                Block(heading="What can be seen here", lines=_seen(record)),
+                Block(heading="Drift", lines=_drift(record)),
+                Block(heading="False alarms", lines=_alarms(record)),
+                Block(heading="Notes", lines=(*record.notes, f"the trials are in {record.audit}")),
             ),
         )
     )
@@ -59,13 +58,11 @@ def percent(share: float) -> str:
 
 
 def _setting(record: CalibrationRecord) -> tuple[str, ...]:
-    recipe, machine = record.recipe, record.machine
-    threads = f"{recipe.threads or 'default'} CPU thread{'' if recipe.threads == 1 else 's'}"
+    recipe = record.recipe
     return (
-        f"{recipe.backbone} at width {recipe.width:g}, {recipe.data} images "
-        f"{recipe.channels}x{recipe.image_size}x{recipe.image_size}, batch {recipe.batch}, "
+        f"{recipe.backbone} at width {recipe.width:g}, {images(recipe)}, batch {recipe.batch}, "
         f"micro-batch {recipe.micro_batch}, {recipe.precision}",
-        f"{machine.gpu or machine.cpu}, {threads}, torch {machine.versions.get('torch', '?')}",
+        f"{processor(record)}, {torch_of(record.machine)}",
         f"{record.rounds} rounds of up to {recipe.steps} steps, measured "
         f"{record.created:%Y-%m-%d %H:%M} UTC",
     )

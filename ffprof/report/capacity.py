@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ffprof.records.frontier import Capacity, FrontierRecord, Tried
-from ffprof.report.document import Column, Document, Section, printable
+from ffprof.report.document import Block, Column, Document, printable
 from ffprof.report.estimate.table import between
+from ffprof.report.header import setting
 from ffprof.units import format_bytes
 
 _FLAT = "flat-"
@@ -47,16 +48,14 @@ def capacity_document(record: FrontierRecord) -> Document:
         Document(
             title=f"Largest {grown} that fits: preset {record.recipe.preset}, {record.evidence}",
             setting=_setting(record, grown),
-            columns=_ESTIMATED if estimated else _MEASURED,
-            rows=tuple(cells(one) for one in found),
-            caption=f"{_SIZE[grown]}; {_HOW_ESTIMATED if estimated else _HOW_MEASURED}",
-            sections=tuple(
-                section
-                for section in (
-                    Section(heading="Remarks", lines=_remarks(record)),
-                    Section(heading="Notes", lines=record.notes),
-                )
-                if section.lines
+            blocks=(
+                Block(
+                    columns=_ESTIMATED if estimated else _MEASURED,
+                    rows=tuple(cells(one) for one in found),
+                    caption=f"{_SIZE[grown]}; {_HOW_ESTIMATED if estimated else _HOW_MEASURED}",
+                ),
+                Block(heading="Remarks", lines=_remarks(record)),
+                Block(heading="Notes", lines=record.notes),
             ),
         )
     )
@@ -69,7 +68,7 @@ _HOW_MEASURED = (
 )
 _HOW_ESTIMATED = (
     "batch: effective, at the largest; reserved, process: there, without a limit, so they may "
-    "exceed the card: under the budget the allocator gives back what it only caches, and the size "
+    "exceed the card: under the budget the allocator frees its cache, and the size "
     "fits; next: the next size, which is not estimated to fit; all figures estimated"
 )
 
@@ -138,37 +137,18 @@ def _remarks(record: FrontierRecord) -> tuple[str, ...]:
 
 
 def _setting(record: FrontierRecord, grown: str) -> tuple[str, ...]:
-    recipe, machine, budget = record.recipe, record.machine, record.budget
-    batch, micro, backbone = f"{recipe.batch}", f"{recipe.micro_batch}", recipe.backbone
+    recipe, budget = record.recipe, record.budget
+    varied: dict[str, str | None] = {"batch": "N"}
     if grown == "depth":
-        backbone = f"{_FLAT}N-{recipe.backbone.rsplit('-', 1)[-1]}"
-    else:
-        batch, micro = "N", "N" if grown == "micro-batch" else micro
-        if recipe.updates_per_batch > 1 and grown == "micro-batch":
-            batch = f"N (where it is accumulated {recipe.updates_per_batch} N)"
+        varied = {"backbone": f"{_FLAT}N-{recipe.backbone.rsplit('-', 1)[-1]}"}
+    elif grown == "micro-batch":
+        varied["micro_batch"] = "N"
+        if recipe.updates_per_batch > 1:
+            varied["batch"] = f"N (where it is accumulated {recipe.updates_per_batch} N)"
     card = f", {budget.card}" if budget.card else ""
-    offered = f"{budget.card or 'a card'} sold with {budget.requested}: CUDA offers "
-    held: tuple[str, ...] = ()
-    if record.evidence == "estimated":
-        where = "nothing was run: traced with "
-        held = (
-            f"{offered}{format_bytes(budget.total_bytes)}, of which context and libraries likely "
-            f"take {format_bytes(budget.debit_bytes)}",
-        )
-    else:
-        where = f"{machine.gpu or machine.cpu}, "
-        if budget.total_bytes is not None:
-            held = (
-                f"CUDA memory held to {format_bytes(budget.total_bytes)} "
-                f"({budget.requested or 'the whole GPU'}{card}), less context and libraries; a run "
-                f"is three optimizer steps in a process of its own",
-            )
-    return (
-        f"{backbone} at width {recipe.width:g}, {recipe.norm} norm, {recipe.data} images "
-        f"{recipe.channels}x{recipe.image_size}x{recipe.image_size}, {recipe.classes} classes",
-        f"effective batch {batch}, micro-batch {micro}, {recipe.precision}, "
-        f"{recipe.memory_format.replace('_', ' ')}, {recipe.optimizer.name}, seed {recipe.seed}",
-        f"{where}torch {machine.versions.get('torch', '?')}"
-        + (f", commit {machine.commit}" if machine.commit else ""),
-        *held,
+    limit = (
+        f"CUDA memory limited to {format_bytes(budget.total_bytes)} "
+        f"({budget.requested or 'the whole GPU'}{card}), less context and libraries; a run "
+        f"is three optimizer steps in a process of its own"
     )
+    return setting(record, varied, limit)

@@ -20,7 +20,8 @@ from ffprof.analysis.gates.result import (
 from ffprof.analysis.statistics.intervals import ZONE
 from ffprof.errors import one_line
 from ffprof.records.audit import Record
-from ffprof.report.document import Column, Document, Section
+from ffprof.report.document import Block, Column, Document, printable
+from ffprof.report.header import torch_of
 
 _METRICS: dict[Metric, str] = {
     "outcome": "outcome",
@@ -35,7 +36,7 @@ _METRICS: dict[Metric, str] = {
     "absolute_throughput": "images/s",
 }
 _SPEEDS: tuple[Metric, ...] = ("throughput", "absolute_throughput")
-_SINGLY = 4  # speeds that are told one by one
+_SINGLY = 4  # speeds that are reported one by one
 _COLUMNS = (
     Column(name="status", numeric=False),
     Column(name="workload", numeric=False),
@@ -53,19 +54,22 @@ _COMMAND = re.compile(r"(^|\s)::|##\[")
 def checked_document(found: Checked, *, everything: bool = False) -> Document:
     """The report of one baseline; ``everything`` lists what passed, too."""
     listed = [gate for gate in by_status(found.result) if everything or is_told(gate)]
-    sections = [
-        Section(heading=status.capitalize(), lines=_sentences(found.result, status))
+    blocks = [
+        Block(columns=_COLUMNS, rows=tuple(map(_row, listed)), caption=counted(found.result.gates))
+    ]
+    blocks += [
+        Block(heading=status.capitalize(), lines=_sentences(found.result, status))
         for status in STATUSES
         if status != "passed"
     ]
     new = found.result.new
     lines = (f"not in the baseline, so not gated: {', '.join(new)}",) if new else ()
-    sections += [
-        Section(heading="New workloads", lines=lines),
-        Section(heading="Notes", lines=found.result.notes),
-        Section(heading="What to do", lines=tuple(advice(found))),
+    blocks += [
+        Block(heading="New workloads", lines=lines),
+        Block(heading="Notes", lines=found.result.notes),
+        Block(heading="What to do", lines=tuple(advice(found))),
     ]
-    return _harmless(
+    return printable(
         Document(
             title=f"Check of {found.current.recipe.preset}, {found.current.evidence}: "
             f"{found.finding}",
@@ -77,21 +81,19 @@ def checked_document(found: Checked, *, everything: bool = False) -> Document:
                 )
                 if record is not None
             ),
-            columns=_COLUMNS,
-            rows=tuple(_row(gate) for gate in listed),
-            caption=counted(found.result.gates),
-            sections=tuple(section for section in sections if section.lines),
-        )
+            blocks=tuple(blocks),
+        ),
+        harmless,
     )
 
 
 def by_status(result: CheckResult) -> list[GateResult]:
-    """All gates, the gravest first."""
+    """All gates, most severe first."""
     return sorted(result.gates, key=lambda gate: STATUSES.index(gate.status))
 
 
 def is_told(gate: GateResult) -> bool:
-    """Whether a gate is listed without being asked for.
+    """Whether a gate is listed without being requested.
 
     Of advice, a relative speed beyond the zone is; images per second are the machine's.
     """
@@ -127,15 +129,15 @@ def advice(found: Checked) -> list[str]:
     if found.refused:
         return [*lines, str(found.refused)]
     if found.result.having("regressed"):
-        lines.append(f"mend it, or if it is meant make a new baseline: {command}")
+        lines.append(f"fix it, or accept it with: {command}")
     elif found.result.having("improved"):
-        lines.append(f"so that it cannot be lost again, make a new baseline: {command}")
+        lines.append(f"to keep the improvement, accept it with: {command}")
     elif found.result.new:
-        lines.append(f"to gate new workloads, too, make a new baseline: {command}")
+        lines.append(f"to gate new workloads too, make a new baseline: {command}")
     if found.result.having("not measured"):
-        lines.append("mend what was not measured; a row that is gone for good needs a new baseline")
+        lines.append("fix what was not measured; a row that was removed needs a new baseline")
     if any(gate.metric.endswith("throughput") for gate in found.result.having("inconclusive")):
-        lines.append("measure with more rounds, or let throughput be advice: --throughput advice")
+        lines.append("measure with more rounds, or only report throughput: --throughput advice")
     return lines
 
 
@@ -143,20 +145,6 @@ def harmless(text: str) -> str:
     """On one line, and nothing that a terminal or the runner of a CI job obeys."""
     text = one_line(text)
     return _COMMAND.sub(lambda found: found[0].replace("::", ": :").replace("[", " ["), text)
-
-
-def _harmless(document: Document) -> Document:
-    return Document(
-        title=harmless(document.title),
-        setting=tuple(map(harmless, document.setting)),
-        columns=document.columns,
-        rows=tuple(tuple(map(harmless, row)) for row in document.rows),
-        caption=document.caption,
-        sections=tuple(
-            Section(heading=one.heading, lines=tuple(map(harmless, one.lines)))
-            for one in document.sections
-        ),
-    )
 
 
 def _sentences(result: CheckResult, status: Status) -> tuple[str, ...]:
@@ -175,7 +163,8 @@ def _resolution(speeds: Sequence[GateResult]) -> str:
     if len(widths) < len(speeds):
         return f"{ZONE:.0%} and more from the baseline's, in the table; it may be noise"
     return (
-        f"these rounds tell speeds apart by a factor of {median(widths) ** 0.5:.2f}, in the middle "
+        f"these rounds distinguish speeds by a factor of {median(widths) ** 0.5:.2f}, in the "
+        f"middle "
         "(intervals are in a wide table and in JSON)"
     )
 
@@ -203,6 +192,6 @@ def _run(record: Record) -> str:
     commit = f", commit {machine.commit}" if machine.commit else ""
     rounds = record.plan.rounds
     return (
-        f"{record.created:%Y-%m-%d %H:%M}, torch {machine.versions.get('torch', '?')}{commit}, "
+        f"{record.created:%Y-%m-%d %H:%M}, {torch_of(machine)}{commit}, "
         f"{rounds} round{'' if rounds == 1 else 's'}"
     )

@@ -18,8 +18,8 @@ from ffprof.analysis.speed_changes import SpeedChange
 from ffprof.analysis.summary import MEMORY_MEANING, Spread
 from ffprof.records.audit import Record
 from ffprof.report import sections
-from ffprof.report.audit import setting_lines
-from ffprof.report.document import Column, Document, Section, printable
+from ffprof.report.document import Block, Column, Document, printable
+from ffprof.report.header import setting, torch_of
 from ffprof.units import format_bytes, format_rate, format_ratio
 
 _TOLD = 5  # operators that are named
@@ -160,7 +160,7 @@ def comparison_document(
         Document(
             title=f"Comparison: preset {found.after.recipe.preset}, {found.after.evidence}",
             setting=(
-                *setting_lines(found.after)[:2],
+                *setting(found.after)[:2],
                 *(
                     f"{when}: {path}, {_run(record)}"
                     for when, path, record in zip(
@@ -168,21 +168,16 @@ def comparison_document(
                     )
                 ),
             ),
-            columns=tuple(column for column, _ in columns),
-            rows=tuple(tuple(cell(row) for _, cell in columns) for row in found.rows),
-            caption=_caption(found),
-            sections=tuple(
-                section
-                for section in (
-                    Section(heading="Machines differ", lines=tuple(machines)),
-                    Section(heading="Problems", lines=tuple(problems(found))),
-                    Section(heading="What changed", lines=changes(found)),
-                    Section(
-                        heading="In one record only",
-                        lines=tuple(in_one_only(found)),
-                    ),
-                )
-                if section.lines
+            blocks=(
+                Block(
+                    columns=tuple(column for column, _ in columns),
+                    rows=tuple(tuple(cell(row) for _, cell in columns) for row in found.rows),
+                    caption=_caption(found),
+                ),
+                Block(heading="Machines differ", lines=tuple(machines)),
+                Block(heading="Problems", lines=tuple(problems(found))),
+                Block(heading="What changed", lines=changes(found)),
+                Block(heading="In one record only", lines=tuple(in_one_only(found))),
             ),
         )
     )
@@ -239,7 +234,7 @@ def _run(record: Record) -> str:
     return (
         f"{record.created:%Y-%m-%d %H:%M}, {record.plan.rounds} "
         f"round{'' if record.plan.rounds == 1 else 's'}, "
-        f"torch {machine.versions.get('torch', '?')}, ffprof {record.ffprof}{commit}"
+        f"{torch_of(machine)}, ffprof {record.ffprof}{commit}"
     )
 
 

@@ -1,56 +1,74 @@
 """What a report says, before it is decided how it looks.
 
-Exporters (terminal, Markdown) take this document and add nothing; so all of them say the same.
+Exporters (terminal, Markdown, HTML) take this document and add nothing; so all of them say the
+same.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of the table; ``wide`` ones are left out where there is no room."""
+    """A column of a table, and when it is left out where there is little room.
+
+    ``wide`` ones are shown on wide terminals only. Of those with a ``rank``, the lowest are shown
+    until one does not fit any more. All others are always shown.
+    """
 
     name: str
     numeric: bool = True
     wide: bool = False
+    rank: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Section:
-    """A heading with lines under it."""
+class Block:
+    """A part of a report: a heading, text, a table, lines of a list, and a caption; any of them."""
 
-    heading: str
-    lines: tuple[str, ...]
+    heading: str = ""
+    text: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    lines: tuple[str, ...] = ()
+    caption: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """Title, what was run, the table, and what must be said with it."""
+    """A title, what was run, and the blocks below."""
 
     title: str
     setting: tuple[str, ...]
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[str, ...], ...]
-    caption: str
-    sections: tuple[Section, ...]
+    blocks: tuple[Block, ...]
 
 
-def printable(document: Document) -> Document:
+def clean(text: str) -> str:
     """Without what a terminal might obey: names and messages may come from anywhere."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def printable(document: Document, clean: Callable[[str], str] = clean) -> Document:
+    """The document with all its text cleaned, without blocks that say nothing."""
+
+    def all_of(texts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(clean, texts))
+
     return Document(
-        title=_clean(document.title),
-        setting=tuple(map(_clean, document.setting)),
-        columns=document.columns,
-        rows=tuple(tuple(map(_clean, row)) for row in document.rows),
-        caption=_clean(document.caption),
-        sections=tuple(
-            Section(heading=_clean(s.heading), lines=tuple(map(_clean, s.lines)))
-            for s in document.sections
+        title=clean(document.title),
+        setting=all_of(document.setting),
+        blocks=tuple(
+            Block(
+                heading=clean(block.heading),
+                text=all_of(block.text),
+                columns=tuple(replace(one, name=clean(one.name)) for one in block.columns),
+                rows=tuple(map(all_of, block.rows)),
+                lines=all_of(block.lines),
+                caption=clean(block.caption),
+            )
+            for block in document.blocks
+            if block.text or block.rows or block.lines or block.caption
         ),
     )
-
-
-def _clean(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-
-from rich.console import Console, Group, RenderableType
-from rich.text import Text
 
 from ffprof.analysis.frontier.points import disturbed, series_of, stray_crash
 from ffprof.analysis.summary import MEMORY_MEANING
 from ffprof.records.frontier import FrontierRecord, Point
-from ffprof.report.audit import budget_line, estimated_budget_line
-from ffprof.report.exporters.markdown import escape
-from ffprof.report.frontier_table import Block, method_blocks, summary_block
-from ffprof.report.layout import clean, fitted, flowed
+from ffprof.report.document import Block, Document, printable
+from ffprof.report.frontier_table import method_blocks, summary_block
+from ffprof.report.header import setting
 from ffprof.report.sections import NOISY
 from ffprof.units import format_seconds
 
@@ -26,7 +21,7 @@ def problems(record: FrontierRecord) -> tuple[str, ...]:
     if noise > NOISY and record.evidence != "estimated":
         lines.append(
             f"trials of one point differ by up to {noise:.0%} (19 of 20): close other programs and "
-            "run again; until then most points are run in all rounds, and places are uncertain"
+            "run again; until then most points are run in all rounds, and ranks are uncertain"
         )
     lines += _by_sizes(record.points, _failed)
     lines += _by_sizes(record.points, _disturbed)
@@ -54,7 +49,7 @@ def _failed(point: Point) -> str:
     if point.standing in ("refused", "failed"):
         return f"{point.standing}; {point.because}"
     if point.standing == "measured":
-        return f"wins nothing; {point.because}"
+        return f"not ranked: {point.because}"
     if point.standing == "does not fit" and point.trials:
         ran = any(t.outcome == "oom" for t in point.trials)
         return f"{'out of memory' if ran else 'does not fit'}; {point.because}"
@@ -69,7 +64,7 @@ def _disturbed(point: Point) -> str:
 
 def _crashed(point: Point) -> str:
     told = stray_crash(point)
-    return f"one trial failed beside others that count; {told}" if told else ""
+    return f"one trial failed, others count: {told}" if told else ""
 
 
 def _retaken(point: Point) -> str:
@@ -93,57 +88,26 @@ def _at_the_edge(record: FrontierRecord) -> list[str]:
     if not found:
         return []
     return [
-        f"the best is at the largest size that was asked for: {', '.join(found)}; a larger one may "
+        f"the best is at the largest size requested: {', '.join(found)}; a larger one may "
         "be faster (--micro-batches)"
     ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class FrontierDocument:
-    """What a report says, before it is decided how it looks."""
-
-    title: str
-    setting: tuple[str, ...]
-    blocks: tuple[Block, ...]
-    caption: str
-    sections: tuple[tuple[str, tuple[str, ...]], ...]
-
-
-def make_frontier(record: FrontierRecord) -> FrontierDocument:
+def frontier_document(record: FrontierRecord) -> Document:
     """The report of a frontier's record."""
-    return FrontierDocument(
-        title=f"Frontier: preset {clean(record.recipe.preset)}, {record.evidence}",
-        setting=tuple(map(clean, (*_setting(record), cost_line(record)))),
-        blocks=(summary_block(record), *method_blocks(record)),
-        caption=_caption(record),
-        sections=tuple(
-            (heading, tuple(map(clean, lines)))
-            for heading, lines in (("Problems", problems(record)), ("Notes", record.notes))
-            if lines
-        ),
+    return printable(
+        Document(
+            title=f"Frontier: preset {record.recipe.preset}, {record.evidence}",
+            setting=(*setting(record, _varied(record)), cost_line(record)),
+            blocks=(
+                summary_block(record),
+                *method_blocks(record),
+                Block(caption=_caption(record)),
+                Block(heading="Problems", lines=problems(record)),
+                Block(heading="Notes", lines=record.notes),
+            ),
+        )
     )
-
-
-def print_frontier(record: FrontierRecord, console: Console) -> None:
-    """Print a frontier's report on a terminal."""
-    console.print(_rendered(make_frontier(record), console.width), crop=False)
-
-
-def frontier_markdown(record: FrontierRecord) -> str:
-    """The report as Markdown; ends in a newline."""
-    made = make_frontier(record)
-    lines = [f"# {escape(made.title)}", "", *(f"- {escape(line)}" for line in made.setting)]
-    for block in made.blocks:
-        lines += ["", f"## {escape(block.heading)}", ""]
-        names = [escape(column.name) for column in block.columns]
-        rule = ["---:" if column.numeric else ":---" for column in block.columns]
-        cells = [[escape(cell) for cell in row] for row in block.rows]
-        lines += [f"| {' | '.join(line)} |" for line in (names, rule, *cells)]
-        lines += ["", *(f"- {escape(line)}" for line in block.lines)] if block.lines else []
-    lines += ["", escape(made.caption)]
-    for heading, told in made.sections:
-        lines += ["", f"## {heading}", "", *(f"- {escape(line)}" for line in told)]
-    return "\n".join(lines) + "\n"
 
 
 def cost_line(record: FrontierRecord) -> str:
@@ -169,28 +133,13 @@ def cost_line(record: FrontierRecord) -> str:
     return f"{told} ({spent / max(record.all_seconds, 1e-9):.0%})"
 
 
-def _setting(record: FrontierRecord) -> tuple[str, ...]:
-    recipe, machine, budget = record.recipe, record.machine, record.budget
-    where = f"{machine.gpu or machine.cpu}, {recipe.threads or 'default'} CPU threads, "
-    held: tuple[str, ...] = ()
-    if record.evidence == "estimated":
-        where = "nothing was run: traced with "
-        held = (estimated_budget_line(budget),)
-    elif budget.total_bytes is not None:
-        held = (budget_line(budget, record.evidence),)
-    fixed = [f"effective batch {recipe.batch}"]
-    if len({p.precision for p in record.points}) == 1:
-        fixed.append(record.points[0].precision)
-    if len({p.memory_format for p in record.points}) == 1:
-        fixed.append(record.points[0].memory_format.replace("_", " "))
-    commit = f", commit {machine.commit}" if machine.commit else ""
-    return (
-        f"{recipe.backbone} at width {recipe.width:g}, {recipe.norm} norm, {recipe.data} images "
-        f"{recipe.channels}x{recipe.image_size}x{recipe.image_size}, {recipe.classes} classes",
-        f"{', '.join(fixed)}, {recipe.optimizer.name}, seed {recipe.seed}",
-        f"{where}torch {machine.versions.get('torch', '?')}{commit}",
-        *held,
-    )
+def _varied(record: FrontierRecord) -> dict[str, str | None]:
+    """The settings that points share; what they do not share is a column."""
+    varied: dict[str, str | None] = {"micro_batch": None}
+    for name in ("precision", "memory_format"):
+        found = {getattr(point, name) for point in record.points}
+        varied[name] = found.pop() if len(found) == 1 else None
+    return varied
 
 
 def _caption(record: FrontierRecord) -> str:
@@ -208,17 +157,3 @@ def _caption(record: FrontierRecord) -> str:
         f"figures without ~ are {record.evidence}",
     ]
     return "; ".join(parts)
-
-
-def _rendered(document: FrontierDocument, width: int) -> RenderableType:
-    parts: list[RenderableType] = [Text(document.title, style="bold")]
-    parts += [flowed(line, width, style="dim") for line in document.setting]
-    for block in document.blocks:
-        parts += [Text(), Text(block.heading, style="bold")]
-        parts.append(fitted(block.columns, block.rows, width))
-        parts += [flowed(f" - {line}", width, hang="   ") for line in block.lines]
-    parts += [Text(), flowed(document.caption, width, style="dim")]
-    for heading, lines in document.sections:
-        parts += [Text(), Text(heading, style="bold")]
-        parts += [flowed(f" - {line}", width, hang="   ") for line in lines]
-    return Group(*parts)

@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from statistics import median
 
 from ffprof.analysis.frontier.points import good_trials, too_close
 from ffprof.analysis.statistics.intervals import ZONE
 from ffprof.records.frontier import FrontierRecord, Point
-from ffprof.report.layout import Shown, about, clean
-from ffprof.units import format_bytes, format_rate
-
-
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """A table with its heading, and what is said below it."""
-
-    heading: str
-    columns: tuple[Shown, ...]
-    rows: tuple[tuple[str, ...], ...]
-    lines: tuple[str, ...] = ()
-
+from ffprof.report.document import Block, Column
+from ffprof.units import format_about, format_bytes, format_rate
 
 _NAMED = 4  # points, by name
 _Cell = Callable[[Point, bool], str]  # the flag: nothing is measured, so nothing needs a mark
@@ -50,20 +38,21 @@ def summary_block(record: FrontierRecord) -> Block:
         best = next((p for p in ours if p.best), None)
         tried = f"{sum(bool(p.trials) for p in ours)} of {len(ours)}"
         if best is None:
-            rows.append((clean(method), "none", "-", "-", "-", "-", "-", tried))
+            rows.append((method, "none", "-", "-", "-", "-", "-", tried))
             continue
         rows.append(
             (
-                clean(method), clean(best.id), _memory(best, estimated),
+                method, best.id, _memory(best, estimated),
                 _reserved(best, estimated),
                 _rate(best), _fit(best), _trials(best), tried,
             )
         )  # fmt: skip
     columns = (
-        Shown(name="method", numeric=False), Shown(name="at", numeric=False), Shown(name="memory"),
-        Shown(name="reserved", rank=1), Shown(name="img/s"),
-        Shown(name="fit", numeric=False), Shown(name="trials", rank=2),
-        Shown(name="measured", rank=1),
+        Column(name="method", numeric=False), Column(name="at", numeric=False),
+        Column(name="memory"),
+        Column(name="reserved", rank=1), Column(name="img/s"),
+        Column(name="fit", numeric=False), Column(name="trials", rank=2),
+        Column(name="measured", rank=1),
     )  # fmt: skip
     shown = [i for i, c in enumerate(columns) if c.name not in _left_out(record)]
     return Block(
@@ -92,8 +81,8 @@ def _cheaper(record: FrontierRecord, method: str, ours: Sequence[Point]) -> str:
         return ""
     by = " by the estimate" if record.evidence == "estimated" else ""
     return (
-        f"{clean(method)}: as fast within {ZONE:.0%}{by}, with the least memory: "
-        f"{clean(least.id)}, {format_bytes(least.memory_bytes)}"
+        f"{method}: as fast within {ZONE:.0%}{by}, with the least memory: "
+        f"{least.id}, {format_bytes(least.memory_bytes)}"
     )
 
 
@@ -104,8 +93,8 @@ def _undecided(record: FrontierRecord, method: str, ours: Sequence[Point]) -> st
         return ""
     more = f" and {len(close) - _NAMED} more" if len(close) > _NAMED else ""
     return (
-        f"{clean(method)}: no best, because no point fits for sure; too close to call: "
-        f"{clean(', '.join(close[:_NAMED]))}{more}"
+        f"{method}: no best, because no point fits for sure; too close to call: "
+        f"{', '.join(close[:_NAMED])}{more}"
     )
 
 
@@ -118,42 +107,27 @@ def _fit(point: Point) -> str:
 
 
 def method_blocks(record: FrontierRecord) -> list[Block]:
-    """One table a method; columns are as wide in all of them."""
-    varied = {
-        "precision": len({p.precision for p in record.points}) > 1,
-        "format": len({p.memory_format for p in record.points}) > 1,
-    }
-    chosen = [(c, cell) for c, cell in _COLUMNS if varied.get(c.name, True)]
+    """One table a method, all with the same columns."""
     estimated = record.evidence == "estimated"
-    without = "trials" if estimated else "fit"
-    chosen = [(c, cell) for c, cell in chosen if c.name != without]
-    groups = {method: sorted(ours, key=_place) for method, ours in _by_method(record).items()}
-    cells = {
-        m: [[cell(p, estimated) for _, cell in chosen] for p in ours] for m, ours in groups.items()
-    }
-    empty = [all(row[i] == "-" for rows in cells.values() for row in rows) for i in _range(chosen)]
-    kept = [i for i in _range(chosen) if not empty[i] or not chosen[i][0].rank]
-    widths = {i: max(len(row[i]) for rows in cells.values() for row in rows) for i in kept}
-    columns = tuple(chosen[i][0] for i in kept)
+    without = {"trials" if estimated else "fit"}
+    without |= {"precision"} if len({p.precision for p in record.points}) == 1 else set()
+    without |= {"format"} if len({p.memory_format for p in record.points}) == 1 else set()
+    chosen = [
+        (column, cell)
+        for column, cell in _COLUMNS
+        if column.name not in without
+        and (not column.rank or any(cell(p, estimated) != "-" for p in record.points))
+    ]
     return [
         Block(
-            heading=clean(method),
-            columns=columns,
+            heading=method,
+            columns=tuple(column for column, _ in chosen),
             rows=tuple(
-                tuple(_padded(row[i], widths[i], numeric=chosen[i][0].numeric) for i in kept)
-                for row in rows
+                tuple(cell(p, estimated) for _, cell in chosen) for p in sorted(ours, key=_place)
             ),
         )
-        for method, rows in cells.items()
+        for method, ours in _by_method(record).items()
     ]
-
-
-def _range(chosen: Sequence[object]) -> range:
-    return range(len(chosen))
-
-
-def _padded(text: str, width: int, *, numeric: bool) -> str:
-    return text.rjust(width) if numeric else text.ljust(width)
 
 
 def _place(point: Point) -> tuple[bool, int, float]:
@@ -175,7 +149,7 @@ def _size(size: int | None, point: Point, estimated: bool) -> str:
 
 def _rate(point: Point) -> str:
     rate = point.images_per_second
-    return format_rate(rate) if point.trials else about(rate)
+    return format_rate(rate) if point.trials else format_about(rate)
 
 
 def reserved(point: Point) -> int | None:
@@ -197,24 +171,24 @@ def _standing(point: Point) -> str:
     if point.on_frontier:
         return "frontier"
     if point.standing == "measured":
-        return "wins nothing"
+        return "not ranked"
     return point.standing
 
 
 def _by(point: Point) -> str:
-    return clean(point.because) if point.standing == "dominated" else "-"
+    return point.because if point.standing == "dominated" else "-"
 
 
-_COLUMNS: tuple[tuple[Shown, _Cell], ...] = (
-    (Shown(name="workload", numeric=False), lambda p, _: clean(p.workload)),
-    (Shown(name="micro"), lambda p, _: str(p.micro_batch)),
-    (Shown(name="precision", numeric=False), lambda p, _: p.precision),
-    (Shown(name="format", numeric=False), lambda p, _: p.memory_format.replace("_", " ")),
-    (Shown(name="memory"), _memory),
-    (Shown(name="reserved", rank=2), _reserved),
-    (Shown(name="img/s"), lambda p, _: _rate(p)),
-    (Shown(name="trials", rank=1), lambda p, _: _trials(p)),
-    (Shown(name="fit", rank=1, numeric=False), lambda p, _: _fit(p)),
-    (Shown(name="place", numeric=False), lambda p, _: _standing(p)),
-    (Shown(name="by", rank=3, numeric=False), lambda p, _: _by(p)),
+_COLUMNS: tuple[tuple[Column, _Cell], ...] = (
+    (Column(name="workload", numeric=False), lambda p, _: p.workload),
+    (Column(name="micro"), lambda p, _: str(p.micro_batch)),
+    (Column(name="precision", numeric=False), lambda p, _: p.precision),
+    (Column(name="format", numeric=False), lambda p, _: p.memory_format.replace("_", " ")),
+    (Column(name="memory"), _memory),
+    (Column(name="reserved", rank=2), _reserved),
+    (Column(name="img/s"), lambda p, _: _rate(p)),
+    (Column(name="trials", rank=1), lambda p, _: _trials(p)),
+    (Column(name="fit", rank=1, numeric=False), lambda p, _: _fit(p)),
+    (Column(name="place", numeric=False), lambda p, _: _standing(p)),
+    (Column(name="by", rank=3, numeric=False), lambda p, _: _by(p)),
 )

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
-from ffprof.errors import UsageError
 from ffprof.records.audit import Record
 from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.frontier import FrontierRecord
@@ -13,23 +11,16 @@ from ffprof.report.audit import make_document
 from ffprof.report.calibration import calibration_document
 from ffprof.report.capacity import capacity_document
 from ffprof.report.document import Document
-
-_OF_KIND: dict[str, Callable[[FrontierRecord], Document]] = {"capacity": capacity_document}
+from ffprof.report.frontier import frontier_document
 
 
 def document_of(record: Record | FrontierRecord | CalibrationRecord) -> Document:
-    """The report of an audit, of a search for the largest sizes, or of a calibration.
-
-    Raises:
-        UsageError: what the file holds has no report.
-    """
+    """The report of a result, whatever its kind."""
     if isinstance(record, Record):
         return make_document(record)
     if isinstance(record, CalibrationRecord):
         return calibration_document(record)
-    if record.kind not in _OF_KIND:
-        raise UsageError(f"there is no report of a {record.kind}", "print it with --format json")
-    return _OF_KIND[record.kind](record)
+    return capacity_document(record) if record.kind == "capacity" else frontier_document(record)
 
 
 def json_of(record: Record | FrontierRecord | CalibrationRecord) -> str:

@@ -9,8 +9,8 @@ from ffprof.analysis.statistics.intervals import MIN_ROUNDS
 from ffprof.analysis.verdicts import judge
 from ffprof.records.audit import Record
 from ffprof.records.recipe import FAMILY, FILE_DATA, Claim
-from ffprof.report.audit import setting_lines
-from ffprof.report.document import Column, Document, Section, printable
+from ffprof.report.document import Block, Column, Document, printable
+from ffprof.report.header import setting
 from ffprof.units import format_bytes, format_seconds
 
 ROUNDS_SHOWN = 3
@@ -71,21 +71,22 @@ class PlannedAudit:
 def make_plan(plan: PlannedAudit) -> Document:
     """The document of a plan."""
     record = plan.record
-    sections = (
-        Section(heading="Plan", lines=_plan(plan)),
-        Section(heading="Forecast, estimated", lines=_forecast(plan)),
-        Section(heading="Refused or not forecast", lines=_problems(plan)),
-        Section(heading="Claims that would be judged", lines=_claims(record)),
-    )
     return printable(
         Document(
             title=f"Dry run: preset {record.recipe.preset}, to be {record.evidence}; nothing is "
             "measured or written",
-            setting=setting_lines(record),
-            columns=_COLUMNS,
-            rows=tuple(_cells(row) for row in plan.rows),
-            caption=f"{_MEMORY[plan.device]}; time: of the row's trials, estimated",
-            sections=tuple(section for section in sections if section.lines),
+            setting=setting(record),
+            blocks=(
+                Block(
+                    columns=_COLUMNS,
+                    rows=tuple(_cells(row) for row in plan.rows),
+                    caption=f"{_MEMORY[plan.device]}; time: of the row's trials, estimated",
+                ),
+                Block(heading="Plan", lines=_plan(plan)),
+                Block(heading="Forecast, estimated", lines=_forecast(plan)),
+                Block(heading="Refused or not forecast", lines=_problems(plan)),
+                Block(heading="Claims that would be judged", lines=_claims(record)),
+            ),
         )
     )
 
@@ -166,7 +167,7 @@ def _forecast(plan: PlannedAudit) -> tuple[str, ...]:
         worst = max(peaks, key=lambda row: row.memory_bytes or 0)
         lines.append(
             f"one trial runs at a time; the largest holds {format_bytes(worst.memory_bytes)} of "
-            f"tensors ({worst.workload}), beside PyTorch itself"
+            f"tensors ({worst.workload}), in addition to PyTorch itself"
         )
     limits = record.plan
     if limits.run_limit_seconds is not None and total > limits.run_limit_seconds:

@@ -1,4 +1,4 @@
-"""What must be said with the table, section by section."""
+"""What must be said with the table, block by block."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from ffprof.analysis.summary import Row
 from ffprof.analysis.verdicts import count_supported
 from ffprof.records.audit import Fact, GradientProof, Record
 from ffprof.records.recipe import FILE_DATA
-from ffprof.report.document import Section
+from ffprof.report.document import Block
 from ffprof.units import format_rate
 
-NOISY = 0.2  # rounds of one row that differ by more than this are told
-WAITING = 0.1  # of the timed phase: a row that waits longer for its data is told
+NOISY = 0.2  # rounds of one row that differ by more than this are reported
+WAITING = 0.1  # of the timed phase: a row that waits longer for its data is reported
 
 
-def problems(record: Record, rows: Sequence[Row]) -> Section:
+def problems(record: Record, rows: Sequence[Row]) -> Block:
     """What went wrong, or must be known before a figure is quoted."""
     lines = []
     for row in rows:
-        lines += [f"{row.workload}: {mark}; it can win no claim" for mark in row.marks]
+        lines += [f"{row.workload}: {mark}; it cannot win a claim" for mark in row.marks]
         if row.outcome and row.outcome != "ok":
             lines.append(f"{row.workload}: {row.told_outcomes()}; {'; '.join(row.messages)}")
         lines += _disturbed(row)
         if row.skipped:
             lines.append(
-                f"{row.workload}: loss scaling left out optimizer steps whose gradients were not "
+                f"{row.workload}: loss scaling skipped optimizer steps whose gradients were not "
                 f"finite, {row.skipped} in a trial at most"
             )
         if row.memory and row.memory.low != row.memory.high:
@@ -41,18 +41,20 @@ def problems(record: Record, rows: Sequence[Row]) -> Section:
         rounds = ", ".join(f"round {number + 1} {name}" for number, name in missing[:12])
         more = f" and {len(missing) - 12} more" if len(missing) > 12 else ""
         lines.append(f"missing trials, {len(missing)}: {rounds}{more}")
-    return Section(heading="Problems", lines=tuple(lines))
+    return Block(heading="Problems", lines=tuple(lines))
 
 
 def _disturbed(row: Row) -> list[str]:
     lines = []
     if row.retaken:
         lines.append(
-            f"{row.workload}: {row.retaken} disturbed trial{'s' if row.retaken > 1 else ''} taken "
-            "again, which count for nothing"
+            f"{row.workload}: {row.retaken} disturbed trial{'s' if row.retaken > 1 else ''} "
+            f"repeated, and not counted"
         )
     if row.disturbed:
-        lines.append(f"{row.workload}: disturbed to the end: {'; '.join(row.disturbed)}")
+        lines.append(
+            f"{row.workload}: disturbed in the trials that count: {'; '.join(row.disturbed)}"
+        )
     return lines
 
 
@@ -85,7 +87,7 @@ def _waiting(record: Record, rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def verdicts(record: Record) -> Section:
+def verdicts(record: Record) -> Block:
     """The sentences on the recipe's claims, counted."""
     yes, no, open_ = count_supported(record.verdicts)
     heading = f"Verdicts ({yes} supported, {no} not supported, {open_} undecided)"
@@ -93,12 +95,12 @@ def verdicts(record: Record) -> Section:
     if any(v.interval and v.rounds for v in record.verdicts):
         lines.append(
             "ranges of ratios hold for all claims and looks together in 99 of 100 audits; second "
-            "opinion: 95 % bootstrap, and p by flips of sign; no verdict rests on it"
+            "opinion: 95 % bootstrap and sign-flip p, informational"
         )
-    return Section(heading=heading, lines=tuple(lines))
+    return Block(heading=heading, lines=tuple(lines))
 
 
-def differences(record: Record) -> Section:
+def differences(record: Record) -> Block:
     """Facts in which rows differ, those in which all agree, and rows that match nothing."""
     lines = []
     for workload, facts in ledger.unmatched(record.ledger).items():
@@ -122,7 +124,7 @@ def differences(record: Record) -> Section:
     if same:
         rows = "all other rows" if ledger.unmatched(record.ledger) else "all rows"
         lines.append(f"the same in {rows}: " + ", ".join(n.replace("_", " ") for n in same))
-    return Section(heading="Differences between rows", lines=tuple(lines))
+    return Block(heading="Differences between rows", lines=tuple(lines))
 
 
 def _rows(names: Sequence[str], record: Record) -> str:
@@ -140,14 +142,14 @@ def _fact(value: Fact, name: str = "") -> str:
     return f"{value:,}"
 
 
-def gradients(record: Record) -> Section:
+def gradients(record: Record) -> Block:
     """How far each schedule is from its method's full batch."""
     proofs = {name: row.gradient for name, row in record.ledger.items() if row.gradient}
     lines = [
         f"{name}: {_proof(proof)}" for name, proof in proofs.items() if name != proof.reference
     ]
     heading = "Gradients against the method's full batch (float64, on the host)"
-    return Section(heading=heading, lines=tuple(lines))
+    return Block(heading=heading, lines=tuple(lines))
 
 
 def _proof(proof: GradientProof) -> str:
@@ -166,12 +168,12 @@ def _proof(proof: GradientProof) -> str:
     )
 
 
-def references(record: Record) -> Section:
-    """Published figures, as somebody else's."""
+def references(record: Record) -> Block:
+    """Published figures, as someone else's."""
     lines = [
         f"{r.label}: {r.memory_text}, {r.images_per_second:g} img/s ({r.source})"
         for r in record.recipe.references
     ]
-    return Section(
+    return Block(
         heading="Published elsewhere, not measured here and not comparable", lines=tuple(lines)
     )

@@ -17,14 +17,17 @@ from pathlib import Path
 from ffprof import load
 from ffprof.experiments.check.rerun import run_again
 from ffprof.cli.interrupts import raise_terminated, interrupt_code
+from ffprof.cli.progress import progress_for
 from ffprof.errors import FfprofError
+from rich.console import Console
 
 signal.signal(signal.SIGTERM, raise_terminated)
 path, out, rounds, files = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4:]
 try:
     made = run_again(
         load(path), Path(path), Path(out) if out else None, rounds=rounds or None,
-        workload_files=tuple(map(Path, files)),
+        workload_files=tuple(map(Path, files)), progress=progress_for(Console(stderr=True)),
+        say=lambda text: print(text, file=sys.stderr),
     )
 except FfprofError as error:
     print(error, file=sys.stderr)

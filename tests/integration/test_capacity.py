@@ -12,9 +12,10 @@ from command import ffprof
 from frontiers import frontier
 
 from ffprof.estimator.target import target_for
+from ffprof.experiments.campaign import OUT_OF_TIME
 from ffprof.experiments.capacity import runner
 from ffprof.experiments.capacity.request import CapacityRequest
-from ffprof.experiments.capacity.runner import OUT_OF_TIME, find_capacities
+from ffprof.experiments.capacity.runner import find_capacities
 from ffprof.experiments.selection import choose_workloads
 from ffprof.hardware.budget import budget_for
 from ffprof.harness.process.child import run_child, start_context
@@ -94,12 +95,12 @@ def test_depth_is_searched_up_to_where_it_ends(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--rounds", "3"], "--max-batch does not go with --rounds"),
-        (["--steps", "3"], "--max-batch does not go with --steps"),
-        (["--resume", "x"], "--max-batch does not go with --resume"),
-        (["--dry-run"], "--max-batch does not go with --dry-run"),
-        (["--device", "cpu"], "--device cpu has no such budget"),
-        (["--max-depth"], "--max-batch and --max-depth do not go together"),
+        (["--rounds", "3"], "--max-batch cannot be combined with --rounds"),
+        (["--steps", "3"], "--max-batch cannot be combined with --steps"),
+        (["--resume", "x"], "--max-batch cannot be combined with --resume"),
+        (["--dry-run"], "--max-batch cannot be combined with --dry-run"),
+        (["--device", "cpu"], "--device cpu has none"),
+        (["--max-depth"], "--max-batch and --max-depth cannot be combined"),
         (["--gpu-mem", "8GB", "--card", "RTX 4060"], "--gpu-mem and --card both"),
     ],
 )
@@ -126,7 +127,7 @@ def test_a_step_of_ones_own_is_not_resized(tmp_path):
     )
     done = ffprof("run", "--max-batch", "--preset", "smoke", "--workload-file", tmp_path / "own.py")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "mine feeds itself, so its micro-batch cannot be changed" in done.stderr
+    assert "mine supplies its own data, so its micro-batch cannot be changed" in done.stderr
 
 
 def test_an_interrupt_keeps_what_was_found(tmp_path):
@@ -218,13 +219,10 @@ class Told:
     def __init__(self):
         self.lines = []
 
-    def proposes(self, *words):
-        self.lines.append(words)
+    def starts(self, text, number, total):
+        self.lines.append((text, number, total))
 
-    def tries(self, *words):
-        self.lines.append(words)
-
-    def ends(self):
+    def done(self):
         self.lines.append("end")
 
 
@@ -232,6 +230,10 @@ def test_the_estimate_proposes_and_the_card_decides(server, tmp_path):
     card, told = Card({"bp": 40, "bp-accum": 33}), Told()
     outcome = find_capacities(request(server, tmp_path, card), told)
     assert outcome.stopped is None and told.lines[-1] == "end"
+    assert told.lines[0] == ("bp: estimating", 0, 2)
+    tried = [size for name, size, *_ in card.ran if name == "bp"]
+    assert told.lines[1] == (f"bp: running {tried[0]}", 0, 2)
+    assert told.lines[len(tried)][0].startswith(f"bp: running {tried[-1]}, ")
     whole, parted = outcome.record.capacities
     assert (whole.largest, whole.first_failing, whole.batch) == (40, 41, 40)
     assert (parted.largest, parted.first_failing, parted.batch) == (33, 34, 132)

@@ -30,9 +30,10 @@ import beside
 with open(os.environ["LOADED_BY"], "a") as file:
     file.write(f"{os.getpid()} {os.getppid()}\\n")
 """
+FILE_WORDS = ["--workload-file", "half.py", "--workload-file", "mine.py"]
 WORDS = [
-    *TINY, "--workload-file", "half.py", "--workload-file", "mine.py", "--workloads",
-    "bp,half,half-accum,mine", "--rounds", "1", "--data-workers", "1",
+    *TINY, *FILE_WORDS, "--workloads", "bp,half,half-accum,mine", "--rounds", "1",
+    "--data-workers", "1",
 ]  # fmt: skip
 
 
@@ -136,9 +137,10 @@ def test_the_parent_never_loads_a_file(audit):
 # Going on.
 
 
-def test_it_goes_on_with_every_option_given_again(audit, cut_off):
+def test_it_is_resumed_from_the_record_with_limits_and_places_given(audit, cut_off):
     path = cut_off()
-    done = resume(path, *audit.words, "--preset", "smoke", "--out", "audits", audit=audit)
+    places = [*FILE_WORDS, "--data", f"imagefolder:{audit.home / 'images'}"]
+    done = resume(path, *places, "--rounds", 1, "--on-foreign", "wait", audit=audit)
     assert done.returncode == 0, done.stderr
     record, expected = load(path), audit.record
     assert [t.id for t in record.trials] == [t.id for t in expected.trials]
@@ -192,7 +194,7 @@ def test_a_plan_of_what_is_missing_with_rounds_added(audit, cut_off):
 def test_a_whole_audit_is_reported_without_loading_anything(audit):
     (path,) = (audit.home / "audits").iterdir()
     before, loaded = files_in(audit.home), (audit.home / "loaded").read_text()
-    for more in ([], ["--dry-run"], audit.words):
+    for more in ([], ["--dry-run"], FILE_WORDS):
         done = resume(path, *more, audit=audit, cwd=audit.home)
         assert done.returncode == 0, done.stderr
         assert done.stderr == f"nothing is missing in {path}\n"
@@ -228,22 +230,21 @@ OTHER = ["--workload-file", "beside.py"]
     [
         (_remove_file, [], ["no workload file half.py", "SHA", "put it back", "--workload-file"]),
         (_change_file, [], ["half.py is not what", "its sha256 is", "was SHA", "put the file"]),
-        (_change_file, WORDS, ["half.py is not what", "its sha256 is", "was SHA"]),
+        (_change_file, FILE_WORDS, ["half.py is not what", "its sha256 is", "was SHA"]),
         (None, OTHER, ["--workload-file beside.py contradicts", "(half.py, mine.py)"]),
         (
             None,
             ["--workload-file", "half.py"],
             ["--workload-file half.py contradicts", "(half.py, mine.py)"],
         ),
-        (None, ["--workloads", "bp,half,mine"], ["--workloads bp,half,mine contradicts"]),
-        (None, ["--workloads", "core"], ["--workloads core contradicts"]),
+        (None, ["--workloads", "core"], ["--workloads cannot be given with --resume"]),
         (_remove_data, [], ["the data of", "is not in", "--data imagefolder:DIR"]),
         (_add_image, [], ["holds other data than", "was FINGERPRINT", "--data imagefolder:DIR"]),
         (_empty_image, [], ["000.jpg is empty", "--data imagefolder:DIR"]),
         (None, ["--data", "digits"], ["--data digits contradicts", "(imagefolder "]),
         (None, ["--data", "imagefolder:audits"], ["no class folders", "--data imagefolder:DIR"]),
         (None, ["--data", "photos:x"], ["no data 'photos'"]),
-        (None, ["--data-workers", "2"], ["--data-workers 2 contradicts", "(1)"]),
+        (None, ["--data-workers", "1"], ["--data-workers cannot be given with --resume"]),
         (None, ["--download"], ["--download: there is nothing to download for"]),
     ],
 )
@@ -295,7 +296,7 @@ def test_cifar_that_is_gone(tmp_path):
             more = ["--resume", path, "--rounds", 2]
             shutil.rmtree(data)
             refused(ffprof("run", *more, env=env), "the data of", "--data cifar10:DIR")
-            done = ffprof("run", *more, "--download", "--preset", "smoke", env=env)
+            done = ffprof("run", *more, "--download", env=env)
             assert done.returncode == 0, done.stderr
     assert f"downloading cifar10 from {url}" in done.stderr
     assert len(load(path).trials) == 2

@@ -28,8 +28,12 @@ def cpu(rounds=1, *, rows=ROWS, memory=None, speed=None, noise=0.0, seed=0, mach
     return made
 
 
-def gpu(parts, rounds=1, *, rows=("one",), evidence="measured", uncapped=None, budget=None):
+def gpu(
+    parts, rounds=1, *, rows=("one",), evidence="measured", uncapped=None, budget=None, speed=None,
+    noise=0.0, seed=0,
+):  # fmt: skip
     """A record of a GPU; ``parts`` are the memory's fields, or a function of the round to them."""
+    speed, chance = speed or {}, random.Random(seed)
     made = record(
         [
             trial(
@@ -38,9 +42,10 @@ def gpu(parts, rounds=1, *, rows=("one",), evidence="measured", uncapped=None, b
                 device="cuda",
                 evidence=evidence,
                 memory_parts=parts(number) if callable(parts) else parts,
+                speed=100.0 * (index + 1) * speed.get(name, 1.0) * (1 + chance.gauss(0, noise)),
             )
             for number in range(rounds)
-            for name in rows
+            for index, name in enumerate(rows)
         ],
         judged=False,
         evidence=evidence,

@@ -12,8 +12,7 @@ bytes = 0
 share = 0.02
 [throughput]
 share = 0.05
-reference = ["one", "two"]
-absolute = true
+exclude = 0.2
 [budget]
 memory = "7.5GiB"
 [workloads.one.reserved]

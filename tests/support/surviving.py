@@ -18,9 +18,8 @@ from ffprof.records.audit import Record
 from ffprof.records.frontier import FrontierRecord
 from ffprof.records.store import load, load_any, load_frontier
 from ffprof.report.comparison import comparison_document, comparison_json
-from ffprof.report.exporters import markdown
+from ffprof.report.exporters import html, markdown
 from ffprof.report.exporters.terminal import print_document
-from ffprof.report.frontier import frontier_markdown, print_frontier
 from ffprof.report.kinds import document_of, json_of
 
 LONGEST = 1500  # characters of an error
@@ -58,11 +57,9 @@ def survives(record):
         _compared(record)
     elif isinstance(record, FrontierRecord) and record.kind == "frontier":
         settle(record)
-        printed(frontier_markdown(record))
-        printed(_shown(lambda console: print_frontier(record, console)))
-        return
     document = document_of(record)
     printed(markdown.render(document))
+    printed(html.render(document))
     printed(_shown(lambda console: print_document(document, console)))
 
 

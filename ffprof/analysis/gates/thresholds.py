@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ffprof.analysis.statistics.intervals import ZONE
-from ffprof.errors import UsageError, one_line
+from ffprof.errors import UsageError, did_you_mean, one_line
 from ffprof.records.base import Name
 from ffprof.records.store import first_problem
 from ffprof.units import KIB, MIB, parse_size
@@ -42,10 +42,6 @@ def _size(value: Any) -> Any:
     if size >= LARGEST:
         raise ValueError(f"{value!r} is more than any memory")
     return size
-
-
-def _list(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 Size = Annotated[int, BeforeValidator(_size), Field(ge=0)]
@@ -123,19 +119,6 @@ class SpeedFall(_Table):
     exclude: SpeedShare = 0.10
 
 
-class Throughput(SpeedFall):
-    """Of speeds: those relative to ``reference``, and images per second themselves.
-
-    ``reference`` names workloads; by default a speed is relative to the median of all.
-    ``absolute`` says whether images per second are judged where the fingerprints of the machines
-    match. By default they are on a GPU, whose UUID is part of it: the name of a processor does
-    not tell one machine from another.
-    """
-
-    reference: Annotated[tuple[Name, ...], BeforeValidator(_list)] = ()
-    absolute: bool | None = None
-
-
 class Budget(_Table):
     """The most that a workload may take, whatever the baseline takes."""
 
@@ -162,7 +145,7 @@ class Thresholds(_Table):
     live: Live = Live()
     flops: Flops = Flops()
     operators: Operators = Operators()
-    throughput: Throughput = Throughput()
+    throughput: SpeedFall = SpeedFall()
     budget: Budget = Budget()
     workloads: Annotated[dict[Name, WorkloadThresholds], Field(max_length=10_000)] = Field(
         default_factory=dict
@@ -171,22 +154,15 @@ class Thresholds(_Table):
     def of(self, workload: str) -> WorkloadThresholds:
         """What holds for one workload: its own fields, else those of the whole file."""
         own = self.workloads.get(workload, WorkloadThresholds())
-        fall = SpeedFall(
-            **{name: getattr(self.throughput, name) for name in SpeedFall.model_fields}
-        )
         return WorkloadThresholds(
             allocated=_over(self.allocated, own.allocated),
             reserved=_over(self.reserved, own.reserved),
             live=_over(self.live, own.live),
             flops=_over(self.flops, own.flops),
             operators=_over(self.operators, own.operators),
-            throughput=_over(fall, own.throughput),
+            throughput=_over(self.throughput, own.throughput),
             budget=_over(self.budget, own.budget),
         )
-
-    def named(self) -> tuple[str, ...]:
-        """Workloads that the file names, each of which must exist."""
-        return tuple(dict.fromkeys((*self.workloads, *self.throughput.reference)))
 
 
 _T = TypeVar("_T", bound=_Table)
@@ -201,6 +177,12 @@ MAX_BYTES = 64 * 1024
 MAX_DOTS = 500
 _FIX = "docs/checking.md shows such a file in full"
 _SHARES = ("share", "exclude")
+_REMOVED: dict[tuple[int | str, ...], str] = {
+    ("throughput", "reference"): "is gone, because a speed is relative to the median of all rows: "
+    "leave it out",
+    ("throughput", "absolute"): "is gone, because images per second are judged where both results "
+    "are of one GPU, and nowhere else: leave it out, or use gate = false",
+}
 _NO_SHARE = ("less_than_equal", "less_than", "float_type")
 
 
@@ -268,7 +250,7 @@ def require_known(thresholds: Thresholds, known: Iterable[str], name: str) -> No
         UsageError: a workload is named that is in no record.
     """
     names = tuple(dict.fromkeys(known))
-    for one in thresholds.named():
+    for one in thresholds.workloads:
         if one not in names:
             raise UsageError(
                 f"{name} names a workload {one!r} that is in neither result",
@@ -282,7 +264,7 @@ def _first(error: ValidationError) -> str:
     field = ".".join(one_line(str(part))[:100] for part in first["loc"])
     said = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
     if first["type"] == "extra_forbidden":
-        said = f"is no field of thresholds: {_instead(first['loc'])}"
+        said = _REMOVED.get(first["loc"], f"is no field of thresholds: {_instead(first['loc'])}")
     elif isinstance(first["input"], int) and abs(first["input"]) >= LARGEST:
         said = f"{said}, not a number of so many digits"  # 4300 of them are not even printed
     elif isinstance(first["input"], str | int | float):
@@ -294,12 +276,9 @@ def _first(error: ValidationError) -> str:
 
 def _instead(path: Sequence[int | str]) -> str:
     """The field that may be meant by the last of a path, or all that are there."""
-    from difflib import get_close_matches  # of errors only
-
     here: Thresholds | WorkloadThresholds = Thresholds()
     above = path[:-1]
     if above[:1] == ("workloads",):
         here, above = WorkloadThresholds(), above[2:]
     known = type(getattr(here, str(above[0])) if above else here).model_fields
-    near = get_close_matches(str(path[-1])[:100], known, n=1)
-    return f"{near[0]} may be meant" if near else f"there are {', '.join(known)}"
+    return did_you_mean(str(path[-1]), known).strip() or f"there are {', '.join(known)}"

@@ -34,16 +34,16 @@ def speed_gate(
 ) -> GateResult:
     """One gate.
 
-    ``mode`` overrides the rule's own, and ``advice`` says why it is only told. Whoever planned too
-    few rounds, before or now, for a verdict is told; rounds that were planned and are not there
-    make no advice of a gate.
+    ``mode`` overrides the rule's own, and ``advice`` says why it is only reported. Too few
+    planned rounds, before or now, are reported only; rounds that were planned and are missing do
+    not turn a gate into advice.
     """
     floor = 1 - rule.share
     status, tail = _judged(change, floor, 1 - max(rule.share, rule.exclude))
     if mode is None and are_few(planned):
-        advice = advice or f"told, not judged: {few_rounds(planned)}"
+        advice = advice or f"reported, not gated: {few_rounds(planned)}"
     if mode == "advice" or (mode is None and not rule.gate):
-        advice = advice or "not judged, as was asked for"
+        advice = advice or "not gated, as requested"
     if advice:
         status, tail = "advice", advice
     interval = _interval(change)
@@ -73,7 +73,7 @@ def _judged(change: SpeedChange, floor: float, excluded: float) -> tuple[Status,
         return "inconclusive", f"there is no verdict: {why}"
     low, high = interval
     if high < floor:
-        return "regressed", f"less than {floor:.2f} is slower than may be"
+        return "regressed", f"less than {floor:.2f} is slower than allowed"
     if low > 1 / (1 - ZONE):
         return "improved", "it is faster"
     if low < excluded:
@@ -131,29 +131,9 @@ class _Asked:
     marked: Mapping[str, str]
 
     @property
-    def reference(self) -> tuple[str, ...]:
-        """Workloads that speeds are relative to; empty: the median."""
-        return self.thresholds.throughput.reference
-
-    @property
     def planned(self) -> tuple[int, int]:
         """Rounds of the two records, had or not."""
         return self.baseline.plan.rounds, self.current.plan.rounds
-
-    @property
-    def lost(self) -> list[str]:
-        """References whose figures cannot be compared."""
-        return [name for name in self.reference if name not in self.compared]
-
-    @property
-    def others(self) -> list[str]:
-        """What is compared and is no reference."""
-        return [name for name in self.compared if name not in self.reference]
-
-    @property
-    def has_relative(self) -> bool:
-        """Whether there are relative speeds to judge."""
-        return bool(self.others) and not self.lost and len(self.compared) > 1
 
     def gates(self, workload: str) -> bool:
         """Whether a speed of this workload that is not known is missed."""
@@ -162,9 +142,11 @@ class _Asked:
         return not are_few(self.planned) and self.thresholds.of(workload).throughput.gate
 
     def gate(self, change: SpeedChange, advice: str) -> GateResult:
-        """The gate on one speed; ``advice`` says why it is only told."""
+        """The gate on one speed; ``advice`` says why it is only reported."""
         if self.mode != "gate" and change.workload in self.marked:
-            advice = advice or f"told, not judged: in the baseline {self.marked[change.workload]}"
+            advice = (
+                advice or f"reported, not gated: in the baseline {self.marked[change.workload]}"
+            )
         rule = self.thresholds.of(change.workload).throughput
         return speed_gate(change, rule, self.mode, planned=self.planned, advice=advice)
 
@@ -182,10 +164,10 @@ def speed_check(
     """Gates on the throughput of the workloads in ``compared``.
 
     Of those in ``marked``, of which it says why they could win no claim in the baseline (they do
-    not learn, they report no loss), speeds are told and not judged.
+    not learn, they report no loss), speeds are reported and not judged.
 
     Raises:
-        UsageError: throughput of estimates is to be judged, or the reference leaves nothing.
+        UsageError: throughput of estimates is to be judged.
     """
     if current.evidence == "estimated":
         if mode == "gate":
@@ -195,13 +177,6 @@ def speed_check(
         return SpeedGates()
     if mode == "off":
         return SpeedGates()
-    reference = thresholds.throughput.reference
-    if reference and not set(baseline.plan.workloads) - set(reference):
-        raise UsageError(
-            "the reference of [throughput] names every workload of the baseline, which leaves "
-            "nothing to judge",
-            "name only workloads that nobody works on",
-        )
     if not compared:
         return SpeedGates()
     asked = _Asked(
@@ -212,13 +187,10 @@ def speed_check(
         mode=mode,
         marked=marked or {},
     )
-    advice = _absolute_advice(thresholds, current, machines)
-    absolute = thresholds.throughput.absolute is not False
+    advice = _absolute_advice(current, machines)
     # All verdicts of a check together shall hold, so two kinds of speeds share the error.
-    kinds = 2 if absolute and not advice and asked.has_relative else 1
-    found = [_relative(asked, kinds)]
-    if absolute:
-        found.append(_absolute(asked, advice, kinds))
+    kinds = 2 if not advice and len(compared) > 1 else 1
+    found = (_relative(asked, kinds), _absolute(asked, advice, kinds))
     return SpeedGates(
         gates=tuple(gate for one in found for gate in one.gates),
         notes=tuple(note for one in found for note in one.notes),
@@ -226,26 +198,19 @@ def speed_check(
 
 
 def _relative(asked: _Asked, kinds: int) -> SpeedGates:
-    """Gates on relative speeds of all that are no reference."""
+    """Gates on speeds relative to the other rows."""
     # numpy is imported with them, and most of a check needs none.
     from ffprof.analysis.speed_changes import speed_changes
 
-    lost, others = asked.lost, asked.others
-    if lost:
-        why = f"its speed has no reference: the figures of {lost[0]} cannot be compared"
-        return _unknown(asked, others, "throughput", why)
-    if not others:
-        why = "no workload beside the reference has figures that can be compared"
-        return SpeedGates(notes=(f"relative speeds are not judged: {why}",))
     if len(asked.compared) < 2:
         why = "only one workload has figures that can be compared"
-        return SpeedGates(notes=(f"relative speeds are not judged: {why}",))
-    changes = _of(speed_changes(asked.baseline, asked.current, asked.reference, kinds=kinds), asked)
+        return SpeedGates(notes=(f"relative speeds are not gated: {why}",))
+    changes = _of(speed_changes(asked.baseline, asked.current, kinds=kinds), asked)
     if not changes:
-        return _unknown(asked, others, "throughput", _NO_ROUND)
+        return _unknown(asked, asked.compared, "throughput", _NO_ROUND)
     notes = []
     if are_few(asked.planned) and asked.mode != "gate":
-        notes.append(f"throughput is told, not judged: {few_rounds(asked.planned)}")
+        notes.append(f"throughput is reported, not gated: {few_rounds(asked.planned)}")
     judged = {change.workload for change in changes}
     without = [name for name in asked.compared if name not in judged]
     if without:
@@ -257,7 +222,7 @@ def _relative(asked: _Asked, kinds: int) -> SpeedGates:
 
 
 def _absolute(asked: _Asked, advice: str, kinds: int) -> SpeedGates:
-    """Gates on images per second; ``advice`` says why they are only told."""
+    """Gates on images per second; ``advice`` says why they are only reported."""
     from ffprof.analysis.speed_changes import absolute_changes
 
     changes = _of(absolute_changes(asked.baseline, asked.current, kinds=kinds), asked)
@@ -265,7 +230,7 @@ def _absolute(asked: _Asked, advice: str, kinds: int) -> SpeedGates:
         if advice:
             return SpeedGates()
         return _unknown(asked, asked.compared, "absolute_throughput", _NO_ROUND)
-    notes = (f"images per second are told, not judged: {advice}",) if advice else ()
+    notes = (f"images per second are reported, not gated: {advice}",) if advice else ()
     return SpeedGates(gates=tuple(asked.gate(change, advice) for change in changes), notes=notes)
 
 
@@ -273,16 +238,16 @@ def _of(changes: Sequence[SpeedChange], asked: _Asked) -> tuple[SpeedChange, ...
     return tuple(change for change in changes if change.workload in asked.compared)
 
 
-def _absolute_advice(thresholds: Thresholds, current: Record, machines: Sequence[str]) -> str:
-    """Why images per second are not judged; empty if they are."""
+def _absolute_advice(current: Record, machines: Sequence[str]) -> str:
+    """Why images per second are not judged; empty if they are: both results are of one GPU.
+
+    A GPU's UUID is part of its fingerprint; a processor has none.
+    """
     if machines:
         more = f" (and {len(machines) - 1} more)" if len(machines) > 1 else ""
         return f"the machines differ, {machines[0]}{more}"
-    if thresholds.throughput.absolute is None and current.evidence == "measured (cpu)":
-        return (
-            "the name of a processor does not tell one machine from another (absolute = true "
-            "judges them)"
-        )
+    if current.evidence == "measured (cpu)":
+        return "the name of a processor does not identify a machine"
     return ""
 
 

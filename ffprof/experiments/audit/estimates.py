@@ -4,81 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ffprof.estimator.target import Target
 from ffprof.estimator.worker import estimate_child
-from ffprof.experiments.audit.recorder import Keeper
-from ffprof.experiments.request import Progress, Request, Slot
+from ffprof.experiments.audit.recorder import Recorder
+from ffprof.experiments.campaign import Campaign, trial_line
+from ffprof.experiments.request import Request, Slot
 from ffprof.harness.process.calls import run_series
 from ffprof.harness.process.child import Ending
-from ffprof.records.audit import Trial
 from ffprof.workload.user_file import FileDescription, address
 
 _Waiting = tuple[Slot, str | FileDescription]
 
 
 def run_estimates(
-    keeper: Keeper,
-    request: Request,
-    target: Target,
-    slots: Sequence[Slot],
-    progress: Progress,
-    limit_seconds: float,
+    recorder: Recorder, request: Request, slots: Sequence[Slot], campaign: Campaign
 ) -> None:
-    """Estimate every slot, in the order of rows; ``limit_seconds`` is that of one.
+    """Estimate every slot, in the order of rows.
 
     Registered workloads share a child; those of a file have one each.
     """
-    rows = keeper.record.plan.workloads
-    ordered = sorted(slots, key=lambda slot: rows.index(slot.workload))
+    rows = recorder.record.plan.workloads
+    limit = campaign.limit(recorder.record.plan.trial_limit_seconds)
     waiting = []
-    for slot in ordered:
-        refusal = keeper.refused(slot.workload)
+    for slot in sorted(slots, key=lambda slot: rows.index(slot.workload)):
+        refusal = recorder.refused(slot.workload)
         if refusal:
-            keeper.refuse(slot, refusal)
+            recorder.refuse(slot, refusal)
         else:
-            waiting.append((slot, address(keeper.descriptions[slot.workload])))
+            waiting.append((slot, address(recorder.descriptions[slot.workload])))
     groups = [[one] for one in waiting if not isinstance(one[1], str)]
     shared = [one for one in waiting if isinstance(one[1], str)]
     if shared:
         groups.insert(0, shared)
-    told = _Told(progress, len(ordered) - len(waiting), len(ordered))
+    done = len(slots) - len(waiting)
     for group in groups:
-        _run_group(keeper, request, target, group, told, limit_seconds)
 
+        def start(number: int, group: Sequence[_Waiting] = group) -> None:
+            text = f"round 1 {group[number][0].workload}"
+            campaign.progress.starts(text, done, len(slots))
 
-class _Told:
-    """Tells of every trial when it begins and when it ends."""
+        def answered(number: int, ending: Ending, group: Sequence[_Waiting] = group) -> None:
+            nonlocal done
+            campaign.progress.ends(trial_line(recorder.keep(group[number][0], ending)))
+            done += 1
+            if number + 1 < len(group):
+                start(number + 1)
 
-    def __init__(self, progress: Progress, done: int, total: int) -> None:
-        self._progress, self._done, self._total = progress, done, total
-
-    def starts(self, slot: Slot) -> None:
-        self._progress.trial_starts(slot, self._done, self._total)
-
-    def ends(self, trial: Trial) -> None:
-        self._done += 1
-        self._progress.trial_ends(trial, None)
-
-
-def _run_group(
-    keeper: Keeper,
-    request: Request,
-    target: Target,
-    group: list[_Waiting],
-    told: _Told,
-    limit_seconds: float,
-) -> None:
-    def answered(number: int, ending: Ending) -> None:
-        told.ends(keeper.keep(group[number][0], ending))
-        if number + 1 < len(group):
-            told.starts(group[number + 1][0])
-
-    told.starts(group[0][0])
-    run_series(
-        request.context,
-        estimate_child,
-        [found for _, found in group],
-        limit_seconds,
-        answered,
-        (keeper.record.recipe, target),
-    )
+        start(0)
+        arguments = (recorder.record.recipe, request.target)
+        addresses = [found for _, found in group]
+        run_series(request.context, estimate_child, addresses, limit, answered, arguments)

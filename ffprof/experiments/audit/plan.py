@@ -13,26 +13,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from multiprocessing.context import BaseContext
 from pathlib import Path
 
-from ffprof.analysis.verdicts import judge
 from ffprof.experiments.options import Options
 from ffprof.experiments.request import Request
 from ffprof.experiments.selection import (
     absent_members,
-    asked_recipe,
     change_recipe,
     check_recipe,
     check_rounds,
     choose_preset,
+    fitted_recipe,
 )
-from ffprof.experiments.session import Kind, Start, begun, trial_context
-from ffprof.experiments.terms import Terms, _terms
+from ffprof.experiments.session import Kind, Session, Setup, set_up
+from ffprof.experiments.terms import Terms, terms_for
 from ffprof.hardware.calibrations import kept_calibration
 from ffprof.hardware.environment import child_environment
-from ffprof.hardware.machine import Probe, check_threads, describe_machine, resolve_threads
-from ffprof.harness.data.discovery import check_data, crowding, resolve_workers
+from ffprof.hardware.machine import describe_machine
+from ffprof.harness.data.discovery import crowding
 from ffprof.harness.process.guard import Policy
 from ffprof.records.audit import Device, Plan, Record
 from ffprof.records.files import prepare_folder, writing
@@ -54,8 +52,7 @@ class Audit:
 
 def new_request(
     audit: Audit,
-    found: Probe,
-    server: BaseContext,
+    session: Session,
     out: Path,
     notes: Sequence[str | None],
     on_foreign: Policy = "warn",
@@ -64,8 +61,7 @@ def new_request(
 
     Args:
         audit: what to find out.
-        found: what torch found on this machine.
-        server: children are forked from it.
+        session: children are forked from its server.
         out: the folder, made before the request is run.
         notes: what the reader must know.
         on_foreign: what to do about processes of others on the GPU.
@@ -81,7 +77,7 @@ def new_request(
         recipe_hash=recipe.digest(),
         plan=audit.plan,
         budget=terms.budget,
-        machine=describe_machine(found, wanted),
+        machine=describe_machine(session.found, wanted),
         evidence=terms.evidence,
         notes=tuple(note for note in notes if note),
     )
@@ -91,8 +87,7 @@ def new_request(
         workloads=audit.workloads,
         device=audit.device,
         path=_path(out, recipe.preset, kind, created),
-        context=server if terms.target else trial_context(server, audit.device),
-        judge=judge,
+        context=session.server if terms.target else session.context(audit.device),
         target=terms.target,
         on_foreign=on_foreign,
         environment=wanted,
@@ -108,44 +103,39 @@ def _path(folder: Path, preset: str, kind: str, created: datetime) -> Path:
 _OF_BOTH = ("seed", "threads", "steps")
 
 
-def request_for(kind: Kind, start: Start, *, paired: bool) -> Request:
+def request_for(kind: Kind, setup: Setup, *, paired: bool = False) -> Request:
     """The request of one kind; ``paired``: it stands beside one of another kind.
 
     Raises:
         FfprofError: the audit is impossible.
     """
-    options, workloads = start.options, start.chosen.workloads
+    options, workloads = setup.options, setup.chosen.workloads
     check_rounds(options.rounds, len(workloads))
     device: Device = "cpu" if kind == "cpu" else "cuda"
-    data = start.data
+    recipe = setup.recipe
     if paired and kind == "cpu":
         kept = {name: options.changes.get(name) for name in _OF_BOTH}
-        recipe, data = change_recipe(choose_preset(None, "cpu").recipe, kept), None
+        recipe = change_recipe(choose_preset(None, "cpu").recipe, kept)
         check_recipe(recipe, workloads)
-    else:
-        recipe = asked_recipe(options, workloads, device, data)
-    recipe = resolve_threads(resolve_workers(recipe, device))
-    check_threads(recipe)
-    check_data(recipe, data)
-    terms = _terms(kind, start, paired=paired)
+        recipe = fitted_recipe(recipe, device, None)
+    terms = terms_for(kind, setup, paired=paired)
     plan = Plan(
         workloads=tuple(d.id for d in workloads),
         families={d.id: d.family for d in workloads},
         rounds=1 if terms.target else options.rounds,
         trial_limit_seconds=options.time_limit,
         run_limit_seconds=options.run_limit,
-        files=start.chosen.files,
+        files=setup.chosen.files,
     )
     noted = (
         *terms.notes,
-        *start.chosen.notes(recipe),
+        *setup.chosen.notes(recipe),
         "" if terms.target else crowding(recipe, device),
         absent_members(recipe, workloads),
     )
     return new_request(
         Audit(recipe=recipe, plan=plan, workloads=workloads, device=device, terms=terms),
-        start.found,
-        start.server,
+        setup.session,
         options.out,
         noted,
         options.on_foreign,
@@ -187,9 +177,10 @@ def prepare(options: Options) -> Iterator[tuple[Request, ...]]:
     Raises:
         FfprofError: anything that makes the audit impossible, before anything is written.
     """
-    with begun(options) as (start, kinds):
+    with set_up(options) as setup:
+        paired = len(setup.kinds) > 1
         requests = tuple(
-            with_known_noise(request_for(kind, start, paired=len(kinds) > 1)) for kind in kinds
+            with_known_noise(request_for(kind, setup, paired=paired)) for kind in setup.kinds
         )
         if not options.dry_run:
             prepare_folder(options.out)

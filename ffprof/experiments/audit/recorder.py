@@ -1,19 +1,19 @@
-"""Keeps the record of a running audit: complete as far as it goes, and on the disk."""
+"""Records a running audit: complete as far as it goes, and on the disk."""
 
 from __future__ import annotations
 
+from ffprof.analysis.verdicts import judge
 from ffprof.experiments.attempt import with_debit
 from ffprof.experiments.outcome import TrialResult, trial_from
 from ffprof.experiments.request import Request, Slot
 from ffprof.harness.process.child import Ending
 from ffprof.harness.process.messages import Failed
-from ffprof.harness.process.monitor import Watching
 from ffprof.records.audit import LedgerRow, Record, Trial
 from ffprof.records.store import save
 
 
-class Keeper:
-    """Turns endings into trials and stores the record after each."""
+class Recorder:
+    """Puts trials into the record and stores it after each."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -35,37 +35,41 @@ class Keeper:
         if "facts" not in update:
             save(self.record, self._request.path)  # it took a process of its own
 
-    def judged(
-        self, slot: Slot, ending: Ending, watching: Watching | None = None, attempt: int = 0
-    ) -> TrialResult:
-        """What became of a slot, without keeping it; see ``trial_from``."""
-        request = self._request
-        return trial_from(
-            ending,
-            slot,
-            self.descriptions[slot.workload],
-            self.record,
-            request.device,
-            self.record.evidence,
-            watching,
-            request.context.get_start_method() or "",
-            attempt,
+    def keep(self, slot: Slot, ending: Ending) -> Trial:
+        """Store the outcome of a slot that was not measured."""
+        one, method = self.descriptions[slot.workload], self._request.context.get_start_method()
+        return self.add(
+            trial_from(ending, slot, one, self.record, self._request.device, None, method or "")
         )
 
-    def keep(self, slot: Slot, ending: Ending) -> Trial:
-        """Store the outcome of a slot."""
-        return self.add(self.judged(slot, ending))
+    def refuse(self, slot: Slot, reason: str) -> Trial:
+        """Store that a slot was not run."""
+        failed = Failed(outcome="refused", message=reason)
+        return self.keep(slot, Ending(kind="ended", messages=(failed,)))
 
     def add(self, result: TrialResult) -> Trial:
         """Store a trial."""
         if result.facts:
             self._compare(result)
             self.note(result.trial.workload, facts=result.facts, operators=result.operators)
-        self._update(
-            trials=(*self.record.trials, result.trial),
-            budget=with_debit(self.record.budget, result.trial.debit),
-        )
+        self._update(result.trial, trials=(*self.record.trials, result.trial))
         return result.trial
+
+    def discard(self, trial: Trial) -> None:
+        """Store a trial that is taken again; it counts for nothing."""
+        self._update(trial, discarded=(*self.record.discarded, trial))
+
+    def say(self, *notes: str) -> None:
+        """Add notes, each once; they are stored with the next trial."""
+        new = [note[:1000] for note in notes if note[:1000] not in self.record.notes]
+        self.record = self.record.model_copy(update={"notes": (*self.record.notes, *new)})
+
+    def finish(self) -> Record:
+        """Judge what there is, and store it if there is anything."""
+        self.record = self.record.model_copy(update={"verdicts": judge(self.record)})
+        if self.record.trials or self.record.ledger:
+            save(self.record, self._request.path)
+        return self.record
 
     def _compare(self, result: TrialResult) -> None:
         """Operators of a row are kept from its first trial, and that others differ is noted."""
@@ -76,32 +80,7 @@ class Keeper:
             counts = f"{differ[0]} {known.get(differ[0], 0)} and {found.get(differ[0], 0)} times"
             self.say(f"{name}: its trials do not run the same operators ({counts})")
 
-    def discard(self, trial: Trial) -> None:
-        """Store a trial that is taken again; it counts for nothing."""
-        numbered = trial.model_copy(update={"id": f"{trial.id}-a{trial.attempt}"})
-        self._update(
-            discarded=(*self.record.discarded, numbered),
-            budget=with_debit(self.record.budget, trial.debit),
-        )
-
-    def say(self, *notes: str) -> None:
-        """Add notes, each once; they are stored with the next trial."""
-        new = [note[:1000] for note in notes if note[:1000] not in self.record.notes]
-        self.record = self.record.model_copy(update={"notes": (*self.record.notes, *new)})
-
-    def _update(self, **update: object) -> None:
+    def _update(self, trial: Trial, **update: object) -> None:
+        update["budget"] = with_debit(self.record.budget, trial.debit)
         self.record = self.record.model_copy(update=update)
         save(self.record, self._request.path)
-
-    def refuse(self, slot: Slot, reason: str) -> Trial:
-        """Store that a slot was not run."""
-        failed = Failed(outcome="refused", message=reason)
-        return self.keep(slot, Ending(kind="ended", messages=(failed,)))
-
-    def finish(self) -> Record:
-        """Judge what there is, and store it if there is anything."""
-        verdicts = self._request.judge(self.record)
-        self.record = self.record.model_copy(update={"verdicts": verdicts})
-        if self.record.trials or self.record.ledger:
-            save(self.record, self._request.path)
-        return self.record

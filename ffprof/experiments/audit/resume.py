@@ -1,24 +1,22 @@
-"""``ffprof run --resume``: go on with an unfinished audit, exactly as it was begun.
+"""``ffprof run --resume``: continue an unfinished audit, exactly as it was begun.
 
-Everything comes from the record. An option that was given must say the same as the record, but
-for ``--rounds``, which may be raised, and the two time limits, which may be changed.
+Everything comes from the record. Beside it only limits may be given (``--rounds`` may be raised),
+and where files and data lie now.
 """
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from multiprocessing import get_context
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
-from ffprof.analysis.verdicts import judge
 from ffprof.errors import DeviceError, RecordError, UsageError
 from ffprof.experiments.audit.provenance import (
-    _NEW,
     file_rows,
     found_again,
     look_again,
@@ -27,125 +25,45 @@ from ffprof.experiments.audit.provenance import (
     registered_rows,
 )
 from ffprof.experiments.request import Request
-from ffprof.experiments.selection import check_rounds, choose_workloads
-from ffprof.experiments.session import started, trial_context
-from ffprof.hardware.budget import budget_for, cuda_budget
-from ffprof.hardware.environment import child_environment
-from ffprof.hardware.machine import check_threads, compare_machines, describe_machine
+from ffprof.experiments.selection import check_rounds
+from ffprof.experiments.session import Session, open_session
+from ffprof.hardware.machine import check_threads, compare_machines
 from ffprof.harness.data.source import DOWNLOADABLE, parse_data
 from ffprof.records.audit import Device, Machine, Plan, Record
 from ffprof.records.files import writing
-from ffprof.records.recipe import FILE_DATA, Recipe
+from ffprof.records.recipe import Recipe
 from ffprof.records.store import find_record, load, newest_first
-from ffprof.units import parse_size
-from ffprof.workload import Description, find_preset
+from ffprof.workload import Description
 from ffprof.workload.user_file import Source
 
-# What no option of ``ffprof run`` changes comes from the preset alone.
-_OPTIONS = (
-    "backbone", "width", "norm", "image_size", "batch", "micro_batch", "precision",
-    "memory_format", "data_workers", "seed", "threads", "steps",
-)  # fmt: skip
-MAY_CHANGE = ("rounds", "time_limit", "run_limit")
-# What is left open by a preset and settled when an audit begins.
-_SETTLED = ("threads", "data_workers")
-_OF_THE_DATA = ("data", "data_root", "data_fingerprint", "classes")
+# What may be given beside ``--resume``: limits, and where files lie now.
+LIMITS = ("rounds", "time_limit", "run_limit", "on_foreign")
+PLACES = ("workload_file", "data", "download")
 
 
-def check_options(record: Record, path: Path, device: Device, given: Mapping[str, Any]) -> None:
-    """Everything that was given must say what the record says.
-
-    Whether files and a folder of data are the same ones is for ``provenance`` to see.
+def check_options(given: Iterable[str], allowed: tuple[str, ...], kind: str) -> None:
+    """Refuse every option that the record has the answer to.
 
     Raises:
-        UsageError: the first that does not.
+        UsageError: the first one, by name.
     """
+    for name in given:
+        if name not in allowed:
+            raise UsageError(
+                f"--{name.replace('_', '-')} cannot be given with --resume: the record says it",
+                f"leave it out, or start a new {kind} without --resume",
+            )
+
+
+def _check_places(record: Record, path: Path, given: Mapping[str, Any]) -> None:
     recipe = record.recipe
-    for name, value in given.items():
-        option = f"--{name.replace('_', '-')}"
-        if name in _OPTIONS:
-            idle = name == "data_workers" and recipe.data not in FILE_DATA  # as in a new audit
-            if value != getattr(recipe, name) and not idle:
-                refuse(option, value, path, getattr(recipe, name))
-        elif name == "data":
-            if parse_data(value).kind != recipe.data:
-                refuse(option, value, path, f"{recipe.data} {recipe.data_root}".strip())
-        elif name == "download":
-            if recipe.data not in DOWNLOADABLE:
-                raise UsageError(
-                    f"--download: there is nothing to download for {path} ({recipe.data})",
-                    "leave it out",
-                )
-        elif name == "preset":
-            _check_preset(value, record, path)
-        elif name == "workloads":
-            if _ids(value, record) != set(record.plan.workloads):
-                refuse(option, value, path, ",".join(record.plan.workloads))
-        elif name == "device":
-            if value not in ("auto", device):
-                refuse(option, value, path, device)
-        elif name == "out":
-            if Path(value).resolve() != path.parent.resolve():
-                refuse(option, value, path, f"in {path.parent}")
-        elif name == "gpu_mem":
-            parse_size(value)  # what it means is known once the GPU is
-        elif name == "rounds":
-            if value < record.plan.rounds:
-                raise UsageError(
-                    f"--rounds {value} is fewer than {path} has ({record.plan.rounds})",
-                    "rounds can be added, not taken away",
-                )
-        elif name not in (*MAY_CHANGE, "workload_file", "on_foreign"):
-            raise UsageError(f"{option} cannot be given with --resume", _NEW)
-
-
-def _ids(words: str, record: Record) -> set[str]:
-    """What ``--workloads`` asks for, with the record's own word on what is in files."""
-    own = {name for file in record.plan.files for name in file.workloads}
-    asked = [word.strip() for word in words.split(",")]
-    others = ",".join(word for word in asked if word not in own)
-    found = {d.id for d in choose_workloads(others)} if others or not own & {*asked} else set()
-    return found | (own if "all" in asked else own & {*asked})
-
-
-def _check_preset(name: str, record: Record, path: Path) -> None:
-    """The preset must be the record's, and still say what it said then."""
-    recipe = record.recipe
-    if name != recipe.preset:
-        refuse("--preset", name, path, recipe.preset)
-    now = find_preset(name).recipe
-    words = [word.split("=")[0] for word in shlex.split(record.command)]
-    changed = [
-        field
-        for field in Recipe.model_fields
-        if getattr(now, field) != getattr(recipe, field)
-        and f"--{'data' if field in _OF_THE_DATA else field.replace('_', '-')}" not in words
-        and not (field in _SETTLED and getattr(now, field) is None)
-    ]
-    if changed:
+    if "data" in given and parse_data(given["data"]).kind != recipe.data:
+        recorded = f"{recipe.data} {recipe.data_root}".strip()
+        refuse("--data", given["data"], path, recorded)
+    if "download" in given and recipe.data not in DOWNLOADABLE:
         raise UsageError(
-            f"preset {name} has another {', '.join(changed)} than {path}: the recipe has changed",
-            "leave --preset out to go on with the recorded recipe",
-        )
-
-
-def check_budget(
-    record: Record, device: Device, total_bytes: int, given: Mapping[str, Any]
-) -> None:
-    """A budget that was given must be the record's on this GPU; on a CPU it binds nothing.
-
-    Raises:
-        UsageError: it is another one.
-    """
-    if "gpu_mem" not in given or device == "cpu":
-        return
-    asked = budget_for(given["gpu_mem"])
-    budget, evidence, _ = cuda_budget(asked, total_bytes, explicit=True)
-    if (budget.total_bytes, evidence) != (record.budget.total_bytes, record.evidence):
-        raise UsageError(
-            f"--gpu-mem {given['gpu_mem']} contradicts the record "
-            f"({record.budget.requested or 'the whole GPU'}, {record.evidence})",
-            _NEW,
+            f"--download: there is nothing to download for {path} ({recipe.data})",
+            "leave it out",
         )
 
 
@@ -189,37 +107,36 @@ def resumed(
         dry_run: nothing will be written, so nothing is locked.
 
     Raises:
-        FfprofError: the audit cannot be gone on with here, or not like this.
+        FfprofError: the audit cannot be resumed here, or not like this.
     """
     path = find_unfinished(file, given.get("rounds"))
     load(path)  # before a lock is made beside what is no record
     with nullcontext() if dry_run else writing(path):
         record = load(path)  # again: it may have been written until the lock was ours
         device = device_of(record, path)
-        check_options(record, path, device, given)
+        check_options(given, (*LIMITS, *PLACES), "audit")
+        _check_places(record, path, given)
         done = len(record.trials)
-        before, record = record, record.model_copy(update={"plan": _plan(record, given)})
+        before, record = record, record.model_copy(update={"plan": _plan(record, path, given)})
         if not record.missing():
             if "workload_file" in given:
                 recorded_sources(record, path, given)
-            yield (_request(record, (), device, path, None),)
+            yield (_request(record, (), device, path, get_context("spawn")),)
             return
         sources = recorded_sources(record, path, given)
         rows = registered_rows(record)
         seen = look_again(record, path, given)
-        with started(record.recipe, dry_run=dry_run) as (server, found):
-            if device == "cuda" and not found.cuda:
-                raise DeviceError(
-                    f"{path} was begun on CUDA: {found.reason}", "go on where it was begun"
-                )
-            check_budget(record, device, found.gpu_total_bytes or 0, given)
-            here = describe_machine(found, child_environment(record.recipe))
-            notes = no_other_machine(record.machine, here, device, path)
-            check_threads(record.recipe)
-            rows |= file_rows(record, sources, server)
+        with open_session(record.recipe, dry_run=dry_run) as session:
+            notes = check_session(session, record.machine, record.recipe, device, path)
+            rows |= file_rows(record, sources, session.server)
             workloads = tuple(rows[name] for name in record.plan.workloads)
             recipe, moved = found_again(
-                record, path, seen, server, download="download" in given, dry_run=dry_run
+                record,
+                path,
+                seen,
+                session.server,
+                download="download" in given,
+                dry_run=dry_run,
             )
             notes += [*_moved_files(record, sources), *moved]
             raised = before.plan.rounds < record.plan.rounds
@@ -237,20 +154,23 @@ def resumed(
                     "notes": (*record.notes, *notes)[-200:],
                 }
             )
-            request = _request(record, workloads, device, path, trial_context(server, device))
+            request = _request(record, workloads, device, path, session.context(device))
             yield (replace(request, on_foreign=given.get("on_foreign", "warn")),)
 
 
 def _request(
-    record: Record, workloads: tuple[Description, ...], device: Device, path: Path, context: Any
+    record: Record,
+    workloads: tuple[Description, ...],
+    device: Device,
+    path: Path,
+    context: BaseContext,
 ) -> Request:
     return Request(
         record=record,
         workloads=workloads,
         device=device,
         path=path,
-        context=context or get_context("spawn"),
-        judge=judge,
+        context=context,
     )
 
 
@@ -273,29 +193,44 @@ def _moved_files(record: Record, sources: tuple[Source, ...]) -> list[str]:
     ]
 
 
-def _plan(record: Record, given: Mapping[str, Any]) -> Plan:
-    names = {
-        "rounds": "rounds",
-        "time_limit": "trial_limit_seconds",
-        "run_limit": "run_limit_seconds",
-    }
-    changes = {names[name]: given[name] for name in MAY_CHANGE if name in given}
-    check_rounds(changes.get("rounds", record.plan.rounds), len(record.plan.workloads))
-    return record.plan.model_copy(update=changes)
+def _plan(record: Record, path: Path, given: Mapping[str, Any]) -> Plan:
+    plan = record.plan
+    rounds = given.get("rounds", plan.rounds)
+    if rounds < plan.rounds:
+        raise UsageError(
+            f"--rounds {rounds} is fewer than {path} has ({plan.rounds})",
+            "rounds can be added, not taken away",
+        )
+    check_rounds(rounds, len(plan.workloads))
+    return plan.model_copy(
+        update={
+            "rounds": rounds,
+            "trial_limit_seconds": given.get("time_limit", plan.trial_limit_seconds),
+            "run_limit_seconds": given.get("run_limit", plan.run_limit_seconds),
+        }
+    )
 
 
-def no_other_machine(begun: Machine, here: Machine, device: Device, path: Path) -> list[str]:
-    """Notes on what differs a little from the machine of a record.
+def check_session(
+    session: Session, begun: Machine, recipe: Recipe, device: Device, path: Path
+) -> list[str]:
+    """Notes on what differs a little from the machine that a record was begun on.
 
     Raises:
+        DeviceError: there is no GPU, and it was begun on one.
         UsageError: something that decides figures differs.
     """
-    found = compare_machines(begun, here, device)
+    if device == "cuda" and not session.found.cuda:
+        raise DeviceError(
+            f"{path} was started on CUDA: {session.found.reason}", "resume it where it was begun"
+        )
+    found = compare_machines(begun, session.machine(), device)
     differing = [*found.hardware, *found.software]
     if differing:
-        where = "on its machine" if found.hardware else "with what it was begun with"
+        where = "on its machine" if found.hardware else "with what it was started with"
         raise UsageError(
-            f"{path} cannot be gone on with here: {'; '.join(differing)}",
+            f"{path} cannot be resumed here: {'; '.join(differing)}",
             f"continue {where}, or start a new audit without --resume",
         )
+    check_threads(recipe)
     return [f"on resuming: {words}" for words in found.noted]

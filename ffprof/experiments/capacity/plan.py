@@ -4,46 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from ffprof.errors import UsageError
 from ffprof.estimator.sizes import flat_shape
-from ffprof.estimator.target import Target, target_for
 from ffprof.experiments.audit.plan import request_for
 from ffprof.experiments.capacity.probe import CardProbe
 from ffprof.experiments.capacity.request import CapacityRequest, Grown
 from ffprof.experiments.options import Options
 from ffprof.experiments.request import Request
 from ffprof.experiments.selection import absent_members, choose_preset
-from ffprof.experiments.session import Start, begun, guard_over, path_beside, record_beside
-from ffprof.experiments.terms import NO_SPEED, cuda_of
-from ffprof.hardware.cards import recognise
+from ffprof.experiments.session import Setup, guard_over, path_beside, record_beside, set_up
+from ffprof.experiments.terms import NO_SPEED, target_here
 from ffprof.records.files import prepare_folder, writing
 from ffprof.workload import Description
 from ffprof.workload.user_file import StepDescription
 
 # Options that mean something for an audit only, and why not here.
 _OF_AUDITS = {
-    "resume": "a search is not gone on with: start it anew",
+    "resume": "a search cannot be resumed: start it again",
     "rounds": "a size is run once",
     "steps": "nothing is timed",
     "dry_run": "--device estimate searches without running anything",
 }
 
 
-def _asked(options: Options, written: Mapping[str, Any]) -> Grown:
+def grown_by(options: Options, written: Mapping[str, Any]) -> Grown:
     """What is to grow; what contradicts it is refused by name."""
     chosen = [name for name in ("max_batch", "max_depth") if written.get(name)]
     option = f"--{chosen[0].replace('_', '-')}"
     if len(chosen) > 1:
-        raise UsageError("--max-batch and --max-depth do not go together", "ask one after another")
+        raise UsageError("--max-batch and --max-depth cannot be combined", "use one at a time")
     for name, why in _OF_AUDITS.items():
         if name in written:
-            raise UsageError(f"{option} does not go with --{name.replace('_', '-')}", why)
+            raise UsageError(f"{option} cannot be combined with --{name.replace('_', '-')}", why)
     if options.device == "cpu":
         raise UsageError(
-            f"{option} looks for where a GPU's memory ends, and --device cpu has no such budget",
+            f"{option} searches for the limit of a GPU's memory, and --device cpu has none",
             "use --device estimate, or leave it out",
         )
     if chosen[0] == "max_batch":
@@ -54,19 +51,22 @@ def _asked(options: Options, written: Mapping[str, Any]) -> Grown:
 
 
 @contextmanager
-def _prepared(options: Options, grown: Grown) -> Iterator[CapacityRequest]:
-    with begun(options) as (start, kinds):
-        _check_fed(start.chosen.workloads, grown)
-        request = request_for(kinds[0], start, paired=False)
-        target = request.target or _target_here(request, start)
-        made = _request(request, start, grown, target)
+def prepare_search(options: Options, grown: Grown) -> Iterator[CapacityRequest]:
+    """The search that is ready to run, as long as this context lasts.
+
+    Raises:
+        FfprofError: it is impossible; nothing is written then.
+    """
+    with set_up(options) as setup:
+        _check_fed(setup.chosen.workloads, grown)
+        made = _request(request_for(setup.kinds[0], setup), setup, grown)
         prepare_folder(options.out)
         with writing(made.path):
             yield made
 
 
-def _request(request: Request, start: Start, grown: Grown, target: Target) -> CapacityRequest:
-    record, options = request.record, start.options
+def _request(request: Request, setup: Setup, grown: Grown) -> CapacityRequest:
+    record, options = request.record, setup.options
     # Said of audits: nothing is compared here, and speed is not asked for.
     beside = (absent_members(record.recipe, request.workloads), NO_SPEED)
     run_probe, guard = None, guard_over(request, options.on_foreign)
@@ -83,8 +83,8 @@ def _request(request: Request, start: Start, grown: Grown, target: Target) -> Ca
         workloads=request.workloads,
         grown=grown,
         path=path_beside(request, "capacity"),
-        server=start.server,
-        target=target,
+        server=setup.session.server,
+        target=request.target or target_here(record, setup),
         run_probe=run_probe,
         time_limit_seconds=options.time_limit,
         run_limit_seconds=options.run_limit,
@@ -93,21 +93,10 @@ def _request(request: Request, start: Start, grown: Grown, target: Target) -> Ca
     )
 
 
-def _target_here(request: Request, start: Start) -> Target:
-    """What is proposed for this GPU: for the card that it is, or that it is held to."""
-    record, asked = request.record, start.asked
-    machine, card = record.machine, asked.card
-    if record.evidence != "emulated":
-        card = recognise(machine.gpu or "", None, machine.gpu_total_bytes, asked.own)
-    target = target_for(record.budget, card, cuda_of(start.found), machine)
-    # What libraries take for their work depends on the GPU that runs; the budget is the card's.
-    return replace(target, capability=start.found.capability or target.capability)
-
-
 def _check_fed(workloads: tuple[Description, ...], grown: Grown) -> None:
     for one in workloads:
         if isinstance(one, StepDescription):
             raise UsageError(
-                f"{one.id} feeds itself, so its {grown} cannot be changed from here",
+                f"{one.id} supplies its own data, so its {grown} cannot be changed from here",
                 "leave it out of --workloads",
             )

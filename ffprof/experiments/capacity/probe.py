@@ -11,7 +11,7 @@ from ffprof.errors import one_line
 from ffprof.estimator.sizes import Question, sized
 from ffprof.estimator.target import Target
 from ffprof.estimator.worker import bordered
-from ffprof.experiments.attempt import hold_for, most_taken, probe
+from ffprof.experiments.attempt import Debits, hold_for, most_taken, probe
 from ffprof.harness.process.failures import telling
 from ffprof.harness.process.guard import Guard
 from ffprof.harness.process.messages import Failed, Probed
@@ -41,7 +41,7 @@ class CardProbe:
     evidence: Evidence
     guard: Guard
     child: Callable[..., None] | None = None
-    known: dict[str, int] = field(default_factory=dict)
+    debits: Debits = field(default_factory=Debits)
 
     def __call__(self, description: Description, recipe: Recipe, limit_seconds: float) -> Tried:
         """Run it; every ending is an outcome. The ``size`` is the micro-batch."""
@@ -56,7 +56,7 @@ class CardProbe:
 
     def _once(self, description: Description, recipe: Recipe, limit_seconds: float) -> _Seen:
         name = description.id
-        hold = hold_for(self.budget, self.evidence, self.known.get(name, 0))
+        hold = hold_for(self.budget, self.evidence, self.debits.get(name, 0))
         if hold is None:
             raise ValueError("there is no budget to run under")
         ending, watching = probe(
@@ -73,7 +73,7 @@ class CardProbe:
             )
             others = _to_blame(probed, watching) if probed.outcome == "oom" else ""
             return _Seen(tried=tried, others=others)
-        self.known[name] = max(self.known.get(name, 0), most_taken(probed.debit))
+        self.debits.add(name, probed.debit)
         tried = tried_from(probed, size, self.evidence, watching)
         if not probed.debit.exceeded_bytes:
             return _Seen(tried=tried)  # with others or without, it fitted

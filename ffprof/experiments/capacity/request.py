@@ -1,4 +1,4 @@
-"""What a search for the largest sizes is asked for, whom it tells, and how it ended."""
+"""What a search for the largest sizes is asked for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from ffprof.estimator.target import Target
 from ffprof.experiments.capacity.search import MAX_OOM, MAX_RUNS
@@ -43,25 +43,3 @@ class CapacityRequest:
     max_oom: int = MAX_OOM
     max_runs: int = MAX_RUNS
     environment: dict[str, str | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CapacityOutcome:
-    """The record as far as it goes, and why it goes no further."""
-
-    record: FrontierRecord
-    stopped: str | None = None
-    interrupt: BaseException | None = None
-
-
-class CapacityProgress(Protocol):
-    """Told of what happens."""
-
-    def proposes(self, workload: str, number: int, total: int) -> None:
-        """A workload is about to be estimated."""
-
-    def tries(self, workload: str, size: int, low: int, high: int | None) -> None:
-        """A size is about to be run, between what is known to fit and not to."""
-
-    def ends(self) -> None:
-        """Nothing more is looked for."""

@@ -5,7 +5,9 @@ The code of its rows may have changed: that is the point.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import shlex
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC
@@ -13,16 +15,20 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 
 from ffprof.errors import UsageError
+from ffprof.estimator.overhead import remember
 from ffprof.experiments.audit.plan import Audit, new_request, with_known_noise
 from ffprof.experiments.audit.provenance import found_again, look_again
+from ffprof.experiments.audit.runner import run_audit
+from ffprof.experiments.campaign import Progress
 from ffprof.experiments.request import Request
 from ffprof.experiments.selection import check_recipe, describe_files, read_sources
-from ffprof.experiments.session import started
+from ffprof.experiments.session import open_session
 from ffprof.experiments.terms import device_again, need_device, terms_again
 from ffprof.hardware.machine import too_few_processors
 from ffprof.harness.data.discovery import check_data, crowding
 from ffprof.harness.process.guard import Policy
 from ffprof.records.audit import Plan, Record, WorkloadFile
+from ffprof.records.files import prepare_folder, writing
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description, find_workload, workload_names
 from ffprof.workload.user_file import Source
@@ -124,11 +130,13 @@ def _prepared(
     seen = look_again(baseline, path, {} if data is None else {"data": data})
     if not estimated:
         _need_processors(recipe, path)  # an estimate computes nothing, so it may name more
-    with started(recipe, dry_run=False) as (server, found):
-        need_device(baseline, path, found)
-        terms = terms_again(baseline, path, found, card_files)
-        rows = rows_now(baseline, path, sources, server)
-        recipe, _ = found_again(baseline, path, seen, server, download=False, dry_run=estimated)
+    with open_session(recipe) as session:
+        need_device(baseline, path, session.found)
+        terms = terms_again(baseline, path, session, card_files)
+        rows = rows_now(baseline, path, sources, session.server)
+        recipe, _ = found_again(
+            baseline, path, seen, session.server, download=False, dry_run=estimated
+        )
         check_recipe(recipe, rows.workloads)
         check_data(recipe, None)
         plan = plan.model_copy(
@@ -144,12 +152,12 @@ def _prepared(
             "UTC",
             *terms.notes,
             "" if estimated else crowding(recipe, device),
-            f"gone since: {', '.join(rows.gone)}"[:1000] if rows.gone else "",
+            f"removed since: {', '.join(rows.gone)}"[:1000] if rows.gone else "",
         )
         audit = Audit(
             recipe=recipe, plan=plan, workloads=rows.workloads, device=device, terms=terms
         )
-        yield with_known_noise(new_request(audit, found, server, out, notes, on_foreign))
+        yield with_known_noise(new_request(audit, session, out, notes, on_foreign))
 
 
 def _need_processors(recipe: Recipe, path: Path) -> None:
@@ -161,3 +169,85 @@ def _need_processors(recipe: Recipe, path: Path) -> None:
             f"processor{plural}",
             "make a baseline here, or use an estimated one",
         )
+
+
+def run_again(
+    baseline: Record,
+    baseline_path: Path,
+    out: Path | None = None,
+    *,
+    rounds: int | None = None,
+    time_limit: float | None = None,
+    run_limit: float | None = None,
+    workload_files: Sequence[Path] = (),
+    card_files: Sequence[Path] = (),
+    data: str | None = None,
+    on_foreign: Policy = "warn",
+    progress: Progress,
+    say: Callable[[str], None],
+) -> Record:
+    """Make the audit of a baseline again and return its record.
+
+    Recipe, rows, budget and kind of evidence are the baseline's. What registers the rows and what
+    is in workload files is read as it is now. Rows that are gone are left out and noted; whether
+    any trial gave a number is for the caller to see.
+
+    Args:
+        baseline: the record.
+        baseline_path: its file, for messages.
+        out: the folder of the new result file; None keeps none.
+        rounds: instead of the baseline's; an estimate has one.
+        time_limit: seconds of a trial, instead of the baseline's.
+        run_limit: seconds of all; what is done by then is returned. Without, there is none.
+        workload_files: instead of those that the baseline names.
+        card_files: profiles of the user's own, for a baseline on such a card.
+        data: what ``--data`` means, where the baseline's images lie elsewhere now.
+        on_foreign: what to do about processes of others on the GPU.
+        progress: told of what happens.
+        say: told of what the user should know.
+
+    Raises:
+        DeviceError: the baseline was measured on a GPU, and there is none of its kind.
+        UsageError: its rows or its card are not known here, or this machine has fewer processors
+            than it measured with.
+        DataError: its images are gone, or are others.
+        StoreError: the result cannot be written.
+        KeyboardInterrupt: as it came, after what is done was stored.
+    """
+    changes = {"rounds": rounds, "trial_limit_seconds": time_limit}
+    plan = baseline.plan.model_copy(
+        update={name: value for name, value in changes.items() if value is not None}
+        | {"run_limit_seconds": run_limit}
+    )
+    with _folder(out) as folder:
+        request_for = _prepared(
+            baseline, baseline_path, folder, plan, workload_files, card_files, data, on_foreign
+        )
+        with request_for as request, writing(request.path):
+            return _run(request, progress, say, kept=out is not None)
+
+
+@contextmanager
+def _folder(out: Path | None) -> Iterator[Path]:
+    if out is not None:
+        prepare_folder(out)
+        yield out
+        return
+    with tempfile.TemporaryDirectory(prefix="ffprof-") as folder:
+        yield Path(folder)
+
+
+def _run(request: Request, progress: Progress, say: Callable[[str], None], *, kept: bool) -> Record:
+    outcome = run_audit(request, progress)
+    record = outcome.record
+    if request.device == "cuda" and request.target is None and (problem := remember(record)):
+        say(problem)
+    if kept and (record.trials or record.ledger):
+        say(f"written to {request.path}")
+    if outcome.stopped:
+        say(f"stopped early: {outcome.stopped}; missing trials: {len(record.missing())}")
+        if kept and record.trials and request.target is None:
+            say(f"resume with: ffprof run --resume {shlex.quote(str(request.path))}")
+    if outcome.interrupt is not None:
+        raise outcome.interrupt
+    return record

@@ -6,20 +6,16 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
-from ffprof.analysis.frontier.standings import settle, wave
 from ffprof.errors import UsageError
-from ffprof.estimator.target import Target, target_for
 from ffprof.experiments.audit.plan import request_for
 from ffprof.experiments.frontier.request import FrontierRequest, default_sizes, make_points
 from ffprof.experiments.options import Options
 from ffprof.experiments.request import Request
 from ffprof.experiments.selection import absent_members, all_workloads, choose_preset
-from ffprof.experiments.session import Start, begun, guard_over, path_beside, record_beside
-from ffprof.experiments.terms import cuda_of
-from ffprof.hardware.cards import recognise
+from ffprof.experiments.session import Setup, guard_over, path_beside, record_beside, set_up
+from ffprof.experiments.terms import target_here
 from ffprof.records.files import prepare_folder, writing
 
 _PRECISIONS = ("fp32", "bf16", "fp16")
@@ -49,14 +45,14 @@ def prepare_frontier(options: Options, asked: Asked) -> Iterator[FrontierRequest
     formats = _some_of(asked.memory_formats, _FORMATS, "--memory-formats")
     sizes = _sizes(asked.micro_batches)
     _check_together(options, asked)
-    changes = options.changes | _first(options, sizes)
+    changes = _first(options, sizes)
     changes |= {"precision": precisions[0]} if precisions else {}
     changes |= {"memory_format": formats[0]} if formats else {}
-    with begun(replace(options, changes=changes)) as (start, kinds):
+    with set_up(replace(options, **changes)) as setup:
         # Without a GPU the first is the estimate of what was asked for, and only that is done.
-        audit = request_for(kinds[0], start, paired=False)
-        request = _request(audit, start, options, asked, sizes, precisions, formats)
-        if len(kinds) > 1:
+        audit = request_for(setup.kinds[0], setup)
+        request = _request(audit, setup, options, asked, sizes, precisions, formats)
+        if len(setup.kinds) > 1:
             note = "nothing is measured without a GPU, unless --device cpu asks for this processor"
             request = _noted(request, note)
         prepare_folder(options.out)
@@ -66,7 +62,7 @@ def prepare_frontier(options: Options, asked: Asked) -> Iterator[FrontierRequest
 
 def _request(
     audit: Request,
-    start: Start,
+    setup: Setup,
     options: Options,
     asked: Asked,
     sizes: tuple[int, ...],
@@ -83,8 +79,11 @@ def _request(
     )
     if len(points) > MOST_POINTS:
         raise UsageError(
-            f"these are {len(points):,} points, more than {MOST_POINTS:,}", "vary fewer things"
+            f"these are {len(points):,} points, more than {MOST_POINTS:,}", "vary fewer settings"
         )
+    target = audit.target
+    if target is None and audit.device == "cuda":
+        target = target_here(audit.record, setup)
     return FrontierRequest(
         audit=audit,
         record=record_beside(
@@ -97,10 +96,8 @@ def _request(
             notes=_notes(audit),
         ),
         recipes=recipes,
-        target=audit.target or _target_here(audit, start),
+        target=target,
         path=path_beside(audit, "frontier"),
-        wave=partial(wave, every=asked.every),
-        settle=settle,
         trial_limit_seconds=options.time_limit,
         run_limit_seconds=options.run_limit,
         guard=guard_over(audit, options.on_foreign),
@@ -147,24 +144,6 @@ def _notes(audit: Request) -> tuple[str, ...]:
 def _noted(request: FrontierRequest, note: str) -> FrontierRequest:
     notes = (*request.record.notes, note)
     return replace(request, record=request.record.model_copy(update={"notes": notes}))
-
-
-def _target_here(audit: Request, start: Start) -> Target | None:
-    """What points are estimated for before they are measured on this GPU; None on a processor.
-
-    Memory under the budget, and speed of the GPU that is here, if it has a profile.
-    """
-    if audit.device == "cpu":
-        return None
-    found, asked = start.found, start.asked
-    emulated = audit.record.evidence == "emulated"
-    here = recognise(found.gpu or "", None, found.gpu_total_bytes, asked.own)
-    card = asked.card if emulated else here
-    target = target_for(audit.record.budget, card, cuda_of(found), audit.record.machine)
-    if here is None:
-        # Without a profile its libraries still take what they take here; the budget stays.
-        return replace(target, capability=found.capability or target.capability)
-    return replace(target, card=here, capability=here.compute_capability)
 
 
 def _first(options: Options, sizes: tuple[int, ...]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a frontier is asked for, its points, whom it tells, and how it ended.
+"""What a frontier is asked for, and its points.
 
 Its points are every workload at every size and setting that it can run at.
 """
@@ -6,35 +6,17 @@ Its points are every workload at every size and setting that it can run at.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from ffprof.estimator.target import Target
 from ffprof.experiments.request import Request
 from ffprof.harness.process.guard import Guard
 from ffprof.records.frontier import FrontierRecord, Point
 from ffprof.records.recipe import Recipe
-from ffprof.records.trial import Trial
 from ffprof.workload import Description
 from ffprof.workload.user_file import StepDescription
-
-
-class Told(Protocol):
-    """Told of what happens; it must be quiet while a trial runs."""
-
-    def guessed(self, number: int, total: int) -> None:
-        """So many points are estimated."""
-
-    def starts(self, point: Point, round: int, record: FrontierRecord) -> None:
-        """A trial is about to run."""
-
-    def ends(self, point: Point, trial: Trial) -> None:
-        """A trial is over."""
-
-    def done(self) -> None:
-        """No more trials."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +28,6 @@ class FrontierRequest:
         record: the points, none of them measured.
         recipes: the recipe of every point, by its id.
         target: what points are estimated for; None on a processor.
-        wave: which points to measure next, by id; none when all is decided.
-        settle: the record with what stands where.
         trial_limit_seconds: of one trial.
         run_limit_seconds: of all.
         guard: looks after the GPU.
@@ -58,19 +38,9 @@ class FrontierRequest:
     recipes: dict[str, Recipe]
     target: Target | None
     path: Path
-    wave: Callable[[FrontierRecord], tuple[str, ...]]
-    settle: Callable[[FrontierRecord], FrontierRecord]
     trial_limit_seconds: float
     run_limit_seconds: float | None = None
     guard: Guard = field(default_factory=lambda: Guard(None))
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrontierOutcome:
-    """The record as far as it goes, and what interrupted it."""
-
-    record: FrontierRecord
-    interrupt: BaseException | None = None
 
 
 MOST_SIZES = 5  # by default
@@ -150,5 +120,5 @@ def make_points(
 def _objection(one: Description, chosen: Recipe, recipe: Recipe) -> str | None:
     other = (chosen.precision, chosen.memory_format) != (recipe.precision, recipe.memory_format)
     if isinstance(one, StepDescription) and other:
-        return "it is a step of the user's own, so its precision and format cannot be set from here"
+        return "it is a user-defined step, so its precision and format cannot be set from here"
     return one.objection(chosen)

@@ -10,19 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ffprof.analysis.frontier.standings import settle, wave
-from ffprof.errors import DeviceError, RecordError, UsageError
-from ffprof.experiments.audit.resume import no_other_machine
+from ffprof.analysis.frontier.standings import wave
+from ffprof.errors import RecordError, UsageError
+from ffprof.experiments.audit.resume import check_options, check_session
 from ffprof.experiments.frontier.request import FrontierRequest
 from ffprof.experiments.request import Request
 from ffprof.experiments.selection import change_recipe
-from ffprof.experiments.session import say, started, trial_context
-from ffprof.hardware.environment import child_environment
-from ffprof.hardware.machine import check_threads, describe_machine
+from ffprof.experiments.session import open_session, say
 from ffprof.harness.data.discovery import check_data
 from ffprof.harness.process.guard import Guard
 from ffprof.records.audit import Device, Plan, Record
@@ -33,7 +30,6 @@ from ffprof.records.store import load_frontier
 from ffprof.workload import Description, find_workload
 
 _BESIDE = ("time_limit", "run_limit", "on_foreign", "plot", "resume")
-_NEW = "leave it out, or start a new frontier without --resume"
 
 
 @contextmanager
@@ -45,28 +41,19 @@ def resumed_frontier(file: Path, given: Mapping[str, Any]) -> Iterator[FrontierR
         given: the options that were written, by the name of their parameter.
 
     Raises:
-        FfprofError: it cannot be gone on with here, or not like this.
+        FfprofError: it cannot be resumed here, or not like this.
     """
-    for name in given:
-        if name not in _BESIDE:
-            raise UsageError(f"--{name.replace('_', '-')} cannot be given with --resume", _NEW)
+    check_options(given, _BESIDE, "frontier")
     path = _newest(file)
     load_frontier(path)  # before a lock is made beside what is no record
     with writing(path):
         record = load_frontier(path)
         device = _device(record, path)
         rows = _rows(record)
-        with started(record.recipe, dry_run=False) as (server, found):
-            if device == "cuda" and not found.cuda:
-                raise DeviceError(
-                    f"{path} was begun on CUDA: {found.reason}", "go on where it was begun"
-                )
-            here = describe_machine(found, child_environment(record.recipe))
-            notes = no_other_machine(record.machine, here, device, path)
-            check_threads(record.recipe)
+        with open_session(record.recipe) as session:
+            notes = check_session(session, record.machine, record.recipe, device, path)
             check_data(record.recipe, None)
-            decide = partial(wave, every=record.every_point)
-            if decide(record):
+            if wave(record, every=record.every_point):
                 done = sum(len(point.trials) for point in record.points)
                 told = f"resumed {datetime.now(UTC):%Y-%m-%d %H:%M} UTC with {done} trials done"
                 notes = [*record.notes, told, *notes][-200:]
@@ -77,20 +64,17 @@ def resumed_frontier(file: Path, given: Mapping[str, Any]) -> Iterator[FrontierR
                     workloads=tuple(rows.values()),
                     device=device,
                     path=path,
-                    context=trial_context(server, device),
-                    judge=lambda _: (),
-                    environment=child_environment(record.recipe),
+                    context=session.context(device),
+                    environment=session.variables,
                 ),
                 record=record,
                 recipes={point.id: _recipe(record, point, rows) for point in record.points},
                 target=None,  # everything is estimated already
                 path=path,
-                wave=decide,
-                settle=settle,
                 trial_limit_seconds=given.get("time_limit", record.trial_limit_seconds),
                 run_limit_seconds=given.get("run_limit"),
                 guard=Guard(
-                    here.gpu_uuid if device == "cuda" else None,
+                    record.machine.gpu_uuid if device == "cuda" else None,
                     given.get("on_foreign", "warn"),
                     say=say,
                 ),
@@ -108,13 +92,11 @@ def _newest(file: Path) -> Path:
 
 def _device(record: FrontierRecord, path: Path) -> Device:
     if record.kind != "frontier" or record.evidence == "estimated":
-        raise UsageError(
-            f"{path} is no frontier that was measured", "there is nothing to go on with"
-        )
+        raise UsageError(f"{path} is not a measured frontier", "there is nothing to resume")
     if any(point.guess is None and point.standing != "refused" for point in record.points):
-        raise UsageError(f"{path} was ended before all points were estimated", "start it anew")
+        raise UsageError(f"{path} was stopped before all points were estimated", "start it again")
     if record.recipe.data in FILE_DATA:
-        raise UsageError(f"{path} is fed from files", "start it anew")
+        raise UsageError(f"{path} reads its data from files", "start it again")
     return "cpu" if record.evidence == "measured (cpu)" else "cuda"
 
 
@@ -125,8 +107,8 @@ def _rows(record: FrontierRecord) -> dict[str, Description]:
         one = rows.setdefault(point.workload, find_workload(point.workload))
         if (one.method, one.family, one.schedule) != (point.method, point.family, point.schedule):
             raise UsageError(
-                f"workload {one.id!r} is described otherwise than when the frontier was begun",
-                "go on with the package as it was, or start a new frontier",
+                f"workload {one.id!r} is described differently than when the frontier was started",
+                "resume with the package as it was, or start a new frontier",
             )
     return rows
 

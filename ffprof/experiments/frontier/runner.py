@@ -1,7 +1,7 @@
 """Measures a frontier: estimates first, then waves of trials, each decided by all before it.
 
-Which points a wave holds is decided from the record alone, by what the request brings for it; so
-is what stands where. The record lies on the disk after every trial.
+Which points a wave holds, and what stands where, is decided from the record alone. It lies on the
+disk after every trial.
 """
 
 from __future__ import annotations
@@ -10,110 +10,98 @@ import random
 import time
 from collections.abc import Callable
 
-from ffprof.experiments.attempt import (
-    Bench,
-    Measured,
-    Retakes,
-    measure_point,
-    most_taken,
-    with_debit,
+from ffprof.analysis.frontier.standings import settle, wave
+from ffprof.experiments.attempt import Attempts, Debits, Retakes, with_debit
+from ffprof.experiments.campaign import (
+    OUT_OF_TIME,
+    Campaign,
+    Outcome,
+    Progress,
+    StoppedError,
+    trial_line,
 )
 from ffprof.experiments.frontier.estimates import EnoughError, guess_all
-from ffprof.experiments.frontier.request import FrontierOutcome, FrontierRequest, Told
+from ffprof.experiments.frontier.request import FrontierRequest
 from ffprof.experiments.request import Slot
-from ffprof.hardware.environment import environment
+from ffprof.records.audit import LedgerRow, Record
 from ffprof.records.frontier import FrontierRecord, Guess, Point
 from ffprof.records.store import save_frontier
-from ffprof.workload import Description
-
-_OUT_OF_TIME = "the run's time limit is over"
+from ffprof.records.trial import Trial
+from ffprof.units import format_seconds
 
 
 def find_frontier(
     request: FrontierRequest,
-    told: Told,
+    progress: Progress,
     now: Callable[[], float] = time.monotonic,
     guess: Callable[..., list[Guess | None]] = guess_all,
-    measure: Callable[..., Measured] = measure_point,
-) -> FrontierOutcome:
+) -> Outcome[FrontierRecord]:
     """Estimate all points, measure those that matter; the record on the disk is current.
 
-    ``guess`` and ``measure`` stand for what does so in child processes.
+    ``guess`` stands for what estimates in child processes.
     """
-    run = _Run(request, told, now, guess, measure)
-    interrupt: BaseException | None = None
-    stopped = ""
-    try:
-        duty = request.guard.on_duty(run.left)
-        with environment(request.audit.environment), duty as notes:
-            run.add_notes(notes)
-            run.guess()
-            stopped = run.measure()
-    except KeyboardInterrupt as error:
-        stopped, interrupt = "interrupted", error
-    finally:
-        told.done()
-    return FrontierOutcome(record=run.finish(stopped), interrupt=interrupt)
+    campaign = Campaign(progress, request.guard, request.run_limit_seconds, now)
+    run = _Run(request, campaign, guess)
+    stopped, interrupt = campaign.run(request.audit.environment, run.work)
+    return Outcome(record=run.finish(stopped or ""), stopped=stopped, interrupt=interrupt)
 
 
 class _Run:
     def __init__(
         self,
         request: FrontierRequest,
-        told: Told,
-        now: Callable[[], float],
+        campaign: Campaign,
         guess: Callable[..., list[Guess | None]],
-        measure: Callable[..., Measured],
     ) -> None:
-        self._request, self._told, self._now = request, told, now
-        self._guess_all, self._measure_point = guess, measure
+        self._request, self._campaign, self._guess_all = request, campaign, guess
         self._record = request.record
         self._descriptions = {d.id: d for d in request.audit.workloads}
-        self._benches: dict[tuple[str, str], Bench] = {}
-        self._retakes = Retakes(len(request.record.points) * request.record.rounds)
-        self._known: dict[str, int] = {}
+        # By precision and memory format, the facts that those of all trials must match.
+        self._ledgers: dict[tuple[str, str], dict[str, LedgerRow]] = {}
+        debits = Debits()
         for point in request.record.points:
-            before = (*point.trials, *point.discarded)
-            taken = max((most_taken(t.debit) for t in before), default=0)
-            if taken:
-                self._known[point.workload] = max(self._known.get(point.workload, 0), taken)
-        self._started = now()
+            for trial in (*point.trials, *point.discarded):
+                if trial.debit is not None:
+                    debits.add(point.workload, trial.debit)
+        self._attempts = Attempts(
+            campaign=campaign,
+            context=request.audit.context,
+            device=request.audit.device,
+            retakes=Retakes(len(request.record.points) * request.record.rounds),
+            debits=debits,
+        )
 
-    def add_notes(self, notes: tuple[str, ...]) -> None:
-        """Add to the record's notes."""
+    def work(self, notes: tuple[str, ...]) -> None:
+        """Estimate and measure.
+
+        Raises:
+            StoppedError: the run goes no further.
+        """
         told = (note[:1000] for note in notes)
-        self._record = self._record.model_copy(update={"notes": (*self._record.notes, *told)})
+        self._update(notes=(*self._record.notes, *told))
+        self._guess()
+        self._measure()
 
-    def left(self) -> float:
-        """Seconds of the run's limit that are left."""
-        limit = self._request.run_limit_seconds
-        return float("inf") if limit is None else limit - (self._now() - self._started)
-
-    def _description(self, point: Point) -> Description:
-        return self._descriptions[point.workload]
-
-    def guess(self) -> None:
+    def _guess(self) -> None:
         """Fill in what estimates say of the points that are not refused."""
-        if all(p.guess for p in self._record.points if p.standing != "refused"):
-            return  # it is gone on with
-        began = self._now()
         points = [p for p in self._record.points if p.standing != "refused"]
-        wanted = [(self._description(p), self._request.recipes[p.id]) for p in points]
+        if all(p.guess for p in points):
+            return  # it is resumed
+        began = self._campaign.now()
+        wanted = [(self._descriptions[p.workload], self._request.recipes[p.id]) for p in points]
 
         def told(number: int) -> None:
-            self._told.guessed(number, len(points))
-            if self.left() <= 0 and number < len(points):
+            self._campaign.progress.starts("estimating points", number, len(points))
+            if self._campaign.left() <= 0 and number < len(points):
                 raise EnoughError
 
         guesses = self._guess_all(self._request.audit, wanted, self._request.target, told)
         found = {p.id: guess for p, guess in zip(points, guesses, strict=True)}
-        self._record = self._record.model_copy(
-            update={
-                "points": tuple(self._guessed(p, found.get(p.id)) for p in self._record.points),
-                "guess_seconds": self._now() - began,
-            }
+        self._update(
+            points=tuple(self._guessed(p, found.get(p.id)) for p in self._record.points),
+            guess_seconds=self._campaign.now() - began,
         )
-        self._settle()
+        self._record = settle(self._record)
 
     def _guessed(self, point: Point, guess: Guess | None) -> Point:
         if guess is None:
@@ -124,86 +112,69 @@ class _Run:
             update |= {"standing": "refused" if refused else "failed", "because": guess.message}
         return point.model_copy(update=update)
 
-    def measure(self) -> str:
-        """Wave after wave; returns why it ended early, or nothing."""
+    def _measure(self) -> None:
+        """Wave after wave."""
         if any(p.guess is None and p.standing != "refused" for p in self._record.points):
-            return _OUT_OF_TIME
+            raise StoppedError(OUT_OF_TIME)
         number = 0
-        while wave := list(self._request.wave(self._record)):
-            random.Random(f"{self._record.recipe.seed}/{number}").shuffle(wave)
+        while ids := list(wave(self._record, every=self._record.every_point)):
+            random.Random(f"{self._record.recipe.seed}/{number}").shuffle(ids)
             number += 1
-            for id in wave:
-                if self.left() <= 0:
-                    return _OUT_OF_TIME
-                if (stopped := self._request.guard.admit(self.left)) is not None:
-                    return stopped
-                if not self._measure(id):
-                    return _OUT_OF_TIME
-        return ""
+            for id in ids:
+                self._campaign.admit()
+                self._trial(id)
 
-    def _measure(self, id: str) -> bool:
-        point = next(p for p in self._record.points if p.id == id)
-        round = len(point.trials)
+    def _trial(self, id: str) -> None:
+        point = self._point(id)
+        one, round = self._descriptions[point.workload], len(point.trials)
         before = sum(t.round == round for p in self._record.points for t in p.trials)
-        slot = Slot(round=round, position=before, workload=point.workload)
-        self._told.starts(point, round, self._record)
-        found = self._measure_point(
-            self._bench(point),
-            self._description(point),
-            slot,
-            point.micro_batch,
+        waiting = sum(p.standing == "not run" for p in self._record.points)
+        done = sum(len(p.trials) for p in self._record.points)
+        spent = format_seconds(self._campaign.spent())
+        self._campaign.progress.starts(
+            f"round {round + 1} {point.id}, {spent}; {waiting} points wait to be measured",
+            done,
+            done + max(1, waiting),
+        )
+        result = self._attempts.settled(
+            one,
+            Slot(round=round, position=before, workload=point.workload),
+            self._recorded(point),
             self._request.trial_limit_seconds,
-            self.left,
+            lambda trial: self._keep(id, "discarded", trial),
         )
-        new = () if found.trial is None else (found.trial,)
-        if not new and not found.discarded:
-            return False
-        self._benches[point.precision, point.memory_format] = found.bench
-        grown = point.model_copy(
-            update={
-                "trials": (*point.trials, *new),
-                "discarded": (*point.discarded, *found.discarded),
-            }
-        )
+        if result.trial.outcome == "ok":
+            key = (point.precision, point.memory_format)
+            self._ledgers.setdefault(key, {point.workload: LedgerRow(facts=result.facts)})
+        self._keep(id, "trials", result.trial)
+        self._campaign.progress.ends(trial_line(result.trial, point.id))
+
+    def _point(self, id: str) -> Point:
+        return next(p for p in self._record.points if p.id == id)
+
+    def _recorded(self, point: Point) -> Record:
+        """What a trial of a point is run under: the audit's record with the point's recipe."""
+        recipe = self._request.recipes[point.id]
+        ledger = self._ledgers.get((point.precision, point.memory_format), {})
+        update = {"recipe": recipe, "recipe_hash": recipe.digest(), "ledger": ledger}
+        return self._request.audit.record.model_copy(update=update)
+
+    def _keep(self, id: str, where: str, trial: Trial) -> None:
+        """Store a trial among those of a point, or among those that were discarded."""
+        point = self._point(id)
+        grown = point.model_copy(update={where: (*getattr(point, where), trial)})
         points = tuple(grown if p.id == id else p for p in self._record.points)
-        budget = self._record.budget
-        for trial in (*found.discarded, *new):
-            budget = with_debit(budget, trial.debit)
-        self._record = self._record.model_copy(update={"points": points, "budget": budget})
-        self._settle()
+        self._update(points=points, budget=with_debit(self._record.budget, trial.debit))
+        self._record = settle(self._record)
         save_frontier(self._record, self._request.path)
-        if found.trial is None:
-            return False
-        self._told.ends(grown, found.trial)
-        return True
 
-    def _bench(self, point: Point) -> Bench:
-        key = (point.precision, point.memory_format)
-        if key not in self._benches:
-            audit = self._request.audit
-            recipe = audit.record.recipe.model_copy(
-                update={"precision": point.precision, "memory_format": point.memory_format}
-            )
-            record = audit.record.model_copy(
-                update={"recipe": recipe, "recipe_hash": recipe.digest()}
-            )
-            self._benches[key] = Bench(
-                record=record,
-                device=audit.device,
-                context=audit.context,
-                guard=self._request.guard,
-                retakes=self._retakes,
-                known=self._known,
-            )
-        return self._benches[key]
-
-    def _settle(self) -> None:
-        self._record = self._request.settle(self._record)
+    def _update(self, **update: object) -> None:
+        self._record = self._record.model_copy(update=update)
 
     def finish(self, stopped: str) -> FrontierRecord:
         """The settled record, stored if it holds anything."""
-        self._record = self._record.model_copy(update={"stopped": stopped})
-        self._settle()
+        self._update(stopped=stopped)
+        self._record = settle(self._record)
         trials = any(p.trials for p in self._record.points)
         guesses = any(p.guess and p.guess.memory_bytes for p in self._record.points)
         if trials or (self._record.evidence == "estimated" and guesses):

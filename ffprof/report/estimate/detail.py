@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from rich.console import Group, RenderableType
-from rich.text import Text
-
 from ffprof.records.estimate import HeldSegment, Layer, Peak, PeakRow, ReservedPeak
-from ffprof.report.layout import Shown, bar, clean, fitted, flowed, middle, percent
+from ffprof.report.document import Block, Column
+from ffprof.report.estimate.table import share
 from ffprof.units import format_bytes
 
 LAYERS = 12
 SINGLES = 6
 SEGMENTS = 4
 _BAR = 12
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
-def peak_details(row: PeakRow, width: int) -> Group:
-    """Everything that is known of one workload's peak.
+def peak_details(row: PeakRow, width: int) -> tuple[Block, ...]:
+    """Everything that is known of one workload's peak; names are cut to fit the width.
 
     Raises:
         ValueError: nothing is.
@@ -26,28 +23,28 @@ def peak_details(row: PeakRow, width: int) -> Group:
     peak = row.peak
     if peak is None:
         raise ValueError(f"{row.workload} has no figures")
-    parts: list[RenderableType] = [Text(), Text(clean(row.workload), style="bold")]
-    parts.append(flowed(_reached(peak), width))
+    text = [_reached(peak)]
     if row.fit and row.fit.ran_out:
         lost = row.fit.ran_out
         told = place_of(lost.phase, lost.module, lost.operator)
-        parts.append(
-            flowed(
-                f"Held to {format_bytes(row.fit.capacity_bytes)} it runs out in {told}, asking for "
-                f"{format_bytes(lost.asked_bytes)} with {format_bytes(lost.free_bytes)} free.",
-                width,
-            )
+        text.append(
+            f"Limited to {format_bytes(row.fit.capacity_bytes)} it runs out of memory in {told}, "
+            f"requesting "
+            f"{format_bytes(lost.asked_bytes)} with {format_bytes(lost.free_bytes)} free."
         )
-    parts += _gap(row, peak.at_reserved, width)
-    parts += _categories(peak, width)
-    parts += _layers(peak, width)
-    parts += _singles(peak, width)
-    return Group(*parts)
+    return (
+        Block(heading=row.workload, text=tuple(text)),
+        *_gap(row, peak.at_reserved, width),
+        _categories(peak),
+        _layers(peak, width),
+        _singles(peak, width),
+    )
 
 
 def place_of(phase: str, module: str, operator: str) -> str:
     """``backward of features.3 (relu)``."""
-    where = f"{phase} of {module}" if module else f"{phase}, outside modules"
+    outside = "the optimizer step" if phase == "optimizer" else f"{phase}, outside modules"
+    where = f"{phase} of {module}" if module else outside
     return f"{where} ({short(operator)})" if operator else where
 
 
@@ -63,10 +60,23 @@ def layer_name(module: str, operator: str) -> str:
 
 def cut_name(module: str, operator: str, most: int) -> str:
     """A layer's name in ``most`` characters: of a path its end, of an operator its beginning."""
-    name = clean(layer_name(module, operator))
+    name = layer_name(module, operator)
     if operator and len(name) > most:
         return name[: most - 1] + "…"
     return middle(name, most)
+
+
+def middle(text: str, most: int) -> str:
+    """The text, shortened at its front: the ends of module paths distinguish them."""
+    return text if len(text) <= most else "…" + text[len(text) - most + 1 :]
+
+
+def bar(share: float, width: int) -> str:
+    """A bar of ``width`` characters for a share of 1; anything above nothing can be seen."""
+    eighths = round(max(0.0, min(share, 1.0)) * width * 8)
+    eighths = max(eighths, 1) if share > 0 else 0
+    full, rest = divmod(eighths, 8)
+    return "█" * full + (_EIGHTHS[rest] if rest else "")
 
 
 def _reached(peak: Peak) -> str:
@@ -74,71 +84,76 @@ def _reached(peak: Peak) -> str:
     return f"Peaks at {format_bytes(peak.allocated_bytes)} allocated in {place}."
 
 
-def _gap(row: PeakRow, moment: ReservedPeak, width: int) -> list[RenderableType]:
+def _gap(row: PeakRow, moment: ReservedPeak, width: int) -> list[Block]:
     parts = moment.fragments
     reserved = moment.reserved_bytes
     asked = moment.allocated_bytes - moment.slack_bytes
     lines = (
-        ("asked for", asked, "tensors and workspaces"),
+        ("requested", asked, "tensors and workspaces"),
         ("+ rounding", parts.rounding_bytes, "requests are rounded up to 512 B or more"),
         ("+ unsplit", parts.unsplit_bytes, "remainders too small to be split off"),
         ("= allocated", moment.allocated_bytes, "at this moment"),
         ("+ stuck", parts.stuck_bytes, "free in segments that are in use"),
-        ("+ cached", parts.cached_bytes, "free, given back when memory runs short"),
-        ("= reserved", reserved, "the most of a step"),
+        ("+ cached", parts.cached_bytes, "free, released when memory runs short"),
+        ("= reserved", reserved, "peak of a step"),
     )
     columns = (
-        Shown(name="held", numeric=False),
-        Shown(name="bytes"),
-        Shown(name="share"),
-        Shown(name="", numeric=False),
+        Column(name="held", numeric=False),
+        Column(name="bytes"),
+        Column(name="share"),
+        Column(name="", numeric=False),
     )
-    cells = [(name, format_bytes(n), percent(n, reserved), told) for name, n, told in lines]
-    made: list[RenderableType] = [Text(), Text("When most is reserved", style="bold")]
     place = place_of(moment.phase, moment.module, moment.operator)
-    made += [flowed(f"That is in {place}.", width), fitted(columns, cells, width)]
-    made += [flowed(line, width) for line in _remarks(row)]
+    made = [
+        Block(
+            heading="When most is reserved",
+            text=(f"That is in {place}.",),
+            columns=columns,
+            rows=tuple(
+                (name, format_bytes(n), share(n, reserved), told) for name, n, told in lines
+            ),
+            caption=_remark(row),
+        )
+    ]
     if moment.segments:
-        made += [
-            flowed(f"{moment.segment_count} segments; most is free in:", width),
-            _segments(moment.segments[:SEGMENTS], width),
-        ]
+        made.append(_segments(moment, width))
     return made
 
 
-def _remarks(row: PeakRow) -> list[str]:
+def _remark(row: PeakRow) -> str:
     memory = row.memory
     if memory is None or memory.reserved_peak_bytes is None:
-        return []
+        return ""
     reserved, other = memory.reserved_peak_bytes, memory.expandable_reserved_peak_bytes
     if other is None or "expandable_segments:True" in row.allocator_conf:
-        return []
+        return ""
     if other == reserved:
-        return ["With expandable_segments as much would be reserved."]
+        return "With expandable_segments as much would be reserved."
     difference = "less" if other < reserved else "more"
-    return [
+    return (
         f"With expandable_segments, {format_bytes(other)} would be reserved: "
         f"{format_bytes(abs(reserved - other))} {difference}."
-    ]
+    )
 
 
-def _segments(segments: Sequence[HeldSegment], width: int) -> RenderableType:
+def _segments(moment: ReservedPeak, width: int) -> Block:
     columns = (
-        Shown(name="segment"),
-        Shown(name="free"),
-        Shown(name="largest hole"),
-        Shown(name="held by", numeric=False),
+        Column(name="segment"),
+        Column(name="free"),
+        Column(name="largest hole"),
+        Column(name="held by", numeric=False),
     )
     cells = [
         (
             format_bytes(one.size_bytes),
             format_bytes(one.free_bytes),
             format_bytes(one.largest_free_bytes),
-            middle(clean(_holder(one)), max(20, width - 42)),
+            middle(_holder(one), max(20, width - 42)),
         )
-        for one in segments
+        for one in moment.segments[:SEGMENTS]
     ]
-    return fitted(columns, cells, width)
+    text = f"{moment.segment_count} segments; most is free in:"
+    return Block(text=(text,), columns=columns, rows=tuple(cells))
 
 
 def _holder(one: HeldSegment) -> str:
@@ -148,33 +163,33 @@ def _holder(one: HeldSegment) -> str:
     return one.holder + more
 
 
-def _categories(peak: Peak, width: int) -> list[RenderableType]:
+def _categories(peak: Peak) -> Block:
     held = {**peak.by_category, "rounding and unsplit": peak.slack_bytes}
     columns = (
-        Shown(name="category", numeric=False),
-        Shown(name="bytes"),
-        Shown(name="share"),
-        Shown(name="", numeric=False),
+        Column(name="category", numeric=False),
+        Column(name="bytes"),
+        Column(name="share"),
+        Column(name="", numeric=False),
     )
     whole = peak.allocated_bytes
     cells = [
-        (name, format_bytes(n), percent(n, whole), bar(n / whole, 30))
+        (name, format_bytes(n), share(n, whole), bar(n / whole, 30))
         for name, n in sorted(held.items(), key=lambda item: -item[1])
         if n
     ]
-    return [Text(), Text("By category", style="bold"), fitted(columns, cells, width)]
+    return Block(heading="By category", columns=columns, rows=tuple(cells))
 
 
-def _layers(peak: Peak, width: int) -> list[RenderableType]:
+def _layers(peak: Peak, width: int) -> Block:
     """The largest, in the order of modules, so that depth can be read from top to bottom."""
     largest = sorted(peak.layers, key=lambda one: -one.total_bytes)
     shown = set(map(id, largest[:LAYERS]))
     columns = (
-        Shown(name="layer", numeric=False),
-        Shown(name="bytes"),
-        Shown(name="share"),
-        Shown(name="", numeric=False),
-        Shown(name="what", numeric=False),
+        Column(name="layer", numeric=False),
+        Column(name="bytes"),
+        Column(name="share"),
+        Column(name="", numeric=False),
+        Column(name="what", numeric=False),
     )
     whole, most = peak.allocated_bytes, max((one.total_bytes for one in largest), default=1)
     cells = []
@@ -183,14 +198,12 @@ def _layers(peak: Peak, width: int) -> list[RenderableType]:
             name = cut_name(one.module, one.operator, max(24, width - 54))
             size = one.total_bytes
             line = bar(size / max(most, 1), _BAR)
-            cells.append((name, format_bytes(size), percent(size, whole), line, _kinds(one)))
-    made: list[RenderableType] = [Text(), Text("By layer", style="bold")]
-    made.append(fitted(columns, cells, width))
-    rest = largest[LAYERS:]
+            cells.append((name, format_bytes(size), share(size, whole), line, _kinds(one)))
+    rest, caption = largest[LAYERS:], ""
     if rest:
         size = sum(one.total_bytes for one in rest)
-        made.append(Text(f"and {len(rest)} more, {format_bytes(size)} together", style="dim"))
-    return made
+        caption = f"and {len(rest)} more, {format_bytes(size)} together"
+    return Block(heading="By layer", columns=columns, rows=tuple(cells), caption=caption)
 
 
 def _kinds(layer: Layer) -> str:
@@ -199,22 +212,21 @@ def _kinds(layer: Layer) -> str:
     name, size = held[0]
     if size >= 0.995 * layer.total_bytes or len(held) == 1:
         return name
-    return f"{name} {percent(size, layer.total_bytes)}"
+    return f"{name} {share(size, layer.total_bytes)}"
 
 
-def _singles(peak: Peak, width: int) -> list[RenderableType]:
+def _singles(peak: Peak, width: int) -> Block:
     columns = (
-        Shown(name="bytes"),
-        Shown(name="category", numeric=False),
-        Shown(name="made by", numeric=False),
+        Column(name="bytes"),
+        Column(name="category", numeric=False),
+        Column(name="made by", numeric=False),
     )
     cells = [
         (
             format_bytes(one.nbytes),
             one.category,
-            middle(clean(f"{one.module.strip('()')}: {short(one.operator)}"), max(20, width - 30)),
+            middle(f"{one.module.strip('()')}: {short(one.operator)}", max(20, width - 30)),
         )
         for one in peak.largest[:SINGLES]
     ]
-    title = Text("Largest single allocations", style="bold")
-    return [Text(), title, fitted(columns, cells, width)]
+    return Block(heading="Largest single allocations", columns=columns, rows=tuple(cells))

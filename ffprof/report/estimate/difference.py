@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from rich.console import Group, RenderableType
-from rich.text import Text
-
 from ffprof.records.estimate import Against, Difference, Layer, PeakRow
-from ffprof.report.estimate.detail import cut_name, place_of
-from ffprof.report.layout import Shown, clean, fitted, flowed, middle
+from ffprof.report.document import Block, Column
+from ffprof.report.estimate.detail import cut_name, middle, place_of
 from ffprof.units import format_bytes
 
 LINES = 24
@@ -43,33 +40,33 @@ def compare_peaks(ours: PeakRow, theirs: PeakRow) -> Against:
     return Against(ours=ours, theirs=theirs, differences=tuple(found))
 
 
-def difference_report(made: Against, width: int) -> Group:
-    """The layers that differ most, in their order, and the totals."""
+def difference_blocks(made: Against, width: int) -> tuple[Block, ...]:
+    """The layers that differ most, in their order, and the totals; names are cut to fit."""
     ours, theirs = made.ours.workload, made.theirs.workload
-    parts: list[RenderableType] = [
-        Text(),
-        Text(clean(f"What {ours} holds at its peak, and {theirs} at its own"), style="bold"),
-    ]
+    places = []
     for row in (made.ours, made.theirs):
         peak = row.peak
         assert peak is not None
         place = place_of(peak.phase, peak.module, peak.operator)
-        parts.append(flowed(f"{row.workload} peaks in {place}", width, style="dim"))
+        places.append(f"{row.workload} peaks in {place}")
     ranked = sorted(made.differences, key=lambda one: -abs(one.more_bytes))
     shown = set(map(id, ranked[:LINES]))
-    name_width = max(22, width - 54)
-    cells = [
-        _cells(cut_name(one.module, one.operator, name_width), one)
+    cells = tuple(
+        _cells(cut_name(one.module, one.operator, max(22, width - 54)), one)
         for one in made.differences
         if id(one) in shown
-    ]
-    parts += [Text(), fitted(_columns("layer", made), cells, width)]
-    rest = ranked[LINES:]
+    )
+    rest, caption = ranked[LINES:], ""
     if rest:
         more = sum(one.more_bytes for one in rest)
-        parts.append(Text(f"and {len(rest)} more, {signed(more)} together", style="dim"))
-    parts += [Text(), fitted(_columns("in all", made), _totals(made), width)]
-    return Group(*parts, *(flowed(line, width) for line in _sums(made)))
+        caption = f"and {len(rest)} more, {signed(more)} together"
+    return (
+        Block(
+            heading=f"What {ours} holds at its peak, and {theirs} at its own", text=tuple(places)
+        ),
+        Block(columns=_columns("layer", made), rows=cells, caption=caption),
+        Block(columns=_columns("in all", made), rows=tuple(_totals(made)), caption=_sums(made)),
+    )
 
 
 def signed(size: int) -> str:
@@ -77,14 +74,14 @@ def signed(size: int) -> str:
     return f"{'+' if size > 0 else '-' if size < 0 else ''}{format_bytes(abs(size))}"
 
 
-def _columns(first: str, made: Against) -> tuple[Shown, ...]:
-    ours, theirs = (middle(clean(row.workload), _NAME) for row in (made.ours, made.theirs))
+def _columns(first: str, made: Against) -> tuple[Column, ...]:
+    ours, theirs = (middle(row.workload, _NAME) for row in (made.ours, made.theirs))
     return (
-        Shown(name=first, numeric=False),
-        Shown(name="category", numeric=False),
-        Shown(name=ours),
-        Shown(name=theirs),
-        Shown(name="more"),
+        Column(name=first, numeric=False),
+        Column(name="category", numeric=False),
+        Column(name=ours),
+        Column(name=theirs),
+        Column(name="more"),
     )
 
 
@@ -118,14 +115,14 @@ def _reserved(row: PeakRow) -> int:
     return (row.memory.reserved_peak_bytes if row.memory else None) or 0
 
 
-def _sums(made: Against) -> list[str]:
+def _sums(made: Against) -> str:
     keeps = sum(max(0, one.more_bytes) for one in made.differences)
     frees = sum(max(0, -one.more_bytes) for one in made.differences)
     ours, theirs = made.ours.workload, made.theirs.workload
-    return [
+    return (
         f"{ours} holds {format_bytes(keeps)} that {theirs} does not, and {theirs} "
         f"{format_bytes(frees)} that {ours} does not."
-    ]
+    )
 
 
 def _held(layers: Sequence[Layer]) -> Counter[tuple[str, str, str]]:

@@ -4,46 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rich.console import Group
-from rich.text import Text
-
 from ffprof.records.estimate import Growth, PeakRow
-from ffprof.report.estimate.table import Heading, heading_lines
-from ffprof.report.layout import Shown, clean, fitted, flowed
+from ffprof.report.document import Block, Column, Document, printable
+from ffprof.report.estimate.table import Heading
 from ffprof.units import format_bytes, format_ratio
 
-_NARROW = 5  # values beside the names in 80 columns
+_NARROW = 5  # values next to the names in 80 columns
 _CAPTION = (
     "activations: the most that forward and backward hold at once, with their temporaries; growth: "
     "the power of the {axis} that fits best (1: in proportion, 0: not at all)"
 )
 
 
-def growth_report(heading: Heading, found: Sequence[Growth], width: int) -> Group:
+def growth_document(heading: Heading, found: Sequence[Growth], width: int) -> Document:
     """Activations, allocated and reserved for every workload and value."""
     axis = found[0].axis if found else "batch"
-    title = f"Memory over {axis}: preset {heading.recipe.preset}, estimated"
-    parts = heading_lines(heading, title, width)
-    for name, figure, power in _FIGURES:
-        parts += [Text(), Text(name, style="bold"), _table(found, figure, power, width)]
-    parts += [Text(), flowed(_CAPTION.format(axis=axis), width, style="dim")]
-    told: dict[str, None] = {}
-    for one in found:
-        for value, row in zip(one.values, one.rows, strict=True):
-            if row.memory is None:
-                told[f" - {one.workload} at {axis} {value}: {row.message}"] = None
-    if told:
-        parts += [Text(), Text("Problems", style="bold")]
-        parts += [flowed(line, width, hang="   ") for line in told]
-    return Group(*parts)
+    problems = {
+        f"{one.workload} at {axis} {value}: {row.message}": None
+        for one in found
+        for value, row in zip(one.values, one.rows, strict=True)
+        if row.memory is None
+    }
+    return printable(
+        Document(
+            title=f"Memory over {axis}: preset {heading.recipe.preset}, estimated",
+            setting=heading.lines(),
+            blocks=(
+                *(block for figure in _FIGURES for block in _tables(found, *figure, width)),
+                Block(caption=_CAPTION.format(axis=axis)),
+                Block(heading="Problems", lines=tuple(problems)),
+            ),
+        )
+    )
 
 
-def _table(
+def _tables(
     found: Sequence[Growth],
+    heading: str,
     figure: Callable[[PeakRow], int | None],
     power: Callable[[Growth], float | None],
     width: int,
-) -> Group:
+) -> list[Block]:
     values = found[0].values if found else ()
     groups = [values[at : at + _NARROW] for at in range(0, len(values), _NARROW)]
     if width >= 50 + 11 * len(values):
@@ -51,18 +52,20 @@ def _table(
     tables = []
     for number, group in enumerate(groups):
         last = number == len(groups) - 1
-        columns = [Shown(name="workload", numeric=False)]
-        columns += [Shown(name=str(value)) for value in group]
-        columns += [Shown(name="growth"), Shown(name="ratio", rank=1)] if last else []
+        columns = [Column(name="workload", numeric=False)]
+        columns += [Column(name=str(value)) for value in group]
+        columns += [Column(name="growth"), Column(name="ratio", rank=1)] if last else []
         cells = []
         for one in found:
             at = {value: figure(row) for value, row in zip(one.values, one.rows, strict=True)}
-            line = [clean(one.workload), *(format_bytes(at[value]) for value in group)]
+            line = [one.workload, *(format_bytes(at[value]) for value in group)]
             if last:
                 line += [_power(power(one)), _ratio(at[values[0]], at[values[-1]])]
-            cells.append(line)
-        tables.append(fitted(columns, cells, width))
-    return Group(*tables)
+            cells.append(tuple(line))
+        tables.append(
+            Block(heading="" if number else heading, columns=tuple(columns), rows=tuple(cells))
+        )
+    return tables
 
 
 def _power(found: float | None) -> str:

@@ -8,33 +8,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rich.console import Group, RenderableType
-from rich.text import Text
-
 from ffprof.records.estimate import Largest, PeakRow
 from ffprof.records.recipe import Recipe
-from ffprof.report.layout import Shown, about, clean, fitted, flowed, percent
-from ffprof.units import format_bytes, format_rate
+from ffprof.report.document import Block, Column, Document, printable
+from ffprof.units import format_about, format_bytes, format_rate
 
 _COLUMNS = (
-    Shown(name="workload", numeric=False),
-    Shown(name="micro", rank=4),
-    Shown(name="fit", numeric=False),
-    Shown(name="allocated"),
-    Shown(name="reserved"),
-    Shown(name="gap", rank=3),
-    Shown(name="retries", rank=2),
-    Shown(name="expandable", rank=6),
-    Shown(name="process", rank=5),
-    Shown(name="start-up", rank=8),
-    Shown(name="img/s", rank=1),
-    Shown(name="img/s band", rank=7),
+    Column(name="workload", numeric=False),
+    Column(name="micro", rank=4),
+    Column(name="fit", numeric=False),
+    Column(name="allocated"),
+    Column(name="reserved"),
+    Column(name="gap", rank=3),
+    Column(name="retries", rank=2),
+    Column(name="expandable", rank=6),
+    Column(name="process", rank=5),
+    Column(name="start-up", rank=8),
+    Column(name="img/s", rank=1),
+    Column(name="img/s band", rank=7),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Heading:
-    """What all rows share: the recipe, and the card with what a process takes beside tensors.
+    """What all rows share: the recipe, and the card with what a process takes in addition to
+    tensors.
 
     ``overhead_bytes`` is (low, likely, high). ``varied`` has the fields of the recipe that rows do
     not share, with what stands for them.
@@ -60,7 +58,11 @@ class Heading:
             for name in ("image_size", "batch", "micro_batch", "backbone")
         )
         low, likely, high = map(format_bytes, self.overhead_bytes)
-        how = "measured here" if self.overhead_measured else f"{low} to {high}, likely {likely}"
+        how = (
+            f"{likely}, measured here"
+            if self.overhead_measured
+            else f"{low} to {high}, likely {likely}"
+        )
         settings = recipe.flags.allocator_conf
         drawn = f", less {format_bytes(self.display_bytes)} for a desktop"
         return (
@@ -69,8 +71,8 @@ class Heading:
             f"{recipe.precision}, "
             f"{recipe.memory_format.replace('_', ' ')}, {recipe.optimizer.name}",
             f"{self.card or 'a card'} sold with {self.requested}: CUDA offers "
-            f"{format_bytes(self.total_bytes)}{drawn if self.display_bytes else ''}; beside what "
-            f"is reserved, a process takes {how}",
+            f"{format_bytes(self.total_bytes)}{drawn if self.display_bytes else ''}; context and "
+            f"libraries add {how}",
             f"nothing was run: traced with torch {self.torch}"
             + (f", allocator {settings}" if settings else "")
             + ("" if self.workspaces else ", without workspaces"),
@@ -78,28 +80,25 @@ class Heading:
         )
 
 
-def heading_lines(heading: Heading, title: str, width: int) -> list[RenderableType]:
-    """The title and the lines under it."""
-    lines: list[RenderableType] = [Text(clean(title), style="bold")]
-    return lines + [flowed(line, width, style="dim", hang="  ") for line in heading.lines()]
-
-
-def peak_table(heading: Heading, rows: Sequence[PeakRow], width: int) -> Group:
+def peak_document(heading: Heading, rows: Sequence[PeakRow]) -> Document:
     """All rows; what is wrong with one is said below."""
-    title = f"Peak CUDA memory: preset {heading.recipe.preset}, estimated"
-    cells = [_cells(row) for row in rows]
-    parts = heading_lines(heading, title, width)
-    parts += [Text(), fitted(_COLUMNS, cells, width), flowed(_CAPTION, width, style="dim")]
-    told = [f" - {row.workload}: {row.message}" for row in rows if row.message]
-    if told:
-        parts += [Text(), Text("Problems", style="bold")]
-        parts += [flowed(line, width, hang="   ") for line in told]
-    return Group(*parts)
+    problems = tuple(f"{row.workload}: {row.message}" for row in rows if row.message)
+    return printable(
+        Document(
+            title=f"Peak CUDA memory: preset {heading.recipe.preset}, estimated",
+            setting=heading.lines(),
+            blocks=(
+                Block(columns=_COLUMNS, rows=tuple(map(_cells, rows)), caption=_CAPTION),
+                Block(heading="Problems", lines=problems),
+            ),
+        )
+    )
 
 
 _CAPTION = (
     "allocated, reserved: peaks of a steady step without a limit; gap: reserved that is not "
-    "allocated; retries: what is cached is given back, in a step under the budget, so reserved may "
+    "allocated; retries: times the cache was freed to fit, in a step under the budget, so reserved "
+    "may "
     "exceed it; img/s: by a roofline; all figures estimated"
 )
 
@@ -110,14 +109,14 @@ def _cells(row: PeakRow) -> tuple[str, ...]:
     reserved = memory.reserved_peak_bytes if memory else None
     gap = "-"
     if allocated is not None and reserved is not None:
-        gap = percent(reserved - allocated, reserved)
+        gap = share(reserved - allocated, reserved)
     process = memory.process_range_bytes if memory else None
     fits = row.fit is not None and row.fit.answer != "does not fit"
     retries = row.fit.retries if row.fit and fits else None
     speed = speed if fits else None
     band = speed.images_per_second_range if speed else None
     return (
-        clean(row.workload),
+        row.workload,
         str(row.micro_batch),
         row.fit.answer if row.fit else row.outcome,
         format_bytes(allocated),
@@ -127,9 +126,17 @@ def _cells(row: PeakRow) -> tuple[str, ...]:
         format_bytes(memory.expandable_reserved_peak_bytes if memory else None),
         between(process),
         format_bytes(memory.cold_reserved_peak_bytes if memory else None),
-        about(speed.images_per_second if speed else None),
+        format_about(speed.images_per_second if speed else None),
         f"{format_rate(band[0])} to {format_rate(band[1])}" if band else "-",
     )
+
+
+def share(part: int, whole: int) -> str:
+    """``37%``, ``<1%``; ``-`` of nothing."""
+    if whole <= 0:
+        return "-"
+    percent = 100 * part / whole
+    return "<1%" if 0 < percent < 0.5 else f"{percent:.0f}%"
 
 
 def between(limits: tuple[int, int] | None) -> str:
@@ -142,14 +149,14 @@ def between(limits: tuple[int, int] | None) -> str:
 
 
 _LARGEST_COLUMNS = (
-    Shown(name="workload", numeric=False),
-    Shown(name="size"),
-    Shown(name="fit", numeric=False),
-    Shown(name="allocated"),
-    Shown(name="reserved"),
-    Shown(name="img/s", rank=2),
-    Shown(name="retries", rank=1),
-    Shown(name="batch", rank=3),
+    Column(name="workload", numeric=False),
+    Column(name="size"),
+    Column(name="fit", numeric=False),
+    Column(name="allocated"),
+    Column(name="reserved"),
+    Column(name="img/s", rank=2),
+    Column(name="retries", rank=1),
+    Column(name="batch", rank=3),
 )
 _MEANING = {
     "micro-batch": "size: images at a time; under accumulation the number of micro-batches is "
@@ -160,10 +167,9 @@ _MEANING = {
 }
 
 
-def largest_report(heading: Heading, found: Sequence[Largest], width: int) -> Group:
+def largest_document(heading: Heading, found: Sequence[Largest]) -> Document:
     """Two lines a workload: the largest that fits, and the first that does not."""
     question = found[0].question if found else "batch"
-    title = f"Largest {question} that fits: preset {heading.recipe.preset}, estimated"
     cells: list[tuple[str, ...]] = []
     for one in found:
         if one.row is not None:
@@ -171,26 +177,30 @@ def largest_report(heading: Heading, found: Sequence[Largest], width: int) -> Gr
         if one.next is not None:
             name = one.workload if one.row is None else ""
             cells.append(_largest_cells(name, one.size + one.unit, one.next))
-    told = [line for one in found if (line := _remark(one))]
-    parts = [*heading_lines(heading, title, width), Text(), fitted(_LARGEST_COLUMNS, cells, width)]
-    parts.append(flowed(_MEANING[question], width, style="dim"))
     traces = sum(one.traces for one in found)
-    parts.append(flowed(f"by bisection, {traces} sizes traced", width, style="dim"))
-    if told:
-        parts += [Text(), *(flowed(f" - {line}", width, hang="   ") for line in told)]
-    return Group(*parts)
+    caption = f"{_MEANING[question]}; by bisection, {traces} sizes traced"
+    return printable(
+        Document(
+            title=f"Largest {question} that fits: preset {heading.recipe.preset}, estimated",
+            setting=heading.lines(),
+            blocks=(
+                Block(columns=_LARGEST_COLUMNS, rows=tuple(cells), caption=caption),
+                Block(lines=tuple(line for one in found if (line := _remark(one)))),
+            ),
+        )
+    )
 
 
 def _largest_cells(name: str, size: int, row: PeakRow) -> tuple[str, ...]:
     fits = row.fit is not None and row.fit.answer != "does not fit"
     memory, speed = row.memory, row.throughput if fits else None
     return (
-        clean(name),
+        name,
         str(size),
         row.fit.answer if row.fit else row.outcome,
         format_bytes(memory.allocated_peak_bytes if memory else None),
         format_bytes(memory.reserved_peak_bytes if memory else None),
-        about(speed.images_per_second if speed else None),
+        format_about(speed.images_per_second if speed else None),
         str(row.fit.retries) if row.fit and fits else "-",
         str(row.batch),
     )

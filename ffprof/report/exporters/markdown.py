@@ -1,38 +1,39 @@
-"""The report as Markdown, for papers' appendices and pull requests."""
+"""A report as Markdown, for papers' appendices and pull requests."""
 
 from __future__ import annotations
 
-from ffprof.records.audit import Record
-from ffprof.report.audit import make_document
-from ffprof.report.document import Document
+from ffprof.report.document import Block, Document
 
 _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#"})
 
 
-def to_markdown(record: Record) -> str:
-    """The whole report; ends in a newline."""
-    return render(make_document(record))
-
-
 def render(document: Document) -> str:
-    """The document as Markdown."""
-    lines = [f"# {escape(document.title)}", ""]
-    lines += [f"- {escape(line)}" for line in document.setting]
-    table = [*_table(document), ""] if document.rows else []
-    lines += ["", *table, escape(document.caption)]
-    for section in document.sections:
-        lines += ["", f"## {escape(section.heading)}", ""]
-        lines += [f"- {escape(line)}" for line in section.lines]
-    return "\n".join(lines) + "\n"
+    """The document as Markdown; ends in a newline."""
+    parts = [[f"# {_escaped(document.title)}"], _items(document.setting)]
+    for block in document.blocks:
+        parts += [
+            [f"## {_escaped(block.heading)}"] if block.heading else [],
+            [_escaped(line) for line in block.text],
+            _table(block),
+            _items(block.lines),
+            [_escaped(block.caption)] if block.caption else [],
+        ]
+    return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"
 
 
-def _table(document: Document) -> list[str]:
-    header = [column.name for column in document.columns]
-    rule = ["---:" if column.numeric else ":---" for column in document.columns]
-    rows = [[escape(cell) for cell in row] for row in document.rows]
+def _table(block: Block) -> list[str]:
+    if not block.rows:
+        return []
+    header = [_escaped(column.name) for column in block.columns]
+    rule = ["---:" if column.numeric else ":---" for column in block.columns]
+    rows = [[_escaped(cell) for cell in row] for row in block.rows]
     return [f"| {' | '.join(line)} |" for line in (header, rule, *rows)]
 
 
-def escape(text: str) -> str:
+def _items(lines: tuple[str, ...]) -> list[str]:
+    return [f"- {_escaped(line)}" for line in lines]
+
+
+def _escaped(text: str) -> str:
     """Text in which nothing is markup, on one line."""
     return " ".join(text.translate(_SPECIAL).split())

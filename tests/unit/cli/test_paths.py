@@ -14,5 +14,5 @@ def test_no_file_to_be_read_is_looked_at_by_typer():
         for one in inspect.signature(command.callback).parameters.values():
             if "Path" in str(one.annotation) and one.name not in WRITTEN:
                 asked[f"{name} {one.name}"] = one.default.readable
-    assert {"report file", "run resume", "run card_file", "frontier resume"} <= asked.keys()
+    assert {"report file", "run resume", "run card_files", "frontier resume"} <= asked.keys()
     assert not [name for name, readable in asked.items() if readable]

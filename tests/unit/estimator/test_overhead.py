@@ -249,10 +249,10 @@ def test_the_cache_is_where_the_user_keeps_caches(tmp_path, monkeypatch):
 
 
 def test_a_resumed_audit_remembers_its_new_trials_only(tmp_path, monkeypatch):
-    from ffprof.cli.run import _remember
+    from ffprof.experiments.audit.looks import remember_new
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     before = audit([cuda_trial(0, process=6 * GIB)])
     after = audit([cuda_trial(0, process=6 * GIB), cuda_trial(1, process=7 * GIB)])
-    assert _remember(after, before) == ""
+    assert remember_new(after, before) == ""
     assert learned_overhead(IDENTITY)[0].likely_bytes == 2 * GIB

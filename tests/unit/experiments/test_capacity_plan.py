@@ -1,56 +1,45 @@
 """What ``ffprof run --max-batch`` asks for, and what it shows meanwhile; nothing is started."""
 
-import io
 import multiprocessing
-from pathlib import Path
 
 import pytest
 
-from ffprof.cli.progress import LineProgress
 from ffprof.errors import UsageError
 from ffprof.experiments.audit.plan import request_for
-from ffprof.experiments.capacity.plan import _asked, _request, _target_here
+from ffprof.experiments.capacity.plan import _request, grown_by
 from ffprof.experiments.capacity.probe import CardProbe
 from ffprof.experiments.options import Options, asked_budget
-from ffprof.experiments.selection import Chosen, choose_workloads
-from ffprof.experiments.session import Start
+from ffprof.experiments.selection import Chosen, asked_recipe, choose_workloads
+from ffprof.experiments.session import Session, Setup
 from ffprof.hardware.cards import find_card
 from ffprof.hardware.machine import Probe
 from ffprof.units import GIB
 
 
 def options(**changes):
-    fields = {
-        "preset": "smoke",
-        "workloads": "bp,bp-accum",
-        "workload_files": (),
-        "device": "auto",
-        "gpu_mem": None,
-        "card": None,
-        "rounds": 3,
-        "changes": {},
-        "data": None,
-        "download": False,
-        "time_limit": 60.0,
-        "run_limit": 600.0,
-        "out": Path("audits"),
-    }
+    fields = {"preset": "smoke", "workloads": "bp,bp-accum", "time_limit": 60.0, "run_limit": 600.0}
     return Options(**(fields | changes))
 
 
 def asked_of(gpu, total, **changes):
     """The request that a GPU leads to."""
     asked = options(**changes)
-    start = Start(
+    session = Session(
+        server=multiprocessing.get_context("fork"),
+        found=Probe(cuda=True, gpu=gpu, gpu_total_bytes=total, versions={"cuda build": "13.0"}),
+        variables={},
+    )
+    workloads = choose_workloads(asked.workloads)
+    setup = Setup(
         options=asked,
-        chosen=Chosen(workloads=choose_workloads(asked.workloads), files=()),
+        session=session,
+        kinds=("cuda",),
+        chosen=Chosen(workloads=workloads, files=()),
         data=None,
         asked=asked_budget(asked.gpu_mem, asked.card),
-        found=Probe(cuda=True, gpu=gpu, gpu_total_bytes=total, versions={"cuda build": "13.0"}),
-        server=multiprocessing.get_context("fork"),
+        recipe=asked_recipe(asked, workloads, "cuda", None),
     )
-    request = request_for("cuda", start, paired=False)
-    return _request(request, start, "micro-batch", _target_here(request, start))
+    return _request(request_for("cuda", setup), setup, "micro-batch")
 
 
 def test_a_large_gpu_is_held_to_the_card_that_is_proposed_for():
@@ -78,45 +67,10 @@ def test_a_gpu_of_its_own_is_proposed_for_as_what_it_is():
 
 
 def test_what_is_to_grow():
-    assert _asked(options(), {"max_batch": True}) == "micro-batch"
-    flat = options(changes={"backbone": "flat-4-8"})
-    assert _asked(flat, {"max_depth": True, "batch": 8}) == "depth"
+    assert grown_by(options(), {"max_batch": True}) == "micro-batch"
+    flat = options(backbone="flat-4-8")
+    assert grown_by(flat, {"max_depth": True, "batch": 8}) == "depth"
     with pytest.raises(UsageError, match="vgg8 has no depth"):
-        _asked(options(), {"max_depth": True})
-    with pytest.raises(UsageError, match="--max-depth does not go with --dry-run"):
-        _asked(flat, {"max_depth": True, "dry_run": True})
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_progress_is_one_line_of_a_terminal(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "60")
-    shown = Terminal()
-    monkeypatch.setattr("sys.stderr", shown)
-    progress = LineProgress()
-    progress.proposes("bp", 0, 2)
-    progress.tries("bp", 64, 0, None)
-    progress.tries("bp", 66, 65, 67)
-    progress.tries("bp", 10**9, 10**9, 10**9 + 2)
-    progress.ends()
-    lines = shown.getvalue().split("\r\033[K")
-    assert lines == [
-        "",
-        "1 of 2: bp: estimating",
-        "1 of 2: bp: running 64",
-        "1 of 2: bp: running 66, 65 fits, 67 does not",
-        "1 of 2: bp: running 1,000,000,000, 1,000,000,000 fits, 1,000,000,002 does not"[:59],
-        "",
-    ]
-
-
-def test_progress_is_silent_elsewhere(monkeypatch):
-    shown = io.StringIO()
-    monkeypatch.setattr("sys.stderr", shown)
-    progress = LineProgress()
-    progress.proposes("bp", 0, 2)
-    progress.ends()
-    assert shown.getvalue() == ""
+        grown_by(options(), {"max_depth": True})
+    with pytest.raises(UsageError, match="--max-depth cannot be combined with --dry-run"):
+        grown_by(flat, {"max_depth": True, "dry_run": True})

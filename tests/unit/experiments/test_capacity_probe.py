@@ -148,11 +148,12 @@ def test_a_search_that_others_disturb_ends_unproven():
 @pytest.mark.parametrize("others", [True, False])
 def test_a_trial_that_others_kept_from_memory_is_no_size_that_does_not_fit(others):
     record_ = record([trial("bp", 0)], judged=False)
+    record_ = record_.model_copy(update={"evidence": "emulated"})
     ending = Ending(
         kind="ended", messages=(Failed(outcome="oom", message="no room", others=others),)
     )
     slot = Slot(round=0, position=0, workload="bp")
-    found = trial_from(ending, slot, find_workload("bp"), record_, "cuda", "emulated").trial
+    found = trial_from(ending, slot, find_workload("bp"), record_, "cuda").trial
     assert found.outcome == ("crashed" if others else "oom")
     assert found.message == ("others are on the GPU: no room" if others else "no room")
     assert Retakes(10).wanted(found) == others

@@ -8,15 +8,18 @@ from command import ffprof
 from matplotlib.figure import Figure
 from point_states import point, run, settled
 from records import MIB, record, trial
+from rich.console import Console
 
-from ffprof.experiments.attempt import Bench, measure_point
-from ffprof.experiments.capacity import plan as capacity
-from ffprof.experiments.frontier import plan as frontier
+from ffprof.cli.progress import QuietProgress
+from ffprof.experiments.attempt import Attempts, Debits, Retakes
+from ffprof.experiments.campaign import Campaign
 from ffprof.experiments.options import AskedBudget
 from ffprof.experiments.request import Slot
+from ffprof.experiments.terms import target_here
 from ffprof.hardware.budget import budget_for
 from ffprof.hardware.machine import Probe
 from ffprof.harness.process.child import Ending
+from ffprof.harness.process.guard import Guard
 from ffprof.harness.process.messages import Failed, Probed
 from ffprof.harness.process.monitor import Watching
 from ffprof.records.audit import Budget, Debit, Machine, Memory
@@ -31,7 +34,7 @@ from ffprof.workload import find_workload
         (["--device", "cpu", "--card", "RTX 4060"], "--card is a budget of a GPU"),
         (["--device", "estimate", "--all-points"], "--all-points is about trials"),
         (["--device", "estimate", "--rounds", "3"], "--rounds is about trials"),
-        (["--plot", "x.gif"], "what format is that"),
+        (["--plot", "x.gif"], "unknown format"),
         (["--plot", "no-such-folder/x.png"], "cannot be written"),
     ],
 )
@@ -42,8 +45,11 @@ def test_what_cannot_be_meant_is_one_line_before_anything_is_done(tmp_path, word
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("module", [frontier, capacity])
-def test_libraries_are_those_of_a_gpu_without_a_profile_and_the_budget_is_the_cards(module):
+def setup_of(found, asked):
+    return SimpleNamespace(session=SimpleNamespace(found=found), asked=asked)
+
+
+def test_libraries_are_those_of_a_gpu_without_a_profile_and_the_budget_is_the_cards():
     asked = AskedBudget(budget=budget_for("8GB"), card=None, named=False, own=())
     found = Probe(
         cuda=True, gpu="NVIDIA Unknown 9000", gpu_total_bytes=90 * 1024 * MIB, capability=(9, 0)
@@ -53,25 +59,21 @@ def test_libraries_are_those_of_a_gpu_without_a_profile_and_the_budget_is_the_ca
         gpu_total_bytes=found.gpu_total_bytes, versions={},
     )  # fmt: skip
     held = Budget(requested="8GB", card="A card", total_bytes=8000 * MIB)
-    audit = SimpleNamespace(
-        device="cuda", record=SimpleNamespace(evidence="emulated", budget=held, machine=machine)
-    )
-    target = module._target_here(audit, SimpleNamespace(found=found, asked=asked))
+    held_record = SimpleNamespace(evidence="emulated", budget=held, machine=machine)
+    target = target_here(held_record, setup_of(found, asked))
     assert target.capability == (9, 0)
     assert target.total_bytes == 8000 * MIB
-    unknown = SimpleNamespace(found=replace(found, capability=None), asked=asked)
-    assert module._target_here(audit, unknown).capability != (9, 0)
+    unknown = setup_of(replace(found, capability=None), asked)
+    assert target_here(held_record, unknown).capability != (9, 0)
 
 
-def bench(evidence="emulated", **more):
-    made = record([trial("bp", 0)], batch=32, micro_batch=8, judged=False).model_copy(
-        update={
-            "trials": (), "evidence": evidence, "ledger": {},
-            "budget": Budget(requested="8GB", card="A card", total_bytes=8000 * MIB),
-        }
-    )  # fmt: skip
+def attempts(debits=()):
     context = SimpleNamespace(get_start_method=lambda: "fork")
-    return Bench(record=made, device="cuda", context=context, **more)
+    campaign = Campaign(QuietProgress(Console(quiet=True)), Guard(None))
+    return Attempts(
+        campaign=campaign, context=context, device="cuda", retakes=Retakes(0),
+        debits=Debits(debits),
+    )  # fmt: skip
 
 
 DEBIT = Debit(context_bytes=300 * MIB, step_bytes=700 * MIB, source="NVML, this process")
@@ -96,22 +98,28 @@ def ran(monkeypatch):
     return found
 
 
-def measured(one, number=0):
+def measured(some, number=0, evidence="emulated"):
+    made = record([trial("bp", 0)], batch=32, micro_batch=8, judged=False).model_copy(
+        update={
+            "trials": (), "evidence": evidence, "ledger": {},
+            "budget": Budget(requested="8GB", card="A card", total_bytes=8000 * MIB),
+        }
+    )  # fmt: skip
     slot = Slot(round=number, position=0, workload="bp")
-    return measure_point(one, find_workload("bp"), slot, 32, 60.0, lambda: float("inf"))
+    some.settled(find_workload("bp"), slot, made, 60.0, lambda trial: None)
 
 
 def test_what_a_workload_takes_is_seen_before_its_first_emulated_trial(ran):
-    one = bench()
-    measured(one)
-    measured(one, 1)
+    some = attempts()
+    measured(some)
+    measured(some, 1)
     assert [hold.limited for hold in ran] == [False, True, True]  # once a workload
     assert [hold.counted_bytes for hold in ran[1:]] == [700 * MIB] * 2
 
 
-@pytest.mark.parametrize("more", [{"evidence": "measured"}, {"known": {"bp": 5 * MIB}}])
-def test_it_is_not_asked_where_it_is_known_or_the_card_is_its_own_limit(ran, more):
-    measured(bench(**more))
+@pytest.mark.parametrize(("debits", "evidence"), [({}, "measured"), ({"bp": MIB}, "emulated")])
+def test_it_is_not_asked_where_it_is_known_or_the_card_is_its_own_limit(ran, debits, evidence):
+    measured(attempts(debits), evidence=evidence)
     assert len(ran) == 1
 
 

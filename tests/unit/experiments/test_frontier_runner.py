@@ -5,12 +5,14 @@ import json
 
 import pytest
 from records import MIB, recipe, record, trial
+from rich.console import Console
 
-from ffprof.analysis.frontier.standings import settle, wave
-from ffprof.cli.progress import QuietTold
-from ffprof.experiments.attempt import Measured
+from ffprof.cli.progress import QuietProgress
+from ffprof.experiments.attempt import Attempts
+from ffprof.experiments.campaign import OUT_OF_TIME, StoppedError
 from ffprof.experiments.frontier.request import FrontierRequest, default_sizes, make_points
 from ffprof.experiments.frontier.runner import find_frontier
+from ffprof.experiments.outcome import TrialResult
 from ffprof.experiments.request import Request
 from ffprof.records.frontier import FrontierRecord, Guess
 from ffprof.records.store import load_frontier
@@ -55,7 +57,6 @@ class World:
             device="cuda",
             path=tmp_path / "unused.json",
             context=None,
-            judge=None,
         )
         self.request = FrontierRequest(
             audit=audit,
@@ -68,13 +69,12 @@ class World:
                 rounds=rounds,
                 machine=shell.machine,
                 evidence=evidence,
+                every_point=every,
                 points=points,
             ),
             recipes=recipes,
             target=None,
             path=tmp_path / "frontier-test.json",
-            wave=lambda known: wave(known, every=every),
-            settle=settle,
             trial_limit_seconds=100.0,
             **more,
         )
@@ -109,13 +109,13 @@ class World:
             told(number)
         return found
 
-    def measure(self, bench, one, slot, micro_batch, limit, left):
-        key = self.key(one.id, micro_batch)
+    def measure(self, attempts, one, slot, record):
+        key = self.key(one.id, one.micro_batch(record.recipe))
         self.runs.append((slot.round, key))
-        remaining = left()
+        remaining = attempts.campaign.left()
         self.clock += TRIAL_SECONDS
         if remaining < TRIAL_SECONDS:
-            return Measured(trial=None, bench=bench)
+            raise StoppedError(OUT_OF_TIME)
         outcome = self.outcomes.get(key, "ok")
         if isinstance(outcome, BaseException):
             raise outcome
@@ -141,12 +141,16 @@ class World:
             update={"throughput": speed if ok else None, "conditions": conditions}
         )
         assert isinstance(made.memory, Memory)
-        return Measured(trial=made, bench=bench)
+        return TrialResult(trial=made, facts={})
 
     def find(self):
-        found = find_frontier(
-            self.request, QuietTold(), lambda: self.clock, self.guess, self.measure
-        )
+        def settled(attempts, one, slot, record, limit_seconds, discard):
+            return self.measure(attempts, one, slot, record)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Attempts, "settled", settled)
+            progress = QuietProgress(Console(quiet=True))
+            found = find_frontier(self.request, progress, lambda: self.clock, self.guess)
         if self.request.path.exists():
             assert load_frontier(self.request.path) == found.record
         return found

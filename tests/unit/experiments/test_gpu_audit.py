@@ -68,7 +68,6 @@ def audit(
         device="cuda",
         path=tmp_path / "audit.json",
         context=multiprocessing.get_context("fork"),
-        judge=lambda record: (),
         on_foreign=policy,
     )
 

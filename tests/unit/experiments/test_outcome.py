@@ -26,9 +26,7 @@ def made(ending, facts=None, watching=None):
     base = record([], workloads=("bp",), rounds=2, **recipe().model_dump(exclude={"preset"}))
     if facts:
         base = base.model_copy(update={"ledger": {"other": LedgerRow(facts=facts)}})
-    return trial_from(
-        ending, SLOT, find_workload("bp"), base, "cpu", "measured (cpu)", watching, "forkserver"
-    )
+    return trial_from(ending, SLOT, find_workload("bp"), base, "cpu", watching, "forkserver")
 
 
 def test_a_finished_child_is_ok_and_its_facts_are_kept():

@@ -8,6 +8,7 @@ from records import record, trial
 from ffprof.errors import DeviceError, UsageError
 from ffprof.experiments.attempt import with_debit
 from ffprof.experiments.check.rerun import present_sources, rows_now
+from ffprof.experiments.session import Session
 from ffprof.experiments.terms import device_again, need_device, terms_again
 from ffprof.hardware.budget import budget_for, budget_of
 from ffprof.hardware.cards import find_card
@@ -39,7 +40,7 @@ def baseline(evidence, budget=Budget(), **changes):  # noqa: B008  # frozen
 
 def again(made, found, path="base.json"):
     need_device(made, path, found)
-    return terms_again(made, path, found, ())
+    return terms_again(made, path, Session(server=None, found=found, variables={}), ())
 
 
 def test_a_processor_is_a_processor_with_or_without_a_gpu():

@@ -1,15 +1,11 @@
 """What an audit on a GPU is allowed, by what was asked and what the GPU is; no GPU is needed."""
 
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
 
 from ffprof.errors import UsageError
 from ffprof.estimator.overhead import display_overhead
-from ffprof.experiments.audit.resume import check_budget
 from ffprof.experiments.options import Options, asked_budget
-from ffprof.experiments.session import Start
+from ffprof.experiments.session import Session, Setup
 from ffprof.experiments.terms import cuda_terms
 from ffprof.hardware.cards import find_card
 from ffprof.hardware.machine import Probe
@@ -22,14 +18,16 @@ H100 = Probe(cuda=True, gpu="NVIDIA H100 80GB HBM3", gpu_total_bytes=int(79.2 * 
 
 def terms(found, gpu_mem=None, card=None, card_files=(), display=False):
     options = Options(
-        preset=None, workloads=None, workload_files=(), device="cuda", gpu_mem=gpu_mem, card=card,
-        rounds=3, changes={}, data=None, download=False, time_limit=1.0, run_limit=None,
-        out=Path("out"), card_files=tuple(card_files), display=display,
-    )  # fmt: skip
-    asked = asked_budget(gpu_mem, card, card_files)
-    return cuda_terms(
-        Start(options=options, chosen=None, data=None, asked=asked, found=found, server=None)
+        device="cuda", gpu_mem=gpu_mem, card=card, card_files=tuple(card_files), display=display
     )
+    asked = asked_budget(gpu_mem, card, card_files)
+    session = Session(server=None, found=found, variables={})
+    return cuda_terms(
+        Setup(
+            options=options, session=session, kinds=("cuda",), chosen=None, data=None, asked=asked,
+            recipe=None,
+        )
+    )  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +54,7 @@ def test_another_card_of_the_size_is_measured_as_it_is_and_told():
     budget, evidence, notes = terms(LAPTOP, card="RTX 3070")
     assert (evidence, budget.card) == ("measured", "GeForce RTX 4060 Mobile")
     (note,) = notes
-    assert note.startswith("GeForce RTX 3070 was asked for: this GPU, GeForce RTX 4060 Mobile")
+    assert note.startswith("GeForce RTX 3070 was requested: this GPU, GeForce RTX 4060 Mobile")
     assert terms(LAPTOP, card="RTX 4060 mobile")[2] == ()
     assert terms(LAPTOP, gpu_mem="8GB")[2] == ()
 
@@ -94,13 +92,3 @@ def test_a_driver_that_spills_is_told(monkeypatch):
     budget, _, (note,) = terms(LAPTOP)
     assert budget.spills == "WSL: its driver is that of Windows"
     assert "uses host memory when the GPU is full (WSL: its driver is that of Windows)" in note
-
-
-def test_going_on_knows_the_budget_whatever_was_left_out_of_it():
-    drawn, evidence, _ = terms(H100, gpu_mem="8GB", display=True)
-    record = SimpleNamespace(budget=drawn, evidence=evidence)
-    check_budget(record, "cuda", H100.gpu_total_bytes, {"gpu_mem": "8GB"})
-    check_budget(record, "cuda", H100.gpu_total_bytes, {})
-    for other in ("6GB", "80GB"):
-        with pytest.raises(UsageError, match=f"--gpu-mem {other} contradicts the record"):
-            check_budget(record, "cuda", H100.gpu_total_bytes, {"gpu_mem": other})

@@ -11,7 +11,7 @@ from calibrations import calibrated, noisy_audit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffprof.hardware.calibrations import all_kept, keep_calibration, kept_calibration, lost_noise
+from ffprof.hardware.calibrations import keep_calibration, kept_calibration
 from ffprof.hardware.machine import fingerprint
 
 MADE = calibrated(noisy_audit(rounds=6))
@@ -31,7 +31,6 @@ def test_it_is_kept_and_found(tmp_path):
     assert note == ""
     assert path.parent == tmp_path / "new"
     assert found(tmp_path / "new") == (MADE, "")
-    assert all_kept(MADE.machine, "cpu", tmp_path / "new") == ([MADE], [])
     assert [p.suffix for p in path.parent.iterdir()] == [".json"]
 
 
@@ -55,7 +54,6 @@ def test_a_newer_one_of_the_same_setting_replaces_it(tmp_path):
 def test_another_machine_has_none(tmp_path, change):
     keep_calibration(MADE, tmp_path)
     assert found(tmp_path, machine=changed_machine(**change)) == (None, "")
-    assert all_kept(changed_machine(**change), "cpu", tmp_path) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -106,18 +104,6 @@ def test_noise_of_other_steps_is_another_noise(tmp_path, change, holds):
     assert found(tmp_path, recipe=recipe)[0] == (MADE if holds else None)
 
 
-def test_all_are_shown_newest_first(tmp_path):
-    keep_calibration(MADE, tmp_path)
-    later = MADE.model_copy(
-        update={
-            "created": MADE.created + timedelta(days=1),
-            "recipe": MADE.recipe.model_copy(update={"batch": 16}),
-        }
-    )
-    keep_calibration(later, tmp_path)
-    assert all_kept(MADE.machine, "cpu", tmp_path) == ([later, MADE], [])
-
-
 def edited(**change):
     return json.dumps(json.loads(MADE.model_dump_json()) | change).encode()
 
@@ -148,7 +134,6 @@ def test_a_damaged_file_is_passed_over_with_a_note_and_mended(tmp_path, content)
     assert "is ignored" in note
     assert len(note) <= 1000
     assert note.isprintable()
-    all_kept(MADE.machine, "cpu", tmp_path)
     assert keep_calibration(MADE, tmp_path) == (path, "")
     assert found(tmp_path) == (MADE, "")
 
@@ -172,8 +157,6 @@ def test_no_content_makes_it_fail(content):
         made, note = found(Path(name))
         assert (made is None) == bool(note)
         assert note.isprintable()
-        kept, notes = all_kept(MADE.machine, "cpu", Path(name))
-        assert len(kept) + len(notes) == 1
 
 
 def test_a_folder_in_its_place_and_one_that_cannot_be_written_are_notes(tmp_path):
@@ -197,7 +180,6 @@ def test_without_a_home_nothing_is_kept_and_nothing_fails(monkeypatch):
     monkeypatch.setattr(Path, "home", homeless)
     assert found(None) == (None, "")
     assert "not kept" in keep_calibration(MADE)[1]
-    assert all_kept(MADE.machine, "cpu")[0] == []
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
@@ -221,7 +203,6 @@ def test_an_older_one_does_not_replace_a_newer(tmp_path):
     newer = dated(MADE, minutes=1)
     keep_calibration(newer, tmp_path)
     for older in (MADE, MADE.model_copy(update={"created": MADE.created.replace(tzinfo=None)})):
-        assert lost_noise(older, tmp_path) == ""
         path, note = keep_calibration(older, tmp_path)
         assert f"a newer one of this machine and setting, of {newer.created:%Y-%m-%d}" in note
         assert str(path) in note
@@ -230,16 +211,8 @@ def test_an_older_one_does_not_replace_a_newer(tmp_path):
     assert keep_calibration(MADE, tmp_path)[1] == ""
 
 
-def test_one_of_the_same_audit_replaces_and_what_is_lost_is_named(tmp_path):
-    assert lost_noise(MADE, tmp_path) == ""
+def test_one_of_the_same_audit_replaces(tmp_path):
     keep_calibration(MADE, tmp_path)
-    assert lost_noise(MADE, tmp_path) == ""
     one = calibrated(noisy_audit(rounds=6), workloads=["a", "b"])
-    told = lost_noise(one, tmp_path)
-    assert "the noise of c is lost" in told
     assert keep_calibration(one, tmp_path)[1] == ""
     assert found(tmp_path) == (one, "")
-    assert lost_noise(MADE, tmp_path) == ""
-    other = one.model_copy(update={"recipe": one.recipe.model_copy(update={"batch": 16})})
-    keep_calibration(MADE, tmp_path)
-    assert lost_noise(other, tmp_path) == ""

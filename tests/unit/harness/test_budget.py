@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stub_cuda import build_stub
 
-from ffprof.experiments.attempt import hold_for, known_debits, with_debit, words_of
+from ffprof.experiments.attempt import Debits, hold_for, with_debit, words_of
 from ffprof.hardware.memory_limit import Hold, Moment, out_of_memory
 from ffprof.records.audit import Budget, Debit
 
@@ -131,7 +131,7 @@ HOLD = Hold(total_bytes=8 * GIB, words="8GB (a card)")
 @pytest.mark.parametrize(
     ("now", "others"),
     [
-        (moment(), True),  # below the limit, and yet it could not be had
+        (moment(), True),  # below the limit, and yet it could not be allocated
         (moment(reserved=7000), False),
         # A driver that spills: the limit is the GPU's own, and little is free.
         (moment(reserved=7300, free=100, device=8000), False),
@@ -232,4 +232,4 @@ def test_debits_are_known_from_runs_without_a_limit_and_from_trials():
             "trials": (base.trials[0], more),
         }
     )
-    assert known_debits(made) == {"a": 20, "b": 20}
+    assert Debits.of(made) == {"a": 20, "b": 20}

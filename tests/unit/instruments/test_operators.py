@@ -6,7 +6,7 @@ from records import recipe, record, trial
 from torch import nn
 
 from ffprof.estimator.workload import trace_workload
-from ffprof.experiments.audit.recorder import Keeper
+from ffprof.experiments.audit.recorder import Recorder
 from ffprof.experiments.outcome import TrialResult
 from ffprof.experiments.request import Request
 from ffprof.harness.trial import measure
@@ -88,15 +88,15 @@ def test_a_row_whose_trials_differ_is_noted(tmp_path):
     made = record([], workloads=("bp",), rounds=3)
     request = Request(
         record=made, workloads=(find_workload("bp"),), device="cpu", path=tmp_path / "audit.json",
-        context=None, judge=lambda _: (),
+        context=None,
     )  # fmt: skip
-    keeper = Keeper(request)
+    recorder = Recorder(request)
     for number, counts in enumerate([{"aten::mm": 3}, {"aten::mm": 3}, {"aten::mm": 4}]):
         if number < 2:
-            assert keeper.record.notes == made.notes
+            assert recorder.record.notes == made.notes
         found = trial("bp", number)
-        keeper.add(TrialResult(trial=found, facts={"threads": 1}, operators=counts))
-    assert keeper.record.ledger["bp"].operators == {"aten::mm": 3}
-    assert keeper.record.notes[-1:] == (
+        recorder.add(TrialResult(trial=found, facts={"threads": 1}, operators=counts))
+    assert recorder.record.ledger["bp"].operators == {"aten::mm": 3}
+    assert recorder.record.notes[-1:] == (
         "bp: its trials do not run the same operators (aten::mm 3 and 4 times)",
     )

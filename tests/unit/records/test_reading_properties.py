@@ -20,9 +20,8 @@ from ffprof.experiments.selection import check_rounds
 from ffprof.records import store
 from ffprof.records.audit import GradientProof, LedgerRow, Plan, Record
 from ffprof.records.store import load_any
-from ffprof.report.exporters.markdown import to_markdown
-from ffprof.report.frontier import frontier_markdown
-from ffprof.report.kinds import json_of
+from ffprof.report.exporters.markdown import render
+from ffprof.report.kinds import document_of, json_of
 
 ON_DISK = settings(
     max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
@@ -175,12 +174,12 @@ def test_the_largest_tables_are_made_in_one_pass(rows):
     if kind == "audit":
         made = record([trial(f"w{n}", 0) for n in range(count)])
         begun = resource.getrusage(resource.RUSAGE_SELF).ru_utime
-        assert to_markdown(made).count("\n| w") == count + 1
+        assert render(document_of(made)).count("\n| w") == count + 1
     else:
         points = tuple(point(f"w{n}", 8, method=f"m{n}") for n in range(count))
         made = frontier("frontier", points=points)
         begun = resource.getrusage(resource.RUSAGE_SELF).ru_utime
-        assert frontier_markdown(made).count("\n| w") == 2 * count
+        assert render(document_of(made)).count("\n| w") == 2 * count
     assert resource.getrusage(resource.RUSAGE_SELF).ru_utime - begun < 10
 
 
@@ -200,7 +199,9 @@ def test_gradients_that_differ_by_an_unknown_most():
     )  # fmt: skip
     made = record([trial("b", 0)])
     made = made.model_copy(update={"ledger": {"b": LedgerRow(gradient=proof)}})
-    assert "differs from a by 50.00% of its norm (2 images" in to_markdown(made).replace("\\", "")
+    assert "differs from a by 50.00% of its norm (2 images" in render(document_of(made)).replace(
+        "\\", ""
+    )
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a\ud800", "\x1b[2J\n", "a" * 5000, ""])

@@ -7,8 +7,8 @@ from ffprof import trials_frame
 from ffprof.records.audit import GradientProof, LedgerRow, Throughput
 from ffprof.records.recipe import Reference
 from ffprof.report.audit import make_document
-from ffprof.report.exporters.markdown import to_markdown
-from ffprof.report.exporters.terminal import print_report
+from ffprof.report.exporters.markdown import render
+from ffprof.report.exporters.terminal import print_document
 
 
 def sample(**changes):
@@ -31,14 +31,18 @@ def sample(**changes):
 
 def printed(made, width):
     stream = io.StringIO()
-    print_report(made, Console(file=stream, width=width, highlight=False))
+    print_document(make_document(made), Console(file=stream, width=width, highlight=False))
     return stream.getvalue()
 
 
+def markdown(made):
+    return render(make_document(made))
+
+
 def test_the_table_says_what_the_record_says():
-    document = make_document(sample())
-    names = [c.name for c in document.columns]
-    rows = {row[0]: dict(zip(names, row, strict=True)) for row in document.rows}
+    table = make_document(sample()).blocks[0]
+    names = [c.name for c in table.columns]
+    rows = {row[0]: dict(zip(names, row, strict=True)) for row in table.rows}
     assert list(rows) == ["bp-accum", "dtg-ff-streamed-accum", "broken", "flat"]
     assert rows["bp-accum"]["memory"] == "100 MiB"
     assert rows["bp-accum"]["img/s"] == "101"
@@ -60,7 +64,7 @@ def test_80_columns_are_enough_and_nothing_is_cut():
     flowed = " ".join(text.split())
     assert "takes 3.90x the memory of bp-accum at 0.97x its throughput" in flowed
     assert "broken: 1 of 3 crashed; killed by SIGSEGV" in flowed
-    assert "flat: its loss did not fall; it can win no claim" in flowed
+    assert "flat: its loss did not fall; it cannot win a claim" in flowed
     assert "missing trials, 2: round 2 broken, round 3 broken" in flowed
     assert "micro batch: 4 in bp-accum; 8 in flat" in flowed
     assert "Published elsewhere, not measured here" in flowed
@@ -86,16 +90,16 @@ def test_memory_that_does_not_repeat_is_said():
 
 def test_markdown_holds_the_same_and_escapes_what_it_must():
     made = sample()
-    text = to_markdown(made)
-    document = make_document(made)
+    text = markdown(made)
+    table, *others = make_document(made).blocks
     assert text.startswith("# Systems audit")
-    assert text.count("|\n") == len(document.rows) + 2
-    for section in document.sections:
-        assert section.heading in text
+    assert text.count("|\n") == len(table.rows) + 2
+    for block in others:
+        assert block.heading in text
     widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
-    assert widths == {len(document.columns) + 1}
+    assert widths == {len(table.columns) + 1}
     hostile = trial("a", 0, outcome="crashed", message="a | b <script> `x` *y*\nnew | line")
-    escaped = to_markdown(record([hostile]))
+    escaped = markdown(record([hostile]))
     assert "<script" not in escaped.replace("\\<script", "")
     assert "a \\| b" in escaped
 
@@ -129,7 +133,7 @@ def test_gradient_proofs_are_told():
         "none": proof(relative_difference=None, equal=None, message="not proved: it crashed"),
     }
     made = record([trial("bp", 0)]).model_copy(update={"ledger": ledger})
-    text = to_markdown(made)
+    text = markdown(made)
     assert "exact: equal to bp exactly" in text
     assert "near: equal to bp to 3e-16" in text
     assert "far: differs from bp by 3.00% of its norm, up to 40.00% in w" in text
@@ -159,9 +163,9 @@ def test_rows_that_wait_for_their_data_are_told_in_one_line():
         return trial(name, 0, throughput=speed)
 
     rows = [waiting("bp", 0.4), waiting("bp-accum", 0.09), waiting("dtg-ff", 0.11)]
-    text = to_markdown(record(rows, data="imagefolder", data_root="/x"))
+    text = markdown(record(rows, data="imagefolder", data_root="/x"))
     (line,) = [line for line in text.splitlines() if "waiting for data" in line]
     assert "bp 40%, dtg-ff 11%" in line.replace("\\", "")
     assert "--data-workers" in line
     # Data in memory has no loader: short steps only look as if they waited.
-    assert "waiting for data" not in to_markdown(record(rows))
+    assert "waiting for data" not in markdown(record(rows))

@@ -23,7 +23,7 @@ def told(before, after, rules=None, **more):
 
 
 def row(found, workload, metric):
-    rows = checked_document(found, everything=True).rows
+    rows = checked_document(found, everything=True).blocks[0].rows
     (one,) = [cells for cells in rows if cells[1:3] == (workload, metric)]
     return one
 
@@ -53,14 +53,14 @@ def test_a_result_that_is_not_complete_asks_to_be_finished():
     base = cpu(5, noise=0.003, seed=1)
     found = told(base, without_trial(base, ROWS[0], 4))
     assert found.finding == "inconclusive"
-    lines = [line for one in checked_document(found).sections for line in one.lines]
+    lines = [line for one in checked_document(found).blocks for line in one.lines]
     assert "finish the new result: ffprof run --resume n.json" in lines
 
 
 def test_a_refused_baseline_is_not_said_to_be_written():
-    refused = UnmeasuredError("the baseline is not updated: one was not measured", "mend it")
+    refused = UnmeasuredError("the baseline is not updated: one was not measured", "fix it")
     found = told(cpu(), cpu(), refused=refused)
-    lines = [line for one in checked_document(found).sections for line in one.lines]
+    lines = [line for one in checked_document(found).blocks for line in one.lines]
     assert str(refused) in lines
     assert not any("holds the new result" in line for line in lines)
     assert code_of([found, told(cpu(), cpu(), updated=True)]) == 4

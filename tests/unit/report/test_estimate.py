@@ -6,11 +6,12 @@ from peaks import MIB, layer, row
 from rich.console import Console
 
 from ffprof.records.estimate import Growth, Largest
-from ffprof.report.estimate.detail import LAYERS, peak_details
-from ffprof.report.estimate.difference import LINES, compare_peaks, difference_report, signed
-from ffprof.report.estimate.growth import growth_report
-from ffprof.report.estimate.table import Heading, between, largest_report, peak_table
-from ffprof.report.layout import Shown, bar, fitted, percent
+from ffprof.report.document import Block, Column, Document, printable
+from ffprof.report.estimate.detail import LAYERS, bar, peak_details
+from ffprof.report.estimate.difference import LINES, compare_peaks, difference_blocks, signed
+from ffprof.report.estimate.growth import growth_document
+from ffprof.report.estimate.table import Heading, between, largest_document, peak_document, share
+from ffprof.report.exporters.terminal import print_document
 from ffprof.workload import find_preset
 
 HEADING = Heading(
@@ -25,9 +26,11 @@ HEADING = Heading(
 )
 
 
-def printed(part, width=80):
+def printed(document, width=80):
+    if not isinstance(document, Document):
+        document = printable(Document(title="", setting=(), blocks=document))
     stream = io.StringIO()
-    Console(file=stream, width=width, highlight=False).print(part, crop=False)
+    print_document(document, Console(file=stream, width=width, highlight=False))
     text = stream.getvalue()
     assert max(map(len, text.splitlines())) <= width
     return text
@@ -39,7 +42,7 @@ def test_80_columns_hold_what_decides_and_140_hold_everything():
         row("mine", answer="does not fit", outcome="oom", message="estimated to run out of memory"),
         row("other", outcome="refused", message="it reads the value of a tensor"),
     ]
-    narrow, wide = (printed(peak_table(HEADING, rows, width), width) for width in (80, 160))
+    narrow, wide = (printed(peak_document(HEADING, rows), width) for width in (80, 160))
     for word in ("too close to call", "does not fit", "refused", "101 MiB", "151 MiB", "123"):
         assert word in narrow and word in wide
     assert " - mine: estimated to run out" in narrow
@@ -52,11 +55,23 @@ def test_80_columns_hold_what_decides_and_140_hold_everything():
 
 
 def test_columns_go_by_rank_and_empty_ones_go_first():
-    columns = (Shown(name="a"), Shown(name="wide", rank=2), Shown(name="b", rank=1))
-    table = fitted(columns, [("x", "y" * 30, "1")], 12)
-    assert [c.header for c in table.columns] == ["a", "b"]
-    table = fitted(columns, [("x", "y", "-")], 12)
-    assert [c.header for c in table.columns] == ["a", "wide"]
+    columns = (Column(name="a"), Column(name="wide", rank=2), Column(name="b", rank=1))
+    tight = printed((Block(columns=columns, rows=(("x", "y" * 30, "1"),)),), 12)
+    assert tight.split() == ["a", "b", "x", "1"]
+    empty = printed((Block(columns=columns, rows=(("x", "y", "-"),)),), 12)
+    assert empty.split() == ["a", "wide", "x", "y"]
+
+
+def test_tables_with_the_same_columns_stand_in_line():
+    columns = (Column(name="a"), Column(name="b", rank=1))
+    first, second = (
+        Block(columns=columns, rows=(("x", "1"),)),
+        Block(columns=columns, rows=(("longer", "-"),)),
+    )
+    lines = printed((first, second)).splitlines()
+    assert [line.rstrip() for line in lines if line.strip()] == [
+        "     a  b", "     x  1", "     a  b", "longer  -",
+    ]  # fmt: skip
 
 
 def test_the_details_name_the_largest_layers_in_the_order_of_depth():
@@ -86,14 +101,14 @@ def test_a_difference_lists_both_sides_and_sums_to_the_difference_of_the_peaks()
     ]
     total = sum(d.more_bytes for d in made.differences)
     assert total == ours.peak.allocated_bytes - theirs.peak.allocated_bytes
-    text = printed(difference_report(made, 80))
+    text = printed(difference_blocks(made, 80))
     assert "ours holds 14.0 MiB that theirs does not" in text
     assert "+8.00 MiB" in text and "-3.00 MiB" in text
 
 
 def test_a_long_difference_is_cut_and_the_rest_is_summed():
     ours = row("ours", [layer(f"blocks.{n}", activation=n + 1) for n in range(LINES + 3)])
-    text = printed(difference_report(compare_peaks(ours, row(layers=[layer("x")])), 80))
+    text = printed(difference_blocks(compare_peaks(ours, row(layers=[layer("x")])), 80))
     assert "and 3 more, +6.00 MiB together" in text
 
 
@@ -115,7 +130,7 @@ def largest(size, unit=1, **more):
     ],
 )
 def test_the_largest_size_is_told_with_the_next(found, told):
-    assert told in printed(largest_report(HEADING, [found], 80))
+    assert told in printed(largest_document(HEADING, [found]))
 
 
 @pytest.mark.parametrize("values", [(8, 16, 32, 64, 128), (1, 2, 3, 4, 5, 6, 7)])
@@ -125,7 +140,7 @@ def test_five_values_fit_80_columns_and_more_are_wrapped(values):
         workload="dtg-ff-streamed-accum", axis="batch", values=values, rows=rows,
         allocated_exponent=0.97, reserved_exponent=-0.001, activations_exponent=None,
     )  # fmt: skip
-    text = printed(growth_report(HEADING, [one], 80))
+    text = printed(growth_document(HEADING, [one], 80))
     for value in values:
         assert re.search(rf" {value}\s", text)
     lines = [line for line in text.splitlines() if line.startswith("dtg-ff")]
@@ -136,7 +151,7 @@ def test_five_values_fit_80_columns_and_more_are_wrapped(values):
 
 def test_what_is_small_is_still_seen():
     assert bar(1, 10) == "█" * 10 and bar(1e-9, 10) == "▏" and bar(0, 10) == ""
-    assert percent(1, 10_000) == "<1%" and percent(0, 0) == "-" and percent(1, 3) == "33%"
+    assert share(1, 10_000) == "<1%" and share(0, 0) == "-" and share(1, 3) == "33%"
     assert between((MIB, 2 * MIB)) == "1.00 to 2.00 MiB"
     assert between((MIB, 2048 * MIB)) == "1.00 MiB to 2.00 GiB"
     assert signed(0) == "0 B" and signed(-MIB) == "-1.00 MiB"

@@ -11,8 +11,10 @@ from rich.console import Console
 from ffprof.analysis.frontier.standings import settle
 from ffprof.records.audit import Budget, Machine
 from ffprof.records.frontier import FrontierRecord, Guess, Point
+from ffprof.report.exporters.markdown import render
 from ffprof.report.exporters.plots import draw_frontier
-from ffprof.report.frontier import cost_line, frontier_markdown, print_frontier
+from ffprof.report.exporters.terminal import print_document
+from ffprof.report.frontier import cost_line, frontier_document
 
 
 def point(workload, size, *, guess=(100, 90.0), standing="not run", because="", trials=(), **more):
@@ -75,7 +77,7 @@ MEASURED = [
 
 def printed(known, width=80):
     console = Console(width=width, record=True, highlight=False, file=io.StringIO())
-    print_frontier(known, console)
+    print_document(frontier_document(known), console)
     return console.export_text()
 
 
@@ -92,8 +94,8 @@ def test_the_report_says_what_is_best_what_is_left_out_and_what_it_cost():
     assert "dominated" in other
     assert "a@8" in other
     assert "~130 MiB" in other
-    assert "wins nothing" in rows(text, "b")[-1]
-    assert "b at 8: wins nothing; its loss did not fall" in text
+    assert "not ranked" in rows(text, "b")[-1]
+    assert "b at 8: not ranked: its loss did not fall" in text
     assert "c at 8: refused; not on this backbone" in text
     assert "d at 8: failed; exit status 1" in text
     assert re.search(r"^b +none", text, re.MULTILINE)
@@ -109,7 +111,7 @@ def test_what_is_as_fast_with_less_memory_is_told():
     points = [at(8, 100, 200.0), at(4, 50, 195.0), at(2, 30, 190.0), at(1, 60, 196.0)]
     text = printed(record(points))
     assert "a: as fast within 3%, with the least memory: a@4, 50.0 MiB" in text
-    assert "as fast within" in frontier_markdown(record(points))
+    assert "as fast within" in render(frontier_document(record(points)))
     alone = record([points[0], points[2]])
     assert "as fast within" not in printed(alone)
 
@@ -150,14 +152,14 @@ def test_nothing_in_a_file_reaches_the_terminal_or_markdown_unquoted():
     bad = [point("a\x1b[31m", 8), point("b|c*", 8, standing="refused", because="<b>\n# x\x1b")]
     known = record(bad)
     assert "\x1b[31m" not in printed(known)
-    text = frontier_markdown(known)
+    text = render(frontier_document(known))
     assert "\x1b" not in text
     assert "b\\|c\\*" in text
     assert "\n# x" not in text
 
 
 def test_markdown_has_a_table_of_the_best_and_one_a_method():
-    text = frontier_markdown(record(MEASURED))
+    text = render(frontier_document(record(MEASURED)))
     assert text.count("\n| :--- |") == 5
     assert text.endswith("\n")
     tables = [line for line in text.splitlines() if line.startswith("|")]

@@ -1,16 +1,19 @@
-"""What ``ffprof doctor --measure`` concludes from blocks, and how it says so."""
+"""What benchmarks/bench_sampling.py concludes from blocks, and how it says so."""
 
 import json
 import math
 import random
+import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffprof.cli.sampling_cost import ALLOWED, in_words, judge
-from ffprof.harness.sampling_cost import PAIRS_AT_LEAST, SamplerRun, shape
+sys.path.append(str(Path(__file__).resolve().parents[3] / "benchmarks"))
+
+from bench_sampling import ALLOWED, PAIRS_AT_LEAST, SamplerRun, in_words, judge, shape
 
 
 def blocks(change, noise=0.0, pairs=30, samples=True):

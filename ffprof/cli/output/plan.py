@@ -12,7 +12,7 @@ from ffprof.experiments.request import Request, plan_rounds
 from ffprof.hardware.machine import compare_machines
 from ffprof.records.audit import Record
 from ffprof.records.store import load, newest_first
-from ffprof.report.exporters.terminal import OutputConsole, render
+from ffprof.report.exporters.terminal import OutputConsole, print_document
 from ffprof.report.plan import PlannedAudit, PlannedRow, make_plan
 from ffprof.units import format_bytes
 from ffprof.workload import Description
@@ -57,8 +57,7 @@ def print_plan(request: Request, start_seconds: float) -> None:
         start_seconds=start_seconds,
         timed_in=where,
     )
-    console = OutputConsole()
-    console.print(render(make_plan(plan), console.width), crop=False)
+    print_document(make_plan(plan), OutputConsole())
 
 
 def _row(one: Description, record: Record, found: RowForecast) -> PlannedRow:

@@ -1,0 +1,422 @@
+"""What ``import ffprof`` gives beside decorators: what the commands do, for notebooks and scripts.
+
+It stands above everything, because results of records/ print themselves by reports of report/:
+whoever gets a record from here gets one that knows how, and records alone need no report.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import types
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ffprof.errors import NothingMeasuredError, UnmeasuredError, UsageError
+from ffprof.records.audit import Record
+from ffprof.records.calibration import CalibrationRecord
+from ffprof.records.frontier import FrontierRecord
+from ffprof.records.store import RESULT_FILES, find_record, load_any, save
+
+if TYPE_CHECKING:
+    from ffprof.analysis.gates.result import Checked, GateResult
+    from ffprof.experiments.campaign import Progress
+    from ffprof.experiments.options import Options
+    from ffprof.report.document import Document
+
+AnyRecord = Record | FrontierRecord | CalibrationRecord
+Names = str | Sequence[str]
+Paths = Sequence[str | Path]
+OnForeign = Literal["warn", "wait", "refuse"]
+
+
+class Shown:
+    """Prints as a few lines, and in a notebook as its whole report."""
+
+    def documents(self) -> Sequence[Document]:
+        """The reports."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        from ffprof.report.exporters.text import render
+
+        return "\n\n".join(map(render, self.documents()))
+
+    def __repr__(self) -> str:
+        return f"<ffprof: {'; '.join(one.title for one in self.documents())}>"
+
+    def _repr_html_(self) -> str:
+        from ffprof.report.exporters.html import render
+
+        return "".join(map(render, self.documents()))
+
+
+def _documents(record: AnyRecord) -> Sequence[Document]:
+    from ffprof.report.kinds import document_of
+
+    return (document_of(record),)
+
+
+for _kind in (Record, FrontierRecord, CalibrationRecord):
+    vars_of = {"documents": _documents} | {
+        name: vars(Shown)[name] for name in ("__str__", "__repr__", "_repr_html_")
+    }
+    for _name, _method in vars_of.items():
+        setattr(_kind, _name, _method)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Comparison(Shown):
+    """What differs between two results; ``json`` is what the command prints as JSON."""
+
+    document: Document
+    json: dict[str, Any]
+
+    def documents(self) -> Sequence[Document]:
+        """The report."""
+        return (self.document,)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class CheckResult(Shown):
+    """What became of every baseline; ``exit_code`` is that of ``ffprof check``."""
+
+    checks: tuple[Checked, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 passed, 1 regressed, 3 nothing was judged, 4 not measured or cannot be decided."""
+        from ffprof.report.exporters.check import code_of
+
+        return code_of(self.checks)
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing got worse and everything could be judged."""
+        return self.exit_code == 0
+
+    @property
+    def gates(self) -> tuple[GateResult, ...]:
+        """Every figure that was judged."""
+        return tuple(gate for one in self.checks for gate in one.result.gates)
+
+    def documents(self) -> Sequence[Document]:
+        """A report for each baseline."""
+        from ffprof.report.check import checked_document
+
+        return [checked_document(one, everything=True) for one in self.checks]
+
+
+def load(path: str | Path) -> Any:
+    """Read a result file of any kind: audit, frontier, search for the largest size, calibration.
+
+    Returns:
+        a ``Record``, a ``FrontierRecord`` or a ``CalibrationRecord``; of a folder its newest.
+
+    Raises:
+        RecordError: absent, damaged, or written by a newer ffprof.
+    """
+    return load_any(find_record(Path(path), RESULT_FILES))
+
+
+def run(
+    workloads: Names | None = None,
+    *,
+    preset: str | None = None,
+    workload_files: Paths = (),
+    device: Literal["auto", "cuda", "cpu", "estimate"] = "auto",
+    gpu_mem: str | None = None,
+    card: str | None = None,
+    card_files: Paths = (),
+    display: bool = False,
+    rounds: int = 3,
+    looks: bool = False,
+    backbone: str | None = None,
+    width: float | None = None,
+    norm: str | None = None,
+    image_size: int | None = None,
+    batch: int | None = None,
+    micro_batch: int | None = None,
+    precision: str | None = None,
+    memory_format: str | None = None,
+    data: str | None = None,
+    data_workers: int | None = None,
+    download: bool = False,
+    seed: int | None = None,
+    threads: int | None = None,
+    steps: int | None = None,
+    on_foreign: OnForeign = "warn",
+    time_limit: float = 600.0,
+    run_limit: float | None = None,
+    out: str | Path | None = None,
+    progress: bool = False,
+) -> Record:
+    """Measure workloads under one recipe, as ``ffprof run`` does with the options of these names.
+
+    Args:
+        workloads: ``"core"``, ``"all"`` or ids, as a list or separated by commas; core by default,
+            and everything in ``workload_files``.
+        preset: the recipe to start from; by default that of the device.
+        workload_files: Python files with methods of your own.
+        device: where to measure; ``auto`` is the GPU if there is one, else the processor.
+            ``estimate`` measures nothing.
+        gpu_mem: the budget, such as ``"8GB"``; ``card`` and ``card_files`` name it otherwise.
+        card: the budget by a card's name.
+        card_files: profiles of cards of your own.
+        display: the card draws a desktop, too.
+        rounds: trials of each workload; throughput gets verdicts at 5, 9 and 15.
+        looks: take 5 rounds, and 9 and 15 while a claim on throughput is undecided.
+        backbone: instead of the preset's, as are all up to ``steps``.
+        width: a factor of all channels.
+        norm: ``batch`` or ``group``.
+        image_size: pixels along each side.
+        batch: images an optimizer step.
+        micro_batch: images at a time under accumulation.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        memory_format: ``contiguous`` or ``channels_last``.
+        data: as after ``--data``.
+        data_workers: processes that load images from files.
+        download: download CIFAR if it is not there.
+        seed: of weights, batches and the order of trials.
+        threads: of a trial on a processor.
+        steps: timed optimizer steps of a trial.
+        on_foreign: what to do about processes of others on the GPU.
+        time_limit: seconds a trial may take.
+        run_limit: seconds the whole run may take; the record then lacks trials.
+        out: folder of the result file; by default none is kept.
+        progress: show on standard error what is going on.
+
+    Returns:
+        the record; ``print`` shows its table, a notebook the whole report.
+
+    Raises:
+        FfprofError: it is impossible, or no trial gave a number.
+        KeyboardInterrupt: as it came; with ``out``, what is done by then is stored.
+    """
+    asked = dict(locals())
+    from ffprof.experiments.audit.looks import remember_new, run_looks
+    from ffprof.experiments.audit.plan import prepare
+
+    if looks:
+        if rounds != 3:
+            raise UsageError("looks and rounds both say how many rounds", "leave one of them out")
+        asked["rounds"] = 5
+    with _folder(out) as folder, _without_main():
+        with prepare(_options(asked, folder)) as (request,):
+            command = f"ffprof.run({_words(asked)})"[:4000]
+            record = request.record.model_copy(update={"command": command})
+            request = replace(request, record=record)
+            outcome = run_looks(request, lambda: _progress(progress), looks=looks)
+        record = outcome.record
+        if request.device == "cuda" and request.target is None:
+            remember_new(record, request.record)
+    if outcome.interrupt is not None:
+        raise outcome.interrupt
+    if not any(trial.outcome == "ok" for trial in record.trials):
+        first = next((one.message for one in record.trials if one.message), outcome.stopped or "")
+        raise NothingMeasuredError(f"no trial gave a number: {first}", "see what it says")
+    return record
+
+
+def compare(
+    before: str | Path | Record, after: str | Path | Record, baseline: str | None = None
+) -> Comparison:
+    """Compare memory and speed of two results, or of two workloads of one.
+
+    Args:
+        before: a result or its file, or a folder, of which the newest is meant.
+        after: another one; with ``baseline``, a workload of ``before``.
+        baseline: another workload of ``before``, which ``after`` is compared with.
+
+    Raises:
+        UsageError: they cannot be compared.
+        RecordError: a file cannot be read.
+    """
+    from ffprof.analysis.comparison import compare_records, two_rows
+    from ffprof.hardware.machine import compare_machines
+    from ffprof.report.audit import make_document
+    from ffprof.report.comparison import comparison_document, comparison_json
+
+    (old, was) = _audit(before)
+    if baseline is not None:
+        found = two_rows(old, str(after), baseline)
+        verdicts = [verdict.model_dump(mode="json") for verdict in found.verdicts]
+        title = f"{after} against {baseline}: preset {old.recipe.preset}, {old.evidence}"
+        return Comparison(
+            document=replace(make_document(found), title=title),
+            json={"schema_version": 1, "kind": "verdicts", "verdicts": verdicts},
+        )
+    (new, now) = _audit(after)
+    found_changes = compare_records(old, new)
+    differ = compare_machines(
+        old.machine, new.machine, "cpu" if old.evidence == "measured (cpu)" else "cuda"
+    )
+    machines = (*differ.hardware, *differ.software)
+    return Comparison(
+        document=comparison_document(found_changes, (was, now), machines),
+        json=comparison_json(found_changes, (was, now), machines),
+    )
+
+
+def check(
+    baseline: str | Path,
+    current: str | Path | Record | None = None,
+    *,
+    thresholds: str | Path | None = None,
+    budget: str | None = None,
+    throughput: Literal["gate", "advice", "off"] | None = None,
+    update_baseline: bool = False,
+    rounds: int | None = None,
+    workload_files: Paths = (),
+    card_files: Paths = (),
+    data: str | None = None,
+    on_foreign: OnForeign = "warn",
+    time_limit: float | None = None,
+    run_limit: float | None = None,
+    out: str | Path | None = None,
+    progress: bool = False,
+) -> CheckResult:
+    """Hold a result against a baseline, as ``ffprof check`` does with the options of these names.
+
+    Args:
+        baseline: a result file, or a folder with one for every recipe and torch.
+        current: the new result; without it, what the baseline holds is measured again here.
+        thresholds: a TOML file: how much may be lost.
+        budget: the most that any workload may take, such as ``"7.5GiB"``.
+        throughput: judge speeds, only tell them, or leave them out.
+        update_baseline: make the new result the baseline.
+        rounds: of measuring again, as are all that follow; by default the baseline's.
+        workload_files: where the baseline's are now.
+        card_files: profiles of cards of your own.
+        data: where the baseline's images are now.
+        on_foreign: what to do about processes of others on the GPU.
+        time_limit: seconds a trial may take.
+        run_limit: seconds that measuring may take.
+        out: folder to keep the new result in; by default it is not kept.
+        progress: show on standard error what is going on.
+
+    Returns:
+        what was found; what got worse is no exception.
+
+    Raises:
+        FfprofError: something cannot be meant, read or measured, or the baseline not updated.
+        KeyboardInterrupt: as it came.
+    """
+    from ffprof.experiments.check.runner import Asked, run_checks
+
+    def again(record: Record, path: Path) -> Record:
+        from ffprof.experiments.check.rerun import run_again
+
+        shown = _progress(progress)
+        return run_again(
+            record,
+            path,
+            None if out is None else Path(out),
+            rounds=rounds,
+            time_limit=time_limit,
+            run_limit=run_limit,
+            workload_files=_paths(workload_files),
+            card_files=_paths(card_files),
+            data=data,
+            on_foreign=on_foreign,
+            progress=shown,
+            say=shown.says,
+        )
+
+    with _folder(None) as folder, _without_main():
+        if isinstance(current, Record):
+            file = folder / "audit-current.json"
+            save(current, file)
+            current = file
+        checks = run_checks(
+            Asked(
+                baseline=Path(baseline),
+                current=None if current is None else Path(current),
+                thresholds=None if thresholds is None else Path(thresholds),
+                budget=budget,
+                throughput=throughput,
+                update=update_baseline,
+                again=again,
+            )
+        )
+    refused: list[UnmeasuredError] = [one.refused for one in checks if one.refused]
+    if refused:
+        raise refused[0]
+    return CheckResult(checks=tuple(checks))
+
+
+def _options(asked: dict[str, Any], folder: Path) -> Options:
+    """Those of ``run``, in Python's types; what the parser would refuse is refused here."""
+    from ffprof.experiments.options import Options
+
+    known = {name: asked[name] for name in Options.__dataclass_fields__ if name in asked}
+    words = known["workloads"]
+    known["workloads"] = words if words is None or isinstance(words, str) else ",".join(words)
+    for name, least in (("rounds", 1), ("time_limit", 0.1), ("run_limit", 0.1)):
+        value = known[name]
+        number = isinstance(value, int if name == "rounds" else (int, float))
+        if value is not None and (isinstance(value, bool) or not number or value < least):
+            raise UsageError(f"{name}={value!r}", f"give a number that is at least {least}")
+    for name, words in (
+        ("device", ("auto", "cuda", "cpu", "estimate")),
+        ("on_foreign", ("warn", "wait", "refuse")),
+    ):
+        if known[name] not in words:
+            raise UsageError(f"{name}={known[name]!r}", f"give one of {', '.join(words)}")
+    files = {name: _paths(known[name]) for name in ("workload_files", "card_files")}
+    return Options(**known | files | {"out": folder, "estimates": False})
+
+
+def _paths(paths: Paths) -> tuple[Path, ...]:
+    return tuple(map(Path, [paths] if isinstance(paths, str) else paths))
+
+
+def _words(asked: dict[str, Any]) -> str:
+    """The arguments that are not the defaults, as they are written."""
+    defaults = run.__kwdefaults__ or {}
+    given = {n: v for n, v in asked.items() if v != defaults.get(n) and n != "progress"}
+    return ", ".join(f"{name}={value!r}" for name, value in given.items())
+
+
+@contextmanager
+def _folder(out: str | Path | None) -> Iterator[Path]:
+    if out is not None:
+        yield Path(out)
+        return
+    with tempfile.TemporaryDirectory(prefix="ffprof-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Children import nothing of the calling script, which would otherwise run once more in each.
+
+    They need nothing of it: what they are asked for are functions of this package.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _audit(result: str | Path | Record) -> tuple[Record, str]:
+    """An audit, and what it is called."""
+    from ffprof.records import store
+
+    if isinstance(result, Record):
+        return result, f"the result of {result.created:%Y-%m-%d %H:%M:%S}"
+    path = find_record(Path(result))
+    return store.load(path), str(path)
+
+
+def _progress(shown: bool) -> Progress:
+    from rich.console import Console
+
+    from ffprof.cli.progress import QuietProgress, progress_for
+
+    return progress_for(Console(stderr=True)) if shown else QuietProgress(Console(quiet=True))

@@ -1,0 +1,1 @@
+"""What commands do once their words are read: progress, tables, exit codes."""

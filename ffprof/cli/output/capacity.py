@@ -1,0 +1,59 @@
+"""The largest sizes that fit, searched for and printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from ffprof.cli.common_options import Format
+from ffprof.cli.interrupts import Terminated, interrupt_code
+from ffprof.cli.output.result import print_result
+from ffprof.cli.progress import progress_for
+from ffprof.errors import NothingMeasuredError
+from ffprof.experiments.capacity.plan import grown_by, prepare_search
+from ffprof.experiments.capacity.runner import find_capacities
+from ffprof.experiments.options import Options
+from ffprof.records.frontier import Capacity
+
+
+def print_largest(options: Options, written: Mapping[str, Any], format: Format) -> int:
+    """Search, print, and write a result file; returns the exit code.
+
+    Args:
+        options: what was asked for.
+        written: the options on the command line, by the name of their parameter.
+        format: how to print it.
+
+    Raises:
+        FfprofError: something cannot be meant, or nothing could be found out.
+    """
+    grown = grown_by(options, written)
+    with prepare_search(options, grown) as request:
+        outcome = find_capacities(request, progress_for(Console(stderr=True)))
+    record, interrupt = outcome.record, outcome.interrupt
+    if isinstance(interrupt, Terminated) and interrupt.hung_up:
+        return interrupt_code(interrupt)
+    notices = Console(stderr=True, highlight=False, soft_wrap=True)
+    if record.capacities:
+        print_result(record, format)
+        if format != "json":
+            print()
+        notices.print(f"written to {request.path}", markup=False)
+    if outcome.stopped:
+        left = len(request.workloads) - len(record.capacities)
+        kept = "" if record.capacities else "; nothing was found or written"
+        notices.print(f"stopped early: {outcome.stopped}; workloads left: {left}{kept}")
+    if interrupt is not None:
+        return interrupt_code(interrupt)
+    if not any(_says_something(one) for one in record.capacities):
+        raise NothingMeasuredError(
+            "no size of any workload could be tried",
+            "read why above" if record.capacities else "raise --run-limit",
+        )
+    return 0
+
+
+def _says_something(one: Capacity) -> bool:
+    return any(tried.outcome in ("ok", "oom") for tried in one.tried)

@@ -1,0 +1,168 @@
+"""Estimates of memory in tables and as JSON: peaks, differences, largest sizes, growth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+from pydantic import BaseModel
+
+from ffprof.cli.common_options import Format
+from ffprof.cli.output.result import print_document
+from ffprof.errors import NothingMeasuredError
+from ffprof.estimator.sizes import Question, flat_width, varied_by
+from ffprof.experiments.estimate import Asked, Ready, Sweep
+from ffprof.experiments.session import say
+from ffprof.records.estimate import PeakRow
+from ffprof.report.document import Block, Document, printable
+from ffprof.report.estimate.detail import peak_details
+from ffprof.report.estimate.difference import compare_peaks, difference_blocks
+from ffprof.report.estimate.growth import growth_document
+from ffprof.report.estimate.table import Heading, largest_document, peak_document
+from ffprof.report.exporters.terminal import OutputConsole
+
+
+def tell(prepared: Ready, asked: Asked, swept: Sweep | None, format: Format) -> None:
+    """Answer the one question that was asked.
+
+    Raises:
+        NothingMeasuredError: no workload could be estimated.
+        StoreError: a file cannot be written.
+    """
+    if swept is not None:
+        tell_growth(prepared, swept, asked.plot, format)
+    elif asked.largest is not None:
+        tell_largest(prepared, cast(Question, asked.largest), format)
+    elif asked.against is not None:
+        tell_against(prepared, format)
+    else:
+        tell_peaks(prepared, asked.snapshot, format, detail=asked.detail)
+
+
+def tell_peaks(prepared: Ready, snapshot_to: Path | None, format: Format, *, detail: bool) -> None:
+    """The table of all workloads, and what is held at the peak.
+
+    Raises:
+        StoreError: the snapshot cannot be written.
+        NothingMeasuredError: no workload could be estimated.
+    """
+    rows = prepared.peaks(snapshot_to)
+    if format == "json":
+        _print_json(rows)
+    else:
+        shown = [row for row in rows if row.peak is not None and (detail or len(rows) == 1)]
+        details = [block for row in shown for block in peak_details(row, _width())]
+        _print(peak_document(heading(prepared), rows), format, details)
+    _some_figures(rows)
+    if snapshot_to is not None and rows[0].memory is not None:
+        say(f"written to {snapshot_to}; open it at https://pytorch.org/memory_viz")
+
+
+def tell_against(prepared: Ready, format: Format) -> None:
+    """Two workloads at their peaks, layer by layer.
+
+    Raises:
+        NothingMeasuredError: one of them could not be estimated.
+    """
+    ours, theirs = prepared.chosen.workloads[0], prepared.other
+    assert theirs is not None
+    both = replace(prepared, chosen=replace(prepared.chosen, workloads=(ours, theirs)))
+    rows = both.peaks()
+    if any(row.peak is None for row in rows):
+        _print(peak_document(heading(prepared), rows), format)
+        raise NothingMeasuredError("one of them could not be estimated", "read why above")
+    made = compare_peaks(rows[0], rows[1])
+    if format == "json":
+        _print_json(made)
+        return
+    blocks = difference_blocks(made, _width())
+    _print(peak_document(heading(prepared), rows), format, blocks)
+
+
+def tell_largest(prepared: Ready, question: Question, format: Format) -> None:
+    """The largest size of every workload.
+
+    Raises:
+        NothingMeasuredError: no workload could be estimated.
+    """
+    found = prepared.largest(question)
+    if format == "json":
+        _print_json(found)
+    else:
+        varied = varied_by(question, prepared.recipe)
+        _print(largest_document(heading(prepared, varied), found), format)
+    _some_figures([row for one in found for row in (one.row, one.next) if row])
+
+
+def tell_growth(prepared: Ready, sweep: Sweep, plot: Path | None, format: Format) -> None:
+    """How every workload grows.
+
+    Raises:
+        NothingMeasuredError: no workload could be estimated.
+        StoreError: the plot cannot be written.
+    """
+    found = prepared.growth(sweep)
+    if format == "json":
+        _print_json(found)
+    else:
+        varied = heading(prepared, _varied(prepared, sweep))
+        _print(growth_document(varied, found, _width()), format)
+    _some_figures([row for one in found for row in one.rows])
+    if plot is not None:
+        from ffprof.report.exporters.plots import draw
+
+        draw(found, plot)
+        say(f"written to {plot}")
+
+
+def heading(prepared: Ready, varied: Mapping[str, str] | None = None) -> Heading:
+    """What stands above the tables; ``varied`` is what of the recipe is not the same in all."""
+    return Heading(
+        recipe=prepared.recipe,
+        requested=prepared.budget.requested,
+        card=prepared.budget.card,
+        total_bytes=prepared.budget.total_bytes or 0,
+        display_bytes=prepared.budget.display_bytes,
+        overhead_bytes=(
+            prepared.target.overhead.low_bytes,
+            prepared.target.overhead.likely_bytes,
+            prepared.target.overhead.high_bytes,
+        ),
+        overhead_measured=prepared.target.overhead.measured,
+        workspaces=prepared.target.workspaces,
+        torch=prepared.torch,
+        notes=prepared.chosen.notes(prepared.recipe),
+        varied=varied or {},
+    )
+
+
+def _varied(prepared: Ready, sweep: Sweep) -> dict[str, str]:
+    if sweep.axis == "depth":
+        return {"backbone": f"flat-D-{flat_width(prepared.recipe.backbone)}"}
+    return {"image_size": "S"} if sweep.axis == "image-size" else {"batch": "B"}
+
+
+def _some_figures(rows: Sequence[PeakRow]) -> None:
+    if not any(row.memory for row in rows):
+        told = next((f"{row.workload}: {row.message}" for row in rows), "no workload")
+        raise NothingMeasuredError(f"nothing could be estimated: {told}", "")
+
+
+def _print_json(found: Sequence[BaseModel] | BaseModel) -> None:
+    if isinstance(found, BaseModel):
+        print(found.model_dump_json(indent=1))
+    else:
+        listed = [one.model_dump(mode="json") for one in found]
+        print(json.dumps(listed, indent=1, allow_nan=False))
+
+
+def _print(document: Document, format: Format, more: Sequence[Block] = ()) -> None:
+    blocks = (*document.blocks, *more)
+    print_document(printable(replace(document, blocks=blocks)), format)
+
+
+def _width() -> int:
+    return OutputConsole().width

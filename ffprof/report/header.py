@@ -1,0 +1,119 @@
+"""What is run on what: the lines under the title of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePath
+
+from ffprof.records.audit import Budget, Evidence, Machine, Record
+from ffprof.records.calibration import CalibrationRecord
+from ffprof.records.frontier import FrontierRecord
+from ffprof.records.recipe import FILE_DATA, Recipe
+from ffprof.units import format_bytes
+
+_SCHEDULE = ("batch", "micro_batch", "precision", "memory_format")
+
+
+def setting(
+    record: Record | FrontierRecord,
+    varied: Mapping[str, str | None] | None = None,
+    limit: str | None = None,
+) -> tuple[str, ...]:
+    """Recipe, data, machine and budget.
+
+    Args:
+        record: an audit, a frontier or a capacity.
+        varied: what stands for a field of the recipe; None leaves it out.
+        limit: what stands for the line of a measured budget.
+    """
+    recipe, budget = record.recipe, record.budget
+    own = {name: str(getattr(recipe, name)) for name in ("backbone", *_SCHEDULE)}
+    said: dict[str, str | None] = {**own, **(varied or {})}
+    names = {"batch": "effective batch ", "micro_batch": "micro-batch "}
+    fixed = [
+        names.get(name, "") + text.replace("_", " ")
+        for name in _SCHEDULE
+        if (text := said[name]) is not None
+    ]
+    held: tuple[str, ...] = ()
+    if record.evidence == "estimated":
+        held = (estimated_budget(budget),)
+    elif budget.total_bytes is not None:
+        held = (limit or _budget(budget, record.evidence),)
+    return (
+        f"{said['backbone']} at width {recipe.width:g}, {recipe.norm} norm, {images(recipe)}, "
+        f"{recipe.classes} classes",
+        *(_data(record) if isinstance(record, Record) else ()),
+        f"{', '.join(fixed)}, {recipe.optimizer.name}, seed {recipe.seed}",
+        _machine(record),
+        *held,
+    )
+
+
+def images(recipe: Recipe) -> str:
+    """``cifar10 images 3x32x32``."""
+    return f"{recipe.data} images {recipe.channels}x{recipe.image_size}x{recipe.image_size}"
+
+
+def processor(record: Record | FrontierRecord | CalibrationRecord) -> str:
+    """The device and the CPU threads."""
+    threads = record.recipe.threads
+    return (
+        f"{record.machine.gpu or record.machine.cpu}, {threads or 'default'} CPU "
+        f"thread{'' if threads == 1 else 's'}"
+    )
+
+
+def torch_of(machine: Machine) -> str:
+    """``torch 2.14.1``."""
+    return f"torch {machine.versions.get('torch', '?')}"
+
+
+def _machine(record: Record | FrontierRecord) -> str:
+    machine = record.machine
+    commit = f", commit {machine.commit}" if machine.commit else ""
+    if record.evidence == "estimated":
+        return f"nothing was run: traced with {torch_of(machine)}{commit}"
+    if isinstance(record, FrontierRecord) and record.kind == "capacity":
+        return f"{machine.gpu or machine.cpu}, {torch_of(machine)}{commit}"
+    return f"{processor(record)}, {torch_of(machine)}{commit}"
+
+
+def estimated_budget(budget: Budget) -> str:
+    """The budget of an estimate, and what is likely left out of it."""
+    drawn = f", less {format_bytes(budget.display_bytes)} for a desktop"
+    return (
+        f"{budget.card or 'a card'} sold with {budget.requested}: CUDA offers "
+        f"{format_bytes(budget.total_bytes)}{drawn if budget.display_bytes else ''}, of which "
+        f"context and libraries likely take {format_bytes(budget.debit_bytes)}"
+    )
+
+
+def _budget(budget: Budget, evidence: Evidence) -> str:
+    """What trials on a GPU had, and what was left out of it."""
+    offers = f"CUDA offers {format_bytes(budget.total_bytes)}"
+    if budget.display_bytes:
+        offers += f", a desktop takes {format_bytes(budget.display_bytes)}"
+    if budget.debit_bytes is None:
+        debit = "what context and libraries take is not known yet"
+    else:
+        debit = f"context and libraries take {format_bytes(budget.debit_bytes)}"
+        debit += f", tensors have {format_bytes(budget.limit_bytes)}"
+    if evidence != "emulated":
+        return f"{budget.card or 'this GPU'}: {offers}; {debit}"
+    card = budget.card or "a card"
+    return f"limited to {card} sold with {budget.requested}: {offers} there; {debit}"
+
+
+def _data(record: Record) -> tuple[str, ...]:
+    """Which files were read, for data from files."""
+    recipe = record.recipe
+    if recipe.data not in FILE_DATA:
+        return ()
+    known = (row.facts.get("images_per_epoch") for row in record.ledger.values())
+    count = next((number for number in known if isinstance(number, int)), None)
+    return (
+        f"data {PurePath(recipe.data_root).name} ({recipe.data_fingerprint[:12]}), "
+        + (f"{count:,} images an epoch, " if count else "")
+        + f"loader workers {recipe.data_workers or 0}",
+    )
