@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from command import TINY, by_workload, ffprof, only_record
+from command import TINY, by_workload, ffprof, only_record, python
 
 from ffprof import load
 
@@ -61,10 +61,7 @@ def words(path, out, rounds, files):
 
 def again(path, out="", rounds=0, files=(), cwd=None):
     """The ended process, and the record that it was given."""
-    done = subprocess.run(
-        words(path, out, rounds, files),
-        capture_output=True, text=True, timeout=240, check=False, cwd=cwd,
-    )  # fmt: skip
+    done = python(AGAIN, path, out, rounds, *files, cwd=cwd)
     if done.returncode:
         return done, None
     return done, load_text(done.stdout)

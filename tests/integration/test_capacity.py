@@ -13,7 +13,7 @@ from frontiers import frontier
 
 from ffprof.estimator.target import target_for
 from ffprof.experiments.campaign import OUT_OF_TIME
-from ffprof.experiments.capacity import runner as capacities
+from ffprof.experiments.capacity import runner
 from ffprof.experiments.capacity.request import CapacityRequest
 from ffprof.experiments.capacity.runner import find_capacities
 from ffprof.experiments.selection import choose_workloads
@@ -134,11 +134,11 @@ def test_an_interrupt_keeps_what_was_found(tmp_path):
     words = [sys.executable, "-m", "ffprof", "run", "--max-batch", *SMALL_CARD]
     words += ["--workloads", "bp,bp-accum,bp-ckpt,bp-ckpt-accum", "--out", str(tmp_path)]
     run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 200
     while not list(tmp_path.glob("capacity-*.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
     run.send_signal(signal.SIGINT)
-    out, err = run.communicate(timeout=60)
+    out, err = run.communicate(timeout=200)
     assert run.returncode == 130, err
     assert "stopped early: interrupted" in err and "written to" in err
     record = only_capacities(tmp_path)
@@ -169,7 +169,7 @@ def _each_estimate_once(monkeypatch):
             _estimated[asked] = run_child(server, child, arguments, limit)
         return _estimated[asked]
 
-    monkeypatch.setattr(capacities, "run_child", asked_once)
+    monkeypatch.setattr(runner, "run_child", asked_once)
 
 
 @pytest.fixture(scope="module")
