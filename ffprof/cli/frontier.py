@@ -60,10 +60,10 @@ def frontier(
     plot: Path = typer.Option(None, help="Draw the frontiers: a .png, .svg or .pdf file."),
     format: Format = FORMAT,
 ) -> None:
-    """Find each method's best throughput at every memory, and under the budget.
+    """Find each method's best throughput at every memory.
 
-    Estimates leave out what cannot matter, and trials decide. Writes one result file, complete
-    after every trial.
+    And under the budget. Estimates leave out what cannot matter, and trials decide. Writes one
+    result file, complete after every trial.
     """
     from ffprof.experiments.frontier.plan import Asked, prepare_frontier
 
