@@ -73,7 +73,7 @@ BP_ACCUM = _bp(
 BP_CKPT = _bp(
     "bp-ckpt",
     "checkpointed per block",
-    "keeps block inputs only, computes the rest again in backward",
+    "keeps block inputs only, recomputes the rest in backward",
     "build_checkpointed",
     core=True,
     rank=30,

@@ -73,6 +73,6 @@ def _check_options(written: dict[str, Any]) -> None:
             from ffprof.errors import UsageError
 
             raise UsageError(
-                f"--from does not go with --{other.replace('_', '-')}",
+                f"--from cannot be combined with --{other.replace('_', '-')}",
                 "nothing is measured; leave one of them out",
             )

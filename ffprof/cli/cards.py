@@ -33,7 +33,9 @@ def cards(
         from ffprof.hardware.profile import TEMPLATE
 
         if name is not None or card_file or format == "json":
-            raise UsageError("--template goes with nothing else", "leave the rest out")
+            raise UsageError(
+                "--template cannot be combined with other options", "leave the rest out"
+            )
         print(TEMPLATE, end="")
         return
     from ffprof.cli.output.cards import card_json, gpus_here, print_card, print_list

@@ -59,10 +59,11 @@ def _require_file_first(first: Path, second: str, third: str) -> None:
 
     form = "ffprof compare FILE CHALLENGER BASELINE"
     if not first.exists() and Path(third).exists():
-        raise UsageError(f"{first} is no result file", f"the file comes first: {form}")
+        raise UsageError(f"{first} is not a result file", f"the file comes first: {form}")
     if Path(second).exists() and Path(second).suffix:
         raise UsageError(
-            f"{third} is given beside two files", f"two files take no workload; of one: {form}"
+            f"{third} is given in addition to two files",
+            f"leave it out, or compare two workloads of one file: {form}",
         )
 
 

@@ -117,7 +117,7 @@ def _run_and_print(request: FrontierRequest, plot: Path | None, format: Format) 
         notices.print(f"stopped early: {record.stopped}{told}")
         if kept and any(point.trials for point in record.points):
             path = shlex.quote(str(request.path))
-            notices.print(f"go on with: ffprof frontier --resume {path}", markup=False)
+            notices.print(f"resume with: ffprof frontier --resume {path}", markup=False)
     if plot is not None:
         _draw(record, plot, notices)
     if interrupt is not None:

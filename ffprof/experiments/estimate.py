@@ -84,9 +84,9 @@ def check_asked(asked: Asked) -> Sweep | None:
     }
     chosen = [name for name, is_given in given.items() if is_given]
     if len(chosen) > 1:
-        raise UsageError(f"{' and '.join(chosen[:2])} do not go together", "ask one after another")
+        raise UsageError(f"{' and '.join(chosen[:2])} cannot be combined", "use one at a time")
     if asked.detail and chosen and chosen[0] != "--snapshot":
-        raise UsageError(f"--detail does not go with {chosen[0]}", "leave one of them out")
+        raise UsageError(f"--detail cannot be combined with {chosen[0]}", "leave one of them out")
     if asked.plot is not None and asked.sweep is None:
         raise UsageError("--plot draws a --sweep", "add one, such as --sweep batch=8,16,32")
     if asked.plot is not None:
@@ -95,7 +95,7 @@ def check_asked(asked: Asked) -> Sweep | None:
         if path is not None:
             check_file(option, path)
     if asked.largest == "batch" and asked.changes.get("batch") is not None:
-        raise UsageError("--largest batch looks for what --batch gives", "leave --batch out")
+        raise UsageError("--largest batch searches for what --batch sets", "leave --batch out")
     return None if asked.sweep is None else _sweep(asked.sweep, asked.changes)
 
 
@@ -106,9 +106,7 @@ def check_plot(path: Path) -> None:
         UsageError: its name ends in no format that is known.
     """
     if path.suffix.lower() not in PLOT_FORMATS:
-        raise UsageError(
-            f"--plot {path}: what format is that?", f"end it in {' or '.join(PLOT_FORMATS)}"
-        )
+        raise UsageError(f"--plot {path}: unknown format", f"end it in {' or '.join(PLOT_FORMATS)}")
 
 
 def check_file(option: str, path: Path) -> None:
@@ -126,7 +124,7 @@ def _sweep(text: str, changes: dict[str, Any]) -> Sweep:
     fix = "write it as batch=8,16,32, depth=4,8,16 or image-size=64,128,224"
     axis = next((axis for axis in AXES if axis == name.strip().replace("_", "-")), None)
     if axis is None:
-        raise UsageError(f"--sweep {text!r} sweeps nothing that is known", fix)
+        raise UsageError(f"--sweep {text!r} sweeps an unknown axis", fix)
     words = [word.strip() for word in listed.split(",")]
     if not all(word.isascii() and word.isdigit() and len(word) <= 6 for word in words):
         raise UsageError(f"--sweep {text!r} has values that are not whole numbers", fix)
@@ -251,7 +249,8 @@ class Ready:
         for one in self.chosen.workloads:
             if isinstance(one, StepDescription):
                 raise UsageError(
-                    f"{option}: {one.id} feeds itself, so its sizes cannot be changed from here",
+                    f"{option}: {one.id} supplies its own data, so its sizes cannot be changed "
+                    f"from here",
                     "leave it out of --workloads",
                 )
         yield from self._told()

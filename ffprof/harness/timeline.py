@@ -28,7 +28,7 @@ STEADY = 0.1  # two warm-up steps within a tenth of each other
 
 @dataclass(frozen=True, kw_only=True)
 class Instruments:
-    """What a trial reads, and who is told when the first whole step is over."""
+    """What a trial reads, and who is notified when the first whole step is over."""
 
     clock: Clock
     allocator: Allocator
@@ -55,8 +55,8 @@ def instruments_for(device_type: str, budget: Stepped | None = None) -> Instrume
 class Advance(Protocol):
     """Takes one optimizer step; returns its loss, a detached scalar, or None if it has none.
 
-    ``tells_waiting`` says whether the clock is told when a step has its data; ``ahead`` is how many
-    steps' data may have been made beforehand; ``skipped`` tells how many optimizer steps loss
+    ``tells_waiting`` says whether the clock is notified when a step has its data; ``ahead`` is how
+    many steps' data may have been made beforehand; ``skipped`` tells how many optimizer steps loss
     scaling has left out so far, None where nothing is scaled. It may wait for the device.
     """
 

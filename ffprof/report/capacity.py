@@ -68,7 +68,7 @@ _HOW_MEASURED = (
 )
 _HOW_ESTIMATED = (
     "batch: effective, at the largest; reserved, process: there, without a limit, so they may "
-    "exceed the card: under the budget the allocator gives back what it only caches, and the size "
+    "exceed the card: under the budget the allocator frees its cache, and the size "
     "fits; next: the next size, which is not estimated to fit; all figures estimated"
 )
 
@@ -147,7 +147,7 @@ def _setting(record: FrontierRecord, grown: str) -> tuple[str, ...]:
             varied["batch"] = f"N (where it is accumulated {recipe.updates_per_batch} N)"
     card = f", {budget.card}" if budget.card else ""
     limit = (
-        f"CUDA memory held to {format_bytes(budget.total_bytes)} "
+        f"CUDA memory limited to {format_bytes(budget.total_bytes)} "
         f"({budget.requested or 'the whole GPU'}{card}), less context and libraries; a run "
         f"is three optimizer steps in a process of its own"
     )

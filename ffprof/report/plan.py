@@ -167,7 +167,7 @@ def _forecast(plan: PlannedAudit) -> tuple[str, ...]:
         worst = max(peaks, key=lambda row: row.memory_bytes or 0)
         lines.append(
             f"one trial runs at a time; the largest holds {format_bytes(worst.memory_bytes)} of "
-            f"tensors ({worst.workload}), beside PyTorch itself"
+            f"tensors ({worst.workload}), in addition to PyTorch itself"
         )
     limits = record.plan
     if limits.run_limit_seconds is not None and total > limits.run_limit_seconds:

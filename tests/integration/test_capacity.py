@@ -95,12 +95,12 @@ def test_depth_is_searched_up_to_where_it_ends(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--rounds", "3"], "--max-batch does not go with --rounds"),
-        (["--steps", "3"], "--max-batch does not go with --steps"),
-        (["--resume", "x"], "--max-batch does not go with --resume"),
-        (["--dry-run"], "--max-batch does not go with --dry-run"),
-        (["--device", "cpu"], "--device cpu has no such budget"),
-        (["--max-depth"], "--max-batch and --max-depth do not go together"),
+        (["--rounds", "3"], "--max-batch cannot be combined with --rounds"),
+        (["--steps", "3"], "--max-batch cannot be combined with --steps"),
+        (["--resume", "x"], "--max-batch cannot be combined with --resume"),
+        (["--dry-run"], "--max-batch cannot be combined with --dry-run"),
+        (["--device", "cpu"], "--device cpu has none"),
+        (["--max-depth"], "--max-batch and --max-depth cannot be combined"),
         (["--gpu-mem", "8GB", "--card", "RTX 4060"], "--gpu-mem and --card both"),
     ],
 )
@@ -127,7 +127,7 @@ def test_a_step_of_ones_own_is_not_resized(tmp_path):
     )
     done = ffprof("run", "--max-batch", "--preset", "smoke", "--workload-file", tmp_path / "own.py")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "mine feeds itself, so its micro-batch cannot be changed" in done.stderr
+    assert "mine supplies its own data, so its micro-batch cannot be changed" in done.stderr
 
 
 def test_an_interrupt_keeps_what_was_found(tmp_path):

@@ -188,4 +188,4 @@ def test_a_file_of_ones_own_is_estimated_and_what_cannot_be_is_told(tmp_path):
     done = ffprof(*SMOKE, *own, "bad")
     assert done.returncode == 3 and "nothing could be estimated" in done.stderr
     done = ffprof(*SMOKE, *own, "good", "--largest", "batch")
-    assert done.returncode == 2 and "feeds itself" in done.stderr
+    assert done.returncode == 2 and "supplies its own data" in done.stderr

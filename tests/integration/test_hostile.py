@@ -58,8 +58,8 @@ def test_every_ending_is_an_outcome_and_the_others_are_measured(hostile_env, tmp
     assert "shared weights" in said["other-weights"]
     assert "cudnn_benchmark" in said["changes-flags"]
     flowed = " ".join(done.stdout.split())
-    assert "diverges: its loss is not finite; it can win no claim" in flowed
-    assert "learns-nothing: its loss did not fall; it can win no claim" in flowed
+    assert "diverges: its loss is not finite; it cannot win a claim" in flowed
+    assert "learns-nothing: its loss did not fall; it cannot win a claim" in flowed
     assert "backbone: own: unmatched in own-backbone" in flowed
     assert "Traceback" not in done.stderr
 

@@ -67,7 +67,7 @@ class FakeMode(FakeTensorMode):
         """
         if threading.get_ident() != self._thread:
             self.refusal = self.refusal or UsageError(
-                "a step works in another thread, which is not seen", "let it work in one thread"
+                "a step works in another thread, which cannot be traced", "use one thread"
             )
             raise self.refusal
         return super().dispatch(*args, **kwargs)

@@ -30,7 +30,7 @@ Step = Callable[[], object]
 _ONE_AT_A_TIME = threading.RLock()
 # What a number read from a tensor is, beside 1.0; logarithms and exponentials of them exist.
 _OTHER_NUMBERS = (1e-6, 500.0)
-_BY_A_NUMBER = "a number read from a tensor decides what is done"
+_BY_A_NUMBER = "the step branches on a number read from a tensor"
 Build = Callable[[torch.device], Step]
 
 

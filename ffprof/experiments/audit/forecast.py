@@ -130,7 +130,7 @@ def rates_child(sender: Connection, recipe: Recipe, device: str, typical: Convol
 
 def _trace(request: Request, one: Description) -> Traced | Unforecast:
     if isinstance(one, StepDescription):
-        return Unforecast(reason="what a step of the user's own does is seen in its trials only")
+        return Unforecast(reason="what a user-defined step does is seen in its trials only")
     arguments = (address(one), request.record.recipe, request.device)
     ending = run_child(request.context, trace_child, arguments, LIMIT_SECONDS)
     for message in ending.messages:

@@ -82,9 +82,9 @@ class Search:
         """Search to the end."""
         while not self._ends and self._high - self._low > 1:
             if self._losses_left == 0:
-                self._ends = f"{self._max_oom} runs ran out of memory, and no more may"
+                self._ends = f"{self._max_oom} runs ran out of memory, which is the limit"
             elif self._runs_left == 0:
-                self._ends = f"{len(self._tried)} runs were made, and no more may be"
+                self._ends = f"{len(self._tried)} runs were made, which is the limit"
             else:
                 self._take(self._next())
                 continue
@@ -134,7 +134,7 @@ class Search:
             self._high = size
             self._losses_left -= 1
         else:
-            self._ends = f"the run of {size} says nothing ({tried.outcome}: {tried.message})"
+            self._ends = f"the run of {size} gave no result ({tried.outcome}: {tried.message})"
 
     def _estimate(self) -> None:
         if self._guess is not None:

@@ -102,7 +102,7 @@ def _ask(
 
 
 def _own_step() -> Ending:
-    reason = "what a step of the user's own does is seen in its trials only"
+    reason = "what a user-defined step does is seen in its trials only"
     return Ending(kind="ended", messages=(Unforecast(reason=reason),))
 
 

@@ -54,7 +54,8 @@ class Failed:
     """The trial did not, in a way that is an outcome.
 
     An estimate knows its figures even where memory runs out; they are in ``report``. ``debit`` is
-    what was taken of a GPU by then; ``others``: memory ran out because of others on the GPU.
+    what was taken of a GPU by then; ``others``: memory ran out because of other processes on the
+    GPU.
     """
 
     outcome: Outcome

@@ -31,7 +31,8 @@ _COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Heading:
-    """What all rows share: the recipe, and the card with what a process takes beside tensors.
+    """What all rows share: the recipe, and the card with what a process takes in addition to
+    tensors.
 
     ``overhead_bytes`` is (low, likely, high). ``varied`` has the fields of the recipe that rows do
     not share, with what stands for them.
@@ -57,7 +58,11 @@ class Heading:
             for name in ("image_size", "batch", "micro_batch", "backbone")
         )
         low, likely, high = map(format_bytes, self.overhead_bytes)
-        how = "measured here" if self.overhead_measured else f"{low} to {high}, likely {likely}"
+        how = (
+            f"{likely}, measured here"
+            if self.overhead_measured
+            else f"{low} to {high}, likely {likely}"
+        )
         settings = recipe.flags.allocator_conf
         drawn = f", less {format_bytes(self.display_bytes)} for a desktop"
         return (
@@ -66,8 +71,8 @@ class Heading:
             f"{recipe.precision}, "
             f"{recipe.memory_format.replace('_', ' ')}, {recipe.optimizer.name}",
             f"{self.card or 'a card'} sold with {self.requested}: CUDA offers "
-            f"{format_bytes(self.total_bytes)}{drawn if self.display_bytes else ''}; beside what "
-            f"is reserved, a process takes {how}",
+            f"{format_bytes(self.total_bytes)}{drawn if self.display_bytes else ''}; context and "
+            f"libraries add {how}",
             f"nothing was run: traced with torch {self.torch}"
             + (f", allocator {settings}" if settings else "")
             + ("" if self.workspaces else ", without workspaces"),
@@ -92,7 +97,8 @@ def peak_document(heading: Heading, rows: Sequence[PeakRow]) -> Document:
 
 _CAPTION = (
     "allocated, reserved: peaks of a steady step without a limit; gap: reserved that is not "
-    "allocated; retries: what is cached is given back, in a step under the budget, so reserved may "
+    "allocated; retries: times the cache was freed to fit, in a step under the budget, so reserved "
+    "may "
     "exceed it; img/s: by a roofline; all figures estimated"
 )
 

@@ -248,7 +248,7 @@ def test_rows_are_chosen_by_id_and_all_are_by_default(write):
     assert set(chosen("all")) >= {"z", "a", "b", "bp"}
     with pytest.raises(UsageError, match=r"unknown workload 'nope'; known are: .*z, a, b"):
         chosen("a,b,nope")
-    with pytest.raises(UsageError, match=r"asks for nothing in .*b\.py"):
+    with pytest.raises(UsageError, match=r"selects nothing in .*b\.py"):
         chosen("core,a")
     files = choose_with_files("bp,a,b", sources, None, 1.0).files
     assert [file.workloads for file in files] == [("a",), ("b",)]
