@@ -54,7 +54,7 @@ def frontier(
     ),
     resume: Path = typer.Option(
         None,
-        help="Go on with this unfinished frontier, or the newest one in this folder.",
+        help="Resume this unfinished frontier, or the newest one in this folder.",
         readable=False,  # said by who reads it, in one line
     ),
     plot: Path = typer.Option(None, help="Draw the frontiers: a .png, .svg or .pdf file."),

@@ -101,7 +101,7 @@ def _to_blame(failed: Failed, watching: Watching) -> str:
 
 
 def tried_from(probed: Probed, size: int, evidence: Evidence, watching: Watching) -> Tried:
-    """What became of a run. One that took more than the card has did not fit."""
+    """The outcome of a run. One that took more than the card has did not fit."""
     memory, debit = watching.memory(probed.memory), probed.debit
     peaks = (memory.reserved_peak_bytes, memory.cold_reserved_peak_bytes)
     reserved = max((peak for peak in peaks if peak is not None), default=None)
