@@ -60,9 +60,9 @@ def frontier(
     plot: Path = typer.Option(None, help="Draw the frontiers: a .png, .svg or .pdf file."),
     format: Format = FORMAT,
 ) -> None:
-    """Find the best throughput of every method at each memory size and under the budget.
+    """Find each method's best throughput at every memory.
 
-    Estimates rule out points that cannot be on the frontier; trials decide the others. Writes one
+    And under the budget. Estimates leave out what cannot matter, and trials decide. Writes one
     result file, complete after every trial.
     """
     from ffprof.experiments.frontier.plan import Asked, prepare_frontier
