@@ -4,7 +4,7 @@ What the commands do, from Python::
 
     import ffprof
 
-    record = ffprof.run(["bp", "bp-accum"], preset="smoke", device="cpu")
+    record = ffprof.run("core", preset="smoke", device="cpu")
     print(record)                             # a table; in a notebook the whole report
     ffprof.compare("before.json", record)     # memory and speed of two results
     ffprof.check("baseline.json", record)     # did anything get worse?

@@ -1,7 +1,6 @@
 """What ``import ffprof`` gives beside decorators: what the commands do, for notebooks and scripts.
 
-It stands above everything, because results of records/ print themselves by reports of report/:
-whoever gets a record from here gets one that knows how, and records alone need no report.
+Results print themselves (``ffprof.result``). Nothing is written or printed unless asked for.
 """
 
 from __future__ import annotations
@@ -11,103 +10,22 @@ import tempfile
 import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ffprof.errors import NothingMeasuredError, UnmeasuredError, UsageError
 from ffprof.records.audit import Record
-from ffprof.records.calibration import CalibrationRecord
-from ffprof.records.frontier import FrontierRecord
 from ffprof.records.store import RESULT_FILES, find_record, load_any, save
+from ffprof.result import CheckResult, Comparison
 
 if TYPE_CHECKING:
-    from ffprof.analysis.gates.result import Checked, GateResult
     from ffprof.experiments.campaign import Progress
     from ffprof.experiments.options import Options
-    from ffprof.report.document import Document
 
-AnyRecord = Record | FrontierRecord | CalibrationRecord
 Names = str | Sequence[str]
 Paths = Sequence[str | Path]
 OnForeign = Literal["warn", "wait", "refuse"]
-
-
-class Shown:
-    """Prints as a few lines, and in a notebook as its whole report."""
-
-    def documents(self) -> Sequence[Document]:
-        """The reports."""
-        raise NotImplementedError
-
-    def __str__(self) -> str:
-        from ffprof.report.exporters.text import render
-
-        return "\n\n".join(map(render, self.documents()))
-
-    def __repr__(self) -> str:
-        return f"<ffprof: {'; '.join(one.title for one in self.documents())}>"
-
-    def _repr_html_(self) -> str:
-        from ffprof.report.exporters.html import render
-
-        return "".join(map(render, self.documents()))
-
-
-def _documents(record: AnyRecord) -> Sequence[Document]:
-    from ffprof.report.kinds import document_of
-
-    return (document_of(record),)
-
-
-for _kind in (Record, FrontierRecord, CalibrationRecord):
-    vars_of = {"documents": _documents} | {
-        name: vars(Shown)[name] for name in ("__str__", "__repr__", "_repr_html_")
-    }
-    for _name, _method in vars_of.items():
-        setattr(_kind, _name, _method)
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class Comparison(Shown):
-    """What differs between two results; ``json`` is what the command prints as JSON."""
-
-    document: Document
-    json: dict[str, Any]
-
-    def documents(self) -> Sequence[Document]:
-        """The report."""
-        return (self.document,)
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class CheckResult(Shown):
-    """What became of every baseline; ``exit_code`` is that of ``ffprof check``."""
-
-    checks: tuple[Checked, ...]
-
-    @property
-    def exit_code(self) -> int:
-        """0 passed, 1 regressed, 3 nothing was judged, 4 not measured or cannot be decided."""
-        from ffprof.report.exporters.check import code_of
-
-        return code_of(self.checks)
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing got worse and everything could be judged."""
-        return self.exit_code == 0
-
-    @property
-    def gates(self) -> tuple[GateResult, ...]:
-        """Every figure that was judged."""
-        return tuple(gate for one in self.checks for gate in one.result.gates)
-
-    def documents(self) -> Sequence[Document]:
-        """A report for each baseline."""
-        from ffprof.report.check import checked_document
-
-        return [checked_document(one, everything=True) for one in self.checks]
 
 
 def load(path: str | Path) -> Any:

@@ -54,7 +54,7 @@ _asge = _Method(
 _hinton = _Method(
     "hinton-ff",
     "ff",
-    "hinton",
+    "hinton_ff",
     check=check_backbone,
     network=f"{_PATH2}, no N1, each image passes twice (right and wrong label)",
     shares="part",

@@ -50,9 +50,14 @@ def estimate(
     the preset.
     """
     from ffprof.cli.output.estimate import tell
-    from ffprof.experiments.estimate import Asked, Wanted, check_asked, ready
+    from ffprof.experiments.estimate import (
+        EstimateQuestion,
+        EstimateRequest,
+        check_question,
+        estimate_session,
+    )
 
-    asked = Asked(
+    question = EstimateQuestion(
         changes=options.changes,
         detail=detail,
         against=against,
@@ -61,7 +66,7 @@ def estimate(
         plot=plot,
         snapshot=snapshot,
     )
-    wanted = Wanted(
+    request = EstimateRequest(
         preset=preset,
         workloads=options.workloads,
         workload_files=options.workload_files,
@@ -76,10 +81,10 @@ def estimate(
         card_files=options.card_files,
         display=options.display,
     )
-    swept = check_asked(asked)
+    swept = check_question(question)
     if plot is not None:
         from ffprof.report.exporters.plots import check_matplotlib
 
         check_matplotlib()
-    with ready(wanted) as prepared:
-        tell(prepared, asked, swept, format)
+    with estimate_session(request) as session:
+        tell(session, question, swept, format)

@@ -54,16 +54,16 @@ def frontier(
     ),
     resume: Path = typer.Option(
         None,
-        help="Go on with this unfinished frontier, or the newest one in this folder.",
+        help="Resume this unfinished frontier, or the newest one in this folder.",
         readable=False,  # said by who reads it, in one line
     ),
     plot: Path = typer.Option(None, help="Draw the frontiers: a .png, .svg or .pdf file."),
     format: Format = FORMAT,
 ) -> None:
-    """Find, for every method, the best throughput at every memory, and under the budget.
+    """Find each method's best throughput at every memory.
 
-    Estimates leave out what cannot matter, and trials decide. Writes one result file, complete
-    after every trial.
+    And under the budget. Estimates leave out what cannot matter, and trials decide. Writes one
+    result file, complete after every trial.
     """
     from ffprof.experiments.frontier.plan import Asked, prepare_frontier
 

@@ -46,7 +46,7 @@ def run(
     ),
     resume: Path = typer.Option(
         None,
-        help="Go on with this unfinished result file, or the newest one in this folder.",
+        help="Resume this unfinished result file, or the newest one in this folder.",
         readable=False,  # said by who reads it, in one line
     ),
     max_batch: bool = typer.Option(

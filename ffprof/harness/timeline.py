@@ -158,7 +158,7 @@ def _warm_up(
     while not _is_warm(taken, least + skipped):
         started = time.perf_counter()
         _note(losses, len(taken), advance())
-        _wait(device)
+        wait_for(device)
         taken.append(time.perf_counter() - started)
         skipped = min(MOST_SKIPPED, advance.skipped() or 0)
         if len(taken) - skipped == 1 and not whole:
@@ -196,6 +196,7 @@ def _note(losses: Tensor, index: int, loss: Tensor | float | None) -> None:
         losses[index] = loss  # no value is read, so nothing waits for the device
 
 
-def _wait(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Until a device has done all that it was asked for."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -157,22 +157,6 @@ class PeakRow(Part):
     recomputed_flops: Count | None = None
 
 
-class Largest(Part):
-    """The largest batch, micro-batch or depth whose answer is ``fits``, and the next, whose is not.
-
-    ``size`` is 0 where the smallest does not fit, and ``next`` null where the cap does. Sizes grow
-    in steps of ``unit`` images or blocks. ``traces`` is how many sizes were traced.
-    """
-
-    workload: Name
-    question: Literal["micro-batch", "batch", "depth"]
-    size: Count
-    unit: Annotated[int, Field(ge=1)]
-    row: PeakRow | None
-    next: PeakRow | None
-    traces: Count
-
-
 class Growth(Part):
     """How a workload grows with ``axis``; exponents are of the best power law, or null."""
 

@@ -26,14 +26,14 @@ def begin_and_interrupt(folder):
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 200
     # Gradient proofs are stored before the first trial is. Each save is a file in one step.
     while not any(load(file).trials for file in folder.glob("audit-*.json")):
         if time.monotonic() > deadline:
             break
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=200)
     return process.returncode, err
 
 

@@ -53,6 +53,11 @@ def refusing() -> Iterator[None]:
                 "the step mixes a tensor on the CPU with one on the GPU" + _where(error),
                 "make both on the device that build(device) is given",
             ) from error
+        if "convert all Tensors to FakeTensors" in text:
+            raise UsageError(
+                "it works on tensors that are not in its module" + _where(error),
+                "make them attributes of the module",
+            ) from error
         if "Couldn't swap" in text:
             raise UsageError(
                 f"a module cannot be moved to the device ({text.splitlines()[0][:200]})"

@@ -3,9 +3,9 @@
 The search starts at a proposal that is a few percent off. It brackets the border with steps of 2 %
 of the proposal that double, and then divides the bracket. A run that runs out of memory costs more
 than one that does not: it may disturb the display, and a driver may answer it by spilling to the
-host. So the bracket is divided as a tall house is by somebody with few eggs: with k losses left, r
-runs tell sum(C(r, i), i = 1..k) sizes apart, and the next size is chosen so that what is left on
-either side can still be told apart in the fewest runs. With losses enough that is bisection.
+host. So the bracket is divided by an egg-drop search: with k losses left, r runs tell sum(C(r, i),
+i = 1..k) sizes apart, and the next size is chosen so that what is left on either side can still be
+told apart in the fewest runs. With losses enough that is bisection.
 
 Where what fits has holes, the border that is found is one of the borders.
 """

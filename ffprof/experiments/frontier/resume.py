@@ -1,4 +1,4 @@
-"""``ffprof frontier --resume``: go on with an unfinished frontier, exactly as it was begun.
+"""``ffprof frontier --resume``: continue an unfinished frontier.
 
 Everything comes from the record; the two time limits, what to do about others on the GPU, and the
 plot may be given beside. What is to be run next is a function of the record, so nothing is lost

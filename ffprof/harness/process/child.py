@@ -57,7 +57,7 @@ PRELOAD = [
     "torch._dynamo",
     "ffprof.harness.gradient_check",
     "ffprof.harness.trial",
-    "ffprof.estimator.trial",
+    "ffprof.estimator.peaks",
 ]
 
 
@@ -256,8 +256,8 @@ def _enter(
     # short, in the timed steps too.
     gc.freeze()
     target(sender, *args)
-    # Nothing is left to do: neither a thread that the workload forgot nor the libraries' own
-    # farewells may turn a finished trial into a late one.
+    # Nothing is left to do: neither a thread that the workload forgot nor the libraries' exit
+    # handlers may turn a finished trial into a late one.
     sender.close()
     os._exit(0)
 

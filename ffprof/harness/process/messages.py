@@ -50,6 +50,17 @@ class Probed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepTime:
+    """One optimizer step, timed after a first one.
+
+    ``before_seconds`` is what came before it: the data, the build and the first step.
+    """
+
+    step_seconds: float
+    before_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Failed:
     """The trial did not, in a way that is an outcome.
 

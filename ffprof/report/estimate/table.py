@@ -1,14 +1,11 @@
-"""The table of ``ffprof estimate``: what each workload takes of a card, and whether it fits.
-
-Also the largest size that fits, with the figures there and one step further.
-"""
+"""The table of ``ffprof estimate``: what each workload takes of a card, and whether it fits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ffprof.records.estimate import Largest, PeakRow
+from ffprof.records.estimate import PeakRow
 from ffprof.records.recipe import Recipe
 from ffprof.report.document import Block, Column, Document, printable
 from ffprof.units import format_about, format_bytes, format_rate
@@ -146,71 +143,3 @@ def between(limits: tuple[int, int] | None) -> str:
     low, high = map(format_bytes, limits)
     same = low.split()[-1] == high.split()[-1]
     return f"{low.split()[0] if same else low} to {high}"
-
-
-_LARGEST_COLUMNS = (
-    Column(name="workload", numeric=False),
-    Column(name="size"),
-    Column(name="fit", numeric=False),
-    Column(name="allocated"),
-    Column(name="reserved"),
-    Column(name="img/s", rank=2),
-    Column(name="retries", rank=1),
-    Column(name="batch", rank=3),
-)
-_MEANING = {
-    "micro-batch": "size: images at a time; under accumulation the number of micro-batches is "
-    "kept, so the batch grows with it; without it, the batch is meant",
-    "batch": "size: images an optimizer step; under accumulation the micro-batch is kept and the "
-    "batch grows by whole ones; where nothing else grows, the batch costs nothing",
-    "depth": "size: blocks of the flat backbone, all alike",
-}
-
-
-def largest_document(heading: Heading, found: Sequence[Largest]) -> Document:
-    """Two lines a workload: the largest that fits, and the first that does not."""
-    question = found[0].question if found else "batch"
-    cells: list[tuple[str, ...]] = []
-    for one in found:
-        if one.row is not None:
-            cells.append(_largest_cells(one.workload, one.size, one.row))
-        if one.next is not None:
-            name = one.workload if one.row is None else ""
-            cells.append(_largest_cells(name, one.size + one.unit, one.next))
-    traces = sum(one.traces for one in found)
-    caption = f"{_MEANING[question]}; by bisection, {traces} sizes traced"
-    return printable(
-        Document(
-            title=f"Largest {question} that fits: preset {heading.recipe.preset}, estimated",
-            setting=heading.lines(),
-            blocks=(
-                Block(columns=_LARGEST_COLUMNS, rows=tuple(cells), caption=caption),
-                Block(lines=tuple(line for one in found if (line := _remark(one)))),
-            ),
-        )
-    )
-
-
-def _largest_cells(name: str, size: int, row: PeakRow) -> tuple[str, ...]:
-    fits = row.fit is not None and row.fit.answer != "does not fit"
-    memory, speed = row.memory, row.throughput if fits else None
-    return (
-        name,
-        str(size),
-        row.fit.answer if row.fit else row.outcome,
-        format_bytes(memory.allocated_peak_bytes if memory else None),
-        format_bytes(memory.reserved_peak_bytes if memory else None),
-        format_about(speed.images_per_second if speed else None),
-        str(row.fit.retries) if row.fit and fits else "-",
-        str(row.batch),
-    )
-
-
-def _remark(one: Largest) -> str:
-    if one.row is None and one.next is not None and one.next.memory is None:
-        return f"{one.workload}: {one.next.message}"
-    if one.row is None:
-        return f"{one.workload}: not even {one.unit} fits"
-    if one.next is None:
-        return f"{one.workload}: {one.size:,} fits, and larger ones were not tried"
-    return ""

@@ -26,7 +26,7 @@ from ffprof.estimator.cuda.autocast import (
     WIDEST,
 )
 from ffprof.estimator.cuda.dispatch import TABLE
-from ffprof.estimator.tracing import device as standin
+from ffprof.estimator.tracing.device import check_version
 from ffprof.estimator.tracing.trace import trace
 from ffprof.instruments.tensors import LiveTensors
 
@@ -538,7 +538,7 @@ def test_a_build_that_returns_no_step_and_one_step_are_refused():
 def test_a_torch_that_the_rules_were_not_checked_against_is_refused(version, monkeypatch):
     monkeypatch.setattr(torch, "__version__", version)
     with pytest.raises(UsageError, match=f"and this is {version.split('+')[0]}"):
-        standin.check_version()
+        check_version()
 
 
 # Builds
