@@ -7,7 +7,7 @@ the driver says and what a trial measures is told.
 import dataclasses
 import time
 
-from ffprof.harness.process.messages import Failed, Finished, Probed, Ready, Report
+from ffprof.harness.process.messages import Failed, Finished, Probed, Report, TrialStart
 from ffprof.instruments.nvml import DeviceFacts, GpuLostError, GpuProcess, Sample
 from ffprof.records.audit import Conditions, Debit, Loss, Memory, Throughput
 
@@ -83,7 +83,7 @@ def debit(hold, **more):
 
 def trial_child(sender, workload, recipe, device, hold):
     """A trial that takes a second, of which most is timed."""
-    sender.send(Ready(gpu_uuid=UUID))
+    sender.send(TrialStart(gpu_uuid=UUID))
     time.sleep(0.1)
     began = time.monotonic()
     time.sleep(TIMED_SECONDS)
@@ -92,7 +92,7 @@ def trial_child(sender, workload, recipe, device, hold):
 
 def growing_child(sender, workload, recipe, device, hold):
     """A process that takes 650 MiB beside the allocator, whatever was counted before."""
-    sender.send(Ready(gpu_uuid=UUID))
+    sender.send(TrialStart(gpu_uuid=UUID))
     beyond = max(0, 650 * MIB - hold.counted_bytes)
     found = debit(hold, end_bytes=650 * MIB, exceeded_bytes=beyond)
     now = time.monotonic()
@@ -101,19 +101,19 @@ def growing_child(sender, workload, recipe, device, hold):
 
 def hanging_child(sender, workload, recipe, device, hold):
     """A trial whose GPU is gone, so that it waits for ever."""
-    sender.send(Ready(gpu_uuid=UUID))
+    sender.send(TrialStart(gpu_uuid=UUID))
     time.sleep(600)
 
 
 def oom_child(sender, workload, recipe, device, hold):
-    sender.send(Ready(gpu_uuid=UUID))
+    sender.send(TrialStart(gpu_uuid=UUID))
     time.sleep(0.25)
     told = f"does not fit the budget of {hold.words}"
     sender.send(Failed(outcome="oom", message=told, debit=debit(hold)))
 
 
 def memory_child(sender, workload, recipe, hold):
-    sender.send(Ready(gpu_uuid=UUID))
+    sender.send(TrialStart(gpu_uuid=UUID))
     assert not hold.limited
     memory = Memory(allocated_peak_bytes=5 * MIB, reserved_peak_bytes=9000 * MIB)
     sender.send(Probed(memory=memory, debit=debit(hold, step_bytes=620 * MIB)))
