@@ -128,8 +128,7 @@ def process_overhead(
     lazy: bool | None = None,
     display: bool = False,
 ) -> Overhead:
-    """What a training process takes on a card of this compute capability outside
-    the allocator.
+    """What a training process takes outside the allocator on a card of this capability.
 
     ``cuda`` is the version that torch was built for, (major, minor). ``lazy`` says whether
     kernels are loaded when first used; None takes what that version does. With ``display``, what

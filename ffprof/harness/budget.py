@@ -1,4 +1,4 @@
-"""A trial's process under a budget: the debit is measured, and the allocator is limited to the rest.
+"""A trial's process under a budget: the debit is measured, the allocator limited to the rest.
 
 ::
 
