@@ -7,7 +7,7 @@ RUN := $(VENV)/bin
 STAMP := $(VENV)/ready-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 DOCS := $(subst /ready-,/ready-for-docs-,$(STAMP))
 
-.PHONY: audit test fuzz lint check baselines format docs bench clean
+.PHONY: audit test test-fast fuzz lint check baselines format docs bench clean
 
 # Set up, then measure: on a CPU in minutes, on a GPU with its default recipe.
 audit: $(STAMP)
@@ -15,8 +15,13 @@ audit: $(STAMP)
 
 # Set up, then test, on two processors. Without a GPU the tests that need one are skipped. Files
 # keep their order, so that those of long tests come first, and short ones fill up the end.
+PYTEST = $(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 test: $(STAMP)
-	@OMP_WAIT_POLICY=PASSIVE $(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(PYTEST)
+
+# Tests of units alone, and of them those that take no ten seconds.
+test-fast: $(STAMP)
+	@$(PYTEST) -m 'not slow' tests/unit
 
 # 100,000 damaged result files; `make fuzz SEED=7` makes others.
 fuzz: $(STAMP)

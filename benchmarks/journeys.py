@@ -85,8 +85,9 @@ def _follow(frame, event, argument):
 
 
 NAMES = set(os.environ["FFPROF_JOURNEY_NAMES"].split(","))
-threading.setprofile(_follow)
-sys.setprofile(_follow)
+# As it returns nothing, lines are not traced.
+threading.settrace(_follow)
+sys.settrace(_follow)
 '''
 
 # What a `run` should do once each, by every name it has had.

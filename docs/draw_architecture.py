@@ -28,7 +28,7 @@ BESIDE = {"workloads": ("workload", 0, -1), "hw_profiles": ("hardware", 2, 0)}
 WIDTH, MARGIN, GAP = 1080, 24, 30
 BOX_WIDTH = (WIDTH - 2 * MARGIN - 2 * GAP) / 3
 BOX_HEIGHT, LAYER = 106, 140
-WIDE_HEIGHT = 78  # of a box over all columns
+WIDE_HEIGHT = 92  # of a box over all columns
 TOP = 24
 COLOURS = {  # fill and edge
     "cli": ("#e8eefc", "#3b5bdb"), "experiments": ("#e8eefc", "#3b5bdb"),
@@ -216,7 +216,7 @@ KEY = (
     "Blue asks, violet runs or traces a step,",
     "green says what it means, yellow keeps it.",
     "Dashed: added without touching ffprof/.",
-    "errors, units and version: for all.",
+    "Beside them: api above, errors, units, version below.",
 )
 
 

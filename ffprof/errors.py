@@ -39,7 +39,10 @@ def did_you_mean(word: str, known: Iterable[str], names: Mapping[str, str] | Non
     """
     from difflib import get_close_matches  # of errors only
 
-    near = [(names or {}).get(one, one) for one in get_close_matches(word[:100], list(known), n=3)]
+    near = [
+        (names or {}).get(one, one)
+        for one in get_close_matches(word[:100], list(known), n=3, cutoff=0.5)
+    ]
     return f"did you mean {' or '.join(near)}? " if near else ""
 
 

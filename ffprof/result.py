@@ -68,7 +68,7 @@ class Comparison(Shown):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CheckResult(Shown):
-    """What became of every baseline; ``exit_code`` is that of ``ffprof check``."""
+    """The result for every baseline; ``exit_code`` is that of ``ffprof check``."""
 
     checks: tuple[Checked, ...]
 

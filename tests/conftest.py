@@ -1,10 +1,17 @@
+# Before anything reads a variable.
+import plain_environment  # noqa: F401
+
+# isort: split
+
 import gc
+import os
 import signal
 import sys
 
 import hypothesis
 import pytest
 import torch
+from command import begin_with, many_commands
 from plugins import install_hostile
 
 # Machines are noisy, so no example is timed; what hangs is stopped by pytest-timeout.
@@ -21,9 +28,11 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 torch.set_num_threads(1)
 
 
-@pytest.fixture
-def hostile_env(tmp_path):
-    return install_hostile(tmp_path / "site")
+@pytest.fixture(scope="session")
+def hostile_env(tmp_path_factory):
+    """With the hostile workloads installed; commands under it are forked as the others are."""
+    with many_commands(install_hostile(tmp_path_factory.mktemp("hostile") / "site")) as env:
+        yield env
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -31,6 +40,8 @@ def _own_cache(tmp_path_factory):
     """What audits teach about this GPU is kept in the user's cache; tests have one of their own."""
     patch = pytest.MonkeyPatch()
     patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    patch.setenv("MPLCONFIGDIR", str(tmp_path_factory.mktemp("matplotlib")))
+    begin_with(os.environ)
     yield
     patch.undo()
 

@@ -91,7 +91,7 @@ class Backprop(nn.Module):
 
 
 class Checkpointed(Backprop):
-    """Keeps the inputs of segments of units and computes the rest again in backward.
+    """Keeps the inputs of segments of units and recomputes the rest in backward.
 
     The last segment is not computed again: its backward comes first, when nothing could have
     been freed yet. Running statistics are updated by the first forward only.

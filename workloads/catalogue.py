@@ -54,7 +54,7 @@ _asge = _Method(
 _hinton = _Method(
     "hinton-ff",
     "ff",
-    "hinton",
+    "hinton_ff",
     check=check_backbone,
     network=f"{_PATH2}, no N1, each image passes twice (right and wrong label)",
     shares="part",
@@ -73,7 +73,7 @@ BP_ACCUM = _bp(
 BP_CKPT = _bp(
     "bp-ckpt",
     "checkpointed per block",
-    "keeps block inputs only, computes the rest again in backward",
+    "keeps block inputs only, recomputes the rest in backward",
     "build_checkpointed",
     core=True,
     rank=30,

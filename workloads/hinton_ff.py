@@ -1,6 +1,6 @@
 """Hinton's Forward-Forward (arXiv 2212.13345) on the same units, streamed.
 
-A positive image carries its label, a negative one another, drawn anew each step. Each unit is
+A positive image carries its label, a negative one another, drawn again each step. Each unit is
 trained alone, to be more active on positive images than a threshold and less on negative ones:
 
     goodness G = mean over all channels and positions of a^2 (the mean: R)

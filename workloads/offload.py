@@ -1,4 +1,4 @@
-"""Keep what autograd saves on the host until the backward pass asks for it.
+"""Keep what autograd saves on the host until the backward pass requests it.
 
 What a practitioner tries first is ``torch.autograd.graph.save_on_cpu``. This does the same with
 less traffic: parameters stay where they are, tensors below ``SMALL_BYTES`` too, and a tensor that

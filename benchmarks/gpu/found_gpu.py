@@ -5,12 +5,10 @@ must be made for the GPU of that run.
 """
 
 from ffprof.estimator.overhead import ASSUMED_CUDA, process_overhead
-from ffprof.estimator.target import Target
-from ffprof.estimator.worker import peak_child
+from ffprof.estimator.target import Estimated, Target
+from ffprof.estimator.worker import estimate_child
 from ffprof.experiments.terms import cuda_of
 from ffprof.harness.process.child import run_child
-from ffprof.harness.process.messages import Failed
-from ffprof.records.estimate import PeakRow
 
 
 def target_of(found):
@@ -24,7 +22,8 @@ def target_of(found):
 
 def estimate(server, workload, recipe, target, limit_seconds):
     """The ``PeakRow`` of a workload or None, what kept it from that, and the child's ``Ending``."""
-    ending = run_child(server, peak_child, ([workload], recipe, target, None), limit_seconds)
-    row = next((m for m in ending.messages if isinstance(m, PeakRow)), None)
-    failed = next((m.message for m in ending.messages if isinstance(m, Failed)), ending.reason)
-    return row, row.message if row else failed, ending
+    ending = run_child(server, estimate_child, ([(workload, recipe)], target), limit_seconds)
+    found = ending.answer(Estimated)
+    if isinstance(found, Estimated):
+        return found.row, found.row.message, ending
+    return None, found.message, ending

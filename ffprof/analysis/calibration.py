@@ -76,7 +76,7 @@ def calibration_of(
     Args:
         record: a measured audit.
         audit: the name of its file, and ``sha256`` the digest of that.
-        command: what the calibration was asked for with.
+        command: what the calibration was requested with.
         workloads: the rows to be used; by default all.
 
     Raises:
@@ -190,8 +190,8 @@ def _notes(
         )
     if len(names) == 1:
         notes.append(
-            "with one workload, its noise cannot be told from the drift of the machine, which is "
-            "in it; calibrate two or more"
+            "with one workload, its noise cannot be separated from the drift of the "
+            "machine; calibrate two or more"
         )
     if len(names) == 2:
         notes.append("with two workloads, only their difference is known: each has half of it")

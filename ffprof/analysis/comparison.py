@@ -117,7 +117,7 @@ class Comparison:
 
 
 def compare_records(before: Record, after: Record) -> Comparison:
-    """What became of every workload.
+    """What happened to every workload.
 
     Raises:
         UsageError: the records are of different recipes or kinds of evidence, or have no workload
@@ -215,7 +215,8 @@ def two_rows(record: Record, challenger: str, baseline: str) -> Record:
         Claim(id=metric, challenger=challenger, baseline=baseline, metric=metric, direction=way)
         for metric, way in _DIRECTIONS
     )
-    # Judged beside the audit's own claims, so that one more question has its part of the error.
+    # Judged in addition to the audit's own claims, so one more question has its part of the
+    # error.
     others = tuple(
         c
         for c in record.recipe.claims

@@ -56,7 +56,7 @@ class SpeedChange:
 def speed_changes(before: Record, after: Record, *, kinds: int = 1) -> tuple[SpeedChange, ...]:
     """Of every workload that is ok in both, its speed relative to those of the same rounds.
 
-    That is relative to what became of all in the median. Of two workloads, the second is relative
+    That is relative to what happened to all in the median. Of two workloads, the second is relative
     to the first.
 
     Args:
@@ -80,7 +80,7 @@ def speed_changes(before: Record, after: Record, *, kinds: int = 1) -> tuple[Spe
 def _of_two(change: SpeedChange) -> SpeedChange:
     """Of two rows nobody said which one is unchanged: a loss of the first must not pass for a gain.
 
-    A loss of the second is told as one, because the first is what is usually compared with.
+    A loss of the second is reported as one, because the first is what is usually compared with.
     """
     if change.finding != "faster":
         return change

@@ -40,9 +40,9 @@ class Row:
     ``memory`` is the figure of ``MEMORY_FIELD``. ``data_wait`` is the part of the timed phase, 0 to
     1, that steps waited for their batches (median over trials). ``marks`` are reasons for which
     the row must not win a claim, in words. ``disturbed`` is what spoiled trials that were kept, and
-    ``retaken`` how many were taken again. ``uncapped`` is what is reserved where the card is not
+    ``retaken`` how many were repeated. ``uncapped`` is what is reserved where the card is not
     the limit, and ``energy`` joules an image. ``fit`` and what follows it are of estimates: whether
-    it fits the budget, how often cached memory is given back under it in one step, what is reserved
+    it fits the budget, how often cached memory is freed under it in one step, what is reserved
     with ``expandable_segments``, the range of the whole process, and the band of the speed.
     """
 
@@ -194,10 +194,10 @@ def marks_of(trials: Sequence[Trial], *, real: bool) -> tuple[str, ...]:
     """Why these trials must not win anything, in words; ``real``: on images that can be learnt."""
     marks = []
     if any(_took_no_step(trial) for trial in trials):
-        marks.append("loss scaling left out all of its optimizer steps")
+        marks.append("loss scaling skipped all of its optimizer steps")
     firsts = [t.loss.first for t in trials if t.loss is not None and t.loss.first is not None]
     if firsts and max(firsts) - min(firsts) > SAME_START * max(map(abs, firsts)):
-        marks.append("its first loss differs between rounds, so something outlives its trials")
+        marks.append("its first loss differs between rounds, so state persists between its trials")
     losses = [t.loss for t in trials if t.loss is not None]
     if len(losses) < len(trials) and trials[0].evidence != "estimated":
         marks.append("it reports no loss")

@@ -3,8 +3,8 @@
 A claim names its rows, and a row which failed, or that does not learn, is not ranked. Memory is
 exact where peaks repeat to the byte; where they do not, the disagreement is the finding. Two rows
 count as the same inside a zone of max(2 MiB, 1 %) of the baseline. Rows so small that 2 MiB are a
-good part of them cannot be told apart by it, and are not said to be the same. Throughput is judged
-by ratios of trials paired by round, against the zone of equivalence.
+good part of them cannot be distinguished by it, and are not said to be the same. Throughput is
+judged by ratios of trials paired by round, against the zone of equivalence.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def against(claim: Claim) -> str:
 
 
 def word(supported: bool | None) -> str:
-    """What became of a claim."""
+    """What happened to a claim."""
     return {True: "supported", False: "not supported", None: "undecided"}[supported]
 
 
@@ -57,7 +57,7 @@ LARGEST_ZONE = 0.05
 def memory_verdict(
     claim: Claim, challenger: Row, baseline: Row, speed: RatioInterval | None
 ) -> Verdict:
-    """On the peaks of all rounds; ``speed`` is told beside them."""
+    """On the peaks of all rounds; ``speed`` is reported next to them."""
     ours, theirs = challenger.memory, baseline.memory
     if ours is None or theirs is None or not theirs.low:
         return no_verdict(claim, baseline.workload, "a peak could not be read")

@@ -13,11 +13,11 @@ from ffprof.cli.completion import complete_cards
 
 def cards(
     name: str = typer.Argument(
-        None, help="One card, with every figure and its source.", autocompletion=complete_cards
+        None, help="Show one card, with every figure and its source.", autocompletion=complete_cards
     ),
     card_file: list[Path] = typer.Option(
         [],
-        help="A card of your own, shown among the others; may be given more than once.",
+        help="Profile of your own card, listed with the others; may be repeated.",
         readable=False,
     ),
     template: bool = typer.Option(
@@ -33,7 +33,9 @@ def cards(
         from ffprof.hardware.profile import TEMPLATE
 
         if name is not None or card_file or format == "json":
-            raise UsageError("--template goes with nothing else", "leave the rest out")
+            raise UsageError(
+                "--template cannot be combined with other options", "leave the rest out"
+            )
         print(TEMPLATE, end="")
         return
     from ffprof.cli.output.cards import card_json, gpus_here, print_card, print_list

@@ -16,11 +16,9 @@ if TYPE_CHECKING:
 
 
 def compare(
-    first: Path = typer.Argument(
-        help="The result file from before, or the only one.", readable=False
-    ),
+    first: Path = typer.Argument(help="Result file from before, or the only one.", readable=False),
     second: str = typer.Argument(
-        None, help="The result file from after, or a workload of the only one."
+        None, help="Result file from after, or a workload of the only one."
     ),
     third: str = typer.Argument(None, help="Another workload of the only file, as the baseline."),
     format: Format = FORMAT,
@@ -59,10 +57,11 @@ def _require_file_first(first: Path, second: str, third: str) -> None:
 
     form = "ffprof compare FILE CHALLENGER BASELINE"
     if not first.exists() and Path(third).exists():
-        raise UsageError(f"{first} is no result file", f"the file comes first: {form}")
+        raise UsageError(f"{first} is not a result file", f"the file comes first: {form}")
     if Path(second).exists() and Path(second).suffix:
         raise UsageError(
-            f"{third} is given beside two files", f"two files take no workload; of one: {form}"
+            f"{third} is given in addition to two files",
+            f"leave it out, or compare two workloads of one file: {form}",
         )
 
 

@@ -27,16 +27,18 @@ def estimate(
         False, "--no-workspaces", help="Leave out the workspaces of cuBLAS and cuDNN."
     ),
     detail: bool = typer.Option(
-        False, "--detail", help="What is held at the peak; shown of a single workload anyway."
+        False,
+        "--detail",
+        help="Show what is allocated at the peak; always shown for a single workload.",
     ),
     against: str = typer.Option(
-        None, help="Another workload: what the one holds that the other does not, by layer."
+        None, help="Compare with another workload: the difference at the peak, by layer."
     ),
     largest: Literal["micro-batch", "batch", "depth"] = typer.Option(
-        None, help="The largest size that fits the budget; depth is that of flat-D-W."
+        None, help="Find the largest size that fits the budget; depth is that of flat-D-W."
     ),
     sweep: str = typer.Option(
-        None, help="How memory grows: batch=8,16,32, depth=4,8,16 or image-size=64,128,224."
+        None, help="Show how memory grows: batch=8,16,32, depth=4,8,16 or image-size=64,128,224."
     ),
     plot: Path = typer.Option(None, help="Draw the sweep: a .png, .svg or .pdf file."),
     snapshot: Path = typer.Option(
@@ -50,9 +52,14 @@ def estimate(
     the preset.
     """
     from ffprof.cli.output.estimate import tell
-    from ffprof.experiments.estimate import Asked, Wanted, check_asked, ready
+    from ffprof.experiments.estimate import (
+        EstimateQuestion,
+        EstimateRequest,
+        check_question,
+        estimate_session,
+    )
 
-    asked = Asked(
+    question = EstimateQuestion(
         changes=options.changes,
         detail=detail,
         against=against,
@@ -61,7 +68,7 @@ def estimate(
         plot=plot,
         snapshot=snapshot,
     )
-    wanted = Wanted(
+    request = EstimateRequest(
         preset=preset,
         workloads=options.workloads,
         workload_files=options.workload_files,
@@ -76,10 +83,10 @@ def estimate(
         card_files=options.card_files,
         display=options.display,
     )
-    swept = check_asked(asked)
+    swept = check_question(question)
     if plot is not None:
         from ffprof.report.exporters.plots import check_matplotlib
 
         check_matplotlib()
-    with ready(wanted) as prepared:
-        tell(prepared, asked, swept, format)
+    with estimate_session(request) as session:
+        tell(session, question, swept, format)

@@ -44,26 +44,26 @@ def frontier(
     ),
     device: Device = typer.Option(
         "auto",
-        help="Where to measure; estimate measures nothing, and so does auto without a GPU.",
+        help="Device to measure on; estimate measures nothing, and so does auto without a GPU.",
     ),
     rounds: int = typer.Option(
-        5, min=1, max=1000, help="Trials of the best of each method, and of points in doubt."
+        5, min=1, max=1000, help="Trials of the best point of each method, and of undecided points."
     ),
     all_points: bool = typer.Option(
-        False, "--all-points", help="Measure every point in every round; leave nothing out."
+        False, "--all-points", help="Measure every point in every round."
     ),
     resume: Path = typer.Option(
         None,
-        help="Go on with this unfinished frontier, or the newest one in this folder.",
+        help="Resume this unfinished frontier, or the newest one in this folder.",
         readable=False,  # said by who reads it, in one line
     ),
     plot: Path = typer.Option(None, help="Draw the frontiers: a .png, .svg or .pdf file."),
     format: Format = FORMAT,
 ) -> None:
-    """Find, for every method, the best throughput at every memory, and under the budget.
+    """Find each method's best throughput at every memory.
 
-    Estimates leave out what cannot matter, and trials decide. Writes one result file, complete
-    after every trial.
+    And under the budget. Estimates leave out what cannot matter, and trials decide. Writes one
+    result file, complete after every trial.
     """
     from ffprof.experiments.frontier.plan import Asked, prepare_frontier
 
@@ -117,7 +117,7 @@ def _run_and_print(request: FrontierRequest, plot: Path | None, format: Format) 
         notices.print(f"stopped early: {record.stopped}{told}")
         if kept and any(point.trials for point in record.points):
             path = shlex.quote(str(request.path))
-            notices.print(f"go on with: ffprof frontier --resume {path}", markup=False)
+            notices.print(f"resume with: ffprof frontier --resume {path}", markup=False)
     if plot is not None:
         _draw(record, plot, notices)
     if interrupt is not None:

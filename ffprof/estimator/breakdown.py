@@ -31,6 +31,12 @@ class Breakdown:
     by_module: Mapping[str, Mapping[Category, int]]
     largest: tuple[tuple[int, Category, str, str], ...]
 
+    def place(self) -> str:
+        """Where the peak is, in words."""
+        outside = "the optimizer step" if self.phase == "optimizer" else self.phase
+        where = f"{self.phase} of {self.module}" if self.module else outside
+        return f"{where} ({self.operator})"
+
     def module_bytes(self, module: str) -> int:
         """All that one module holds."""
         return sum(self.by_module.get(module, {}).values())

@@ -43,8 +43,7 @@ class Estimate:
             f"estimated peaks: {format_bytes(self.allocated_peak_bytes)} allocated, "
             f"{format_bytes(self.reserved_peak_bytes)} reserved, "
             f"{format_bytes(low)} to {format_bytes(high)} of the process; "
-            f"most is allocated in {self.breakdown.phase} of "
-            f"{self.breakdown.module or 'no module'} ({self.breakdown.operator})"
+            f"most is allocated in {self.breakdown.place()}"
         )
 
     @property

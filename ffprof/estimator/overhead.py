@@ -224,7 +224,7 @@ def remember(record: Record, folder: Path | None = None) -> str:
     try:
         path = _path(identity, folder)
     except RuntimeError as error:  # nobody's home folder is known
-        return one_line(f"what was learned about this GPU is not kept: {error}")
+        return one_line(f"the measured overhead of this GPU is not stored: {error}")
     old, _ = _read(path, identity)
     document = {
         "version": _VERSION,
@@ -236,7 +236,7 @@ def remember(record: Record, folder: Path | None = None) -> str:
         with replacement(path) as file:
             file.write(f"{json.dumps(document, indent=1)}\n".encode())
     except OSError as error:
-        return f"what was learned about this GPU is not kept: {path}: {error.strerror or error}"
+        return f"the measured overhead of this GPU is not stored: {path}: {error.strerror or error}"
     return ""
 
 
@@ -248,7 +248,7 @@ def learned_overhead(identity: Identity, folder: Path | None = None) -> tuple[Ov
     try:
         path = _path(identity, folder)
     except RuntimeError as error:
-        return None, one_line(f"nothing learned can be looked up: {error}")
+        return None, one_line(f"measured overheads cannot be read: {error}")
     values, note = _read(path, identity)
     if not values:
         return None, note
@@ -304,5 +304,5 @@ def _problem(document: object, identity: Identity) -> str:
         return "no figures"
     # type() and not isinstance(): true is an int to Python
     if not all(type(value) is int and 0 < value < _LARGEST for value in values):
-        return "figures that cannot be"
+        return "impossible figures"
     return ""

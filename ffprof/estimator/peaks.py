@@ -6,38 +6,56 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ffprof.errors import DataError, RefusedError, UsageError
+from ffprof.estimator.allocator import AllocatorConfig
 from ffprof.estimator.breakdown import ELSEWHERE, break_down
-from ffprof.estimator.estimate import Estimate, last_step
+from ffprof.estimator.estimate import Estimate, from_stream, last_step
 from ffprof.estimator.fit import ABOVE, BELOW, Fit
 from ffprof.estimator.replay import MemoryState, mark_position
+from ffprof.estimator.roofline import step_time
 from ffprof.estimator.snapshot import snapshot, write_snapshot
 from ffprof.estimator.stream import Stream
-from ffprof.estimator.target import Target, bare_row
-from ffprof.estimator.trial import estimate_traced, memory_of, oom_message, throughput_of
-from ffprof.estimator.workload import STEPS, trace_workload
+from ffprof.estimator.target import Estimated, Target, bare_row
+from ffprof.estimator.workload import STEPS, TracedWorkload, trace_workload
+from ffprof.records.audit import Memory, Throughput
 from ffprof.records.estimate import (
     FitDetails,
     Fragments,
     HeldSegment,
     Layer,
     Peak,
-    PeakRow,
     RanOut,
     ReservedPeak,
     Single,
 )
 from ffprof.records.recipe import Recipe
+from ffprof.records.trial import Outcome
+from ffprof.units import format_bytes
 from ffprof.workload import Description
 
+# What the breakdown of a record calls the categories of a stream.
+BREAKDOWN = {
+    "parameter": "parameters_bytes",
+    "buffer": "buffers_bytes",
+    "gradient": "gradients_bytes",
+    "optimizer state": "optimizer_state_bytes",
+    "activation": "activations_bytes",
+    "temporary": "temporaries_bytes",
+    "workspace": "workspaces_bytes",
+    "data": "data_bytes",
+    "other": "other_bytes",
+}
+_NOT_RUN = "nothing was run"
 SEGMENTS = 8  # with most free bytes
 _HELD = ("activation", "temporary")
 
 
-def answer(
+def estimate_workload(
     description: Description, recipe: Recipe, target: Target, snapshot_to: Path | None = None
-) -> PeakRow:
-    """The row of one workload under one recipe; what refuses to be estimated says why.
+) -> Estimated:
+    """One workload under one recipe; what refuses to be estimated says why.
 
     Raises:
         StoreError: the snapshot cannot be written.
@@ -45,18 +63,18 @@ def answer(
     try:
         objection = description.objection(recipe)
         if objection is not None:
-            return bare_row(description, recipe, target, "refused", objection)
+            return _without(description, recipe, target, "refused", objection)
         traced = trace_workload(description, recipe)
     except (RefusedError, UsageError) as error:
-        return bare_row(description, recipe, target, "refused", str(error))
+        return _without(description, recipe, target, "refused", str(error))
     except DataError as error:
-        return bare_row(description, recipe, target, "crashed", str(error))
+        return _without(description, recipe, target, "crashed", str(error))
     found = estimate_traced(traced, recipe, target)
     if snapshot_to is not None:
         write_snapshot(snapshot_to, snapshot(found.stream, config=found.config))
     fits = found.fit(target.total_bytes)
     ran_out = not fits.replay.fits
-    return bare_row(
+    row = bare_row(
         description,
         recipe,
         target,
@@ -70,6 +88,83 @@ def answer(
         flops_by_operator=found.flops_by_operator,
         useful_flops=traced.facts["useful_flops"],
         recomputed_flops=traced.facts["recomputed_flops"],
+    )
+    return Estimated(row=row, facts=traced.facts, operators=traced.operators())
+
+
+def _without(
+    description: Description, recipe: Recipe, target: Target, outcome: Outcome, message: str
+) -> Estimated:
+    return Estimated(row=bare_row(description, recipe, target, outcome, message))
+
+
+def estimate_traced(traced: TracedWorkload, recipe: Recipe, target: Target) -> Estimate:
+    """The figures of a traced workload under the recipe's allocator, without a limit."""
+    return from_stream(
+        traced.stream,
+        steps=STEPS,
+        overhead=target.overhead,
+        config=AllocatorConfig.parse(recipe.flags.allocator_conf, torch.__version__),
+        workspaces=target.model(recipe),
+    )
+
+
+def memory_of(found: Estimate, fits: Fit) -> Memory:
+    """The figures of an estimate in the record's names."""
+    held = {BREAKDOWN[name]: count for name, count in found.breakdown.by_category.items()}
+    return Memory(
+        allocated_peak_bytes=found.allocated_peak_bytes,
+        reserved_peak_bytes=found.reserved_peak_bytes,
+        cold_allocated_peak_bytes=found.cold_allocated_peak_bytes,
+        cold_reserved_peak_bytes=found.cold_reserved_peak_bytes,
+        alloc_retries=fits.retries,
+        fit=fits.answer,
+        process_range_bytes=found.process_range_bytes,
+        expandable_reserved_peak_bytes=found.expandable_reserved_peak_bytes,
+        breakdown={**held, "rounding_bytes": found.breakdown.slack_bytes},
+        unread={
+            "process_peak_bytes": "estimated as a range: process_range_bytes",
+            "device_peak_bytes": _NOT_RUN,
+            "host_peak_bytes": _NOT_RUN,
+            "live_tensor_peak_bytes": _NOT_RUN,
+        },
+    )
+
+
+def throughput_of(
+    found: Estimate, traced: TracedWorkload, recipe: Recipe, target: Target
+) -> Throughput | None:
+    """Its speed on the target's card in the record's names; None without a card."""
+    if target.card is None:
+        return None
+    time = step_time(
+        found.operators,
+        target.card,
+        precision=recipe.precision,
+        tf32=recipe.flags.tf32,
+        channels_last=recipe.memory_format == "channels_last",
+    )
+    low, likely, high = time.images_per_second(traced.images)
+    return Throughput(
+        images_per_second=likely,
+        step_seconds=(time.seconds,),
+        data_wait_seconds=None,
+        images_per_second_range=(low, high),
+    )
+
+
+def oom_message(fits: Fit, found: Estimate) -> str:
+    """Where memory ran out, in words; it did."""
+    lost = fits.replay.out_of_memory
+    assert lost is not None
+    wanted = found.stream.allocations[lost.number]
+    place = f"{wanted.phase} of {wanted.module}" if wanted.module else wanted.phase
+    likely = "" if fits.answer == "does not fit" else " in the likely case"
+    return (
+        f"estimated to run out of memory{likely}: {format_bytes(lost.asked_bytes)} asked for in "
+        f"{place} ({wanted.operator}), {format_bytes(lost.allocated_bytes)} allocated and "
+        f"{format_bytes(lost.free_bytes)} free of {format_bytes(fits.capacity_bytes)}; it would "
+        f"reserve {format_bytes(found.reserved_peak_bytes)}"
     )
 
 

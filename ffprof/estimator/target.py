@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ffprof.errors import UsageError, one_line
@@ -18,7 +18,8 @@ from ffprof.estimator.overhead import (
 )
 from ffprof.hardware.cards import recognise
 from ffprof.hardware.profile import Card
-from ffprof.records.audit import Budget, Machine, Outcome
+from ffprof.harness.process.messages import Failed, Finished, Report
+from ffprof.records.audit import Budget, Conditions, Fact, Machine, Outcome
 from ffprof.records.estimate import PeakRow
 from ffprof.records.recipe import Recipe
 from ffprof.units import format_bytes
@@ -45,6 +46,32 @@ class Target:
             tf32=recipe.flags.tf32,
             autotuned=recipe.flags.cudnn_benchmark,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimated:
+    """What a child answers: the row, and what a trial needs beside it; free of torch."""
+
+    row: PeakRow
+    facts: dict[str, Fact] = field(default_factory=dict)
+    operators: dict[str, int] = field(default_factory=dict)
+
+    def trial(self) -> Finished | Failed:
+        """The same in the form of a measured trial."""
+        row = self.row
+        if row.memory is None:
+            return Failed(outcome=row.outcome, message=row.message)
+        report = Report(
+            memory=row.memory,
+            throughput=row.throughput,
+            loss=None,
+            conditions=Conditions(),
+            facts=self.facts,
+            operators=self.operators,
+        )
+        if row.outcome != "ok":
+            return Failed(outcome=row.outcome, message=row.message, report=report)
+        return Finished(report=report)
 
 
 def target_for(

@@ -2,110 +2,94 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ffprof.errors import DataError, RefusedError, StoreError, UsageError
-from ffprof.estimator.sizes import Axis, Question, border, exponent, sized, swept
+from ffprof.estimator.sizes import Question, border, sized
 from ffprof.estimator.target import Target
-from ffprof.harness.process.failures import telling
+from ffprof.harness.process.failures import located, telling
 from ffprof.harness.process.messages import Failed
-from ffprof.records.estimate import Growth, Largest, PeakRow
+from ffprof.records.estimate import PeakRow
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 from ffprof.workload.user_file import FileDescription, addressed
 
-if TYPE_CHECKING:
-    pass
+Piece = tuple["str | FileDescription", Recipe]
+# What the code of a workload raises where fake tensors do not do; the rest crashes the child.
+_FAILURES = (RuntimeError, AssertionError, AttributeError, TypeError, ValueError)
 
 
-def peak_child(
-    sender: Connection,
-    workloads: list[str | FileDescription],
-    recipe: Recipe,
-    target: Target,
-    snapshot_to: Path | None,
+@dataclass(frozen=True, kw_only=True)
+class TracedStep:
+    """One optimizer step on fake tensors: its live peak, its operators, and what it took here.
+
+    ``build_seconds`` is what building the module took, ``inside_seconds`` all in this process.
+    """
+
+    live_peak_bytes: int
+    operators: int
+    build_seconds: float
+    inside_seconds: float
+
+
+def estimate_child(
+    sender: Connection, pieces: Sequence[Piece], target: Target, snapshot_to: Path | None = None
 ) -> None:
-    """Send the ``PeakRow`` of every workload; with ``snapshot_to``, write its snapshot there."""
-    from ffprof.estimator.peaks import answer
+    """Estimate each workload under its own recipe and send an ``Estimated`` for each.
 
-    for workload in workloads:
+    With ``snapshot_to``, the allocations of the one workload are written there.
+    """
+    from ffprof.estimator.peaks import estimate_workload
+
+    for workload, recipe in pieces:
         with telling(sender, workload):
             try:
-                sender.send(answer(addressed(workload), recipe, target, snapshot_to))
+                sender.send(estimate_workload(addressed(workload), recipe, target, snapshot_to))
             except StoreError as error:
                 sender.send(error)
 
 
-def largest_child(
+def border_child(
     sender: Connection,
     workload: str | FileDescription,
     recipe: Recipe,
     target: Target,
     question: Question,
 ) -> None:
-    """Send the ``Largest`` of a workload."""
+    """Send the ``Border`` of a workload."""
     with telling(sender, workload):
-        sender.send(largest(addressed(workload), recipe, target, question))
-
-
-def sweep_child(
-    sender: Connection,
-    workload: str | FileDescription,
-    recipe: Recipe,
-    target: Target,
-    axis: Axis,
-    values: tuple[int, ...],
-) -> None:
-    """Send the ``Growth`` of a workload."""
-    with telling(sender, workload):
-        sender.send(growth(addressed(workload), recipe, target, axis, values))
-
-
-def largest(
-    description: Description, recipe: Recipe, target: Target, question: Question
-) -> Largest:
-    """The largest size that fits, and the next; a size that is refused does not fit."""
-    found = bordered(description, recipe, target, question)
-    n, unit = found.border, found.unit
-    return Largest(
-        workload=description.id,
-        question=question,
-        size=n * unit,
-        unit=unit,
-        row=found.rows.get(n),
-        next=found.rows.get(n + 1),
-        traces=len(found.rows),
-    )
+        sender.send(find_border(addressed(workload), recipe, target, question))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bordered:
+class Border:
     """The largest n that is estimated to fit, with every n that was traced, in order.
 
     ``cap`` is the largest n that would have been; n + 1 was traced, too, unless it is beyond that.
     """
 
-    border: int
+    n: int
     cap: int
     unit: int
     rows: dict[int, PeakRow]
 
 
-def bordered(
+def find_border(
     description: Description, recipe: Recipe, target: Target, question: Question
-) -> Bordered:
+) -> Border:
     """Look for the border; a size that is refused does not fit."""
-    from ffprof.estimator.peaks import answer
+    from ffprof.estimator.peaks import estimate_workload
 
     make, unit, start, cap = sized(question, description, recipe)
     rows: dict[int, PeakRow] = {}
 
     def row(n: int) -> PeakRow:
         if n not in rows:
-            rows[n] = answer(description, make(n), target)
+            rows[n] = estimate_workload(description, make(n), target).row
         return rows[n]
 
     def fits(n: int) -> bool:
@@ -114,50 +98,42 @@ def bordered(
     n = border(fits, start=start, cap=cap)
     if n < cap:
         row(n + 1)
-    return Bordered(border=n, cap=cap, unit=unit, rows=rows)
+    return Border(n=n, cap=cap, unit=unit, rows=rows)
 
 
-def growth(
-    description: Description,
-    recipe: Recipe,
-    target: Target,
-    axis: Axis,
-    values: tuple[int, ...],
-) -> Growth:
-    """A workload at every value of an axis."""
-    from ffprof.estimator.peaks import answer
-
-    rows = tuple(
-        answer(description, swept(axis, value, description, recipe), target) for value in values
-    )
-    memory = [row.memory for row in rows]
-    return Growth(
-        workload=description.id,
-        axis=axis,
-        values=values,
-        rows=rows,
-        allocated_exponent=exponent(
-            values, [m.allocated_peak_bytes if m else None for m in memory]
-        ),
-        reserved_exponent=exponent(values, [m.reserved_peak_bytes if m else None for m in memory]),
-        activations_exponent=exponent(values, [row.activation_peak_bytes for row in rows]),
-    )
-
-
-def estimate_child(
-    sender: Connection,
-    workloads: list[str | FileDescription],
-    recipe: Recipe,
-    target: Target,
-) -> None:
-    """Estimate workloads for a card and send ``Finished`` or ``Failed`` for each."""
-    from ffprof.estimator.trial import estimate_trial
-
-    for workload in workloads:
+def trace_child(sender: Connection, pieces: Sequence[Piece], device: str) -> None:
+    """Trace each workload under its own recipe, and send ``TracedStep`` or ``Failed`` for each."""
+    for workload, recipe in pieces:
         with telling(sender, workload):
             try:
-                sender.send(estimate_trial(addressed(workload), recipe, target))
-            except (RefusedError, UsageError) as error:
-                sender.send(Failed(outcome="refused", message=str(error)))
+                sender.send(_trace(addressed(workload), recipe, device))
+            except RefusedError as error:
+                message = f"its trials will be refused: {error}"
+                sender.send(Failed(outcome="refused", message=message))
+            except UsageError as error:
+                sender.send(Failed(outcome="refused", message=error.problem[:300]))
             except DataError as error:
                 sender.send(Failed(outcome="crashed", message=str(error)))
+            except _FAILURES as error:
+                sender.send(Failed(outcome="refused", message=_reason(error, workload)))
+
+
+def _trace(workload: Description, recipe: Recipe, device: str) -> TracedStep:
+    began = time.perf_counter()
+    from ffprof.estimator.tracing.kernels import CUDA, PROCESSOR
+    from ffprof.estimator.workload import trace_workload
+
+    traced = trace_workload(workload, recipe, CUDA if device == "cuda" else PROCESSOR)
+    return TracedStep(
+        live_peak_bytes=traced.live_peak_bytes,
+        operators=sum(traced.operators().values()),
+        build_seconds=traced.build_seconds,
+        inside_seconds=time.perf_counter() - began,
+    )
+
+
+def _reason(error: Exception, workload: str | FileDescription) -> str:
+    if isinstance(workload, FileDescription):
+        return located(error, workload.source)[:300]
+    line = (str(error).strip().splitlines() or [""])[0].strip()
+    return f"{type(error).__name__}: {line}"[:300]

@@ -1,12 +1,14 @@
-"""A workload's optimizer steps traced as on a GPU, through the same harness as a trial's.
+"""A workload's optimizer steps traced as on a GPU or here, through the same harness as a trial's.
 
 The module is built on the host and checked as in a trial, copied to fake tensors, moved to the
-device that stands in for a GPU, and fed by the harness's own step.
+device that is traced, and fed by the harness's own step. Traced on this processor, the most bytes
+alive at once are the peak of live tensors that a trial measures here, to the byte.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,13 +16,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ffprof.errors import UsageError
+from ffprof.estimator.estimate import last_step as last_mark
+from ffprof.estimator.replay import mark_position
 from ffprof.estimator.stream import Operator, Stream
-from ffprof.estimator.tracing.device import STAND_IN, fake_copy
+from ffprof.estimator.tracing.device import HOST, STAND_IN, fake_copy, fake_tensors
+from ffprof.estimator.tracing.kernels import CUDA, Kernels
+from ffprof.estimator.tracing.storages import Place
 from ffprof.estimator.tracing.trace import trace, tracing, try_other_numbers
+from ffprof.estimator.tracing.tracer import Tracer
 from ffprof.hardware.flags import apply_flags, read_flags
 from ffprof.harness.conformance import Observed, share
 from ffprof.harness.data.batches import DIGITS_TRAINING, cut, make_batches
 from ffprof.harness.ledger import flops_facts, gather_facts
+from ffprof.harness.measurements import present_tensors, tensors_beside
 from ffprof.harness.optimizer import make_update
 from ffprof.harness.step import TrainingStep, build_module
 from ffprof.harness.timeline import loss_buffer
@@ -41,19 +50,34 @@ MICRO_BATCHES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class TracedWorkload:
-    """The stream of a build and two steps, and what the ledger is told."""
+    """The stream of a build and two steps, and what the ledger is told.
+
+    ``build_seconds`` is what building the module on the host took.
+    """
 
     stream: Stream
     facts: dict[str, Fact]
     images: int
+    build_seconds: float = 0.0
+
+    @property
+    def live_peak_bytes(self) -> int:
+        """The most bytes of tensors alive at once in the last step."""
+        start, now, most = mark_position(self.stream, last_mark(STEPS)), 0, 0
+        for position, live in self.stream.live():
+            most = max(most, now, live) if position >= start else 0
+            now = live
+        return most
 
     def operators(self) -> dict[str, int]:
         """How often each operator runs in the last step, by name."""
         return add_up((o.name, o.times) for o in last_step(self.stream))
 
 
-def trace_workload(description: Description, recipe: Recipe) -> TracedWorkload:
-    """Trace a workload under a recipe.
+def trace_workload(
+    description: Description, recipe: Recipe, kernels: Kernels = CUDA
+) -> TracedWorkload:
+    """Trace a workload under a recipe, on a GPU that need not be there or on the processor.
 
     Raises:
         RefusedError: the workload does not keep to what the recipe fixes.
@@ -62,16 +86,26 @@ def trace_workload(description: Description, recipe: Recipe) -> TracedWorkload:
     apply_flags(recipe)
     if isinstance(description, StepDescription):
         return _own_step(description, recipe)
-    module, matched = build_module(description, recipe, torch.device("cpu"))
-    traced = _traced(module, description, recipe, MICRO_BATCHES)
+    on_host = kernels.device == HOST
+    known = present_tensors(HOST.type) if on_host else []
+    began = time.perf_counter()
+    module, matched = build_module(description, recipe, HOST)
+    built = time.perf_counter() - began
+    own = _bytes(tensors_beside(HOST.type, known)) if on_host else 0
+    traced = _traced(module, description, recipe, kernels, own, MICRO_BATCHES)
     if traced is None:
-        traced = _traced(module, description, recipe, recipe.batch)
+        traced = _traced(module, description, recipe, kernels, own, recipe.batch)
     assert traced is not None
     stream, observed = traced
     facts = gather_facts(
         description, recipe, module, _epoch(recipe), matched, observed, read_flags()
     )
-    return TracedWorkload(stream=stream, facts={**facts, **_flops(stream)}, images=recipe.batch)
+    return TracedWorkload(
+        stream=stream,
+        facts={**facts, **_flops(stream)},
+        images=recipe.batch,
+        build_seconds=built,
+    )
 
 
 def _flops(stream: Stream) -> dict[str, Fact]:
@@ -93,19 +127,30 @@ def last_step(stream: Stream) -> list[Operator]:
 
 
 def _traced(
-    module: Any, description: Description, recipe: Recipe, most: int
+    module: Any, description: Description, recipe: Recipe, kernels: Kernels, own: int, most: int
 ) -> tuple[Stream, Observed] | None:
-    """None if there are more micro-batches than ``most`` and the last traced ones differ."""
-    with tracing() as tracer:
+    """None if there are more micro-batches than ``most`` and the last traced ones differ.
+
+    ``own`` is how many bytes of tensors the build left.
+    """
+    device = kernels.device
+    with tracing(kernels) as tracer:
+        before = fake_tensors() if device == HOST else []  # of another trace
         fake = fake_copy(module)
-        fake.to(STAND_IN)
+        fake.to(device)
+        if device == HOST:
+            _count(tracer, before, own)
         tracer.name(fake)
-        loss_buffer(recipe, recipe.warmup_steps, STAND_IN)
-        update = make_update(fake, recipe, STAND_IN.type, in_backward=description.steps_in_backward)
-        step = TrainingStep(fake, update, recipe, STAND_IN)
+        losses = [loss_buffer(recipe, recipe.warmup_steps, device)]
+        if device == STAND_IN:
+            losses.clear()  # the estimates that were compared with a GPU's are without it
+        update = make_update(fake, recipe, device.type, in_backward=description.steps_in_backward)
+        step = TrainingStep(fake, update, recipe, device)
         shape = (recipe.batch, recipe.channels, recipe.image_size, recipe.image_size)
         images, labels = torch.empty(shape), torch.empty(recipe.batch, dtype=torch.int64)
         parts = cut(images, labels, description.micro_batch(recipe))
+        for tensor in (images, labels):
+            tracer.storages.leave_out(tensor)  # a trial counts what it holds but the batch
         tracer.built()
         fed = parts[:most]
         feed = step.feed
@@ -130,6 +175,24 @@ def _traced(
     return stream, seen()
 
 
+def _count(tracer: Tracer, before: Sequence[Tensor], own: int) -> None:
+    """Count what the copy holds; copying is not seen.
+
+    Raises:
+        UsageError: the build left other tensors than those.
+    """
+    others = {t.untyped_storage()._cdata for t in before}
+    held = [t for t in fake_tensors() if t.untyped_storage()._cdata not in others]
+    if _bytes(held) != own:
+        raise UsageError("it keeps tensors outside of its module", "make them attributes of it")
+    for tensor in held:
+        tracer.storages.see(tensor, Place(), "other")
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum({s._cdata: s.nbytes() for s in (t.untyped_storage() for t in tensors)}.values())
+
+
 def _places(stream: Stream, marks: list[tuple[int, str]]) -> list[int]:
     """Where the last step begins, then its micro-batches."""
     start = next(i for i in reversed(range(len(marks))) if marks[i][1].startswith("step "))
@@ -152,7 +215,9 @@ def _repeat(stream: Stream, left: int) -> bool:
     alike = [_kind(o) for o in stream.operators[slice(*before)]] == [
         _kind(o) for o in stream.operators[slice(*last)]
     ]
-    if one != other or not alike:
+    # What stays of every micro-batch would grow with their number.
+    grown = sum(nbytes if made else -nbytes for made, nbytes, _ in one)
+    if one != other or not alike or grown:
         return False
     for index in range(*last):
         stream.operators[index] = replace(stream.operators[index], times=1 + left)

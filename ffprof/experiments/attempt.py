@@ -265,7 +265,7 @@ class Attempts:
             number = f"{result.trial.id}-a{attempt}"
             discard(result.trial.model_copy(update={"id": number}))
             why = "; ".join(result.trial.conditions.disturbances)
-            campaign.progress.says(f"{slot.workload} is taken again: {why}")
+            campaign.progress.says(f"{slot.workload} is repeated: {why}")
             campaign.guard.calm(campaign.left)
             campaign.admit()
             attempt += 1

@@ -6,18 +6,26 @@ What contradicts itself is refused before anything is asked.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ffprof.errors import StoreError, UsageError
 from ffprof.estimator.api import allocator_settings
-from ffprof.estimator.sizes import Axis, Question, flat_shape, flat_width
-from ffprof.estimator.target import Target, bare_row, check_room, target_for, with_display
-from ffprof.estimator.worker import largest_child, peak_child, sweep_child
+from ffprof.estimator.sizes import Axis, Question, exponent, flat_shape, flat_width, swept
+from ffprof.estimator.target import (
+    Estimated,
+    Target,
+    bare_row,
+    check_room,
+    target_for,
+    with_display,
+)
+from ffprof.estimator.worker import Border, border_child, estimate_child
+from ffprof.experiments.capacity.probe import not_found, proposed
 from ffprof.experiments.options import asked_budget
 from ffprof.experiments.selection import (
     Chosen,
@@ -34,9 +42,9 @@ from ffprof.experiments.terms import cuda_of
 from ffprof.hardware.machine import check_threads, resolve_threads
 from ffprof.harness.process.calls import run_series
 from ffprof.harness.process.child import Ending, run_child
-from ffprof.harness.process.messages import Failed
 from ffprof.records.audit import Budget
-from ffprof.records.estimate import Growth, Largest, PeakRow
+from ffprof.records.estimate import Growth, PeakRow
+from ffprof.records.frontier import Capacity
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 from ffprof.workload.user_file import StepDescription, address
@@ -49,7 +57,7 @@ _OF_AXIS = {"batch": "batch", "image-size": "image_size", "depth": ""}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class EstimateQuestion:
     """The options that say what is asked; those of the recipe are in ``changes``."""
 
     changes: dict[str, Any]
@@ -69,7 +77,7 @@ class Sweep:
     values: tuple[int, ...]
 
 
-def check_asked(asked: Asked) -> Sweep | None:
+def check_question(asked: EstimateQuestion) -> Sweep | None:
     """Refuse what cannot be meant together; the sweep, if one is asked for.
 
     Raises:
@@ -84,9 +92,9 @@ def check_asked(asked: Asked) -> Sweep | None:
     }
     chosen = [name for name, is_given in given.items() if is_given]
     if len(chosen) > 1:
-        raise UsageError(f"{' and '.join(chosen[:2])} do not go together", "ask one after another")
+        raise UsageError(f"{' and '.join(chosen[:2])} cannot be combined", "use one at a time")
     if asked.detail and chosen and chosen[0] != "--snapshot":
-        raise UsageError(f"--detail does not go with {chosen[0]}", "leave one of them out")
+        raise UsageError(f"--detail cannot be combined with {chosen[0]}", "leave one of them out")
     if asked.plot is not None and asked.sweep is None:
         raise UsageError("--plot draws a --sweep", "add one, such as --sweep batch=8,16,32")
     if asked.plot is not None:
@@ -95,7 +103,7 @@ def check_asked(asked: Asked) -> Sweep | None:
         if path is not None:
             check_file(option, path)
     if asked.largest == "batch" and asked.changes.get("batch") is not None:
-        raise UsageError("--largest batch looks for what --batch gives", "leave --batch out")
+        raise UsageError("--largest batch searches for what --batch sets", "leave --batch out")
     return None if asked.sweep is None else _sweep(asked.sweep, asked.changes)
 
 
@@ -106,9 +114,7 @@ def check_plot(path: Path) -> None:
         UsageError: its name ends in no format that is known.
     """
     if path.suffix.lower() not in PLOT_FORMATS:
-        raise UsageError(
-            f"--plot {path}: what format is that?", f"end it in {' or '.join(PLOT_FORMATS)}"
-        )
+        raise UsageError(f"--plot {path}: unknown format", f"end it in {' or '.join(PLOT_FORMATS)}")
 
 
 def check_file(option: str, path: Path) -> None:
@@ -126,7 +132,7 @@ def _sweep(text: str, changes: dict[str, Any]) -> Sweep:
     fix = "write it as batch=8,16,32, depth=4,8,16 or image-size=64,128,224"
     axis = next((axis for axis in AXES if axis == name.strip().replace("_", "-")), None)
     if axis is None:
-        raise UsageError(f"--sweep {text!r} sweeps nothing that is known", fix)
+        raise UsageError(f"--sweep {text!r} sweeps an unknown axis", fix)
     words = [word.strip() for word in listed.split(",")]
     if not all(word.isascii() and word.isdigit() and len(word) <= 6 for word in words):
         raise UsageError(f"--sweep {text!r} has values that are not whole numbers", fix)
@@ -150,11 +156,10 @@ def _sweep(text: str, changes: dict[str, Any]) -> Sweep:
 
 
 LIMIT_SECONDS = 600.0  # of one child
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class EstimateRequest:
     """What is estimated: the words of the command line.
 
     ``single`` is the option that is about one workload, or empty; ``against`` is another one.
@@ -177,7 +182,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ready:
+class EstimateSession:
     """Everything that a question needs, and the server that children are forked from.
 
     ``other`` is the workload that the only chosen one is compared with, if that was asked.
@@ -203,55 +208,67 @@ class Ready:
         shown = sys.stderr.isatty() and len(workloads) > 1
 
         def answered(number: int, ending: Ending) -> None:
-            found = _answer(ending, PeakRow)
             one = workloads[number]
-            rows.append(found if isinstance(found, PeakRow) else self._without(one, found))
+            rows.append(self._row(one, self.recipe, ending))
             if shown:
                 told = f"\r\033[K{number + 1} of {len(workloads)}: {one.id}"
                 end = "\r\033[K" if number + 1 == len(workloads) else ""
                 print(told + end, end="", file=sys.stderr, flush=True)
 
-        addresses = [address(one) for one in workloads]
-        more = (self.recipe, self.target, path)
-        run_series(self.server, peak_child, addresses, LIMIT_SECONDS, answered, more)
+        pieces = [(address(one), self.recipe) for one in workloads]
+        run_series(
+            self.server, estimate_child, pieces, LIMIT_SECONDS, answered, (self.target, path)
+        )
         return rows
 
-    def largest(self, question: Question) -> list[Largest]:
+    def largest(self, question: Question) -> list[Capacity]:
         """The largest size of every workload."""
         made = []
         for one in self._fed("--largest"):
-            found = self._ask(largest_child, Largest, one, question)
-            if isinstance(found, Failed):
-                row = self._without(one, found)
-                found = Largest(
-                    workload=one.id, question=question, size=0, unit=1, row=None, next=row, traces=0
-                )
-            made.append(found)
+            arguments = (address(one), self.recipe, self.target, question)
+            found = run_child(self.server, border_child, arguments, LIMIT_SECONDS).answer(Border)
+            if isinstance(found, Border):
+                made.append(proposed(one, question, found))
+            else:
+                made.append(not_found(one, question, found.message))
         return made
 
     def growth(self, sweep: Sweep) -> list[Growth]:
         """How every workload grows."""
         made = []
         for one in self._fed("--sweep"):
-            found = self._ask(sweep_child, Growth, one, sweep.axis, sweep.values)
-            if isinstance(found, Failed):
-                found = Growth(
-                    workload=one.id,
-                    axis=sweep.axis,
-                    values=sweep.values,
-                    rows=(self._without(one, found),) * len(sweep.values),
-                    allocated_exponent=None,
-                    reserved_exponent=None,
-                    activations_exponent=None,
-                )
-            made.append(found)
+            recipes = [swept(sweep.axis, value, one, self.recipe) for value in sweep.values]
+            rows: list[PeakRow] = []
+
+            def answered(
+                number: int,
+                ending: Ending,
+                one: Description = one,
+                recipes: list[Recipe] = recipes,
+                rows: list[PeakRow] = rows,
+            ) -> None:
+                rows.append(self._row(one, recipes[number], ending))
+
+            pieces = [(address(one), recipe) for recipe in recipes]
+            run_series(self.server, estimate_child, pieces, LIMIT_SECONDS, answered, (self.target,))
+            made.append(growth_of(one, sweep.axis, sweep.values, rows))
         return made
+
+    def _row(self, one: Description, recipe: Recipe, ending: Ending) -> PeakRow:
+        unwritten = ending.answer(StoreError)
+        if isinstance(unwritten, StoreError):
+            raise unwritten
+        found = ending.answer(Estimated)
+        if isinstance(found, Estimated):
+            return found.row
+        return bare_row(one, recipe, self.target, found.outcome, found.message)
 
     def _fed(self, option: str) -> Iterator[Description]:
         for one in self.chosen.workloads:
             if isinstance(one, StepDescription):
                 raise UsageError(
-                    f"{option}: {one.id} feeds itself, so its sizes cannot be changed from here",
+                    f"{option}: {one.id} supplies its own data, so its sizes cannot be changed "
+                    f"from here",
                     "leave it out of --workloads",
                 )
         yield from self._told()
@@ -267,66 +284,65 @@ class Ready:
         if shown:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
-    def _ask(
-        self, child: Callable[..., None], kind: type[Answer], one: Description, *more: Any
-    ) -> Answer | Failed:
-        arguments = (address(one), self.recipe, self.target, *more)
-        return _answer(run_child(self.server, child, arguments, LIMIT_SECONDS), kind)
 
-    def _without(self, one: Description, failed: Failed) -> PeakRow:
-        return bare_row(one, self.recipe, self.target, failed.outcome, failed.message)
-
-
-def _answer(ending: Ending, kind: type[Answer]) -> Answer | Failed:
-    for message in ending.messages:
-        if isinstance(message, StoreError):
-            raise message
-        if isinstance(message, kind | Failed):
-            return message
-    outcome: Any = "timeout" if ending.kind == "timeout" else "crashed"
-    return Failed(outcome=outcome, message=ending.reason or "no answer")
+def growth_of(
+    one: Description, axis: Axis, values: tuple[int, ...], rows: Sequence[PeakRow]
+) -> Growth:
+    """How a workload grows over its rows, one a value."""
+    memory = [row.memory for row in rows]
+    return Growth(
+        workload=one.id,
+        axis=axis,
+        values=values,
+        rows=tuple(rows),
+        allocated_exponent=exponent(
+            values, [m.allocated_peak_bytes if m else None for m in memory]
+        ),
+        reserved_exponent=exponent(values, [m.reserved_peak_bytes if m else None for m in memory]),
+        activations_exponent=exponent(values, [row.activation_peak_bytes for row in rows]),
+    )
 
 
 @contextmanager
-def ready(wanted: Wanted) -> Iterator[Ready]:
+def estimate_session(request: EstimateRequest) -> Iterator[EstimateSession]:
     """Look everything up, and start the server that children are forked from.
 
     Raises:
         FfprofError: something that was asked for cannot be meant.
     """
-    sources = read_sources(wanted.workload_files)
-    words = wanted.workloads
+    sources = read_sources(request.workload_files)
+    words = request.workloads
     named = () if sources else choose_workloads("core" if words is None else words)
-    other = None if wanted.against is None else _other(wanted.against)
+    other = None if request.against is None else _other(request.against)
     if not sources:
-        _check_single(wanted, named, other)
-    asked = asked_budget(wanted.gpu_mem, wanted.card, wanted.card_files)
-    budget = with_display(asked.budget) if wanted.display else asked.budget
+        _check_single(request, named, other)
+    asked = asked_budget(request.gpu_mem, request.card, request.card_files)
+    budget = with_display(asked.budget) if request.display else asked.budget
     check_room(budget, asked.card)
-    changes = whole_batches(wanted.changes, named if other is None else (*named, other))
-    recipe = change_recipe(choose_preset(wanted.preset, "cuda").recipe, changes)
-    if wanted.allocator is not None:
-        settings = allocator_settings(wanted.allocator)
+    changes = whole_batches(request.changes, named if other is None else (*named, other))
+    recipe = change_recipe(choose_preset(request.preset, "cuda").recipe, changes)
+    if request.allocator is not None:
+        settings = allocator_settings(request.allocator)
         flags = recipe.flags.model_copy(update={"allocator_conf": settings})
         recipe = recipe.model_copy(update={"flags": flags})
     recipe = resolve_threads(recipe)
     check_threads(recipe)
     check_recipe(recipe, named)
-    if wanted.deep:
+    if request.deep:
         flat_shape(recipe.backbone)
     with open_session(recipe, dry_run=True) as session:
         chosen = Chosen(workloads=named, files=())
         if sources:
             chosen = choose_with_files(words, sources, session.server, LIMIT_SECONDS)
             check_recipe(recipe, chosen.workloads)
-            _check_single(wanted, chosen.workloads, other)
+            _check_single(request, chosen.workloads, other)
         found = session.found
         target = target_for(budget, asked.card, cuda_of(found), session.machine())
-        yield Ready(
+        yield EstimateSession(
             recipe=recipe,
             chosen=chosen,
             budget=budget,
-            target=replace(target, workspaces=wanted.workspaces),
+            target=replace(target, workspaces=request.workspaces),
             torch=found.versions.get("torch build", "?"),
             server=session.server,
             other=other,
@@ -341,11 +357,11 @@ def _other(words: str) -> Description:
 
 
 def _check_single(
-    wanted: Wanted, workloads: tuple[Description, ...], other: Description | None
+    request: EstimateRequest, workloads: tuple[Description, ...], other: Description | None
 ) -> None:
-    if wanted.single and len(workloads) != 1:
+    if request.single and len(workloads) != 1:
         raise UsageError(
-            f"{wanted.single} is about one workload, not {len(workloads)}",
+            f"{request.single} is about one workload, not {len(workloads)}",
             "name it with --workloads ID",
         )
     if other is not None and other.id == workloads[0].id:

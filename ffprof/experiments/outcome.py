@@ -160,7 +160,7 @@ def _spoilt(conditions: Conditions, debit: Debit | None, *, others: bool = False
 
     That is a process that went beyond the card's memory, and others who had taken memory.
     """
-    told = ["memory ran out because of others on the GPU"] if others else []
+    told = ["memory ran out because of other processes on the GPU"] if others else []
     if debit is not None and debit.exceeded_bytes:
         told.append(f"the process took {format_bytes(debit.exceeded_bytes)} more than the card has")
     if not told:

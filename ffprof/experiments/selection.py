@@ -134,7 +134,7 @@ def change_recipe(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
             problem = f"{option} {first['input']!r} is not possible ({told})"
         else:
             problem = f"the recipe is not possible: {told}"
-        raise UsageError(problem, "--help says what is") from error
+        raise UsageError(problem, "--help shows what is") from error
 
 
 def absent_members(recipe: Recipe, workloads: tuple[Description, ...]) -> str:
@@ -248,7 +248,7 @@ def choose_with_files(
         inside = [d.id for d in own.values() if d.source == source]
         if not ids & set(inside):
             raise UsageError(
-                f"--workloads {words} asks for nothing in {source.name}",
+                f"--workloads {words} selects nothing in {source.name}",
                 f"add one of {', '.join(inside)}, or leave the file out",
             )
     files = tuple(
@@ -305,7 +305,7 @@ def _described(
     if ending.kind == "timeout":
         raise UsageError(
             f"{source.name} is still being loaded after {limit_seconds:g} s",
-            "leave training to the functions and methods that it defines",
+            "move training into functions or methods that it defines",
         )
     raise UsageError(
         f"{source.name} ends the process that loads it"
@@ -332,7 +332,7 @@ def fitted_recipe(recipe: Recipe, device: Device, data: Found | None) -> Recipe:
     """The recipe with threads and data workers settled for this machine.
 
     Raises:
-        UsageError: it has fewer processors, or data and recipe do not go together.
+        UsageError: it has fewer processors, or data and recipe cannot be combined.
     """
     recipe = resolve_threads(resolve_workers(recipe, device))
     check_threads(recipe)

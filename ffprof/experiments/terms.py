@@ -96,7 +96,7 @@ def cuda_terms(setup: Setup) -> tuple[Budget, Evidence, tuple[str, ...]]:
     budget, evidence, notes = cuda_budget(asked.budget, total, explicit=explicit, here=here)
     if evidence == "measured" and asked.named and asked.card != here:
         notes += (
-            f"{asked.budget.card} was asked for: this GPU, {here.name if here else found.gpu}, is "
+            f"{asked.budget.card} was requested: this GPU, {here.name if here else found.gpu}, is "
             "sold with as much memory, and is measured as it is",
         )
     if evidence == "emulated":
@@ -208,7 +208,7 @@ def _on_gpu(
 ) -> Terms:
     total, was = found.gpu_total_bytes or 0, budget.total_bytes
     if was is None:
-        raise UsageError(f"{path} says no budget", "make a new baseline with ffprof run")
+        raise UsageError(f"{path} has no budget", "make a new baseline with ffprof run")
     notes: tuple[str, ...] = ()
     if baseline.evidence == "emulated":
         budget, evidence, notes = cuda_budget(budget, total, explicit=False)

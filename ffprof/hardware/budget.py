@@ -52,7 +52,7 @@ def card_budget(name: str) -> Budget:
 
 
 def budget_of(card: Card, requested: str | None = None) -> Budget:
-    """What CUDA offers on a card; ``requested`` is the size that was asked for, if one was."""
+    """What CUDA offers on a card; ``requested`` is the size that was requested, if one was."""
     return Budget(
         requested=f"{card.sold_as_bytes / GIB:g}GB" if requested is None else requested,
         card=card.name,
@@ -71,18 +71,18 @@ def cuda_budget(
 ) -> tuple[Budget, Evidence, tuple[str, ...]]:
     """What a budget means on a GPU that has ``total_bytes`` for CUDA: budget, label and notes.
 
-    A GPU of the size asked for is measured as it is, with its own total whatever its profile says;
-    ``here`` is the card that it was recognised as. A larger one is held to the card, and what it
+    A GPU of the size requested is measured as it is, with its own total whatever its profile says;
+    ``here`` is the card that it was recognised as. A larger one is limited to the card, and what it
     gives is emulated.
 
     Raises:
-        UsageError: a larger size was asked for explicitly than this GPU has.
+        UsageError: a larger size was requested explicitly than this GPU has.
     """
     size = parse_size(asked.requested)
     if total_bytes > size:
         note = (
-            f"a larger GPU held to {asked.requested}: the limit binds PyTorch's allocator only, "
-            "not the other card's speed, its kernels or their workspaces"
+            f"a larger GPU limited to {asked.requested}: the limit applies to PyTorch's allocator "
+            "only, not to the other card's speed, its kernels or their workspaces"
         )
         return asked, "emulated", (note,)
     own = asked.model_copy(

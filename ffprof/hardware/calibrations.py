@@ -48,17 +48,17 @@ def keep_calibration(record: CalibrationRecord, folder: Path | None = None) -> t
         before = _kept_before(record, path)
         if before is not None and _when(before) > _when(record):
             return path, one_line(
-                "the calibration is not kept: a newer one of this machine and setting, of "
+                "the calibration is not stored: a newer one of this machine and setting, of "
                 f"{before.created:%Y-%m-%d %H:%M} UTC, is in {path}; remove that file to replace it"
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacement(path) as file:
             file.write(f"{record.model_dump_json(indent=1)}\n".encode())
     except RuntimeError as error:  # nobody's home folder is known
-        return Path(name), one_line(f"the calibration is not kept for this machine: {error}")
+        return Path(name), one_line(f"the calibration is not stored for this machine: {error}")
     except OSError as error:
         why = f"{path}: {error.strerror or error}"
-        return path, one_line(f"the calibration is not kept for this machine: {why}")
+        return path, one_line(f"the calibration is not stored for this machine: {why}")
     return path, ""
 
 

@@ -117,7 +117,7 @@ def recognise_here(
 ) -> Card | None:
     """The card that a GPU of this machine is, by NVML's name and total as well as by CUDA's.
 
-    Where NVML does not tell, CUDA's name and total decide.
+    Where NVML does not say, CUDA's name and total decide.
     """
     name, total = cuda_name, None
     if uuid is not None:

@@ -1,6 +1,6 @@
 """Hold PyTorch's CUDA allocator to what a card leaves of its memory.
 
-What CUDA offers on the card is shared by the allocator and by everything beside it: context,
+What CUDA offers on the card is shared by the allocator and by everything outside it: context,
 kernels of libraries, a desktop. That part, the debit, is taken off first; the rest is the
 allocator's limit. The limit is set before the first step, from what is known by then, and made
 smaller if the first whole step shows that more is taken (``ffprof.harness.budget``).
@@ -28,8 +28,8 @@ class Hold:
     """What one process may take of the GPU.
 
     ``total_bytes`` is what CUDA offers on the card, a desktop's part left out; ``counted_bytes``
-    what is known beforehand to be taken beside the allocator. ``limited`` is false where the card
-    itself is the limit, or where the figures without a limit are wanted; then the debit is
+    what is known beforehand to be taken in addition to the allocator. ``limited`` is false where
+    the card itself is the limit, or where the figures without a limit are wanted; then the debit is
     measured and nothing is held. ``words`` name the budget to people, such as
     ``8GB (GeForce RTX 5050)``.
     """
@@ -54,7 +54,7 @@ def limit_allocator(limit_bytes: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """How memory stood when it ran out, in bytes: of the allocator, beside it, of the device."""
+    """How memory stood when it ran out, in bytes: of the allocator, outside it, of the device."""
 
     reserved_bytes: int
     debit_bytes: int
@@ -95,7 +95,8 @@ def out_of_memory(hold: Hold, told: str, now: Moment) -> RanOut:
     if others:
         return RanOut(
             others=True,
-            text=f"out of memory below the budget of {hold.words}: {wanted}could not be had, and "
+            text=f"out of memory below the budget of {hold.words}: {wanted}could not be allocated, "
+            f"and "
             f"the GPU itself had {format_bytes(now.free_bytes)} left; something else is on it",
         )
     left = max(0, total - now.debit_bytes)

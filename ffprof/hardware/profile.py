@@ -43,7 +43,7 @@ class Card:
     Rates are peaks: FLOP/s with a multiply-add counted as two, dense, tensor products with fp32
     accumulation; None where the card has no such units. ``cuda_total_bytes`` is what
     cudaMemGetInfo calls the total, ``nvml_total_bytes`` what NVML and nvidia-smi do. A card whose
-    ``class_objection`` is not empty is left out when a size such as 8GB is asked for. ``sources``
+    ``class_objection`` is not empty is left out when a size such as 8GB is requested. ``sources``
     has one entry for every figure, under its name in the profile. ``origin`` is the user's file
     that it was read from; empty for the profiles that ffprof has.
     """
@@ -337,7 +337,7 @@ year = 2023
 compute_capability = "8.9"  # nvidia-smi --query-gpu=compute_cap --format=csv
 sm_count = 24  # torch.cuda.get_device_properties(0).multi_processor_count
 
-# The driver's total: nvidia-smi --query-gpu=memory.total --format=csv tells MiB, times 1048576.
+# The driver's total: nvidia-smi --query-gpu=memory.total --format=csv prints MiB, times 1048576.
 nvml_total_bytes = 8_585_740_288
 # What CUDA offers: torch.cuda.mem_get_info()[1]. Budgets are made of this one.
 cuda_total_bytes = 8_192_524_288

@@ -34,7 +34,7 @@ class Stepped(Protocol):
 
 
 class NoBudget:
-    """A process that nothing is held to: on a CPU."""
+    """A process without a limit: on a CPU."""
 
     def first_step(self) -> None:
         """Nothing to do."""

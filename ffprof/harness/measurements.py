@@ -68,7 +68,7 @@ def tensor_passes(
         with SavedTensors(parameters) as saved:
             step(parts)
     except torch.OutOfMemoryError:
-        reason = "the watched step ran out of memory, the timed ones did not"
+        reason = "the instrumented step ran out of memory, the timed ones did not"
         return Untimed(
             live_peak_bytes=None, saved_peak_bytes=None, live_reason=reason, saved_reason=reason
         )
@@ -109,7 +109,7 @@ def memory_figures(course: Course, untimed: Untimed, held: dict[str, int]) -> Me
         saved = {}
         unread["saved_for_backward_peak_bytes"] = untimed.saved_reason
     if course.host_peak is None:
-        unread["host_peak_bytes"] = "the system gives no high-water mark"
+        unread["host_peak_bytes"] = "the system reports no high-water mark"
     return Memory(
         allocated_peak_bytes=steady.allocated_peak_bytes,
         reserved_peak_bytes=steady.reserved_peak_bytes,

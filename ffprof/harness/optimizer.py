@@ -160,7 +160,7 @@ def _groups(module: Trainable) -> list[dict[str, Any]]:
     unknown = set(free) - {name for name, _ in module.named_parameters()}
     if unknown:
         raise RefusedError(
-            f"no_weight_decay names what is no parameter: {', '.join(sorted(unknown))}",
+            f"no_weight_decay names what is not a parameter: {', '.join(sorted(unknown))}",
             "return names from named_parameters",
         )
     named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]

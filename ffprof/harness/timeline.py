@@ -28,7 +28,7 @@ STEADY = 0.1  # two warm-up steps within a tenth of each other
 
 @dataclass(frozen=True, kw_only=True)
 class Instruments:
-    """What a trial reads, and who is told when the first whole step is over."""
+    """What a trial reads, and who is notified when the first whole step is over."""
 
     clock: Clock
     allocator: Allocator
@@ -55,8 +55,8 @@ def instruments_for(device_type: str, budget: Stepped | None = None) -> Instrume
 class Advance(Protocol):
     """Takes one optimizer step; returns its loss, a detached scalar, or None if it has none.
 
-    ``tells_waiting`` says whether the clock is told when a step has its data; ``ahead`` is how many
-    steps' data may have been made beforehand; ``skipped`` tells how many optimizer steps loss
+    ``tells_waiting`` says whether the clock is notified when a step has its data; ``ahead`` is how
+    many steps' data may have been made beforehand; ``skipped`` tells how many optimizer steps loss
     scaling has left out so far, None where nothing is scaled. It may wait for the device.
     """
 
@@ -158,7 +158,7 @@ def _warm_up(
     while not _is_warm(taken, least + skipped):
         started = time.perf_counter()
         _note(losses, len(taken), advance())
-        _wait(device)
+        wait_for(device)
         taken.append(time.perf_counter() - started)
         skipped = min(MOST_SKIPPED, advance.skipped() or 0)
         if len(taken) - skipped == 1 and not whole:
@@ -196,6 +196,7 @@ def _note(losses: Tensor, index: int, loss: Tensor | float | None) -> None:
         losses[index] = loss  # no value is read, so nothing waits for the device
 
 
-def _wait(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Until a device has done all that it was asked for."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

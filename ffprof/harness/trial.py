@@ -22,12 +22,14 @@ The timeline, left to right; the parent sleeps through it, but for NVML at 10 Hz
   exists beforehand, so that reading them costs nothing there and no memory moves.
 
 A run that only asks for memory (``measure_memory``) goes up to the settled steps and ends after two
-of them, so its peaks are those of a trial; untimed passes and checks are left out.
+of them, so its peaks are those of a trial; untimed passes and checks are left out. ``time_step``
+takes two steps and times the second, for a forecast of what a trial will take.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 import torch
@@ -47,9 +49,9 @@ from ffprof.harness.measurements import (
     tensor_passes,
     tensors_beside,
 )
-from ffprof.harness.process.messages import Report
+from ffprof.harness.process.messages import Report, StepTime
 from ffprof.harness.step import Part, TrainingStep, build_step
-from ffprof.harness.timeline import Instruments, instruments_for, run_timeline
+from ffprof.harness.timeline import Instruments, instruments_for, run_timeline, wait_for
 from ffprof.harness.user_step import OwnStep
 from ffprof.instruments.clock import Clock
 from ffprof.records.audit import Memory
@@ -171,3 +173,27 @@ def measure_memory(
     course = run_timeline(feed, short, device, tools)
     batches.stop()
     return memory_figures(course, unwatched, breakdown(built.module, built.update))
+
+
+def time_step(description: Description, recipe: Recipe, device: torch.device) -> StepTime:
+    """How long the second optimizer step takes, in this process.
+
+    Raises:
+        RefusedError: the workload does not keep to what the recipe fixes.
+        torch.OutOfMemoryError: it does not fit.
+    """
+    clock = instruments_for(device.type).clock
+    began = time.perf_counter()
+    apply_flags(recipe)
+    batches = make_batches(recipe, device.type)
+    batches.start()
+    built = build_step(description, recipe, device)
+    feed = Feed(built.step, batches, description.micro_batch(recipe), clock)
+    feed()
+    wait_for(device)
+    warm = time.perf_counter()
+    feed()
+    wait_for(device)
+    ended = time.perf_counter()
+    batches.stop()
+    return StepTime(step_seconds=ended - warm, before_seconds=warm - began)

@@ -8,14 +8,15 @@ The parent imports this module to name these functions, so torch is imported ins
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from ffprof.errors import DataError, RefusedError
 from ffprof.hardware.memory_limit import Hold
 from ffprof.harness.process.failures import telling
-from ffprof.harness.process.messages import Failed, Finished, Probed, Ready
+from ffprof.harness.process.messages import Failed, Finished, Probed, Ready, StepTime
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 from ffprof.workload.user_file import FileDescription, Source, StepDescription, addressed, describe
@@ -47,14 +48,18 @@ _DEAD_WORKER = "DataLoader worker (pid"
 
 
 def try_work(
-    sender: Connection, hold: Hold | None, work: Callable[[Held | None], Finished | Probed]
+    sender: Connection,
+    hold: Hold | None,
+    work: Callable[[Held | None], Finished | Probed | StepTime],
+    *,
+    ready: bool = True,
 ) -> None:
-    """Say ``Ready``, do the work, and send what it comes to."""
+    """Say ``Ready`` if that is wanted, do the work, and send what it comes to."""
     import torch
 
     held = None
     try:
-        held = _held(sender, hold)
+        held = _held(sender, hold) if ready else None
         sender.send(work(held))
     except RefusedError as error:
         sender.send(Failed(outcome="refused", message=str(error)))
@@ -170,6 +175,24 @@ def memory_child(
     """
     with telling(sender, workload):
         try_work(sender, hold, lambda held: _probe(addressed(workload), recipe, held))
+
+
+def step_child(
+    sender: Connection, pieces: Sequence[tuple[str | FileDescription, Recipe]], device: str
+) -> None:
+    """Time one step of each workload under its recipe; send ``StepTime`` or ``Failed`` for each."""
+    for workload, recipe in pieces:
+        with telling(sender, workload):
+            work = partial(_step_time, addressed(workload), recipe, device)
+            try_work(sender, None, work, ready=False)
+
+
+def _step_time(workload: Description, recipe: Recipe, device: str, _: Held | None) -> StepTime:
+    import torch
+
+    from ffprof.harness.trial import time_step
+
+    return time_step(workload, recipe, torch.device(device))
 
 
 def _measure(

@@ -1,6 +1,6 @@
 """PyTorch's CUDA caching allocator, through its statistics.
 
-Four numbers that are often confused: *allocated* is what tensors asked for, rounded up to the
+Four numbers that are often confused: *allocated* is what tensors requested, rounded up to the
 allocator's blocks; *reserved* is what the allocator took from the driver; *process* and *device*
 peaks are NVML's (``ffprof.instruments.nvml``) and contain context and libraries besides.
 """
@@ -40,7 +40,7 @@ class CudaAllocator:
         """See ``Allocator``."""
         import torch
 
-        # Free what warm-up left behind: reserved memory falls only when it is given back.
+        # Free what warm-up left behind: reserved memory falls only when it is freed.
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 

@@ -1,4 +1,5 @@
-"""What this process takes of the GPU beside PyTorch's allocator: context, kernels, libraries.
+"""What this process takes of the GPU in addition to PyTorch's allocator: context, kernels,
+libraries.
 
 Read inside the measured process, at moments that are not timed.
 """
@@ -16,7 +17,7 @@ from ffprof.records.trial import DebitSource
 
 
 class DebitMeter(Protocol):
-    """Says what is taken beside the allocator now, and how that was found out."""
+    """Says what is taken in addition to the allocator now, and how that was found out."""
 
     def read(self) -> tuple[int, DebitSource]:
         """(bytes, source) now."""

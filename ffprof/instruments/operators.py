@@ -108,7 +108,7 @@ def flops_of(func: Any, args: Any, kwargs: Any, result: Any) -> int:
 
 
 def _backward_flops(args: Any, result: Any) -> int:
-    """Of both gradients of a convolution, as many as are asked for: each takes what forward took.
+    """Of both gradients of a convolution, as many as are requested: each takes what forward took.
 
     PyTorch's own formula (2.14) forgets the groups in the gradient of the weight.
     """

@@ -1,11 +1,11 @@
 """The peak bytes of live tensors, and of what autograd holds for the backward pass.
 
 Live tensors are the memory measure of a CPU audit. The CPU allocator keeps no peak, and the
-resident set depends on what the C library gives back; the tensors alive at once depend on the
+resident set depends on what the C library frees; the tensors alive at once depend on the
 method alone, so the figure repeats to the byte. It is taken in a separate, untimed pass because
 watching every operator costs time. Each storage counts once, at its size, from the operator that
 returned it until its memory is released, in forward, backward and optimizer. Scratch memory that an
-operator takes and gives back inside one call is not seen. Sparse COO tensors count as their indices
+operator takes and frees inside one call is not seen. Sparse COO tensors count as their indices
 and values; a tensor of another layout without a plain storage (CSR, nested, MKL-DNN) is named in
 ``uncounted``, and the peak is then not whole.
 

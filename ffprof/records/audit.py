@@ -49,7 +49,7 @@ class SecondOpinion(Part):
     """What other statistics say of the same rounds; no verdict rests on it.
 
     ``bootstrap`` is the 95 % percentile interval of the ratio over resampled rounds, ``sign_flip``
-    the probability that noise without a difference gives as large a mean, over all flips of sign.
+    the probability that noise without a difference gives as large a mean, over all sign flips.
     """
 
     bootstrap: tuple[float, float]

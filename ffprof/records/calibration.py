@@ -1,7 +1,7 @@
 """The record of a calibration: how noisy a machine is, by workload, and what can be seen on it.
 
-A file of its own beside those of audits, with the same rules about units and nulls. Shares and
-standard deviations are of speed: 0.02 is 2 %.
+A file of its own in addition to those of audits, with the same rules about units and nulls. Shares
+and standard deviations are of speed: 0.02 is 2 %.
 """
 
 from __future__ import annotations

@@ -18,10 +18,10 @@ Held = dict[str, Bytes]  # by category
 
 
 class Fragments(Part):
-    """Held and not asked for: the first two count as allocated, the others as reserved only.
+    """Held and not requested: the first two count as allocated, the others as reserved only.
 
     Requests are rounded up; remainders of blocks are too small to be split off; free blocks are
-    stuck in segments that are in use, or cached, and could be given back.
+    stuck in segments that are in use, or cached, and could be freed.
     """
 
     rounding_bytes: Bytes
@@ -67,7 +67,7 @@ class ReservedPeak(Part):
     """The moment at which most is reserved, the first time, in a steady step.
 
     ``segments`` are those with most free bytes, of ``segment_count``. ``slack_bytes`` is what
-    rounding and unsplit remainders add to what is asked for.
+    rounding and unsplit remainders add to what is requested.
     """
 
     phase: Name
@@ -102,7 +102,7 @@ class Peak(Part):
 
 
 class RanOut(Part):
-    """Where memory runs out under the budget, and what was asked for there."""
+    """Where memory runs out under the budget, and what was requested there."""
 
     phase: Name
     module: Text
@@ -128,7 +128,7 @@ class PeakRow(Part):
     """One workload, estimated for one card. A figure is null where ``outcome`` says why.
 
     ``activation_peak_bytes`` is the most that forward and backward hold at once in a steady step
-    beside parameters, gradients and data: activations and temporaries.
+    in addition to parameters, gradients and data: activations and temporaries.
     """
 
     workload: Name
@@ -155,22 +155,6 @@ class PeakRow(Part):
     flops_by_operator: dict[str, Count] = Field(default_factory=dict)
     useful_flops: Count | None = None
     recomputed_flops: Count | None = None
-
-
-class Largest(Part):
-    """The largest batch, micro-batch or depth whose answer is ``fits``, and the next, whose is not.
-
-    ``size`` is 0 where the smallest does not fit, and ``next`` null where the cap does. Sizes grow
-    in steps of ``unit`` images or blocks. ``traces`` is how many sizes were traced.
-    """
-
-    workload: Name
-    question: Literal["micro-batch", "batch", "depth"]
-    size: Count
-    unit: Annotated[int, Field(ge=1)]
-    row: PeakRow | None
-    next: PeakRow | None
-    traces: Count
 
 
 class Growth(Part):

@@ -4,9 +4,9 @@ A file is written to a temporary one in the same folder, flushed to the disk and
 reader sees the old one or the new one, never half of one.
 
 A result file has one writer: an advisory lock is held while an audit writes. The lock is on a
-hidden file beside the result file, because every save replaces the result file itself. The kernel
-releases it when its holder ends, however it ends, so a file left behind by a killed audit locks
-nothing; the next holder takes it over and removes it.
+hidden file next to the result file, because every save replaces the result file itself. The
+kernel releases it when its holder ends, however it ends, so a file left behind by a killed audit
+locks nothing; the next holder takes it over and removes it.
 """
 
 from __future__ import annotations

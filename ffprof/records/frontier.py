@@ -1,7 +1,7 @@
 """The record of a frontier or of a search for the largest size: what was tried, and what it gave.
 
-A file of its own beside those of audits, with the same rules about units and nulls. ``kind`` tells
-the two apart; readers refuse what is neither.
+A file of its own in addition to those of audits, with the same rules about units and nulls.
+``kind`` tells the two apart; readers refuse what is neither.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Point(Part):
 
     ``memory_bytes`` and ``images_per_second`` are of its trials (the median), or of the estimate
     where nothing is measured. ``because`` is the id of the point of its method that dominates it,
-    or in words why it did not run or wins nothing. ``discarded`` trials were disturbed and taken
+    or in words why it did not run or is not ranked. ``discarded`` trials were disturbed and taken
     again; they count for nothing but the time they took. ``on_frontier``: no point of its method
     needs less and is as fast, or as little and is faster.
     """
@@ -67,7 +67,7 @@ class Point(Part):
 
 
 class Tried(Part):
-    """One size and what became of it; ``evidence`` estimated means that nothing was run.
+    """One size and what happened to it; ``evidence`` estimated means that nothing was run.
 
     ``reserved_bytes`` is the larger of a steady step and of those before it. ``process_bytes`` is
     what NVML saw, or else what was reserved and debited; an estimate has a range instead.
@@ -128,7 +128,7 @@ class Capacity(Part):
         )
         if not guessed or not self.message:
             raise ValueError(
-                f"proven, but no run of {self.first_failing} failed, and no clear estimate is told"
+                f"proven, but no run of {self.first_failing} failed, and no clear estimate is given"
             )
         return self
 

@@ -73,7 +73,7 @@ class Claim(_Frozen):
 
 
 class Reference(_Frozen):
-    """A published figure, printed beside the table as somebody else's, never mixed in."""
+    """A published figure, printed next to the table as someone else's, never mixed in."""
 
     label: str = Field(max_length=100)
     source: str = Field(max_length=200)

@@ -15,7 +15,7 @@ DebitSource = Literal["NVML, this process", "NVML, the only process", "free memo
 
 
 class Debit(Part):
-    """What a process takes of the GPU beside PyTorch's allocator, and the limit set for it.
+    """What a process takes of the GPU in addition to PyTorch's allocator, and the limit set for it.
 
     ``context_bytes`` as soon as the context exists, ``step_bytes`` after the first whole optimizer
     step, ``end_bytes`` after the last one. ``counted_bytes`` is what was left out of the budget:
@@ -41,8 +41,8 @@ class GpuConditions(Part):
     that had one; ``power_capped_share`` had the power limit's, which is usual under full load.
     ``clock_mhz`` is the median of the SM clock, ``default_clock_mhz`` what the card runs at by
     default. ``foreign`` names the processes of others that compute, ``foreign_graphics`` those
-    that only draw. ``process_source`` says how the process figure was told apart. What the driver
-    does not tell is null, its reason in ``unread``.
+    that only draw. ``process_source`` says how the process figure was identified. What the
+    driver does not tell is null, its reason in ``unread``.
     """
 
     samples: Count

@@ -35,7 +35,7 @@ def caption_of(record: Record, rows: Sequence[Row]) -> str:
         parts = [
             "memory: allocated peak of a step, steady",
             "reserved: without a limit",
-            "retries: what is cached is given back, in a step under the budget",
+            "retries: times the cache was freed to fit, in a step under the budget",
             "img/s: by a roofline",
             "all figures estimated",
         ]
@@ -54,7 +54,7 @@ def caption_of(record: Record, rows: Sequence[Row]) -> str:
 def _on_a_gpu(record: Record, rows: Sequence[Row]) -> list[str]:
     told = []
     if any(row.uncapped is not None for row in rows):
-        told.append("uncapped: what is reserved where the card is not the limit")
+        told.append("uncapped: reserved if the card were no limit")
     energies = [t.energy for t in record.trials if t.energy]
     if energies:
         idle = energies[0].idle_watts

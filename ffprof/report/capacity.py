@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ffprof.records.frontier import Capacity, FrontierRecord, Tried
 from ffprof.report.document import Block, Column, Document, printable
-from ffprof.report.estimate.table import between
+from ffprof.report.estimate.table import Heading, between
 from ffprof.report.header import setting
 from ffprof.units import format_bytes
 
@@ -41,21 +43,51 @@ _SIZE = {
 
 def capacity_document(record: FrontierRecord) -> Document:
     """The largest size of every workload, and how it is known."""
-    found, estimated = record.capacities, record.evidence == "estimated"
-    grown = found[0].grown if found else "micro-batch"
+    grown = record.capacities[0].grown if record.capacities else "micro-batch"
+    return _document(
+        record.capacities,
+        grown,
+        title=f"preset {record.recipe.preset}, {record.evidence}",
+        lines=_setting(record, grown),
+        notes=record.notes,
+        estimated=record.evidence == "estimated",
+    )
+
+
+def estimated_capacities(heading: Heading, found: Sequence[Capacity]) -> Document:
+    """The same of a search by estimates that leaves no file."""
+    return _document(
+        found,
+        found[0].grown if found else "micro-batch",
+        title=f"preset {heading.recipe.preset}, estimated",
+        lines=heading.lines(),
+        notes=(),  # they are among the lines
+        estimated=True,
+    )
+
+
+def _document(
+    found: Sequence[Capacity],
+    grown: str,
+    *,
+    title: str,
+    lines: tuple[str, ...],
+    notes: tuple[str, ...],
+    estimated: bool,
+) -> Document:
     cells = _estimated_cells if estimated else _measured_cells
     return printable(
         Document(
-            title=f"Largest {grown} that fits: preset {record.recipe.preset}, {record.evidence}",
-            setting=_setting(record, grown),
+            title=f"Largest {grown} that fits: {title}",
+            setting=lines,
             blocks=(
                 Block(
                     columns=_ESTIMATED if estimated else _MEASURED,
                     rows=tuple(cells(one) for one in found),
                     caption=f"{_SIZE[grown]}; {_HOW_ESTIMATED if estimated else _HOW_MEASURED}",
                 ),
-                Block(heading="Remarks", lines=_remarks(record)),
-                Block(heading="Notes", lines=record.notes),
+                Block(heading="Remarks", lines=_remarks(found)),
+                Block(heading="Notes", lines=notes),
             ),
         )
     )
@@ -68,7 +100,7 @@ _HOW_MEASURED = (
 )
 _HOW_ESTIMATED = (
     "batch: effective, at the largest; reserved, process: there, without a limit, so they may "
-    "exceed the card: under the budget the allocator gives back what it only caches, and the size "
+    "exceed the card: under the budget the allocator frees its cache, and the size "
     "fits; next: the next size, which is not estimated to fit; all figures estimated"
 )
 
@@ -125,9 +157,9 @@ def _number(number: int | None) -> str:
     return "-" if number is None else str(number)
 
 
-def _remarks(record: FrontierRecord) -> tuple[str, ...]:
+def _remarks(found: Sequence[Capacity]) -> tuple[str, ...]:
     told = []
-    for one in record.capacities:
+    for one in found:
         message = one.message
         if one.largest == 0 and one.first_failing == one.unit:
             message = "; ".join(filter(None, (f"not even {one.unit} fits", message)))
@@ -147,7 +179,7 @@ def _setting(record: FrontierRecord, grown: str) -> tuple[str, ...]:
             varied["batch"] = f"N (where it is accumulated {recipe.updates_per_batch} N)"
     card = f", {budget.card}" if budget.card else ""
     limit = (
-        f"CUDA memory held to {format_bytes(budget.total_bytes)} "
+        f"CUDA memory limited to {format_bytes(budget.total_bytes)} "
         f"({budget.requested or 'the whole GPU'}{card}), less context and libraries; a run "
         f"is three optimizer steps in a process of its own"
     )

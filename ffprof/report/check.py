@@ -36,7 +36,7 @@ _METRICS: dict[Metric, str] = {
     "absolute_throughput": "images/s",
 }
 _SPEEDS: tuple[Metric, ...] = ("throughput", "absolute_throughput")
-_SINGLY = 4  # speeds that are told one by one
+_SINGLY = 4  # speeds that are reported one by one
 _COLUMNS = (
     Column(name="status", numeric=False),
     Column(name="workload", numeric=False),
@@ -88,12 +88,12 @@ def checked_document(found: Checked, *, everything: bool = False) -> Document:
 
 
 def by_status(result: CheckResult) -> list[GateResult]:
-    """All gates, the gravest first."""
+    """All gates, most severe first."""
     return sorted(result.gates, key=lambda gate: STATUSES.index(gate.status))
 
 
 def is_told(gate: GateResult) -> bool:
-    """Whether a gate is listed without being asked for.
+    """Whether a gate is listed without being requested.
 
     Of advice, a relative speed beyond the zone is; images per second are the machine's.
     """
@@ -129,15 +129,15 @@ def advice(found: Checked) -> list[str]:
     if found.refused:
         return [*lines, str(found.refused)]
     if found.result.having("regressed"):
-        lines.append(f"mend it, or if it is meant make a new baseline: {command}")
+        lines.append(f"fix it, or accept it with: {command}")
     elif found.result.having("improved"):
-        lines.append(f"so that it cannot be lost again, make a new baseline: {command}")
+        lines.append(f"to keep the improvement, accept it with: {command}")
     elif found.result.new:
-        lines.append(f"to gate new workloads, too, make a new baseline: {command}")
+        lines.append(f"to gate new workloads too, make a new baseline: {command}")
     if found.result.having("not measured"):
-        lines.append("mend what was not measured; a row that is gone for good needs a new baseline")
+        lines.append("fix what was not measured; a row that was removed needs a new baseline")
     if any(gate.metric.endswith("throughput") for gate in found.result.having("inconclusive")):
-        lines.append("measure with more rounds, or let throughput be advice: --throughput advice")
+        lines.append("measure with more rounds, or only report throughput: --throughput advice")
     return lines
 
 
@@ -163,7 +163,8 @@ def _resolution(speeds: Sequence[GateResult]) -> str:
     if len(widths) < len(speeds):
         return f"{ZONE:.0%} and more from the baseline's, in the table; it may be noise"
     return (
-        f"these rounds tell speeds apart by a factor of {median(widths) ** 0.5:.2f}, in the middle "
+        f"these rounds distinguish speeds by a factor of {median(widths) ** 0.5:.2f}, in the "
+        f"middle "
         "(intervals are in a wide table and in JSON)"
     )
 

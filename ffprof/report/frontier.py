@@ -21,7 +21,7 @@ def problems(record: FrontierRecord) -> tuple[str, ...]:
     if noise > NOISY and record.evidence != "estimated":
         lines.append(
             f"trials of one point differ by up to {noise:.0%} (19 of 20): close other programs and "
-            "run again; until then most points are run in all rounds, and places are uncertain"
+            "run again; until then most points are run in all rounds, and ranks are uncertain"
         )
     lines += _by_sizes(record.points, _failed)
     lines += _by_sizes(record.points, _disturbed)
@@ -49,7 +49,7 @@ def _failed(point: Point) -> str:
     if point.standing in ("refused", "failed"):
         return f"{point.standing}; {point.because}"
     if point.standing == "measured":
-        return f"wins nothing; {point.because}"
+        return f"not ranked: {point.because}"
     if point.standing == "does not fit" and point.trials:
         ran = any(t.outcome == "oom" for t in point.trials)
         return f"{'out of memory' if ran else 'does not fit'}; {point.because}"
@@ -64,7 +64,7 @@ def _disturbed(point: Point) -> str:
 
 def _crashed(point: Point) -> str:
     told = stray_crash(point)
-    return f"one trial failed beside others that count; {told}" if told else ""
+    return f"one trial failed, others count: {told}" if told else ""
 
 
 def _retaken(point: Point) -> str:
@@ -88,7 +88,7 @@ def _at_the_edge(record: FrontierRecord) -> list[str]:
     if not found:
         return []
     return [
-        f"the best is at the largest size that was asked for: {', '.join(found)}; a larger one may "
+        f"the best is at the largest size requested: {', '.join(found)}; a larger one may "
         "be faster (--micro-batches)"
     ]
 

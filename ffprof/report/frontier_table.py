@@ -171,7 +171,7 @@ def _standing(point: Point) -> str:
     if point.on_frontier:
         return "frontier"
     if point.standing == "measured":
-        return "wins nothing"
+        return "not ranked"
     return point.standing
 
 

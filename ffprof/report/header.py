@@ -102,7 +102,7 @@ def _budget(budget: Budget, evidence: Evidence) -> str:
     if evidence != "emulated":
         return f"{budget.card or 'this GPU'}: {offers}; {debit}"
     card = budget.card or "a card"
-    return f"held to {card} sold with {budget.requested}: {offers} there; {debit}"
+    return f"limited to {card} sold with {budget.requested}: {offers} there; {debit}"
 
 
 def _data(record: Record) -> tuple[str, ...]:

@@ -155,19 +155,19 @@ def _forecast(plan: PlannedAudit) -> tuple[str, ...]:
         lines.append(
             f"times of trials: what they took in {plan.timed_in}, rough for rows that it lacks"
             if plan.timed_in
-            else "times of trials: rough, from the work of a step and two kernels timed just now"
+            else "times of trials: rough, from one step of each, timed just now"
         )
         if record.recipe.data in FILE_DATA and not plan.timed_in:
             lines.append(
-                "loading is in them as far as it is known: at the pace of one batch just now, by "
-                f"{_count(record.recipe.data_workers or 1, 'process')}"
+                "loading is in them as far as it is known: as long as that step waited for its "
+                "batch"
             )
     peaks = [row for row in plan.rows if row.memory_bytes is not None]
     if peaks:
         worst = max(peaks, key=lambda row: row.memory_bytes or 0)
         lines.append(
             f"one trial runs at a time; the largest holds {format_bytes(worst.memory_bytes)} of "
-            f"tensors ({worst.workload}), beside PyTorch itself"
+            f"tensors ({worst.workload}), in addition to PyTorch itself"
         )
     limits = record.plan
     if limits.run_limit_seconds is not None and total > limits.run_limit_seconds:

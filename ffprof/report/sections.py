@@ -12,21 +12,21 @@ from ffprof.records.recipe import FILE_DATA
 from ffprof.report.document import Block
 from ffprof.units import format_rate
 
-NOISY = 0.2  # rounds of one row that differ by more than this are told
-WAITING = 0.1  # of the timed phase: a row that waits longer for its data is told
+NOISY = 0.2  # rounds of one row that differ by more than this are reported
+WAITING = 0.1  # of the timed phase: a row that waits longer for its data is reported
 
 
 def problems(record: Record, rows: Sequence[Row]) -> Block:
     """What went wrong, or must be known before a figure is quoted."""
     lines = []
     for row in rows:
-        lines += [f"{row.workload}: {mark}; it can win no claim" for mark in row.marks]
+        lines += [f"{row.workload}: {mark}; it cannot win a claim" for mark in row.marks]
         if row.outcome and row.outcome != "ok":
             lines.append(f"{row.workload}: {row.told_outcomes()}; {'; '.join(row.messages)}")
         lines += _disturbed(row)
         if row.skipped:
             lines.append(
-                f"{row.workload}: loss scaling left out optimizer steps whose gradients were not "
+                f"{row.workload}: loss scaling skipped optimizer steps whose gradients were not "
                 f"finite, {row.skipped} in a trial at most"
             )
         if row.memory and row.memory.low != row.memory.high:
@@ -48,11 +48,13 @@ def _disturbed(row: Row) -> list[str]:
     lines = []
     if row.retaken:
         lines.append(
-            f"{row.workload}: {row.retaken} disturbed trial{'s' if row.retaken > 1 else ''} taken "
-            "again, which count for nothing"
+            f"{row.workload}: {row.retaken} disturbed trial{'s' if row.retaken > 1 else ''} "
+            f"repeated, and not counted"
         )
     if row.disturbed:
-        lines.append(f"{row.workload}: disturbed to the end: {'; '.join(row.disturbed)}")
+        lines.append(
+            f"{row.workload}: disturbed in the trials that count: {'; '.join(row.disturbed)}"
+        )
     return lines
 
 
@@ -93,7 +95,7 @@ def verdicts(record: Record) -> Block:
     if any(v.interval and v.rounds for v in record.verdicts):
         lines.append(
             "ranges of ratios hold for all claims and looks together in 99 of 100 audits; second "
-            "opinion: 95 % bootstrap, and p by flips of sign; no verdict rests on it"
+            "opinion: 95 % bootstrap and sign-flip p, informational"
         )
     return Block(heading=heading, lines=tuple(lines))
 
@@ -167,7 +169,7 @@ def _proof(proof: GradientProof) -> str:
 
 
 def references(record: Record) -> Block:
-    """Published figures, as somebody else's."""
+    """Published figures, as someone else's."""
     lines = [
         f"{r.label}: {r.memory_text}, {r.images_per_second:g} img/s ({r.source})"
         for r in record.recipe.references

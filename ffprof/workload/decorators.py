@@ -34,7 +34,7 @@ _Target = TypeVar("_Target", bound=Callable[..., Any])
 
 @dataclass(frozen=True, kw_only=True)
 class Registration:
-    """What a decorator was told; empty texts are filled in from the names of class and file.
+    """What a decorator was given; empty texts are filled in from the names of class and file.
 
     ``module`` is the name of the module that decorates. ``kind`` is ``workload`` for something
     that the harness feeds, ``step`` for a step that does everything by itself, of ``images``
@@ -120,7 +120,7 @@ def register_workload(
         if not isinstance(value, bool):
             raise UsageError(f"{name} is {value!r}", "write True or False")
     if accumulates and steps_in_backward:
-        raise UsageError("steps_in_backward and accumulates do not go together", "leave out one")
+        raise UsageError("steps_in_backward and accumulates cannot be combined", "leave out one")
     if shares not in ("whole", "part"):
         raise UsageError(f"shares is {shares!r}", "write 'whole' or 'part'")
     values: dict[str, Any] = {

@@ -50,8 +50,8 @@ class Description:
         accumulates: whether the harness cuts the batch into the recipe's micro-batches.
         shares: whether its backbone is the whole shared state, or a part of it under the same
             names (a method without norms); the ledger says how large a part.
-        network: what its network has beside the backbone or leaves out of it, in words; rows that
-            differ in it are told apart below the table.
+        network: what its network has in addition to the backbone or leaves out of it, in words;
+            rows that differ in it are listed below the table.
         steps_in_backward: whether each parameter is updated as soon as its gradient is ready.
             Neither accumulation nor fp16 goes with it, and one backward pass a parameter.
         reference: id of the workload whose full-batch gradient this one should have.
@@ -101,7 +101,7 @@ class Description:
         except Exception as error:
             raise UsageError(
                 f"the check of workload {self.id!r} failed ({type(error).__name__}: {error})",
-                "mend it, or leave the workload out",
+                "fix it, or leave the workload out",
             ) from error
 
 

@@ -55,7 +55,7 @@ def load_file(source: Source) -> dict[str, Registration]:
     if source not in _loaded:
         before = len(registrations())
         module = _execute(source)
-        # What it imports may be somebody's workload file too, and is not meant here.
+        # What it imports may be someone's workload file too, and is not meant here.
         noted = [one for one in registrations()[before:] if one.module == module.__name__]
         _loaded[source] = _by_id(source, module, noted)
     return _loaded[source]
@@ -65,13 +65,14 @@ def _execute(source: Source) -> ModuleType:
     content = Path(source.path).read_bytes()
     if hashlib.sha256(content).hexdigest() != source.sha256:
         raise RefusedError(
-            "the file has changed since the audit began", "leave it alone until the audit is over"
+            "the file has changed since the audit began",
+            "do not change it until the audit has ended",
         )
     name = _module_name(source)
     code = compile(content, source.path, "exec", dont_inherit=True)
     module = ModuleType(name)
     module.__file__ = source.path
-    # As Python does for a script: what lies beside the file can be imported.
+    # As Python does for a script: what lies next to the file can be imported.
     sys.path.insert(0, str(Path(source.path).parent))
     sys.modules[name] = module  # dataclasses, pickle and what the file imports look it up there
     exec(code, module.__dict__)
@@ -310,8 +311,8 @@ def describe(source: Source) -> tuple[FileDescription, ...]:
     for one in made.values():
         if isinstance(made.get(one.reference), StepDescription):
             raise UsageError(
-                f"the reference {one.reference!r} of {one.id!r} is a step of the user's own",
-                "name a workload whose gradients can be asked for",
+                f"the reference {one.reference!r} of {one.id!r} is a user-defined step",
+                "name a workload whose gradients ffprof can compute",
             )
     return tuple(
         replace(one, sibling=made[one.reference])

@@ -99,7 +99,7 @@ def deterministic(monkeypatch):
 def test_schedules_are_the_same_training_to_the_bit(name, wanted, norm, precision, deterministic):
     made = recipe(norm=norm, width=0.25, precision=precision, flags=deterministic)
     if name == "bp-fused-step" and precision == "fp16":
-        pytest.skip("stepping inside backward does not go with loss scaling")
+        pytest.skip("stepping inside backward cannot be combined with loss scaling")
     assert same(trained(name, made, device="cuda"), trained(wanted, made, device="cuda"))
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from command import TINY, by_workload, ffprof, only_record
+from command import TINY, by_workload, ffprof, only_record, python
 
 from ffprof import load
 
@@ -61,10 +61,7 @@ def words(path, out, rounds, files):
 
 def again(path, out="", rounds=0, files=(), cwd=None):
     """The ended process, and the record that it was given."""
-    done = subprocess.run(
-        words(path, out, rounds, files),
-        capture_output=True, text=True, timeout=240, check=False, cwd=cwd,
-    )  # fmt: skip
+    done = python(AGAIN, path, out, rounds, *files, cwd=cwd)
     if done.returncode:
         return done, None
     return done, load_text(done.stdout)
@@ -105,7 +102,7 @@ def test_the_same_code_gives_the_same(measured, tmp_path):
         n: row.operators for n, row in before.ledger.items()
     }
     assert all(row.operators for row in after.ledger.values())
-    assert after.notes[0].startswith(f"again what {path.name} holds")
+    assert after.notes[0].startswith(f"repeats {path.name} of ")
     (written,) = (tmp_path / "new").glob("audit-smoke-cpu-*.json")
     assert load(written) == after
     assert f"written to {written}" in done.stderr
@@ -227,7 +224,7 @@ def test_a_check_names_what_a_changed_file_costs_and_can_take_it_as_the_baseline
     assert "mine" in done.stdout
     told = " ".join(done.stdout.split())
     for option in ("--rounds 1", "--time-limit 90.0", "--workload-file net.py"):
-        assert option in told.partition("make a new baseline: ")[2]
+        assert option in told.partition("accept it with: ")[2]
     assert "--out" not in told
     made = only_record(tmp_path / "new")
     assert min(peaks(made)["mine"]) > max(peaks(before)["mine"])

@@ -80,8 +80,11 @@ def test_the_template_can_be_given_back(tmp_path):
     # Wide, for a path that is longer than a line is cut.
     listed = ffprof("cards", "--card-file", path, env=columns(240)).stdout
     assert "\nMy GPU " in listed and f"My GPU: from {path}" in " ".join(listed.split())
-    refused(ffprof("cards", "--template", "RTX 4060"), "--template goes with nothing else")
-    refused(ffprof("cards", "--template", "--card-file", path), "--template goes with nothing")
+    refused(
+        ffprof("cards", "--template", "RTX 4060"),
+        "--template cannot be combined with other options",
+    )
+    refused(ffprof("cards", "--template", "--card-file", path), "--template cannot be combined")
 
 
 def test_a_file_alone_is_the_budget_and_by_name_with_others(mine, tmp_path):

@@ -175,7 +175,7 @@ def test_the_order_of_files_and_workloads(before, tmp_path):
     done = ffprof("compare", "beta", "alpha", before)
     assert (done.returncode, "the file comes first" in done.stderr) == (2, True)
     done = ffprof("compare", before, before, "alpha")
-    assert (done.returncode, "two files take no workload" in done.stderr) == (2, True)
+    assert (done.returncode, "is given in addition to two files" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(("slow", "finding"), [("alpha", "inconclusive"), ("beta", "slower")])

@@ -97,15 +97,19 @@ def test_the_largest_fits_and_the_next_does_not():
     budget = ["--gpu-mem", "1500MB", "--image-size", "128"]
     found = answered("--workloads", "bp,bp-accum", "--largest", "micro-batch", *budget)
     for one in found:
-        assert 1 <= one["size"] < 65_536 and one["traces"] < 30
-        assert one["row"]["fit"]["answer"] == "fits" and one["next"]["fit"]["answer"] != "fits"
-        assert one["row"]["micro_batch"] == one["size"]
-        assert one["next"]["micro_batch"] == one["size"] + 1
+        assert 1 <= one["largest"] < 65_536 and len(one["tried"]) < 30
+        tried = {t["size"]: t for t in one["tried"]}
+        assert one["first_failing"] == one["largest"] + 1 and not one["proven"]
+        assert tried[one["largest"]]["fit"] == "fits"
+        assert tried[one["first_failing"]]["fit"] != "fits"
     # Asked by itself it answers the same.
     whole = found[0]
-    sizes = ["--batch", whole["size"], "--micro-batch", whole["size"]]
+    sizes = ["--batch", whole["batch"], "--micro-batch", whole["largest"]]
     (again,) = answered("--workloads", "bp", *sizes, *budget)
-    assert again["memory"] == whole["row"]["memory"] and again["fit"] == whole["row"]["fit"]
+    there = next(t for t in whole["tried"] if t["size"] == whole["largest"])
+    assert again["memory"]["reserved_peak_bytes"] == there["reserved_bytes"]
+    assert again["memory"]["process_range_bytes"] == there["process_range_bytes"]
+    assert again["fit"]["answer"] == there["fit"] == "fits"
 
 
 def test_depth_costs_one_method_memory_and_not_the_other(tmp_path):
@@ -188,4 +192,4 @@ def test_a_file_of_ones_own_is_estimated_and_what_cannot_be_is_told(tmp_path):
     done = ffprof(*SMOKE, *own, "bad")
     assert done.returncode == 3 and "nothing could be estimated" in done.stderr
     done = ffprof(*SMOKE, *own, "good", "--largest", "batch")
-    assert done.returncode == 2 and "feeds itself" in done.stderr
+    assert done.returncode == 2 and "supplies its own data" in done.stderr

@@ -154,7 +154,7 @@ def test_steps_of_ones_own_are_estimated_for_a_card_or_refused_with_their_line(t
     assert outcomes(record) == {"bp": "ok", "plain": "ok", "decides": "refused"}
     line = OWN.splitlines().index("        if loss > 0:") + 1
     message = next(t.message for t in record.trials if t.workload == "decides")
-    assert "the truth of a tensor is asked" in message
+    assert "the step branches on a tensor's value" in message
     assert f"mine.py:{line}" in message
     assert record.ledger["plain"].facts["parameters"] == 210
 

@@ -10,7 +10,7 @@ import time
 import pictures
 import psutil
 import pytest
-from command import TINY, by_workload, ffprof, only_record, outcomes
+from command import TINY, by_workload, ffprof, many_commands, only_record, outcomes
 
 ONE_LINE = "ffprof: error: "
 
@@ -54,7 +54,7 @@ def test_what_can_be_seen_before_is_said_before(words, said, images, tmp_path):
     one_line(done, 2, *said)
     assert len(done.stderr.splitlines()) == 1
     assert not out.exists()
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60
 
 
 def test_an_audit_of_an_image_folder(images, tmp_path):
@@ -125,12 +125,13 @@ def test_cifar_is_downloaded_once(tmp_path):
         url = f"{server.url}/{pictures.ARCHIVE['cifar100']}"
         env = pictures.patched_environment(tmp_path / "site", "cifar100", sums, url)
         fetched = []
-        for number in range(2):
-            out = tmp_path / f"out{number}"
-            done = cifar_run(tmp_path / "data", out, "--download", env=env, kind="cifar100")
-            assert done.returncode == 0, done.stderr
-            assert (f"downloading cifar100 from {url}" in done.stderr) == (number == 0)
-            fetched.append(len(server.fetched))
+        with many_commands(env):
+            for number in range(2):
+                out = tmp_path / f"out{number}"
+                done = cifar_run(tmp_path / "data", out, "--download", env=env, kind="cifar100")
+                assert done.returncode == 0, done.stderr
+                assert (f"downloading cifar100 from {url}" in done.stderr) == (number == 0)
+                fetched.append(len(server.fetched))
     assert fetched[0] == fetched[1] > 0
     record = only_record(tmp_path / "out1")
     assert (record.recipe.classes, record.ledger["bp"].facts["images_per_epoch"]) == (100, 50)
@@ -161,40 +162,52 @@ def started(images, out, *words):
     )  # fmt: skip
 
 
-def wait_for_loaders(process):
-    deadline = time.monotonic() + 90
+def find_loaders(process):
+    """Both, or none if the audit has ended before."""
+    deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
         found = loaders(process.pid)
         if len(found) == 2:
             return found
         time.sleep(0.05)
-    raise AssertionError("no loader workers were seen")
+    return []
 
 
-def gone(processes, seconds=30):
+def gone(processes, seconds=200):
     return not psutil.wait_procs(processes, timeout=seconds)[1]
 
 
 @pytest.mark.parametrize("ending", ["ctrl-c", "killed", "timeout"])
 def test_no_worker_outlives_its_trial(ending, images, tmp_path):
-    words = ["--time-limit", "6"] if ending == "timeout" else []
-    process = started(images, tmp_path / "out", "--rounds", "1", *words)
-    workers = wait_for_loaders(process)
+    if ending == "timeout":
+        # Long enough to start them, which takes longer where many programs compute.
+        for limit in (6, 18, 54):
+            words = ["--rounds", "1", "--time-limit", str(limit)]
+            process = started(images, tmp_path / f"out {limit}", *words)
+            workers = find_loaders(process)
+            if workers:
+                break
+            process.communicate(timeout=200)
+    else:
+        process = started(images, tmp_path / "out", "--rounds", "1")
+        workers = find_loaders(process)
+    assert workers, "no loader workers were seen"
     if ending == "ctrl-c":
         process.send_signal(signal.SIGINT)
     elif ending == "killed":
         process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=200)
     assert gone(workers)
     assert process.returncode == {"ctrl-c": 130, "killed": -9, "timeout": 3}[ending]
 
 
 def test_a_worker_that_is_killed_is_one_line(images, tmp_path):
     process = started(images, tmp_path / "out", "--rounds", "1")
-    workers = wait_for_loaders(process)
+    workers = find_loaders(process)
+    assert workers, "no loader workers were seen"
     time.sleep(1)  # the trial trains by now, or still builds: both must do
     os.kill(workers[0].pid, signal.SIGKILL)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=200)
     assert process.returncode == 3, errors
     assert gone(workers)
     (trial,) = only_record(tmp_path / "out").trials

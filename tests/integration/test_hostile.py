@@ -1,5 +1,6 @@
 """Workloads that misbehave spoil their own row and nothing else."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 import psutil
 import pytest
 from command import TINY, ffprof, only_record, outcomes
+from plugins import install_hostile
 
 
 def audit(env, folder, *workloads, rounds=1, more=()):
@@ -58,8 +60,8 @@ def test_every_ending_is_an_outcome_and_the_others_are_measured(hostile_env, tmp
     assert "shared weights" in said["other-weights"]
     assert "cudnn_benchmark" in said["changes-flags"]
     flowed = " ".join(done.stdout.split())
-    assert "diverges: its loss is not finite; it can win no claim" in flowed
-    assert "learns-nothing: its loss did not fall; it can win no claim" in flowed
+    assert "diverges: its loss is not finite; it cannot win a claim" in flowed
+    assert "learns-nothing: its loss did not fall; it cannot win a claim" in flowed
     assert "backbone: own: unmatched in own-backbone" in flowed
     assert "Traceback" not in done.stderr
 
@@ -109,12 +111,13 @@ def test_broken_registrations_are_listed_with_the_others(hostile_env):
     assert "learns-nothing" in listed.stdout
 
 
-def test_a_name_that_two_packages_register_is_refused(hostile_env, tmp_path):
+def test_a_name_that_two_packages_register_is_refused(tmp_path):
+    env = install_hostile(tmp_path / "site")
     info = tmp_path / "site" / "impostor-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: impostor\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[ffprof.workloads]\nbp = hostile_workloads:CRASH\n")
-    done = ffprof("run", *TINY, "--workloads", "bp", "--out", tmp_path / "o", env=hostile_env)
+    done = ffprof("run", *TINY, "--workloads", "bp", "--out", tmp_path / "o", env=env)
     assert done.returncode == 2
     assert "registered more than once, by ffprof, impostor" in done.stderr
 
@@ -146,7 +149,7 @@ class Running:
         )
 
     def wait_for_trial(self, least=2):
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 200
         while time.monotonic() < deadline:
             if self.pids_file.exists():
                 found = [int(word) for word in self.pids_file.read_text().split()]
@@ -159,7 +162,7 @@ class Running:
         return [p.pid for p in psutil.Process(self.process.pid).children(recursive=True)]
 
 
-def all_gone(pids, seconds=30.0):
+def all_gone(pids, seconds=200.0):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         alive = [pid for pid in pids if psutil.pid_exists(pid)]
@@ -180,19 +183,50 @@ def starting(folder):
     )
 
 
-@pytest.mark.parametrize("wait", [0.8, 2.0, 3.5, 5.0])
-def test_ctrl_c_while_starting_is_quiet(wait, tmp_path):
+def below(process, wanted):
+    """Whether a process that it has started, itself or through another, is as wanted."""
+    with contextlib.suppress(psutil.Error):
+        return any(map(wanted, psutil.Process(process.pid).children(recursive=True)))
+    return False
+
+
+def is_server(child):
+    return "forkserver" in " ".join(child.cmdline())
+
+
+def has_torch(child):
+    return is_server(child) and any("libtorch" in m.path for m in child.memory_maps())
+
+
+def is_forked(child):
+    return is_server(child) and is_server(child.parent())
+
+
+MOMENTS = {
+    "starts the server": lambda process, out: below(process, is_server),
+    "has it import torch": lambda process, out: below(process, has_torch),
+    "runs a child": lambda process, out: below(process, is_forked),
+    "measures": lambda process, out: any(out.glob("audit-*.json")),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_ctrl_c_while_starting_is_quiet(moment, tmp_path):
     """As a terminal does it: the whole group gets the signal, the server too. Two at once."""
     ends = {signal.SIGINT: 130, signal.SIGTERM: 143}
     processes = {number: starting(tmp_path / number.name) for number in ends}
-    time.sleep(wait)
     for number, process in processes.items():
+        deadline = time.monotonic() + 120
+        while not MOMENTS[moment](process, tmp_path / number.name):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
         family = [p.pid for p in psutil.Process(process.pid).children(recursive=True)]
         if number == signal.SIGINT:
             os.killpg(process.pid, number)
         else:
             os.kill(process.pid, number)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=200)
         assert process.returncode in (ends[number], -number), err
         assert "Traceback" not in err
         assert all_gone([process.pid, *family])
@@ -202,7 +236,7 @@ def test_a_process_that_leaves_the_group_ends_with_the_audit(hostile_env, tmp_pa
     running = Running(hostile_env, tmp_path, "daemon")
     (daemon, *_) = running.wait_for_trial(least=1)
     os.kill(running.process.pid, signal.SIGINT)
-    running.process.communicate(timeout=30)
+    running.process.communicate(timeout=200)
     assert all_gone([daemon])
 
 
@@ -214,7 +248,7 @@ def test_an_interrupt_ends_everything_and_keeps_what_is_done(number, code, hosti
     worker, trial = running.wait_for_trial()
     pids = {worker, trial, *running.everything()}
     os.kill(running.process.pid, number)
-    out, err = running.process.communicate(timeout=30)
+    out, err = running.process.communicate(timeout=200)
     assert running.process.returncode == code, err
     assert all_gone(pids)
     if number != signal.SIGHUP:  # its terminal has gone
@@ -233,7 +267,7 @@ def test_a_killed_parent_takes_its_trials_and_their_workers_along(hostile_env, t
     running = Running(hostile_env, tmp_path, "with-worker")
     pids = {*running.wait_for_trial(), *running.everything()}
     running.process.kill()
-    running.process.communicate(timeout=30)
+    running.process.communicate(timeout=200)
     assert all_gone(pids)
 
 
@@ -241,7 +275,7 @@ def test_a_trial_that_is_killed_is_a_crashed_row_and_the_others_remain(hostile_e
     running = Running(hostile_env, tmp_path, "bp", "with-worker", "dtg-ff")
     worker, trial = running.wait_for_trial()
     os.kill(trial, signal.SIGKILL)
-    _, err = running.process.communicate(timeout=120)
+    _, err = running.process.communicate(timeout=200)
     assert running.process.returncode == 0, err
     record = only_record(running.folder)
     assert outcomes(record) == {"bp": "ok", "with-worker": "crashed", "dtg-ff": "ok"}

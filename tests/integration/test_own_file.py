@@ -292,7 +292,7 @@ def test_a_bad_file_is_a_usage_error_before_anything_is_written(tmp_path):
     assert done.returncode == 2
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
-    assert line == "ffprof: error: mine.py:8: NameError: name 'x' is not defined; mend the file"
+    assert line == "ffprof: error: mine.py:8: NameError: name 'x' is not defined; fix the file"
     assert not (tmp_path / "audits").exists()
 
 

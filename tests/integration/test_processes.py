@@ -147,7 +147,7 @@ def test_a_parent_that_is_killed_takes_everything_along(method, tmp_path):
     here = os.path.dirname(__file__)  # noqa: PTH120
     script.write_text(PARENT.format(path=[here], method=method, file=str(file)))
     parent = subprocess.Popen([sys.executable, str(script)])
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while not file.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     pids = [int(word) for word in file.read_text().split()]

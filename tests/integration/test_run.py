@@ -167,7 +167,7 @@ def test_two_audits_in_one_folder_keep_both_records(tmp_path):
 
     words = ["run", *TINY, "--workloads", "bp", "--rounds", "1", "--out", str(tmp_path)]
     both = [subprocess.Popen([sys.executable, "-m", "ffprof", *words]) for _ in range(2)]
-    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    assert [process.wait(timeout=200) for process in both] == [0, 0]
     assert len(list(tmp_path.glob("audit-*.json"))) == 2
 
 

@@ -56,6 +56,6 @@ def test_a_run_under_nohup_is_finished(tmp_path):
             process.wait(0.02)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGHUP)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=200)
     assert process.returncode == 0, err
     assert only_record(tmp_path).missing() == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ffprof.cli import main as module
+from ffprof.cli import main
 
 SMALL = Path(__file__).resolve().parents[2] / "results" / "audit-small-cpu.json"
 
@@ -52,8 +52,8 @@ def test_any_other_is_told_in_its_own_words(capsys):
     def command():
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
-    with pytest.raises(module.typer.Exit) as ended:
-        module._guarded(command, debug=False)()
+    with pytest.raises(main.typer.Exit) as ended:
+        main._guarded(command, debug=False)()
     assert ended.value.exit_code == 2
     assert capsys.readouterr().err == (
         "ffprof: error: Resource temporarily unavailable; --debug shows where it happened\n"

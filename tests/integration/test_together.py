@@ -11,11 +11,11 @@ from types import SimpleNamespace
 
 import pictures
 import pytest
-from command import TINY, ffprof, only_record
+from command import TINY, ffprof, many_commands, only_record
 
 from ffprof import load
 from ffprof.errors import DataError, UsageError
-from ffprof.experiments.audit import provenance as recorded
+from ffprof.experiments.audit import provenance
 from ffprof.experiments.selection import read_sources
 from ffprof.harness.data.cifar import find_cifar
 from ffprof.units import format_bytes
@@ -57,14 +57,15 @@ def audit(tmp_path_factory):
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     words = [*WORDS, "--data", f"imagefolder:{home / 'images'}"]
     before = files_in(home)
-    dry = ffprof("run", *words, "--dry-run", cwd=home, env=env)
-    assert dry.returncode == 0, dry.stderr
-    assert files_in(home) == before
-    done = ffprof("run", *words, cwd=home, env=env)
-    assert done.returncode == 0, done.stderr
-    record = only_record(home / "audits")
-    assert {t.outcome for t in record.trials} == {"ok"}, [t.message for t in record.trials]
-    return SimpleNamespace(home=home, env=env, words=words, dry=dry, record=record)
+    with many_commands(env):
+        dry = ffprof("run", *words, "--dry-run", cwd=home, env=env)
+        assert dry.returncode == 0, dry.stderr
+        assert files_in(home) == before
+        done = ffprof("run", *words, cwd=home, env=env)
+        assert done.returncode == 0, done.stderr
+        record = only_record(home / "audits")
+        assert {t.outcome for t in record.trials} == {"ok"}, [t.message for t in record.trials]
+        yield SimpleNamespace(home=home, env=env, words=words, dry=dry, record=record)
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def test_the_memory_of_a_file_s_workload_is_then_measured_to_the_byte(audit):
 
 def test_a_step_of_the_user_s_own_is_not_forecast(audit):
     said = " ".join(audit.dry.stdout.split())
-    assert "mine: memory and time not forecast: what a step of the user's own does" in said
+    assert "mine: memory and time not forecast: what a user-defined step does" in said
     assert "in all, without mine" in said
 
 
@@ -185,7 +186,7 @@ def test_a_plan_of_what_is_missing_with_rounds_added(audit, cut_off):
     # Of the step, the time is known if its trial is one of those that are done.
     known = "mine" in {t.workload for t in load(path).trials}
     what = "memory" if known else "memory and time"
-    assert f"mine: {what} not forecast: what a step of the user's own does" in said
+    assert f"mine: {what} not forecast: what a user-defined step does" in said
     assert "loading is in them" not in said
     assert files_in(path.parents[1]) == before
 
@@ -266,14 +267,14 @@ def test_what_a_file_gives_must_be_what_it_gave(audit, monkeypatch):
     monkeypatch.setenv("LOADED_BY", os.devnull)
     monkeypatch.setattr(sys, "path", list(sys.path))
     own = {one.id: one for source in sources for one in describe(source)}
-    monkeypatch.setattr(recorded, "describe_files", lambda *_: own)
-    assert recorded.file_rows(audit.record, sources, None) == own
+    monkeypatch.setattr(provenance, "describe_files", lambda *_: own)
+    assert provenance.file_rows(audit.record, sources, None) == own
     own["half"] = dataclasses.replace(own["half"], schedule="another")
     with pytest.raises(UsageError, match="'half' is described otherwise than when the audit"):
-        recorded.file_rows(audit.record, sources, None)
+        provenance.file_rows(audit.record, sources, None)
     own["other"] = own.pop("mine")
     with pytest.raises(UsageError, match=r"mine\.py has no workload 'mine' any more"):
-        recorded.file_rows(audit.record, sources, None)
+        provenance.file_rows(audit.record, sources, None)
 
 
 # CIFAR: what is not there may be extracted or downloaded again, but not by a dry run.
@@ -289,13 +290,14 @@ def test_cifar_that_is_gone(tmp_path):
     with pictures.Served(tmp_path / "served") as server:
         url = f"{server.url}/{archive.name}"
         env = pictures.patched_environment(tmp_path / "site", "cifar10", sums, url)
-        assert ffprof("run", *words, env=env).returncode == 0
-        (path,) = out.iterdir()
-        more = ["--resume", path, "--rounds", 2]
-        shutil.rmtree(data)
-        refused(ffprof("run", *more, env=env), "the data of", "--data cifar10:DIR")
-        done = ffprof("run", *more, "--download", env=env)
-        assert done.returncode == 0, done.stderr
+        with many_commands(env):
+            assert ffprof("run", *words, env=env).returncode == 0
+            (path,) = out.iterdir()
+            more = ["--resume", path, "--rounds", 2]
+            shutil.rmtree(data)
+            refused(ffprof("run", *more, env=env), "the data of", "--data cifar10:DIR")
+            done = ffprof("run", *more, "--download", env=env)
+            assert done.returncode == 0, done.stderr
     assert f"downloading cifar10 from {url}" in done.stderr
     assert len(load(path).trials) == 2
 

@@ -1,6 +1,7 @@
 """Runs the real command line in a real process."""
 
 import atexit
+import contextlib
 import json
 import os
 import signal
@@ -17,36 +18,43 @@ TINY = [
 ]  # fmt: skip
 
 
-class _Forker:
-    """One process for all commands of these tests; see ``forked``."""
+def _startup(environment):
+    """What an interpreter reads when it starts, so that a forked command must have started so."""
+    return {k: v for k, v in environment.items() if k.startswith(("PYTHON", "LD_"))}
 
-    def __init__(self):
-        self._path = os.environ.get("PYTHONPATH")
+
+class _Forker:
+    """One process for the commands under one such environment; see ``forked``."""
+
+    def __init__(self, environment):
+        self._startup = _startup(environment)
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("forked.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env=environment,
         )
         atexit.register(self.end)
 
     def end(self):
+        atexit.unregister(self.end)
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
 
-    def serves(self):
+    def serves(self, environment):
         """Whether a command started afresh would import what this process has imported."""
-        return self._process.poll() is None and self._path == os.environ.get("PYTHONPATH")
+        return self._process.poll() is None and self._startup == _startup(environment)
 
-    def run(self, words, cwd, timeout):
+    def run(self, words, environment, cwd, timeout, code=None):
         with tempfile.TemporaryDirectory() as folder:
             out, err = Path(folder) / "out", Path(folder) / "err"
             out.touch()
             err.touch()
             asked = {
-                "words": words, "cwd": str(cwd or Path.cwd()), "env": dict(os.environ),
-                "out": str(out), "err": str(err),
+                "words": words, "cwd": str(cwd or Path.cwd()), "env": environment,
+                "out": str(out), "err": str(err), "code": code,
             }  # fmt: skip
             print(json.dumps(asked), file=self._process.stdin, flush=True)
             pid = int(self._process.stdout.readline())
@@ -66,20 +74,48 @@ class _Forker:
 
 
 _forkers: list[_Forker] = []
+_first: dict[str, str] = {}
 
 
-def ffprof(*words, env=None, timeout=240, cwd=None):
-    """The command, captured; forked unless it has an environment of its own."""
-    words = list(map(str, words))
-    if env is None:
-        if not (_forkers and _forkers[-1].serves()):
-            _forkers.append(_Forker())
-        return _forkers[-1].run(words, cwd, timeout)
+def begin_with(environment):
+    """The environment of the tests, before any of them has changed it."""
+    _first.update(environment)
+
+
+@contextlib.contextmanager
+def many_commands(environment):
+    """Have commands under it forked, and share a server of trials; for one that tests share."""
+    made = _Forker(environment)
+    _forkers.insert(0, made)
+    try:
+        yield environment
+    finally:
+        _forkers.remove(made)
+        made.end()
+
+
+def ffprof(*words, env=None, timeout=600, cwd=None):
+    """The command, captured; forked unless its environment needs another interpreter."""
+    return _captured(None, words, env, timeout, cwd)
+
+
+def python(code, *words, cwd=None):
+    """A script that does what a command would, in the same way."""
+    return _captured(code, words, None, 600, cwd)
+
+
+def _captured(code, words, env, timeout, cwd):
+    words, environment = list(map(str, words)), dict(os.environ if env is None else env)
+    if not _forkers:
+        _forkers.append(_Forker(_first or dict(os.environ)))
+    for one in _forkers:
+        if one.serves(environment):
+            return one.run(words, environment, cwd, timeout, code)
     return subprocess.run(
-        [sys.executable, "-m", "ffprof", *words],
+        [sys.executable, *(("-m", "ffprof") if code is None else ("-c", code)), *words],
         capture_output=True,
         text=True,
-        env=env,
+        env=environment,
         timeout=timeout,
         check=False,
         cwd=cwd,

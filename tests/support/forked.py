@@ -2,9 +2,13 @@
 
 Importing takes most of the half second that a refused command lasts, and tests start hundreds. A
 forked command is a process of its own as one started afresh is, with its own words, folder,
-environment and output, run as ``__main__`` and ended by the interpreter; what it starts itself (the
-server of the trials, with torch) is started afresh. The process that forks runs no command and
-never has torch.
+environment and output, run as ``__main__`` and ended by the interpreter. The process that forks
+runs no command and never has torch.
+
+Of the five seconds of a small audit, four pass while the server of its trials imports torch. So
+commands under one environment share a server: it only forks, and a trial is a fresh child of it
+whichever command asks. A command in another environment starts its own, as do all commands that
+tests start without this.
 """
 
 import importlib
@@ -13,7 +17,13 @@ import os
 import pkgutil
 import runpy
 import sys
+import types
+from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
+
+# Commands of which some have trials or estimates; the others never need a server.
+_WITH_TRIALS = {"run", "estimate", "frontier", "calibrate", "check"}
 
 
 def import_commands():
@@ -25,10 +35,67 @@ def import_commands():
     assert "torch" not in sys.modules
 
 
+@dataclass
+class _Server:
+    """A server of trials: where it listens, and what keeps it running."""
+
+    environment: dict
+    address: str
+    alive: int
+
+
+def _environment():
+    """What a trial may see of the variables; of these it reads none."""
+    unread = ("PYTEST_CURRENT_TEST", "XDG_CACHE_HOME", "COLUMNS")
+    return {k: v for k, v in os.environ.items() if k not in unread}
+
+
+def _start_server(more):
+    """A server under the environment of this process and of trials; ``more`` as a dry run adds."""
+    from ffprof.hardware.environment import child_environment, environment
+    from ffprof.harness.process.child import start_context
+    from ffprof.workload import find_preset
+
+    with environment({**child_environment(find_preset("smoke").recipe), **more}):
+        start_context("forkserver")
+        made = forkserver._forkserver
+        server = _Server(_environment(), made._forkserver_address, made._forkserver_alive_fd)
+    made._forkserver_address = made._forkserver_alive_fd = made._forkserver_pid = None
+    return server
+
+
+def _use(servers):
+    """In a command: where it would start a server in the environment of one of these, it has it."""
+    made = forkserver._forkserver
+    start = made.ensure_running
+
+    def ensure_running():
+        if made._forkserver_pid is not None:
+            start()
+        elif made._forkserver_address is None:
+            for server in servers:
+                if server.environment == _environment():
+                    resource_tracker.ensure_running()
+                    made._forkserver_address = server.address
+                    made._forkserver_alive_fd = server.alive
+                    return
+            start()
+
+    made.ensure_running = forkserver.ensure_running = ensure_running
+
+
 def become_the_next():
-    """Returns in a forked process, with the words of its command; ends with the input."""
+    """Returns in a forked process, with the words of its command or script; ends with the input."""
+    # What a server prints must not come between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    servers = {}
     for line in sys.stdin:
         asked = json.loads(line)
+        dry = "--dry-run" in asked["words"]
+        trials = asked["code"] is not None or asked["words"][0] in _WITH_TRIALS
+        if trials and dry not in servers:
+            servers[dry] = _start_server({"PYTHONDONTWRITEBYTECODE": "1"} if dry else {})
         pid = os.fork()
         if pid == 0:
             os.chdir(asked["cwd"])
@@ -39,16 +106,22 @@ def become_the_next():
                 descriptor = os.open(path, flags)
                 os.dup2(descriptor, number)
                 os.close(descriptor)
-            return asked["words"]
-        print(pid, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+            _use(list(servers.values()))
+            return asked["words"], asked["code"]
+        print(pid, file=answers, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), file=answers, flush=True)
     os._exit(0)
 
 
 if __name__ == "__main__":
     sys.path[0] = str(Path.cwd())
     import_commands()
-    words = become_the_next()
+    words, code = become_the_next()
     sys.path[0] = str(Path.cwd())
-    sys.argv = ["ffprof", *words]
-    runpy.run_module("ffprof", run_name="__main__", alter_sys=True)
+    if code is None:
+        sys.argv = ["ffprof", *words]
+        runpy.run_module("ffprof", run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = ["-c", *words]
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(code, vars(main))

@@ -13,6 +13,7 @@ import draw_audit
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
+DECISIONS = (DOCS / "decisions.md").read_text()
 PAGES = [*DOCS.glob("*.md"), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))]
 PAGES += [ROOT / "results" / "README.md", ROOT / "benchmarks" / "README.md"]
 # With a folder in front; names that are patterns, such as NAME.py, stand for files to come.
@@ -67,3 +68,10 @@ def test_the_picture_of_packages_has_no_arrow_up():
 
 def test_the_picture_of_an_audit_is_what_is_printed_today():
     assert draw_audit.PICTURE.read_text() == draw_audit.picture(), "run python docs/draw_audit.py"
+
+
+def test_every_decision_has_a_number_of_its_own():
+    entries = re.findall(r'^- <a id="d(\d+)"></a>(\d+) · 2\d{3}-\d\d-\d\d · ', DECISIONS, re.M)
+    assert sorted(int(number) for _, number in entries) == list(range(1, len(entries) + 1))
+    assert all(anchor == number for anchor, number in entries)
+    assert len(re.findall(r"^- <a ", DECISIONS, re.M)) == len(entries)

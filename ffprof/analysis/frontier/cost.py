@@ -10,7 +10,7 @@ from ffprof.records.frontier import FrontierRecord, Point
 from ffprof.records.recipe import Recipe
 from ffprof.records.trial import Trial
 
-UNTIMED_STEPS = 6  # of a trial, beside warm-up: until two agree, settling, four untimed passes
+UNTIMED_STEPS = 6  # of a trial, besides warm-up: until two agree, settling, four untimed passes
 
 
 def everything_seconds(
@@ -18,10 +18,10 @@ def everything_seconds(
 ) -> tuple[float | None, float | None]:
     """(seconds spent on trials, seconds that all would have taken); None without any trial.
 
-    A point that was measured costs its trials, those that were taken again, and the median of
-    them in every round that it was not run in. Another one costs what trials take beside their
-    steps (the median over those measured), and its steps at its likely rate; if it would run out of
-    memory, only the former. What failed or was refused is not tried again.
+    A point that was measured costs its trials, those that were repeated, and the median of
+    them in every round that it was not run in. Another one costs what trials take in addition to
+    their steps (the median over those measured), and its steps at its likely rate; if it would run
+    out of memory, only the former. What failed or was refused is not tried again.
     """
     taken = [t for p in record.points for t in (*p.trials, *p.discarded)]
     trials = [t for t in taken if t.conditions.wall_seconds is not None]
@@ -65,7 +65,7 @@ def _steps(step_seconds: float, recipe: Recipe) -> float:
 
 
 def _beside(trial: Trial, recipe: Recipe) -> float:
-    """What a trial took beside its steps."""
+    """What a trial took besides its steps."""
     assert trial.throughput is not None
     step = recipe.batch / trial.throughput.images_per_second
     timed = len(trial.throughput.step_seconds)

@@ -25,8 +25,8 @@ def exceeded(trial: Trial) -> int:
 def failure_of(point: Point) -> tuple[Standing, str] | None:
     """Why nothing more is run of a point, or None.
 
-    One crash beside trials that are ok is no reason (``stray_crash``); nor is a trial that went
-    beyond the card, if more of them stayed inside.
+    One crash in addition to trials that are ok is no reason (``stray_crash``); nor is a trial that
+    went beyond the card, if more of them stayed inside.
     """
     good, bad = good_trials(point), [t for t in point.trials if t.outcome != "ok"]
     for outcome, standing in _BAD:

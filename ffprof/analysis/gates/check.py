@@ -37,8 +37,8 @@ def require_comparable(baseline: Record, current: Record) -> None:
     if differing:
         raise UsageError(
             f"the recipes differ: {'; '.join(differing)} (baseline first)",
-            "measure with the baseline's recipe, or remove the baseline and make it anew with "
-            "--update-baseline",
+            "measure with the baseline's recipe, or remove the baseline and make it again "
+            "with --update-baseline",
         )
     ours, theirs = baseline.budget, current.budget
     if ours.card != theirs.card or not _near(ours.total_bytes, theirs.total_bytes):
@@ -81,7 +81,7 @@ def _near(one: int | None, other: int | None) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckOptions:
-    """What a check is told beside the thresholds.
+    """What a check is given in addition to the thresholds.
 
     ``throughput`` overrides what the thresholds say of it. ``machines`` says in words in what the
     fingerprints of the two machines differ; empty: they match.

@@ -15,7 +15,7 @@ from ffprof.analysis.summary import Row, Spread
 from ffprof.records.audit import LedgerRow, Record, Trial
 from ffprof.units import GIB, KIB, MIB, format_bytes
 
-_SMALL = 10 * 1024  # sizes below are told to the byte
+_SMALL = 10 * 1024  # sizes below are reported to the byte
 _PREFIXES = ((15, "P"), (12, "T"), (9, "G"), (6, "M"))
 _SCALES: dict[str, int] = {"KiB": KIB, "MiB": MIB, "GiB": GIB} | {
     name: 10**power for power, name in _PREFIXES
@@ -80,7 +80,7 @@ def rise_gate(
     if detail is not None and status in ("regressed", "inconclusive"):
         sentence += detail()
     if not rule.gate:
-        status, sentence = "advice", f"{sentence} (not judged: gate = false)"
+        status, sentence = "advice", f"{sentence} (not gated: gate = false)"
     return GateResult(
         workload=workload,
         metric=metric,
@@ -143,7 +143,7 @@ def are_tied(values: Iterable[int | float | None], unit: Unit) -> bool:
 
 
 def _worth(text: str) -> float:
-    """The number that a reader takes from a figure that was told: 100 MiB are 100.0 MiB."""
+    """The number that a reader takes from a figure that was reported: 100 MiB are 100.0 MiB."""
     number, _, unit = text.removesuffix("FLOPs").removesuffix("x").partition(" ")
     return round(float(number.replace(",", "")) * _SCALES.get(unit.strip(), 1), 6)
 

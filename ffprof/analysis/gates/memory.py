@@ -172,8 +172,8 @@ def _held(
         workload=workload,
         metric="budget",
         status=status,
-        sentence=f"{workload}: {what} {found.told('bytes', exact=exact)} of the {limit} that it "
-        f"may: {tail}",
+        sentence=f"{workload}: {what} {found.told('bytes', exact=exact)} of the {limit} allowed: "
+        f"{tail}",
         unit="bytes",
         current=found.high,
         limit=budget,

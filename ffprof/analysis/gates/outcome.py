@@ -1,7 +1,7 @@
 """The gate on outcomes, which decides whether the figures of a workload can be compared at all.
 
-A workload that was always ok and runs out of memory in any round has regressed, whatever became of
-its other rounds. One that crashed, ran out of time, was refused, is absent or has stopped learning
+A workload that was always ok and runs out of memory in any round has regressed, whatever its
+other rounds did. One that crashed, ran out of time, was refused, is absent or has stopped learning
 was not measured: it neither passed nor regressed. Where rounds of the baseline disagree whether it
 fits, or rounds of now are missing, the answer is open.
 """

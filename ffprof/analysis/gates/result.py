@@ -109,7 +109,7 @@ class Checked:
     """One baseline and what was held against it; ``baseline`` is None if there was none yet.
 
     ``updated`` says that the baseline's file now holds the new result, ``refused`` why it does not
-    although that was asked for. ``options`` are those of the command line that the same check needs
+    although that was requested. ``options`` are those of the command line that the same check needs
     again.
     """
 

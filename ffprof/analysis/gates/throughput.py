@@ -34,16 +34,16 @@ def speed_gate(
 ) -> GateResult:
     """One gate.
 
-    ``mode`` overrides the rule's own, and ``advice`` says why it is only told. Whoever planned too
-    few rounds, before or now, for a verdict is told; rounds that were planned and are not there
-    make no advice of a gate.
+    ``mode`` overrides the rule's own, and ``advice`` says why it is only reported. Too few
+    planned rounds, before or now, are reported only; rounds that were planned and are missing do
+    not turn a gate into advice.
     """
     floor = 1 - rule.share
     status, tail = _judged(change, floor, 1 - max(rule.share, rule.exclude))
     if mode is None and are_few(planned):
-        advice = advice or f"told, not judged: {few_rounds(planned)}"
+        advice = advice or f"reported, not gated: {few_rounds(planned)}"
     if mode == "advice" or (mode is None and not rule.gate):
-        advice = advice or "not judged, as was asked for"
+        advice = advice or "not gated, as requested"
     if advice:
         status, tail = "advice", advice
     interval = _interval(change)
@@ -73,7 +73,7 @@ def _judged(change: SpeedChange, floor: float, excluded: float) -> tuple[Status,
         return "inconclusive", f"there is no verdict: {why}"
     low, high = interval
     if high < floor:
-        return "regressed", f"less than {floor:.2f} is slower than may be"
+        return "regressed", f"less than {floor:.2f} is slower than allowed"
     if low > 1 / (1 - ZONE):
         return "improved", "it is faster"
     if low < excluded:
@@ -142,9 +142,11 @@ class _Asked:
         return not are_few(self.planned) and self.thresholds.of(workload).throughput.gate
 
     def gate(self, change: SpeedChange, advice: str) -> GateResult:
-        """The gate on one speed; ``advice`` says why it is only told."""
+        """The gate on one speed; ``advice`` says why it is only reported."""
         if self.mode != "gate" and change.workload in self.marked:
-            advice = advice or f"told, not judged: in the baseline {self.marked[change.workload]}"
+            advice = (
+                advice or f"reported, not gated: in the baseline {self.marked[change.workload]}"
+            )
         rule = self.thresholds.of(change.workload).throughput
         return speed_gate(change, rule, self.mode, planned=self.planned, advice=advice)
 
@@ -162,7 +164,7 @@ def speed_check(
     """Gates on the throughput of the workloads in ``compared``.
 
     Of those in ``marked``, of which it says why they could win no claim in the baseline (they do
-    not learn, they report no loss), speeds are told and not judged.
+    not learn, they report no loss), speeds are reported and not judged.
 
     Raises:
         UsageError: throughput of estimates is to be judged.
@@ -202,13 +204,13 @@ def _relative(asked: _Asked, kinds: int) -> SpeedGates:
 
     if len(asked.compared) < 2:
         why = "only one workload has figures that can be compared"
-        return SpeedGates(notes=(f"relative speeds are not judged: {why}",))
+        return SpeedGates(notes=(f"relative speeds are not gated: {why}",))
     changes = _of(speed_changes(asked.baseline, asked.current, kinds=kinds), asked)
     if not changes:
         return _unknown(asked, asked.compared, "throughput", _NO_ROUND)
     notes = []
     if are_few(asked.planned) and asked.mode != "gate":
-        notes.append(f"throughput is told, not judged: {few_rounds(asked.planned)}")
+        notes.append(f"throughput is reported, not gated: {few_rounds(asked.planned)}")
     judged = {change.workload for change in changes}
     without = [name for name in asked.compared if name not in judged]
     if without:
@@ -220,7 +222,7 @@ def _relative(asked: _Asked, kinds: int) -> SpeedGates:
 
 
 def _absolute(asked: _Asked, advice: str, kinds: int) -> SpeedGates:
-    """Gates on images per second; ``advice`` says why they are only told."""
+    """Gates on images per second; ``advice`` says why they are only reported."""
     from ffprof.analysis.speed_changes import absolute_changes
 
     changes = _of(absolute_changes(asked.baseline, asked.current, kinds=kinds), asked)
@@ -228,7 +230,7 @@ def _absolute(asked: _Asked, advice: str, kinds: int) -> SpeedGates:
         if advice:
             return SpeedGates()
         return _unknown(asked, asked.compared, "absolute_throughput", _NO_ROUND)
-    notes = (f"images per second are told, not judged: {advice}",) if advice else ()
+    notes = (f"images per second are reported, not gated: {advice}",) if advice else ()
     return SpeedGates(gates=tuple(asked.gate(change, advice) for change in changes), notes=notes)
 
 
@@ -245,7 +247,7 @@ def _absolute_advice(current: Record, machines: Sequence[str]) -> str:
         more = f" (and {len(machines) - 1} more)" if len(machines) > 1 else ""
         return f"the machines differ, {machines[0]}{more}"
     if current.evidence == "measured (cpu)":
-        return "the name of a processor does not tell one machine from another"
+        return "the name of a processor does not identify a machine"
     return ""
 
 

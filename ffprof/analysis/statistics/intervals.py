@@ -58,9 +58,9 @@ def paired_intervals(
 
 
 def relative_to_all(before: Array, after: Array) -> tuple[Array, Array]:
-    """Logarithms less what became of all rows of the same round, in the median.
+    """Logarithms less what happened to all rows of the same round, in the median.
 
-    How each round of either run differs from the rows' means before is what its rows are asked for.
+    Each round of either run is compared with the rows' means before.
     What slows a whole machine down is gone then, and as long as fewer than half of the rows
     changed, the median is one of a row that did not. Axes as everywhere; the rows of the two are
     the same.

@@ -187,7 +187,8 @@ def noise_of(logs: Sequence[Sequence[float]]) -> list[ProcessNoise]:
     together. It is never negative, as the estimate that would be right for each row can be. Two
     rows get the same figure, because only their difference is known.
 
-    One row alone cannot be told from the machine: the plain standard deviation, n - 1 degrees.
+    One row alone cannot be distinguished from the machine: the plain standard deviation, n - 1
+    degrees.
 
     Raises:
         ValueError: no row, rows of unequal lengths, or fewer than two rounds.

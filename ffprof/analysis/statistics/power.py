@@ -53,8 +53,8 @@ def smallest_changes(deviations: Sequence[float], rounds: int) -> list[float]:
     (``_dragged``), which must be made up for. With ``POOLING_ROWS`` rows the noise of one is known
     with about half the freedom of all in one run, otherwise with half as much again as its own.
     One row alone is judged by images per second: the state of
-    the machine, which is in its noise, counts once for each run beside that of the rounds, and
-    more rounds do not make that part smaller. All of it is simulated in
+    the machine, which is in its noise, counts once for each run in addition to that of the rounds,
+    and more rounds do not make that part smaller. All of it is simulated in
     tests/unit/analysis/test_power.py.
 
     Args:

@@ -1,6 +1,6 @@
 """What other statistics say of the same rounds: a second opinion, on which no verdict rests.
 
-A bootstrap over five processes covers 84 % where it says 95, and flips of sign over five rounds
+A bootstrap over five processes covers 84 % where it says 95, and sign flips over five rounds
 cannot say less than 6 %; both come close to the truth as rounds grow (docs/verdicts.md).
 """
 

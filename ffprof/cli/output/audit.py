@@ -1,4 +1,4 @@
-"""An audit that is run and printed, with further looks if they were asked for."""
+"""An audit that is run and printed, with further looks if they were requested."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _run_and_print(request: Request, format: Format, *, looks: bool) -> int:
         )
         if written:
             path = shlex.quote(str(request.path))
-            notices.print(f"go on with: ffprof run --resume {path}", markup=False)
+            notices.print(f"resume with: ffprof run --resume {path}", markup=False)
     if interrupt is not None:
         return interrupt_code(interrupt)
     if not any(trial.outcome == "ok" for trial in record.trials):

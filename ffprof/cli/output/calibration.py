@@ -58,7 +58,7 @@ def measure(options: Options, format: Format) -> int:
             notices.print(f"stopped early: {outcome.stopped}; missing trials: {missing}{kept}")
             if written:
                 notices.print(
-                    f"go on with: ffprof run --resume {path}, then ffprof calibrate --from {path}",
+                    f"resume with: ffprof run --resume {path}, then ffprof calibrate --from {path}",
                     markup=False,
                 )
             return NOT_CALIBRATED if interrupt is None else interrupt_code(interrupt)

@@ -77,7 +77,7 @@ def _captions(shown: Sequence[Card], here: Sequence[tuple[str, Card | None]]) ->
     yield (
         "Totals with how sure they are: read in several public logs (high), once (medium), or "
         "inferred from another card (low). fp32 and fp16 (tensor cores): peaks in TFLOP/s. "
-        "ffprof cards NAME tells the sources."
+        "ffprof cards NAME shows the sources."
     )
 
 

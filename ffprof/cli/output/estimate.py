@@ -14,18 +14,21 @@ from ffprof.cli.common_options import Format
 from ffprof.cli.output.result import print_document
 from ffprof.errors import NothingMeasuredError
 from ffprof.estimator.sizes import Question, flat_width, varied_by
-from ffprof.experiments.estimate import Asked, Ready, Sweep
+from ffprof.experiments.estimate import EstimateQuestion, EstimateSession, Sweep
 from ffprof.experiments.session import say
 from ffprof.records.estimate import PeakRow
+from ffprof.report.capacity import estimated_capacities
 from ffprof.report.document import Block, Document, printable
 from ffprof.report.estimate.detail import peak_details
 from ffprof.report.estimate.difference import compare_peaks, difference_blocks
 from ffprof.report.estimate.growth import growth_document
-from ffprof.report.estimate.table import Heading, largest_document, peak_document
+from ffprof.report.estimate.table import Heading, peak_document
 from ffprof.report.exporters.terminal import OutputConsole
 
 
-def tell(prepared: Ready, asked: Asked, swept: Sweep | None, format: Format) -> None:
+def tell(
+    session: EstimateSession, asked: EstimateQuestion, swept: Sweep | None, format: Format
+) -> None:
     """Answer the one question that was asked.
 
     Raises:
@@ -33,82 +36,86 @@ def tell(prepared: Ready, asked: Asked, swept: Sweep | None, format: Format) -> 
         StoreError: a file cannot be written.
     """
     if swept is not None:
-        tell_growth(prepared, swept, asked.plot, format)
+        print_growth(session, swept, asked.plot, format)
     elif asked.largest is not None:
-        tell_largest(prepared, cast(Question, asked.largest), format)
+        print_largest(session, cast(Question, asked.largest), format)
     elif asked.against is not None:
-        tell_against(prepared, format)
+        print_against(session, format)
     else:
-        tell_peaks(prepared, asked.snapshot, format, detail=asked.detail)
+        print_peaks(session, asked.snapshot, format, detail=asked.detail)
 
 
-def tell_peaks(prepared: Ready, snapshot_to: Path | None, format: Format, *, detail: bool) -> None:
+def print_peaks(
+    session: EstimateSession, snapshot_to: Path | None, format: Format, *, detail: bool
+) -> None:
     """The table of all workloads, and what is held at the peak.
 
     Raises:
         StoreError: the snapshot cannot be written.
         NothingMeasuredError: no workload could be estimated.
     """
-    rows = prepared.peaks(snapshot_to)
+    rows = session.peaks(snapshot_to)
     if format == "json":
         _print_json(rows)
     else:
         shown = [row for row in rows if row.peak is not None and (detail or len(rows) == 1)]
         details = [block for row in shown for block in peak_details(row, _width())]
-        _print(peak_document(heading(prepared), rows), format, details)
+        _print(peak_document(heading(session), rows), format, details)
     _some_figures(rows)
     if snapshot_to is not None and rows[0].memory is not None:
         say(f"written to {snapshot_to}; open it at https://pytorch.org/memory_viz")
 
 
-def tell_against(prepared: Ready, format: Format) -> None:
+def print_against(session: EstimateSession, format: Format) -> None:
     """Two workloads at their peaks, layer by layer.
 
     Raises:
         NothingMeasuredError: one of them could not be estimated.
     """
-    ours, theirs = prepared.chosen.workloads[0], prepared.other
+    ours, theirs = session.chosen.workloads[0], session.other
     assert theirs is not None
-    both = replace(prepared, chosen=replace(prepared.chosen, workloads=(ours, theirs)))
+    both = replace(session, chosen=replace(session.chosen, workloads=(ours, theirs)))
     rows = both.peaks()
     if any(row.peak is None for row in rows):
-        _print(peak_document(heading(prepared), rows), format)
+        _print(peak_document(heading(session), rows), format)
         raise NothingMeasuredError("one of them could not be estimated", "read why above")
     made = compare_peaks(rows[0], rows[1])
     if format == "json":
         _print_json(made)
         return
     blocks = difference_blocks(made, _width())
-    _print(peak_document(heading(prepared), rows), format, blocks)
+    _print(peak_document(heading(session), rows), format, blocks)
 
 
-def tell_largest(prepared: Ready, question: Question, format: Format) -> None:
+def print_largest(session: EstimateSession, question: Question, format: Format) -> None:
     """The largest size of every workload.
 
     Raises:
         NothingMeasuredError: no workload could be estimated.
     """
-    found = prepared.largest(question)
+    found = session.largest(question)
     if format == "json":
         _print_json(found)
     else:
-        varied = varied_by(question, prepared.recipe)
-        _print(largest_document(heading(prepared, varied), found), format)
-    _some_figures([row for one in found for row in (one.row, one.next) if row])
+        varied = varied_by(question, session.recipe)
+        _print(estimated_capacities(heading(session, varied), found), format)
+    if not any(tried.reserved_bytes for one in found for tried in one.tried):
+        told = next((f"{one.workload}: {one.message}" for one in found), "no workload")
+        raise NothingMeasuredError(f"nothing could be estimated: {told}", "")
 
 
-def tell_growth(prepared: Ready, sweep: Sweep, plot: Path | None, format: Format) -> None:
+def print_growth(session: EstimateSession, sweep: Sweep, plot: Path | None, format: Format) -> None:
     """How every workload grows.
 
     Raises:
         NothingMeasuredError: no workload could be estimated.
         StoreError: the plot cannot be written.
     """
-    found = prepared.growth(sweep)
+    found = session.growth(sweep)
     if format == "json":
         _print_json(found)
     else:
-        varied = heading(prepared, _varied(prepared, sweep))
+        varied = heading(session, _varied(session, sweep))
         _print(growth_document(varied, found, _width()), format)
     _some_figures([row for one in found for row in one.rows])
     if plot is not None:
@@ -118,30 +125,30 @@ def tell_growth(prepared: Ready, sweep: Sweep, plot: Path | None, format: Format
         say(f"written to {plot}")
 
 
-def heading(prepared: Ready, varied: Mapping[str, str] | None = None) -> Heading:
+def heading(session: EstimateSession, varied: Mapping[str, str] | None = None) -> Heading:
     """What stands above the tables; ``varied`` is what of the recipe is not the same in all."""
     return Heading(
-        recipe=prepared.recipe,
-        requested=prepared.budget.requested,
-        card=prepared.budget.card,
-        total_bytes=prepared.budget.total_bytes or 0,
-        display_bytes=prepared.budget.display_bytes,
+        recipe=session.recipe,
+        requested=session.budget.requested,
+        card=session.budget.card,
+        total_bytes=session.budget.total_bytes or 0,
+        display_bytes=session.budget.display_bytes,
         overhead_bytes=(
-            prepared.target.overhead.low_bytes,
-            prepared.target.overhead.likely_bytes,
-            prepared.target.overhead.high_bytes,
+            session.target.overhead.low_bytes,
+            session.target.overhead.likely_bytes,
+            session.target.overhead.high_bytes,
         ),
-        overhead_measured=prepared.target.overhead.measured,
-        workspaces=prepared.target.workspaces,
-        torch=prepared.torch,
-        notes=prepared.chosen.notes(prepared.recipe),
+        overhead_measured=session.target.overhead.measured,
+        workspaces=session.target.workspaces,
+        torch=session.torch,
+        notes=session.chosen.notes(session.recipe),
         varied=varied or {},
     )
 
 
-def _varied(prepared: Ready, sweep: Sweep) -> dict[str, str]:
+def _varied(session: EstimateSession, sweep: Sweep) -> dict[str, str]:
     if sweep.axis == "depth":
-        return {"backbone": f"flat-D-{flat_width(prepared.recipe.backbone)}"}
+        return {"backbone": f"flat-D-{flat_width(session.recipe.backbone)}"}
     return {"image_size": "S"} if sweep.axis == "image-size" else {"batch": "B"}
 
 

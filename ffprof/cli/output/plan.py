@@ -85,7 +85,7 @@ def _missing_rounds(record: Record) -> list[tuple[int, list[str]]]:
 
 
 def _file(request: Request) -> str:
-    if request.path.exists():  # it is gone on with
+    if request.path.exists():  # it is resumed
         return str(request.path)
     # A run is named by the second that it starts in and its process.
     stem = f"audit-{request.record.recipe.preset}-{request.device}"

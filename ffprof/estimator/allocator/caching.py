@@ -33,7 +33,7 @@ class OutOfMemoryError(FfprofError):
         self.asked_bytes = asked_bytes
         self.free_bytes = free_bytes
         super().__init__(
-            f"out of memory: {format_bytes(asked_bytes)} asked of a device with "
+            f"out of memory: {format_bytes(asked_bytes)} requested, "
             f"{format_bytes(free_bytes)} left",
             "lower the batch or the micro-batch, or raise the budget",
         )

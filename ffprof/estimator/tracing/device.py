@@ -1,15 +1,16 @@
-"""The device that stands in for a GPU while a step is traced.
+"""The devices that a step is traced on: the one that stands in for a GPU, and the processor.
 
 Traced tensors are fake: they have shapes, types and storages of a size, but no memory. Fake
 tensors on CUDA cannot run backward without a GPU, so they live on the processor, under a name of
 their own: ``cpu:0``. PyTorch treats it as another device than ``cpu``, so a batch that a loop
 makes on the host stays apart from what it moves to the GPU, and mixing the two fails as it does
-on CUDA.
+on CUDA. A step of the processor itself is traced on ``cpu``, where every tensor counts.
 """
 
 from __future__ import annotations
 
 import copy
+import gc
 import threading
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensor, FakeTensorMo
 from ffprof.errors import UsageError
 
 STAND_IN = torch.device("cpu", 0)
+HOST = torch.device("cpu")
 _Module = TypeVar("_Module", bound=nn.Module)
 OLDEST, NEWEST = (2, 11), (2, 14)  # what the rules were checked against
 
@@ -67,7 +69,7 @@ class FakeMode(FakeTensorMode):
         """
         if threading.get_ident() != self._thread:
             self.refusal = self.refusal or UsageError(
-                "a step works in another thread, which is not seen", "let it work in one thread"
+                "a step works in another thread, which cannot be traced", "use one thread"
             )
             raise self.refusal
         return super().dispatch(*args, **kwargs)
@@ -80,3 +82,11 @@ def fake_copy(module: _Module) -> _Module:
         raise RuntimeError("nothing is traced")
     with FakeCopyMode(mode):
         return copy.deepcopy(module)
+
+
+def fake_tensors() -> list[FakeTensor]:
+    """All plain ones that Python knows of, since collections pass over what was there before."""
+    gc.collect()
+    # Asking the type, not the object: see ``present_tensors``.
+    found = [thing for thing in gc.get_objects() if type(thing) is FakeTensor]
+    return [t for t in found if t.layout == torch.strided]

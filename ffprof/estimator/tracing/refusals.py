@@ -50,8 +50,13 @@ def refusing() -> Iterator[None]:
         text = str(error)
         if any(sign in text for sign in _OTHER_DEVICES):
             raise UsageError(
-                "a tensor of the host meets one of the GPU" + _where(error),
+                "the step mixes a tensor on the CPU with one on the GPU" + _where(error),
                 "make both on the device that build(device) is given",
+            ) from error
+        if "convert all Tensors to FakeTensors" in text:
+            raise UsageError(
+                "it works on tensors that are not in its module" + _where(error),
+                "make them attributes of the module",
             ) from error
         if "Couldn't swap" in text:
             raise UsageError(
@@ -61,7 +66,7 @@ def refusing() -> Iterator[None]:
             ) from error
         if "nvidia" in text.lower() or "torch not compiled with cuda" in text.lower():
             raise UsageError(
-                "CUDA itself is asked for something" + _where(error),
+                "CUDA itself is called" + _where(error),
                 "guard it with torch.cuda.is_available()",
             ) from error
         if isinstance(error, AssertionError) and _where(error) and not _from_user(error):

@@ -1,4 +1,4 @@
-"""The storages on the stand-in device, from the operator that returned them to their end."""
+"""The storages on the traced device, from the operator that returned them to their end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ffprof.errors import UsageError
 from ffprof.estimator.stream import Allocation, Category, Phase, Scratch, Stream
-from ffprof.estimator.tracing.device import STAND_IN, device_of
+from ffprof.estimator.tracing.device import device_of
 
 ANOTHER_DEVICE = "use the device that build(device) is given, and its type"
 _UNDECIDED = ("temporary", "activation", "other", "data")
@@ -34,8 +34,8 @@ class Storages:
     made in forward and still there when a backward pass begins is kept for it: an activation.
     """
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+    def __init__(self, stream: Stream, device: torch.device) -> None:
+        self._stream, self._device = stream, device
         self._live: dict[int, tuple[int, Any]] = {}  # storage -> allocation, weak reference
         self._forward: set[int] = set()  # made in forward, and not known to be kept
         self.uncounted = ""
@@ -48,7 +48,7 @@ class Storages:
             UsageError: it is on a device that nothing stands in for.
         """
         device = device_of(tensor)
-        if device != STAND_IN:
+        if device != self._device:
             if device.type not in ("cpu", "meta"):
                 raise UsageError(f"a tensor is made on {device}", ANOTHER_DEVICE)
             return
@@ -70,7 +70,7 @@ class Storages:
 
     def tag(self, tensor: object, category: Category, module: str = "") -> None:
         """Say what a storage is, and whose; what was said first counts."""
-        if not isinstance(tensor, Tensor) or device_of(tensor) != STAND_IN:
+        if not isinstance(tensor, Tensor) or device_of(tensor) != self._device:
             return
         if tensor.layout != torch.strided:
             self.uncounted = str(tensor.layout)
@@ -82,6 +82,12 @@ class Storages:
                 allocation.category = category
             allocation.module = allocation.module or module
             self._forward.discard(found[0])
+
+    def leave_out(self, tensor: Tensor) -> None:
+        """Not the step's: it counts again from the first view that an operator makes of it."""
+        key = tensor.untyped_storage()._cdata
+        if key in self._live:
+            self._released(key)
 
     def backward_begins(self) -> None:
         """What is there now of what forward made, is there for backward."""

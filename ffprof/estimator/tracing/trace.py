@@ -1,4 +1,4 @@
-"""Trace a training step on tensors without memory, as it would run on CUDA."""
+"""Trace a training step on tensors without memory, as it would run on CUDA or on this processor."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from torch.optim.optimizer import (
 )
 
 from ffprof.errors import UsageError
-from ffprof.estimator.cuda.dispatch import as_on_cuda
 from ffprof.estimator.stream import Stream
 from ffprof.estimator.tracing.device import STAND_IN, FakeMode, check_version
+from ffprof.estimator.tracing.kernels import CUDA, Kernels
 from ffprof.estimator.tracing.modules import ModulePaths
 from ffprof.estimator.tracing.refusals import refusing
 from ffprof.estimator.tracing.tracer import BEGINS, Tracer
@@ -30,13 +30,13 @@ Step = Callable[[], object]
 _ONE_AT_A_TIME = threading.RLock()
 # What a number read from a tensor is, beside 1.0; logarithms and exponentials of them exist.
 _OTHER_NUMBERS = (1e-6, 500.0)
-_BY_A_NUMBER = "a number read from a tensor decides what is done"
+_BY_A_NUMBER = "the step branches on a number read from a tensor"
 Build = Callable[[torch.device], Step]
 
 
 @contextmanager
-def tracing() -> Iterator[Tracer]:
-    """A context in which fake tensors stand in for a GPU's, and a tracer writes what they do.
+def tracing(kernels: Kernels = CUDA) -> Iterator[Tracer]:
+    """A context in which fake tensors stand in for a device's, and a tracer writes what they do.
 
     What is made in it counts as the build until ``Tracer.built`` is called.
 
@@ -55,9 +55,9 @@ def tracing() -> Iterator[Tracer]:
         for kind in ("cpu", "cuda"):
             stack.enter_context(torch.autocast(kind, enabled=False))
         paths = stack.enter_context(ModulePaths())
-        stack.enter_context(as_on_cuda())
+        stack.enter_context(kernels.dispatched())
         stack.enter_context(mode)
-        tracer = Tracer(mode, paths, values)
+        tracer = Tracer(kernels, mode, paths, values)
         stack.enter_context(_optimizers(tracer))
         stack.enter_context(tracer)
         stack.enter_context(values)

@@ -13,9 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from ffprof.errors import UsageError
-from ffprof.estimator.cuda.libraries import calls_of, run, temporaries_of
 from ffprof.estimator.stream import Category, Operator, Scratch, Stream
 from ffprof.estimator.tracing.device import STAND_IN, device_of
+from ffprof.estimator.tracing.kernels import Kernels
 from ffprof.estimator.tracing.modules import ModulePaths
 from ffprof.estimator.tracing.storages import ANOTHER_DEVICE, Place, Storages
 from ffprof.estimator.tracing.values import Values, stays_real
@@ -41,19 +41,24 @@ class Tracer(TorchDispatchMode):
     """Sees every operator while it is entered.
 
     Args:
+        kernels: how operators behave on the device that is traced.
         mode: the fake tensors' mode, entered outside of this one.
         paths: says which module's work is going on.
         values: answers what is asked of values.
     """
 
-    def __init__(self, mode: FakeTensorMode, paths: ModulePaths, values: Values) -> None:
+    def __init__(
+        self, kernels: Kernels, mode: FakeTensorMode, paths: ModulePaths, values: Values
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.device = kernels.device
         self.stream = Stream()
-        self.storages = Storages(self.stream)
+        self.storages = Storages(self.stream, self.device)
         self.in_optimizer = False
         self.values = values
         self._building = True
-        self._mode, self._paths = mode, paths
+        self._kernels, self._mode, self._paths = kernels, mode, paths
+        self._for_gpu = self.device == STAND_IN
         self._place = Place()
 
     def __torch_dispatch__(
@@ -64,13 +69,13 @@ class Tracer(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if torch.is_autocast_enabled("cuda"):
+        if self._for_gpu and torch.is_autocast_enabled("cuda"):
             raise UsageError("autocast is on for 'cuda' and would cast nothing", ANOTHER_DEVICE)
         if func is _ASKS_DEVICE and isinstance(args[0], FakeTensor):
             return args[0].fake_device
         if self._building and func in _INITIALISE and isinstance(args[0], FakeTensor):
             return args[0]  # what a weight begins with is no matter
-        if FakeTensor not in types:
+        if self._for_gpu and FakeTensor not in types:
             if stays_real(func, args, kwargs):
                 with unset_fake_temporarily():
                     return func(*args, **kwargs)
@@ -79,6 +84,8 @@ class Tracer(TorchDispatchMode):
         if func.is_view:
             result = func(*args, **kwargs)
             self._forget()
+            if not self._for_gpu:  # of a batch that was made out of sight
+                self._see_all(func, result, (), "data")
             return result
         self._locate(func)
         return self._run(func, args, kwargs)
@@ -86,6 +93,8 @@ class Tracer(TorchDispatchMode):
     def built(self) -> None:
         """The build is over: what follows is training."""
         self._building = False
+        # On the host a real tensor beside fake ones would be one that is not counted.
+        self._mode.allow_non_fake_inputs = self._for_gpu
         self.stream.mark("built")
         for module in self._paths.modules():
             path = self._paths.of_module(module)
@@ -122,27 +131,36 @@ class Tracer(TorchDispatchMode):
     def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
         storages, place = self.storages, self._place
         if self._building:
-            result = run(func, args, kwargs)
+            result = self._kernels.run(func, args, kwargs)
             self._forget()
             self._see_all(func, result, (), "other")
             return result
         with torch._C.DisableTorchFunction():  # our own questions are nobody's business
-            copies = [storages.allocate(n, "temporary", place) for n in temporaries_of(func, args)]
-        # Lists changed in place: nothing is made, and checking hundreds of tensors takes time.
-        silent = not func._schema.returns and place.operator.startswith("aten._foreach_")
-        result = None if silent else run(func, args, kwargs)
+            sizes = self._kernels.temporaries_of(func, args)
+            copies = [storages.allocate(n, "temporary", place) for n in sizes]
+        # Lists changed in place: nothing is made, and checking hundreds of tensors takes time. On
+        # the host the number of a step is among them, whose value must not be kept.
+        silent = (
+            self._for_gpu
+            and not func._schema.returns
+            and place.operator.startswith("aten._foreach_")
+        )
+        result = None if silent else self._kernels.run(func, args, kwargs)
         self._forget()
         with torch._C.DisableTorchFunction():
             at = _MOVES.get(func)
-            arrives = at is not None and _on_host(args[at])
+            arrives = at is not None and self._is_outside(args[at])
             if arrives and place.phase == "forward":
                 place.phase = "data"
-            calls = calls_of(func, args, result, place.phase)
+            calls = self._kernels.calls_of(func, args, result, place.phase)
             self._see_all(func, result, calls, "data" if arrives else "temporary")
             for number in copies:
                 self.stream.free(number)
             self._note(func, args, kwargs, result)
         return result
+
+    def _is_outside(self, value: Any) -> bool:
+        return isinstance(value, Tensor) and device_of(value) != self.device
 
     def _forget(self) -> None:
         """What is remembered of tensors keeps their modules from being moved to a device."""
@@ -185,7 +203,7 @@ class Tracer(TorchDispatchMode):
             return
         inputs, outputs = _tensors((*args, *kwargs.values())), _tensors((result,))
         every = [*inputs, *outputs]
-        if not any(device_of(t) == STAND_IN for t in every):
+        if not any(device_of(t) == self.device for t in every):
             return
         floats = [t.element_size() for t in every if t.is_floating_point()]
         self.stream.operators.append(
@@ -212,7 +230,3 @@ def _tensors(values: Iterable[Any]) -> list[Tensor]:
         elif isinstance(value, (list, tuple)):
             found += _tensors(value)
     return found
-
-
-def _on_host(value: Any) -> bool:
-    return isinstance(value, Tensor) and device_of(value) != STAND_IN

@@ -38,7 +38,7 @@ class DataDependentError(UsageError):
     def __init__(self, what: str) -> None:
         super().__init__(
             f"{what}: what the step does then depends on values, which an estimate does not know",
-            "leave the decision out of the step that is estimated",
+            "leave the branch out of the step that is estimated",
         )
 
 
@@ -83,9 +83,9 @@ class UnknownNumber(float):
 
 
 _READS: dict[Any, str] = {
-    torch.Tensor.__bool__: "the truth of a tensor is asked",
-    torch.Tensor.__int__: "a tensor is made an integer",
-    torch.Tensor.__index__: "a tensor is used as an index of Python",
+    torch.Tensor.__bool__: "the step branches on a tensor's value",
+    torch.Tensor.__int__: "a tensor is converted to an integer",
+    torch.Tensor.__index__: "a tensor is used as a Python index",
     torch.Tensor.numpy: "numpy() is called",
 }
 

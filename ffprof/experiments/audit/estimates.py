@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from ffprof.estimator.target import Estimated
 from ffprof.estimator.worker import estimate_child
 from ffprof.experiments.audit.recorder import Recorder
 from ffprof.experiments.campaign import Campaign, trial_line
@@ -44,12 +46,13 @@ def run_estimates(
 
         def answered(number: int, ending: Ending, group: Sequence[_Waiting] = group) -> None:
             nonlocal done
-            campaign.progress.ends(trial_line(recorder.keep(group[number][0], ending)))
+            found = tuple(m.trial() if isinstance(m, Estimated) else m for m in ending.messages)
+            trial = recorder.keep(group[number][0], replace(ending, messages=found))
+            campaign.progress.ends(trial_line(trial))
             done += 1
             if number + 1 < len(group):
                 start(number + 1)
 
         start(0)
-        arguments = (recorder.record.recipe, request.target)
-        addresses = [found for _, found in group]
-        run_series(request.context, estimate_child, addresses, limit, answered, arguments)
+        pieces = [(found, recorder.record.recipe) for _, found in group]
+        run_series(request.context, estimate_child, pieces, limit, answered, (request.target,))

@@ -68,8 +68,8 @@ def _at_its_place(file: WorkloadFile, path: Path) -> Source:
         (source,) = read_sources([Path(file.path)])
     except UsageError as error:
         raise UsageError(
-            f"{error.problem}, which {path} was begun with (sha256 {file.sha256[:_SHOWN]})",
-            "put it back, go on in the folder that the audit was begun in, or name it with "
+            f"{error.problem}, which {path} was started with (sha256 {file.sha256[:_SHOWN]})",
+            "put it back, resume in the folder that the audit was started in, or name it with "
             "--workload-file",
         ) from error
     if source.sha256 != file.sha256:
@@ -79,7 +79,7 @@ def _at_its_place(file: WorkloadFile, path: Path) -> Source:
 
 def _other_content(source: Source, file: WorkloadFile, path: Path) -> None:
     raise UsageError(
-        f"{source.name} is not what {path} was begun with: its sha256 is "
+        f"{source.name} is not what {path} was started with: its sha256 is "
         f"{source.sha256[:_SHOWN]} and was {file.sha256[:_SHOWN]}",
         "put the file back as it was, or start a new audit without --resume",
     )
@@ -93,7 +93,7 @@ def registered_rows(record: Record) -> dict[str, Description]:
     """
     inside = {name for file in record.plan.files for name in file.workloads}
     rows = {name: find_workload(name) for name in record.plan.workloads if name not in inside}
-    _check_same(record, rows, "go on with the package as it was")
+    _check_same(record, rows, "resume with the package as it was")
     return rows
 
 
@@ -130,7 +130,7 @@ def _check_same(record: Record, rows: Mapping[str, Description], fix: str) -> No
         now = (one.method, one.schedule, one.family, one.micro_batch(record.recipe))
         if record.plan.families.get(one.id, one.family) != one.family or known - {now}:
             raise UsageError(
-                f"workload {one.id!r} is described otherwise than when the audit was begun",
+                f"workload {one.id!r} is described differently than when the audit was started",
                 f"{fix}, or start a new audit without --resume",
             )
 
@@ -193,7 +193,7 @@ def found_again(
 def _check_fingerprint(found: Found, recipe: Recipe, path: Path) -> None:
     if found.fingerprint != recipe.data_fingerprint:
         raise DataError(
-            f"{found.root} holds other data than {path} was begun with: its fingerprint is "
+            f"{found.root} holds other data than {path} was started with: its fingerprint is "
             f"{found.fingerprint[:_SHOWN]} and was {recipe.data_fingerprint[:_SHOWN]}",
             f"put the data back as it was, or {_elsewhere(recipe)}",
         )

@@ -107,7 +107,7 @@ def resumed(
         dry_run: nothing will be written, so nothing is locked.
 
     Raises:
-        FfprofError: the audit cannot be gone on with here, or not like this.
+        FfprofError: the audit cannot be resumed here, or not like this.
     """
     path = find_unfinished(file, given.get("rounds"))
     load(path)  # before a lock is made beside what is no record
@@ -222,12 +222,12 @@ def check_session(
     """
     if device == "cuda" and not session.found.cuda:
         raise DeviceError(
-            f"{path} was begun on CUDA: {session.found.reason}", "resume it where it was begun"
+            f"{path} was started on CUDA: {session.found.reason}", "resume it where it was begun"
         )
     found = compare_machines(begun, session.machine(), device)
     differing = [*found.hardware, *found.software]
     if differing:
-        where = "on its machine" if found.hardware else "with what it was begun with"
+        where = "on its machine" if found.hardware else "with what it was started with"
         raise UsageError(
             f"{path} cannot be resumed here: {'; '.join(differing)}",
             f"continue {where}, or start a new audit without --resume",

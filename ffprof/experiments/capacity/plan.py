@@ -22,7 +22,7 @@ from ffprof.workload.user_file import StepDescription
 
 # Options that mean something for an audit only, and why not here.
 _OF_AUDITS = {
-    "resume": "a search is not gone on with: start it anew",
+    "resume": "a search cannot be resumed: start it again",
     "rounds": "a size is run once",
     "steps": "nothing is timed",
     "dry_run": "--device estimate searches without running anything",
@@ -34,13 +34,13 @@ def grown_by(options: Options, written: Mapping[str, Any]) -> Grown:
     chosen = [name for name in ("max_batch", "max_depth") if written.get(name)]
     option = f"--{chosen[0].replace('_', '-')}"
     if len(chosen) > 1:
-        raise UsageError("--max-batch and --max-depth do not go together", "ask one after another")
+        raise UsageError("--max-batch and --max-depth cannot be combined", "use one at a time")
     for name, why in _OF_AUDITS.items():
         if name in written:
-            raise UsageError(f"{option} does not go with --{name.replace('_', '-')}", why)
+            raise UsageError(f"{option} cannot be combined with --{name.replace('_', '-')}", why)
     if options.device == "cpu":
         raise UsageError(
-            f"{option} looks for where a GPU's memory ends, and --device cpu has no such budget",
+            f"{option} searches for the limit of a GPU's memory, and --device cpu has none",
             "use --device estimate, or leave it out",
         )
     if chosen[0] == "max_batch":
@@ -97,6 +97,6 @@ def _check_fed(workloads: tuple[Description, ...], grown: Grown) -> None:
     for one in workloads:
         if isinstance(one, StepDescription):
             raise UsageError(
-                f"{one.id} feeds itself, so its {grown} cannot be changed from here",
+                f"{one.id} supplies its own data, so its {grown} cannot be changed from here",
                 "leave it out of --workloads",
             )

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 
 from ffprof.errors import one_line
-from ffprof.estimator.sizes import Question, sized
-from ffprof.estimator.target import Target
-from ffprof.estimator.worker import bordered
+from ffprof.estimator.sizes import Question
+from ffprof.estimator.worker import Border
 from ffprof.experiments.attempt import Debits, hold_for, most_taken, probe
-from ffprof.harness.process.failures import telling
 from ffprof.harness.process.guard import Guard
 from ffprof.harness.process.messages import Failed, Probed
 from ffprof.harness.process.monitor import OTHERS, Watching
@@ -23,7 +20,6 @@ from ffprof.records.recipe import Recipe
 from ffprof.records.trial import DebitSource
 from ffprof.units import format_bytes
 from ffprof.workload import Description
-from ffprof.workload.user_file import FileDescription, addressed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +101,7 @@ def _to_blame(failed: Failed, watching: Watching) -> str:
 
 
 def tried_from(probed: Probed, size: int, evidence: Evidence, watching: Watching) -> Tried:
-    """What became of a run. One that took more than the card has did not fit."""
+    """The outcome of a run. One that took more than the card has did not fit."""
     memory, debit = watching.memory(probed.memory), probed.debit
     peaks = (memory.reserved_peak_bytes, memory.cold_reserved_peak_bytes)
     reserved = max((peak for peak in peaks if peak is not None), default=None)
@@ -129,44 +125,12 @@ def _process(seen: int | None, reserved: int | None, debit: Debit) -> int | None
     return reserved + most_taken(debit)
 
 
-def propose_child(
-    sender: Connection,
-    workload: str | FileDescription,
-    recipe: Recipe,
-    target: Target,
-    question: Question,
-) -> None:
-    """Send the ``Capacity`` of a workload by estimates alone."""
-    with telling(sender, workload):
-        sender.send(proposed(addressed(workload), recipe, target, question))
-
-
-def guess_child(
-    sender: Connection,
-    workload: str | FileDescription,
-    recipe: Recipe,
-    target: Target,
-    question: Question,
-    size: int,
-) -> None:
-    """Send what an estimate says of the ``size``-th size, a ``Tried``."""
-    from ffprof.estimator.peaks import answer
-
-    with telling(sender, workload):
-        description = addressed(workload)
-        make, unit, _, _ = sized(question, description, recipe)
-        sender.send(guessed(size * unit, answer(description, make(size), target)))
-
-
-def proposed(
-    description: Description, recipe: Recipe, target: Target, question: Question
-) -> Capacity:
+def proposed(description: Description, question: Question, found: Border) -> Capacity:
     """The largest size that is estimated to fit; the next is not.
 
     A step that cannot be traced is refused at every size, so nothing is proposed.
     """
-    found = bordered(description, recipe, target, question)
-    n, unit, rows = found.border, found.unit, found.rows
+    n, unit, rows = found.n, found.unit, found.rows
     told = f"{n * unit:,} fits, and larger ones were not tried" if n == found.cap else ""
     unknown = n == 0 and all(row.memory is None for row in rows.values())
     if unknown:
@@ -182,12 +146,25 @@ def proposed(
         batch=rows[n].batch if n else None,
         proven=False,
         proposed=None if unknown else n * unit,
-        tried=tuple(guessed(number * unit, row) for number, row in rows.items()),
+        tried=tuple(tried_estimate(number * unit, row) for number, row in rows.items()),
         message=told,
     )
 
 
-def guessed(size: int, row: PeakRow) -> Tried:
+def not_found(description: Description, question: Question, why: str) -> Capacity:
+    """Nothing was shown to fit, and why."""
+    return Capacity(
+        workload=description.id,
+        method=description.method,
+        family=description.family,
+        grown=question,
+        largest=0,
+        proven=False,
+        message=one_line(why)[:1000],
+    )
+
+
+def tried_estimate(size: int, row: PeakRow) -> Tried:
     """A row of an estimate as a size that was tried."""
     return Tried(
         size=size,

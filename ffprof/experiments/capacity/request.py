@@ -16,7 +16,7 @@ from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 
 Grown = Literal["micro-batch", "depth"]
-# Runs a workload under a recipe for a few steps and says what became of it.
+# Runs a workload under a recipe for a few steps and returns its outcome.
 RunProbe = Callable[[Description, Recipe, float], Tried]
 
 

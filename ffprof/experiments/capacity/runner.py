@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from ffprof.errors import one_line
 from ffprof.estimator.sizes import sized
+from ffprof.estimator.target import Estimated
+from ffprof.estimator.worker import Border, border_child, estimate_child
 from ffprof.experiments.campaign import Campaign, Outcome, Progress, StoppedError
-from ffprof.experiments.capacity.probe import guess_child, propose_child
+from ffprof.experiments.capacity.probe import not_found, proposed, tried_estimate
 from ffprof.experiments.capacity.request import CapacityRequest, RunProbe
 from ffprof.experiments.capacity.search import Found, Search
 from ffprof.harness.process.child import Answer, run_child
@@ -58,7 +61,7 @@ class _Run:
         one, recipe = self._request.workloads[number], self._request.record.recipe
         objection = one.objection(recipe)
         if objection is not None:
-            self._keep(self._none(one, f"refused: {objection}"))
+            self._keep(not_found(one, self._request.grown, f"refused: {objection}"))
             return
         total = len(self._request.workloads)
         self._campaign.progress.starts(f"{one.id}: estimating", number, total)
@@ -98,7 +101,7 @@ class _Run:
             return tried
 
         def guess(size: int) -> Tried:
-            return guessed[size] if size in guessed else self._guess(one, size)
+            return guessed[size] if size in guessed else self._guess(one, make(size), size)
 
         search = Search(
             probe,
@@ -142,37 +145,30 @@ class _Run:
         )
 
     def _proposal(self, one: Description) -> Capacity:
-        found = self._ask(propose_child, Capacity, one)
-        return self._none(one, found.message) if isinstance(found, Failed) else found
+        request = self._request
+        arguments = (address(one), request.record.recipe, request.target, request.grown)
+        found = self._ask(border_child, arguments, Border)
+        if isinstance(found, Failed):
+            return not_found(one, request.grown, found.message)
+        return proposed(one, request.grown, found)
 
-    def _guess(self, one: Description, size: int) -> Tried:
-        found = self._ask(guess_child, Tried, one, size)
-        if isinstance(found, Tried):
-            return found
+    def _guess(self, one: Description, recipe: Recipe, size: int) -> Tried:
+        arguments = ([(address(one), recipe)], self._request.target)
+        found = self._ask(estimate_child, arguments, Estimated)
+        if isinstance(found, Estimated):
+            return tried_estimate(size, found.row)
         told = one_line(found.message)[:1000]
         return Tried(size=size, outcome=found.outcome, evidence="estimated", message=told)
 
     def _ask(
-        self, child: Callable[..., None], kind: type[Answer], one: Description, *more: int
+        self, child: Callable[..., None], arguments: tuple[Any, ...], kind: type[Answer]
     ) -> Answer | Failed:
         request = self._request
         limit = self._campaign.limit(request.time_limit_seconds)
-        arguments = (address(one), request.record.recipe, request.target, request.grown, *more)
         found = run_child(request.server, child, arguments, limit).answer(kind)
         timeout = isinstance(found, Failed) and found.outcome == "timeout"
         self._campaign.charge(timeout, limit, request.time_limit_seconds)
         return found
-
-    def _none(self, one: Description, why: str) -> Capacity:
-        return Capacity(
-            workload=one.id,
-            method=one.method,
-            family=one.family,
-            grown=self._request.grown,
-            largest=0,
-            proven=False,
-            message=one_line(why)[:1000],
-        )
 
     def _keep(self, capacity: Capacity) -> None:
         self.record = self.record.model_copy(

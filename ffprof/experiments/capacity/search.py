@@ -3,9 +3,9 @@
 The search starts at a proposal that is a few percent off. It brackets the border with steps of 2 %
 of the proposal that double, and then divides the bracket. A run that runs out of memory costs more
 than one that does not: it may disturb the display, and a driver may answer it by spilling to the
-host. So the bracket is divided as a tall house is by somebody with few eggs: with k losses left, r
-runs tell sum(C(r, i), i = 1..k) sizes apart, and the next size is chosen so that what is left on
-either side can still be told apart in the fewest runs. With losses enough that is bisection.
+host. So the bracket is divided by an egg-drop search: with k losses left, r runs tell sum(C(r, i),
+i = 1..k) sizes apart, and the next size is chosen so that what is left on either side can still be
+told apart in the fewest runs. With losses enough that is bisection.
 
 Where what fits has holes, the border that is found is one of the borders.
 """
@@ -82,9 +82,9 @@ class Search:
         """Search to the end."""
         while not self._ends and self._high - self._low > 1:
             if self._losses_left == 0:
-                self._ends = f"{self._max_oom} runs ran out of memory, and no more may"
+                self._ends = f"{self._max_oom} runs ran out of memory, which is the limit"
             elif self._runs_left == 0:
-                self._ends = f"{len(self._tried)} runs were made, and no more may be"
+                self._ends = f"{len(self._tried)} runs were made, which is the limit"
             else:
                 self._take(self._next())
                 continue
@@ -134,7 +134,7 @@ class Search:
             self._high = size
             self._losses_left -= 1
         else:
-            self._ends = f"the run of {size} says nothing ({tried.outcome}: {tried.message})"
+            self._ends = f"the run of {size} gave no result ({tried.outcome}: {tried.message})"
 
     def _estimate(self) -> None:
         if self._guess is not None:

@@ -156,7 +156,7 @@ def _objection(row: Row, thresholds: Thresholds) -> tuple[str, str]:
     """Why a row may not be in a baseline, and what to do; empty if it may."""
     left_out = "leave it out of the new result with --workloads"
     if row.outcome not in ("ok", "oom"):
-        return f"was not measured ({row.outcome or 'not run'})", f"mend it, or {left_out}"
+        return f"was not measured ({row.outcome or 'not run'})", f"fix it, or {left_out}"
     if row.settled is None and row.fit is None:
         return f"runs out of memory in some rounds only ({row.told_outcomes()})", left_out
     if row.settled == "oom" and row.fit is None:
@@ -213,7 +213,7 @@ def _all_in(folder: Path, *, told: bool = True) -> list[tuple[Path, Record]]:
             if file.match(_AUDIT):
                 raise
             if told:
-                print(f"ffprof: passed over: {error.problem}", file=sys.stderr)
+                print(f"ffprof: skipped: {error.problem}", file=sys.stderr)
     return found
 
 

@@ -148,11 +148,10 @@ def _prepared(
             }
         )
         notes = (
-            f"again what {path.name} holds, of {baseline.created.astimezone(UTC):%Y-%m-%d %H:%M} "
-            "UTC",
+            f"repeats {path.name} of {baseline.created.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
             *terms.notes,
             "" if estimated else crowding(recipe, device),
-            f"gone since: {', '.join(rows.gone)}"[:1000] if rows.gone else "",
+            f"removed since: {', '.join(rows.gone)}"[:1000] if rows.gone else "",
         )
         audit = Audit(
             recipe=recipe, plan=plan, workloads=rows.workloads, device=device, terms=terms
@@ -247,7 +246,7 @@ def _run(request: Request, progress: Progress, say: Callable[[str], None], *, ke
     if outcome.stopped:
         say(f"stopped early: {outcome.stopped}; missing trials: {len(record.missing())}")
         if kept and record.trials and request.target is None:
-            say(f"go on with: ffprof run --resume {shlex.quote(str(request.path))}")
+            say(f"resume with: ffprof run --resume {shlex.quote(str(request.path))}")
     if outcome.interrupt is not None:
         raise outcome.interrupt
     return record

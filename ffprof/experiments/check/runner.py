@@ -140,7 +140,7 @@ def _require_outcomes(found: Checked) -> None:
         if gate.metric == "outcome":
             raise UnmeasuredError(
                 f"the baseline is not updated: {gate.sentence}",
-                "mend it, or remove the baseline's file to begin one without it",
+                "fix it, or remove the baseline's file to start one without it",
             )
 
 

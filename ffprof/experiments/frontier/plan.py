@@ -79,7 +79,7 @@ def _request(
     )
     if len(points) > MOST_POINTS:
         raise UsageError(
-            f"these are {len(points):,} points, more than {MOST_POINTS:,}", "vary fewer things"
+            f"these are {len(points):,} points, more than {MOST_POINTS:,}", "vary fewer settings"
         )
     target = audit.target
     if target is None and audit.device == "cuda":

@@ -120,5 +120,5 @@ def make_points(
 def _objection(one: Description, chosen: Recipe, recipe: Recipe) -> str | None:
     other = (chosen.precision, chosen.memory_format) != (recipe.precision, recipe.memory_format)
     if isinstance(one, StepDescription) and other:
-        return "it is a step of the user's own, so its precision and format cannot be set from here"
+        return "it is a user-defined step, so its precision and format cannot be set from here"
     return one.objection(chosen)

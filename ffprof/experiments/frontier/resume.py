@@ -1,4 +1,4 @@
-"""``ffprof frontier --resume``: go on with an unfinished frontier, exactly as it was begun.
+"""``ffprof frontier --resume``: continue an unfinished frontier.
 
 Everything comes from the record; the two time limits, what to do about others on the GPU, and the
 plot may be given beside. What is to be run next is a function of the record, so nothing is lost
@@ -41,7 +41,7 @@ def resumed_frontier(file: Path, given: Mapping[str, Any]) -> Iterator[FrontierR
         given: the options that were written, by the name of their parameter.
 
     Raises:
-        FfprofError: it cannot be gone on with here, or not like this.
+        FfprofError: it cannot be resumed here, or not like this.
     """
     check_options(given, _BESIDE, "frontier")
     path = _newest(file)
@@ -92,13 +92,11 @@ def _newest(file: Path) -> Path:
 
 def _device(record: FrontierRecord, path: Path) -> Device:
     if record.kind != "frontier" or record.evidence == "estimated":
-        raise UsageError(
-            f"{path} is no frontier that was measured", "there is nothing to go on with"
-        )
+        raise UsageError(f"{path} is not a measured frontier", "there is nothing to resume")
     if any(point.guess is None and point.standing != "refused" for point in record.points):
-        raise UsageError(f"{path} was ended before all points were estimated", "start it anew")
+        raise UsageError(f"{path} was stopped before all points were estimated", "start it again")
     if record.recipe.data in FILE_DATA:
-        raise UsageError(f"{path} is fed from files", "start it anew")
+        raise UsageError(f"{path} reads its data from files", "start it again")
     return "cpu" if record.evidence == "measured (cpu)" else "cuda"
 
 
@@ -109,8 +107,8 @@ def _rows(record: FrontierRecord) -> dict[str, Description]:
         one = rows.setdefault(point.workload, find_workload(point.workload))
         if (one.method, one.family, one.schedule) != (point.method, point.family, point.schedule):
             raise UsageError(
-                f"workload {one.id!r} is described otherwise than when the frontier was begun",
-                "go on with the package as it was, or start a new frontier",
+                f"workload {one.id!r} is described differently than when the frontier was started",
+                "resume with the package as it was, or start a new frontier",
             )
     return rows
 

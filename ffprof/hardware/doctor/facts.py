@@ -138,7 +138,7 @@ class HostFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A program that ran beside us, and how many processors it kept busy."""
+    """A program that ran next to ours, and how many processors it kept busy."""
 
     name: str
     pid: int

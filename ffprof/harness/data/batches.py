@@ -2,8 +2,8 @@
 
 ``digits`` are scikit-learn's 1,797 real images of handwritten digits (8x8, UCI), resized to the
 recipe and held in memory. ``synthetic`` are normally distributed tensors on the host, pinned when
-they go to a GPU. Data from files is in ``loader`` beside this file. Batch number k is the same for
-every workload.
+they go to a GPU. Data from files is in ``loader`` next to this file. Batch number k is the
+same for every workload.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from ffprof.records.recipe import FILE_DATA, Recipe
 
 DIGITS_TRAINING = 1500  # of 1,797; the other 297 are held out
 _DATA_STREAM = 0x9E3779B97F4A7C15 % 2**63
-SYNTHETIC_POOL = 4  # distinct synthetic batches; they are transferred anew every step
+SYNTHETIC_POOL = 4  # distinct synthetic batches; they are transferred again every step
 
 
 class Batches(Protocol):
     """Effective batches by number.
 
-    ``ahead`` says how many batches may have been made before they are asked for; a trial takes at
+    ``ahead`` says how many batches may have been made before they are requested; a trial takes at
     least as many steps before it is timed.
     """
 
@@ -39,7 +39,7 @@ class Batches(Protocol):
     ahead: int
 
     def start(self) -> None:
-        """Batches 0, 1, 2 ... are about to be asked for: what makes them ahead may begin."""
+        """Batches 0, 1, 2 ... are about to be requested: what makes them ahead may begin."""
 
     def stop(self) -> None:
         """Nothing is made ahead any more, and nothing that was is kept; ``batch`` still works."""

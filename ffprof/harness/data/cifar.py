@@ -1,4 +1,4 @@
-"""CIFAR in a folder: checked by torchvision's checksums, extracted, or downloaded if asked for.
+"""CIFAR in a folder: checked by torchvision's checksums, extracted, or downloaded if requested.
 
 Runs in a child, because torchvision imports torch.
 """
@@ -39,7 +39,7 @@ def find_cifar(
     """Make sure that CIFAR lies in a folder as torchvision reads it.
 
     Files that are missing or wrong are extracted from the archive if its checksum is right; without
-    one they are downloaded if that is asked for. Neither is done with ``look_only``.
+    one they are downloaded if that is requested. Neither is done with ``look_only``.
 
     Raises:
         DataError: it does not, and cannot be made to.

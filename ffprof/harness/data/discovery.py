@@ -132,7 +132,7 @@ def crowding(recipe: Recipe, device: Device) -> str | None:
 
 
 def check_data(recipe: Recipe, found: Found | None) -> None:
-    """Fail if the data and the recipe do not go together.
+    """Fail if the data and the recipe cannot be combined.
 
     Raises:
         UsageError: no folder, a data set smaller than a batch, or more batches ahead than the

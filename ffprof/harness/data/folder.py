@@ -79,7 +79,7 @@ def _classes(root: str) -> list[str]:
         found = "only one class folder" if classes else "no class folders"
         raise DataError(
             f"{root} holds {found}",
-            "imagefolder:DIR wants one sub-folder of images for each of at least two classes",
+            "imagefolder:DIR needs one sub-folder of images for each of at least two classes",
         )
     return classes
 

@@ -111,7 +111,7 @@ def _collate(samples: list[tuple[Tensor, int] | Unreadable]) -> Any:
 
 
 def worker_context(device_type: str) -> BaseContext:
-    """How workers are started: forked from a CPU trial, from a clean server beside CUDA.
+    """How workers are started: forked from a CPU trial, from a clean server next to CUDA.
 
     Forking a process that has started CUDA is not done anywhere here.
     """

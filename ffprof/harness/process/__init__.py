@@ -1,1 +1,1 @@
-"""Child processes: started, watched and ended, and what became of them."""
+"""Child processes: started, watched and ended, and what happened to them."""

@@ -3,7 +3,8 @@
 The child leads a process group of its own, so that whatever it starts (data-loading workers) ends
 with it: the parent kills the group when the child has ended for whatever reason, and a thread in
 the child, which sleeps until the parent is gone, kills it if the parent dies first. Its output
-goes to a file, whose last line tells why it crashed when nothing else does, beside its exit status.
+goes to a file, whose last line tells why it crashed when nothing else does, next to its exit
+status.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ PRELOAD = [
     "torch._dynamo",
     "ffprof.harness.gradient_check",
     "ffprof.harness.trial",
-    "ffprof.estimator.trial",
+    "ffprof.estimator.peaks",
 ]
 
 
@@ -88,7 +89,7 @@ def start_context(method: str) -> BaseContext:
     context = get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload(PRELOAD)
-        # Started now, deaf to Ctrl-C: it would die of one in the middle of its imports. The
+        # Started now, ignoring Ctrl-C: it would die of one in the middle of its imports. The
         # tracker comes first, because starting it changes the signal mask.
         resource_tracker.ensure_running()
         with _interrupts_held_back():
@@ -128,7 +129,7 @@ def run_child(
         tick: called about every ``tick_seconds``; without it the parent does not wake up until
             something happens.
         tick_seconds: the period of ``tick``.
-        renewed: the limit begins anew with every message.
+        renewed: the limit begins again with every message.
 
     Returns:
         how it ended; ``ended`` means that it exited with status 0.
@@ -255,8 +256,8 @@ def _enter(
     # short, in the timed steps too.
     gc.freeze()
     target(sender, *args)
-    # Nothing is left to do: neither a thread that the workload forgot nor the libraries' own
-    # farewells may turn a finished trial into a late one.
+    # Nothing is left to do: neither a thread that the workload forgot nor the libraries' exit
+    # handlers may turn a finished trial into a late one.
     sender.close()
     os._exit(0)
 

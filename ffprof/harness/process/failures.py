@@ -38,7 +38,7 @@ def telling(sender: Connection, source: Source | str | Description) -> Iterator[
 def located(error: BaseException, source: Source) -> str:
     """``mine.py:12: NameError: name 'x' is not defined``: the innermost line in the file.
 
-    If there is none, the innermost one in a file beside it.
+    If there is none, the innermost one in a file next to it.
     """
     named, line = source.name, None
     for path, number in reversed(_frames(error)):
@@ -77,7 +77,7 @@ def _advice(error: BaseException) -> str:
         return ""  # it says so itself
     if isinstance(error, ModuleNotFoundError):
         return "; install it where ffprof is installed, or correct the import"
-    return "; mend the file"
+    return "; fix the file"
 
 
 def _no_advice(error: BaseException) -> str:

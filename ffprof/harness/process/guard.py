@@ -1,10 +1,10 @@
 """Looks after the GPU of an audit: one audit on it, nobody else, cool, and still there.
 
-It looks between trials only; what happens while a trial runs, ``monitor`` beside this file sees.
-Two audits on one GPU would take each other's memory and time, so each locks it: a file in the
-system's temporary folder, named by the GPU. Where it cannot be had for another reason than that
-somebody holds it (another user's file, no locks), there is none: the other audit is then found as a
-process on the GPU.
+It looks between trials only; what happens while a trial runs is seen by ``monitor``. Two audits on
+one GPU would take each other's memory and time, so each locks it: a file in the system's temporary
+folder, named by the GPU. Where it cannot be had for another reason than that someone holds it
+(another user's file, no locks), there is none: the other audit is then found as a process on the
+GPU.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class GpuLock:
 
 Policy = Literal["warn", "wait", "refuse"]
 IDLE_SECONDS = 2.0  # over which idle power is taken
-CALM_SECONDS = 60.0  # that a hot GPU is given before a trial is taken again
+CALM_SECONDS = 60.0  # that a hot GPU is given before a trial is repeated
 _POLL_SECONDS = 1.0
 _LINGERS = 4  # half polls that a process may be listed after its end
 _NAMED = 4  # of others, by name
@@ -124,7 +124,7 @@ class Guard:
         self.gpu: NvmlGpu | None = None
         self.facts: DeviceFacts | None = None
         self.last: Sample | None = None  # the newest look between trials
-        self.reason = "not a GPU" if uuid is None else "NVML was not asked"
+        self.reason = "not a GPU" if uuid is None else "NVML was not queried"
         self.idle_watts: float | None = None
         self.known: frozenset[int] = frozenset()  # processes of others that were there before
         self.ours: set[int] = set()  # trials, which the driver may list a little longer
@@ -137,7 +137,7 @@ class Guard:
             left: seconds that may still be waited.
 
         Raises:
-            DeviceError: another audit or somebody else is on it, and must not be.
+            DeviceError: another audit or someone else is on it, and must not be.
         """
         if self._uuid is None:
             yield ()
@@ -189,7 +189,7 @@ class Guard:
         if self.last is None or self.last.processes is None:
             reason = self.last.unread.get("processes", "not told") if self.last else self.reason
             kept = "" if self._policy == "warn" else f"; --on-foreign {self._policy} cannot be kept"
-            notes.append(f"who else is on the GPU is not known ({reason}){kept}")
+            notes.append(f"other processes on the GPU are not known ({reason}){kept}")
         return tuple(notes)
 
     def admit(self, left: Callable[[], float]) -> str | None:
@@ -206,7 +206,7 @@ class Guard:
             if self._policy == "refuse":
                 return f"other processes are on the GPU: {words}"
             if left() <= 0:
-                return f"others were still on the GPU when the time limit was over: {words}"
+                return f"others were still on the GPU when the time limit ended: {words}"
             if not told:
                 self._say(f"waiting until the GPU is free of {words} ...")
                 told = True

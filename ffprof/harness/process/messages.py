@@ -50,11 +50,23 @@ class Probed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepTime:
+    """One optimizer step, timed after a first one.
+
+    ``before_seconds`` is what came before it: the data, the build and the first step.
+    """
+
+    step_seconds: float
+    before_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Failed:
     """The trial did not, in a way that is an outcome.
 
     An estimate knows its figures even where memory runs out; they are in ``report``. ``debit`` is
-    what was taken of a GPU by then; ``others``: memory ran out because of others on the GPU.
+    what was taken of a GPU by then; ``others``: memory ran out because of other processes on the
+    GPU.
     """
 
     outcome: Outcome

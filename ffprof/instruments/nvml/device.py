@@ -22,7 +22,7 @@ from ffprof.instruments.nvml.sample import DeviceFacts, Sample, SystemFacts
 SLOW_SECONDS = 1.0  # between questions whose answers change slowly
 _WDDM = 0  # NVML_DRIVER_WDDM
 _APPLICATION_DEFAULT = 2  # NVML_CLOCK_ID_APP_CLOCK_DEFAULT
-_OF_THE_WHOLE = "a MIG slice: the driver tells this of the whole GPU only"
+_OF_THE_WHOLE = "a MIG slice: the driver reports this for the whole GPU only"
 
 
 def open_gpu(uuid: str, clock: Callable[[], float] = time.monotonic) -> NvmlGpu:
@@ -205,7 +205,7 @@ class NvmlGpu:
             )
         processes = self._processes.look(graphics_too=slow)
         if gpu.answered + whole.answered == before and gpu.last_code == UNKNOWN:
-            raise GpuLostError("nothing is answered any more (Unknown Error)", UNKNOWN)
+            raise GpuLostError("the driver does not answer any more (Unknown Error)", UNKNOWN)
         unread = {**whole.unread, **gpu.unread}
         names = Sample.__dataclass_fields__
         return Sample(

@@ -119,7 +119,7 @@ class Library:
         except self.binding.NVMLLibraryMismatchError as error:  # no kind of NVMLError
             raise NotSupportedError(f"this driver has no {function}") from error
         except UnicodeDecodeError as error:
-            raise NvmlError(f"{function} answers with what is no text") from error
+            raise NvmlError(f"{function} returned something that is not text") from error
 
     def close(self) -> None:
         """Close it; may be called again."""

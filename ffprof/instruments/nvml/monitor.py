@@ -40,7 +40,7 @@ class Watch:
     Args:
         pid: the child's, or a function that gives the numbers of all its processes.
         baseline: a sample from before the child began; without one, a container's processes
-            are not told apart.
+            are not distinguished.
         facts: of the GPU; without them there is no default clock.
     """
 
@@ -70,7 +70,7 @@ class Watch:
 
     @property
     def process_source(self) -> DebitSource | None:
-        """How the child's process was told apart."""
+        """How the child's process was identified."""
         return self._owners.figure()[1]
 
     def take_from(self, gpu: GpuSource) -> None:
@@ -197,7 +197,7 @@ def disturbances(conditions: GpuConditions | None) -> tuple[str, ...]:
     """One line for each thing that spoiled the trial; nothing if nothing did.
 
     A power cap alone is usual under full load, and a process that only draws is noted in the
-    record: neither is one. What the driver does not tell cannot be one.
+    record: neither is one. What the driver does not report cannot be one.
     """
     if conditions is None:
         return ()

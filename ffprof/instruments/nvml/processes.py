@@ -16,7 +16,7 @@ from ffprof.units import format_bytes
 
 
 class ProcessList:
-    """Asks for the lists; a name is asked for once for each new process."""
+    """Reads the lists; a name is read once for each new process."""
 
     def __init__(self, library: Library, device: Questions) -> None:
         self._library, self._device = library, device
@@ -27,7 +27,7 @@ class ProcessList:
         """The processes now; None where those that compute are not told.
 
         Args:
-            graphics_too: ask for those that draw, too; else they are those of last time.
+            graphics_too: read those that draw, too; else they are those of last time.
 
         Raises:
             GpuLostError: the GPU is gone.
@@ -128,7 +128,7 @@ class Owners:
             self.own_peak_bytes = max(self.own_peak_bytes or 0, sum(known))
 
     def figure(self) -> tuple[int | None, DebitSource | None, str]:
-        """The most bytes of the child's process, how it was told apart, or the reason for None."""
+        """The most bytes of the child's process, how it was found, or the reason for None."""
         if self.own_peak_bytes is not None:
             return self.own_peak_bytes, "NVML, this process", ""
         if self._listed:
@@ -142,7 +142,7 @@ class Owners:
                 return self._peaks[pid], "NVML, the only process", ""
             return None, None, _HIDDEN
         count = len(strangers | self._before)
-        return None, None, f"none of {count} processes on the GPU can be told to be this one"
+        return None, None, f"none of {count} processes on the GPU can be identified as this one"
 
     def foreign(self, *, graphics: bool) -> tuple[str, ...]:
         """Others that compute, or those that draw: name, number and peak."""
@@ -153,7 +153,7 @@ class Owners:
             if one.graphics == graphics and one.pid not in maybe
         ]
         if not graphics and len(maybe) > 1:
-            told.append(f"{len(maybe) - 1} of {len(maybe)} processes that cannot be told apart")
+            told.append(f"{len(maybe) - 1} of {len(maybe)} processes that cannot be distinguished")
         return tuple(told)
 
     def foreign_peak(self) -> tuple[int | None, str]:
@@ -163,7 +163,7 @@ class Owners:
         if self._listed or not self._strangers():
             return self._others_peak, ""
         if self.figure()[0] is None:
-            return None, "processes cannot be told apart"
+            return None, "processes cannot be distinguished"
         return self._foreign_peak, ""
 
     def _other(self, one: GpuProcess) -> None:

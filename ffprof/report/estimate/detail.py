@@ -28,7 +28,8 @@ def peak_details(row: PeakRow, width: int) -> tuple[Block, ...]:
         lost = row.fit.ran_out
         told = place_of(lost.phase, lost.module, lost.operator)
         text.append(
-            f"Held to {format_bytes(row.fit.capacity_bytes)} it runs out in {told}, asking for "
+            f"Limited to {format_bytes(row.fit.capacity_bytes)} it runs out of memory in {told}, "
+            f"requesting "
             f"{format_bytes(lost.asked_bytes)} with {format_bytes(lost.free_bytes)} free."
         )
     return (
@@ -42,7 +43,8 @@ def peak_details(row: PeakRow, width: int) -> tuple[Block, ...]:
 
 def place_of(phase: str, module: str, operator: str) -> str:
     """``backward of features.3 (relu)``."""
-    where = f"{phase} of {module}" if module else f"{phase}, outside modules"
+    outside = "the optimizer step" if phase == "optimizer" else f"{phase}, outside modules"
+    where = f"{phase} of {module}" if module else outside
     return f"{where} ({short(operator)})" if operator else where
 
 
@@ -65,7 +67,7 @@ def cut_name(module: str, operator: str, most: int) -> str:
 
 
 def middle(text: str, most: int) -> str:
-    """The text, shortened at its front: the ends of module paths tell them apart."""
+    """The text, shortened at its front: the ends of module paths distinguish them."""
     return text if len(text) <= most else "…" + text[len(text) - most + 1 :]
 
 
@@ -87,13 +89,13 @@ def _gap(row: PeakRow, moment: ReservedPeak, width: int) -> list[Block]:
     reserved = moment.reserved_bytes
     asked = moment.allocated_bytes - moment.slack_bytes
     lines = (
-        ("asked for", asked, "tensors and workspaces"),
+        ("requested", asked, "tensors and workspaces"),
         ("+ rounding", parts.rounding_bytes, "requests are rounded up to 512 B or more"),
         ("+ unsplit", parts.unsplit_bytes, "remainders too small to be split off"),
         ("= allocated", moment.allocated_bytes, "at this moment"),
         ("+ stuck", parts.stuck_bytes, "free in segments that are in use"),
-        ("+ cached", parts.cached_bytes, "free, given back when memory runs short"),
-        ("= reserved", reserved, "the most of a step"),
+        ("+ cached", parts.cached_bytes, "free, released when memory runs short"),
+        ("= reserved", reserved, "peak of a step"),
     )
     columns = (
         Column(name="held", numeric=False),

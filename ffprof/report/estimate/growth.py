@@ -9,7 +9,7 @@ from ffprof.report.document import Block, Column, Document, printable
 from ffprof.report.estimate.table import Heading
 from ffprof.units import format_bytes, format_ratio
 
-_NARROW = 5  # values beside the names in 80 columns
+_NARROW = 5  # values next to the names in 80 columns
 _CAPTION = (
     "activations: the most that forward and backward hold at once, with their temporaries; growth: "
     "the power of the {axis} that fits best (1: in proportion, 0: not at all)"

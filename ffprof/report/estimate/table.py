@@ -1,14 +1,11 @@
-"""The table of ``ffprof estimate``: what each workload takes of a card, and whether it fits.
-
-Also the largest size that fits, with the figures there and one step further.
-"""
+"""The table of ``ffprof estimate``: what each workload takes of a card, and whether it fits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ffprof.records.estimate import Largest, PeakRow
+from ffprof.records.estimate import PeakRow
 from ffprof.records.recipe import Recipe
 from ffprof.report.document import Block, Column, Document, printable
 from ffprof.units import format_about, format_bytes, format_rate
@@ -31,7 +28,8 @@ _COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Heading:
-    """What all rows share: the recipe, and the card with what a process takes beside tensors.
+    """What all rows share: the recipe, and the card with what a process takes in addition to
+    tensors.
 
     ``overhead_bytes`` is (low, likely, high). ``varied`` has the fields of the recipe that rows do
     not share, with what stands for them.
@@ -57,7 +55,11 @@ class Heading:
             for name in ("image_size", "batch", "micro_batch", "backbone")
         )
         low, likely, high = map(format_bytes, self.overhead_bytes)
-        how = "measured here" if self.overhead_measured else f"{low} to {high}, likely {likely}"
+        how = (
+            f"{likely}, measured here"
+            if self.overhead_measured
+            else f"{low} to {high}, likely {likely}"
+        )
         settings = recipe.flags.allocator_conf
         drawn = f", less {format_bytes(self.display_bytes)} for a desktop"
         return (
@@ -66,8 +68,8 @@ class Heading:
             f"{recipe.precision}, "
             f"{recipe.memory_format.replace('_', ' ')}, {recipe.optimizer.name}",
             f"{self.card or 'a card'} sold with {self.requested}: CUDA offers "
-            f"{format_bytes(self.total_bytes)}{drawn if self.display_bytes else ''}; beside what "
-            f"is reserved, a process takes {how}",
+            f"{format_bytes(self.total_bytes)}{drawn if self.display_bytes else ''}; context and "
+            f"libraries add {how}",
             f"nothing was run: traced with torch {self.torch}"
             + (f", allocator {settings}" if settings else "")
             + ("" if self.workspaces else ", without workspaces"),
@@ -92,7 +94,8 @@ def peak_document(heading: Heading, rows: Sequence[PeakRow]) -> Document:
 
 _CAPTION = (
     "allocated, reserved: peaks of a steady step without a limit; gap: reserved that is not "
-    "allocated; retries: what is cached is given back, in a step under the budget, so reserved may "
+    "allocated; retries: times the cache was freed to fit, in a step under the budget, so reserved "
+    "may "
     "exceed it; img/s: by a roofline; all figures estimated"
 )
 
@@ -140,71 +143,3 @@ def between(limits: tuple[int, int] | None) -> str:
     low, high = map(format_bytes, limits)
     same = low.split()[-1] == high.split()[-1]
     return f"{low.split()[0] if same else low} to {high}"
-
-
-_LARGEST_COLUMNS = (
-    Column(name="workload", numeric=False),
-    Column(name="size"),
-    Column(name="fit", numeric=False),
-    Column(name="allocated"),
-    Column(name="reserved"),
-    Column(name="img/s", rank=2),
-    Column(name="retries", rank=1),
-    Column(name="batch", rank=3),
-)
-_MEANING = {
-    "micro-batch": "size: images at a time; under accumulation the number of micro-batches is "
-    "kept, so the batch grows with it; without it, the batch is meant",
-    "batch": "size: images an optimizer step; under accumulation the micro-batch is kept and the "
-    "batch grows by whole ones; where nothing else grows, the batch costs nothing",
-    "depth": "size: blocks of the flat backbone, all alike",
-}
-
-
-def largest_document(heading: Heading, found: Sequence[Largest]) -> Document:
-    """Two lines a workload: the largest that fits, and the first that does not."""
-    question = found[0].question if found else "batch"
-    cells: list[tuple[str, ...]] = []
-    for one in found:
-        if one.row is not None:
-            cells.append(_largest_cells(one.workload, one.size, one.row))
-        if one.next is not None:
-            name = one.workload if one.row is None else ""
-            cells.append(_largest_cells(name, one.size + one.unit, one.next))
-    traces = sum(one.traces for one in found)
-    caption = f"{_MEANING[question]}; by bisection, {traces} sizes traced"
-    return printable(
-        Document(
-            title=f"Largest {question} that fits: preset {heading.recipe.preset}, estimated",
-            setting=heading.lines(),
-            blocks=(
-                Block(columns=_LARGEST_COLUMNS, rows=tuple(cells), caption=caption),
-                Block(lines=tuple(line for one in found if (line := _remark(one)))),
-            ),
-        )
-    )
-
-
-def _largest_cells(name: str, size: int, row: PeakRow) -> tuple[str, ...]:
-    fits = row.fit is not None and row.fit.answer != "does not fit"
-    memory, speed = row.memory, row.throughput if fits else None
-    return (
-        name,
-        str(size),
-        row.fit.answer if row.fit else row.outcome,
-        format_bytes(memory.allocated_peak_bytes if memory else None),
-        format_bytes(memory.reserved_peak_bytes if memory else None),
-        format_about(speed.images_per_second if speed else None),
-        str(row.fit.retries) if row.fit and fits else "-",
-        str(row.batch),
-    )
-
-
-def _remark(one: Largest) -> str:
-    if one.row is None and one.next is not None and one.next.memory is None:
-        return f"{one.workload}: {one.next.message}"
-    if one.row is None:
-        return f"{one.workload}: not even {one.unit} fits"
-    if one.next is None:
-        return f"{one.workload}: {one.size:,} fits, and larger ones were not tried"
-    return ""

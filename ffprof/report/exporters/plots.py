@@ -95,7 +95,7 @@ def _line(
 
 
 def draw_frontier(record: FrontierRecord, path: Path) -> None:
-    """A line a method through its frontier; what is dominated beside it, hollow if not measured.
+    """A line a method through its frontier; what is dominated next to it, hollow if not measured.
 
     Raises:
         UsageError: matplotlib is not installed.

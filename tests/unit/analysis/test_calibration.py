@@ -135,7 +135,7 @@ def test_one_workload_is_calibrated_with_a_warning():
     made = calibrated(noisy_audit(names=("a",)))
     assert made.drift is None
     assert made.claims == 1
-    assert any("cannot be told from the drift" in note for note in made.notes)
+    assert any("cannot be separated from the drift" in note for note in made.notes)
     assert made.noise[0].sd > 0.05  # the machine's drift is in it
 
 

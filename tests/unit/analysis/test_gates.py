@@ -515,7 +515,7 @@ def test_of_two_rows_a_faster_second_is_open_and_a_slower_one_regressed():
 def test_a_single_row_has_no_relative_speed_and_that_is_said():
     one = cpu(9, rows=("one",))
     result = check(one, one)
-    assert any("relative speeds are not judged" in note for note in result.notes)
+    assert any("relative speeds are not gated" in note for note in result.notes)
     assert exit_code([result]) == 0
 
 

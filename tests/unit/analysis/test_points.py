@@ -66,9 +66,7 @@ def test_one_crash_beside_good_trials_is_told_and_two_fail_the_point():
     record = settled(point(8, run(0), run(1), crash))
     (one,) = record.points
     assert one.best
-    assert "one trial failed beside others that count; crashed: exit status 1" in "\n".join(
-        problems(record)
-    )
+    assert "one trial failed, others count: crashed: exit status 1" in "\n".join(problems(record))
     two = run(3, outcome="timeout", message="too long")
     assert settled(point(8, run(0), run(1), crash, two)).points[0].standing == "failed"
     assert settled(point(8, crash)).points[0].standing == "failed"
@@ -114,9 +112,7 @@ def test_as_fast_is_by_the_estimate_where_nothing_was_run():
 
 def test_the_edge_of_the_grid_is_told_unless_it_is_the_whole_batch():
     grid = [point(size, run(0, 10.0 * size, memory=size)) for size in (8, 16)]
-    assert "the best is at the largest size that was asked for: a@16" in "\n".join(
-        problems(settled(*grid))
-    )
+    assert "the best is at the largest size requested: a@16" in "\n".join(problems(settled(*grid)))
     assert not problems(settled(*grid, point(64, run(0, 640.0, memory=640))))
     lower = settled(grid[0], point(16, run(0, 10.0, memory=16)))
     assert not problems(lower)

@@ -312,7 +312,7 @@ def test_a_row_that_never_took_a_step_wins_nothing():
     others = [trial("b", r) for r in range(3)]
     (never,) = judge(record([*skipping(2), *others], claims=[MEMORY], judged=False))
     assert never.supported is None
-    assert "left out all of its optimizer steps" in never.sentence
+    assert "skipped all of its optimizer steps" in never.sentence
     (once,) = judge(record([*skipping(1), *others], claims=[MEMORY], judged=False))
     assert once.supported is True
 

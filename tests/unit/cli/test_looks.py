@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from records import claim, record, trial
 
-from ffprof.experiments.audit import looks as running
+from ffprof.experiments.audit import looks
 from ffprof.experiments.campaign import Outcome
 from ffprof.experiments.request import Request
 
@@ -24,7 +24,7 @@ def test_further_rounds_follow_an_undecided_look(tmp_path, monkeypatch):
         made = record(trials, claims=[claim("a", "b", "throughput")])
         return Outcome(record=made.model_copy(update={"notes": request.record.notes}))
 
-    monkeypatch.setattr(running, "run_audit", audit)
+    monkeypatch.setattr(looks, "run_audit", audit)
     start = record([trial("a", 0), trial("b", 0)], rounds=5, claims=[claim("a", "b", "throughput")])
     request = Request(
         record=start, workloads=(), device="cpu", path=tmp_path / "x.json",
@@ -33,16 +33,16 @@ def test_further_rounds_follow_an_undecided_look(tmp_path, monkeypatch):
     for at, rounds in ((5, [5]), (9, [5, 9]), (0, [5, 9, 15])):
         asked.clear()
         decided[:] = [at]
-        outcome = running.run_looks(request, lambda: None, looks=True)
+        outcome = looks.run_looks(request, lambda: None, looks=True)
         assert asked == rounds
         assert len(outcome.record.notes) == len(rounds) - 1
         ends = (
             "every claim on throughput is decided" if at else "a claim on throughput is undecided"
         )
-        assert running.why_no_more(outcome.record).startswith(f"stopped after {rounds[-1]} rounds")
-        assert running.why_no_more(outcome.record).endswith(ends)
+        assert looks.why_no_more(outcome.record).startswith(f"stopped after {rounds[-1]} rounds")
+        assert looks.why_no_more(outcome.record).endswith(ends)
     asked.clear()
-    running.run_looks(request, lambda: None, looks=False)
+    looks.run_looks(request, lambda: None, looks=False)
     assert asked == [5]
 
 
@@ -61,4 +61,4 @@ def test_further_rounds_follow_an_undecided_look(tmp_path, monkeypatch):
 def test_why_it_stopped(claims, marks, told):
     trials = [trial("a", r, **marks) for r in range(5)] + [trial("b", r) for r in range(5)]
     made = record(trials, rounds=5, claims=claims)
-    assert running.why_no_more(made) == f"stopped after 5 rounds: {told}"
+    assert looks.why_no_more(made) == f"stopped after 5 rounds: {told}"

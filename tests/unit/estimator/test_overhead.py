@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import record, trial
 
-from ffprof.estimator import overhead as learned
+from ffprof.estimator import overhead
 from ffprof.estimator.overhead import (
     Identity,
     cuda_version,
@@ -119,7 +119,7 @@ def test_what_an_audit_measured_replaces_the_range(tmp_path):
 
 
 def test_audits_add_up_and_the_oldest_go(tmp_path, monkeypatch):
-    monkeypatch.setattr(learned, "_KEPT", 3)
+    monkeypatch.setattr(overhead, "_KEPT", 3)
     for figure in (900, 500, 600, 700):
         remember(audit([cuda_trial(0, process=5 * GIB + figure * MIB)]), tmp_path)
     found, _ = learned_overhead(IDENTITY, tmp_path)
@@ -213,7 +213,7 @@ def test_no_content_makes_it_fail(content):
     path = Path(os.environ.get("TMPDIR", "/tmp")) / f"ffprof-test-{os.getpid()}.json"
     path.write_bytes(content)
     try:
-        values, note = learned._read(path, IDENTITY)
+        values, note = overhead._read(path, IDENTITY)
     finally:
         path.unlink()
     assert (values == []) and note

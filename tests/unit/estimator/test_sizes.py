@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ffprof.errors import FfprofError, UsageError
 from ffprof.estimator.sizes import DEPTH_CAP, border, exponent, flat_width, sized, swept, varied_by
-from ffprof.experiments.estimate import Asked, check_asked
+from ffprof.experiments.estimate import EstimateQuestion, check_question
 from ffprof.workload import find_preset, find_workload
 
 RECIPE = find_preset("smoke").recipe
@@ -100,7 +100,7 @@ def test_there_is_no_exponent_without_two_figures():
     assert exponent((1, 2, 4), (None, 7, 0)) is None
 
 
-NOTHING = Asked(
+NOTHING = EstimateQuestion(
     changes={}, detail=False, against=None, largest=None, sweep=None, plot=None, snapshot=None
 )
 
@@ -135,13 +135,13 @@ NOTHING = Asked(
 )
 def test_what_cannot_be_meant_is_refused_in_one_line(options):
     with pytest.raises(FfprofError) as caught:
-        check_asked(replace(NOTHING, **options))
+        check_question(replace(NOTHING, **options))
     assert "\n" not in str(caught.value) and caught.value.fix
 
 
 def test_a_sweep_is_sorted():
-    assert check_asked(replace(NOTHING, sweep="image_size=64, 16")).values == (16, 64)
-    assert check_asked(replace(NOTHING, changes={"backbone": "flat-2-8"}, sweep="depth=4,1"))
-    assert check_asked(NOTHING) is None
-    with pytest.raises(UsageError, match="nothing that is known"):
-        check_asked(replace(NOTHING, sweep="=1,2"))
+    assert check_question(replace(NOTHING, sweep="image_size=64, 16")).values == (16, 64)
+    assert check_question(replace(NOTHING, changes={"backbone": "flat-2-8"}, sweep="depth=4,1"))
+    assert check_question(NOTHING) is None
+    with pytest.raises(UsageError, match="an unknown axis"):
+        check_question(replace(NOTHING, sweep="=1,2"))

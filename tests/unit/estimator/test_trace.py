@@ -26,7 +26,7 @@ from ffprof.estimator.cuda.autocast import (
     WIDEST,
 )
 from ffprof.estimator.cuda.dispatch import TABLE
-from ffprof.estimator.tracing import device as standin
+from ffprof.estimator.tracing.device import check_version
 from ffprof.estimator.tracing.trace import trace
 from ffprof.instruments.tensors import LiveTensors
 
@@ -473,16 +473,19 @@ def no_fake(x: torch.Tensor) -> torch.Tensor:
 
 
 BAD = {
-    "truth": (lambda m, x, d: m(x).sum() > 0 and None, "the truth of a tensor is asked"),
+    "truth": (lambda m, x, d: m(x).sum() > 0 and None, "the step branches on a tensor's value"),
     "compared": (lambda m, x, d: m(x).sum().item() > 3, "compared or rounded"),
-    "rounded": (lambda m, x, d: int(m(x).sum()), "made an integer"),
+    "rounded": (lambda m, x, d: int(m(x).sum()), "converted to an integer"),
     "mask": (lambda m, x, d: x[x > 0], "aten.nonzero"),
-    "host": (lambda m, x, d: m(torch.randn(3, 4)), "a tensor of the host meets one of the GPU"),
+    "host": (
+        lambda m, x, d: m(torch.randn(3, 4)),
+        "the step mixes a tensor on the CPU with one on the GPU",
+    ),
     "cuda": (lambda m, x, d: x.to("cuda"), "cuda"),
     "autocast": (lambda m, x, d: torch.autocast("cuda").__enter__(), "cuda"),
     "scaler": (lambda m, x, d: torch.amp.GradScaler("cuda"), "cuda"),
     "compiled": (lambda m, x, d: torch.compile(m)(x), "a module is compiled"),
-    "CUDA itself": (lambda m, x, d: torch.cuda.synchronize(), "CUDA itself is asked"),
+    "CUDA itself": (lambda m, x, d: torch.cuda.synchronize(), "CUDA itself is called"),
     "no fake": (lambda m, x, d: no_fake(x), "no fake kernel"),
     "lstm": (lambda m, x, d: nn.LSTM(4, 4, device=d)(x[None]), "recurrent layer"),
 }
@@ -535,7 +538,7 @@ def test_a_build_that_returns_no_step_and_one_step_are_refused():
 def test_a_torch_that_the_rules_were_not_checked_against_is_refused(version, monkeypatch):
     monkeypatch.setattr(torch, "__version__", version)
     with pytest.raises(UsageError, match=f"and this is {version.split('+')[0]}"):
-        standin.check_version()
+        check_version()
 
 
 # Builds
@@ -689,13 +692,13 @@ def deciding(decide):
     [
         (nothing, "does nothing on the device"),
         (in_a_thread, "in another thread"),
-        (caught, "the truth of a tensor"),
+        (caught, "branches on a tensor's value"),
         (coroutine, "coroutine"),
         (generator, "generator"),
-        (deciding(lambda loss: float(loss) > 3), "decides what is done"),
-        (deciding(lambda loss: float(loss.item()) < 0.5), "decides what is done"),
-        (deciding(lambda loss: math.exp(loss.item()) > 10), "decides what is done"),
-        (deciding(lambda loss: len(range(int(float(loss) * 10))) > 20), "decides what is done"),
+        (deciding(lambda loss: float(loss) > 3), "branches on a number"),
+        (deciding(lambda loss: float(loss.item()) < 0.5), "branches on a number"),
+        (deciding(lambda loss: math.exp(loss.item()) > 10), "branches on a number"),
+        (deciding(lambda loss: len(range(int(float(loss) * 10))) > 20), "branches on a number"),
         (deciding(lambda loss: loss.item() % 2 == 0), "compared or rounded"),
         (deciding(lambda loss: loss.item() ** 2 > 4), "compared or rounded"),
     ],

@@ -72,5 +72,5 @@ def test_what_is_to_grow():
     assert grown_by(flat, {"max_depth": True, "batch": 8}) == "depth"
     with pytest.raises(UsageError, match="vgg8 has no depth"):
         grown_by(options(), {"max_depth": True})
-    with pytest.raises(UsageError, match="--max-depth does not go with --dry-run"):
+    with pytest.raises(UsageError, match="--max-depth cannot be combined with --dry-run"):
         grown_by(flat, {"max_depth": True, "dry_run": True})

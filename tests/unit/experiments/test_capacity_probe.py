@@ -163,4 +163,4 @@ def test_a_run_is_stopped_at_its_limit():
     started = time.monotonic()
     found = run("hangs", limit=0.5)
     assert found.outcome == "timeout" and "0.5 s" in found.message
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 50  # and does not sleep to its end

@@ -34,7 +34,7 @@ from ffprof.workload import find_workload
         (["--device", "cpu", "--card", "RTX 4060"], "--card is a budget of a GPU"),
         (["--device", "estimate", "--all-points"], "--all-points is about trials"),
         (["--device", "estimate", "--rounds", "3"], "--rounds is about trials"),
-        (["--plot", "x.gif"], "what format is that"),
+        (["--plot", "x.gif"], "unknown format"),
         (["--plot", "no-such-folder/x.png"], "cannot be written"),
     ],
 )

@@ -6,7 +6,6 @@ import pytest
 from records import record, trial
 
 from ffprof.errors import DeviceError, UsageError
-from ffprof.experiments import terms as module
 from ffprof.experiments.attempt import with_debit
 from ffprof.experiments.check.rerun import present_sources, rows_now
 from ffprof.experiments.session import Session
@@ -26,7 +25,7 @@ RTX = budget_of(find_card("RTX 4060"))
 
 @pytest.fixture(autouse=True)
 def native(monkeypatch):
-    monkeypatch.setattr(module, "spills", lambda: "")
+    monkeypatch.setattr("ffprof.experiments.terms.spills", lambda: "")
 
 
 def baseline(evidence, budget=Budget(), **changes):  # noqa: B008  # frozen
@@ -115,7 +114,7 @@ def test_what_was_emulated_is_emulated_for_the_same_card():
 
 
 def test_a_driver_that_spills_is_told(monkeypatch):
-    monkeypatch.setattr(module, "spills", lambda: "WSL")
+    monkeypatch.setattr("ffprof.experiments.terms.spills", lambda: "WSL")
     terms = again(baseline("emulated", RTX), H100)
     assert terms.budget.spills == "WSL"
     assert "host memory" in terms.notes[-1]

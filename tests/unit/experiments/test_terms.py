@@ -54,7 +54,7 @@ def test_another_card_of_the_size_is_measured_as_it_is_and_told():
     budget, evidence, notes = terms(LAPTOP, card="RTX 3070")
     assert (evidence, budget.card) == ("measured", "GeForce RTX 4060 Mobile")
     (note,) = notes
-    assert note.startswith("GeForce RTX 3070 was asked for: this GPU, GeForce RTX 4060 Mobile")
+    assert note.startswith("GeForce RTX 3070 was requested: this GPU, GeForce RTX 4060 Mobile")
     assert terms(LAPTOP, card="RTX 4060 mobile")[2] == ()
     assert terms(LAPTOP, gpu_mem="8GB")[2] == ()
 

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from ffprof.hardware import machine
@@ -108,6 +110,7 @@ def test_commits_that_differ_in_documents_only_are_the_same_code(tmp_path, monke
     def git(*words):
         told = subprocess.run(
             ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=b", *words],
+            env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull},  # a user may sign, or have hooks
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         return told.stdout.strip()

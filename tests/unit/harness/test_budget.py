@@ -131,7 +131,7 @@ HOLD = Hold(total_bytes=8 * GIB, words="8GB (a card)")
 @pytest.mark.parametrize(
     ("now", "others"),
     [
-        (moment(), True),  # below the limit, and yet it could not be had
+        (moment(), True),  # below the limit, and yet it could not be allocated
         (moment(reserved=7000), False),
         # A driver that spills: the limit is the GPU's own, and little is free.
         (moment(reserved=7300, free=100, device=8000), False),

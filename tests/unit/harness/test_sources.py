@@ -16,8 +16,7 @@ from torchvision import datasets
 from torchvision.datasets.folder import IMG_EXTENSIONS, default_loader
 
 from ffprof.errors import DataError, UsageError
-from ffprof.harness.data import discovery as look
-from ffprof.harness.data import folder
+from ffprof.harness.data import discovery, folder
 from ffprof.harness.data.batches import make_batches
 from ffprof.harness.data.cifar import find_cifar
 from ffprof.harness.data.datasets import FolderPictures
@@ -307,9 +306,9 @@ def test_cifar_that_is_absent_is_fetched_only_if_asked_for(tmp_path, monkeypatch
 
 def test_the_share_of_processors(monkeypatch):
     def resolved(cpus, device="cpu", data="imagefolder", **given):
-        monkeypatch.setattr(look, "usable_cpus", lambda: cpus)
+        monkeypatch.setattr(discovery, "usable_cpus", lambda: cpus)
         classes = 10 if data == "digits" else 3
-        made = look.resolve_workers(recipe(data=data, classes=classes, **given), device)
+        made = discovery.resolve_workers(recipe(data=data, classes=classes, **given), device)
         return made.threads, made.data_workers
 
     assert resolved(2, threads=None) == (1, 1)
@@ -323,28 +322,28 @@ def test_the_share_of_processors(monkeypatch):
 
 
 def test_threads_and_workers_that_crowd_are_told(monkeypatch):
-    monkeypatch.setattr(look, "usable_cpus", lambda: 2)
+    monkeypatch.setattr(discovery, "usable_cpus", lambda: 2)
     made = folder_recipe("/x", threads=2, data_workers=2)
-    assert "2 threads and 2 data workers share 2 processors" in look.crowding(made, "cpu")
-    assert look.crowding(made, "cuda") is None
-    assert look.crowding(folder_recipe("/x", threads=1, data_workers=1), "cpu") is None
-    assert look.crowding(recipe(threads=9), "cpu") is None
+    assert "2 threads and 2 data workers share 2 processors" in discovery.crowding(made, "cpu")
+    assert discovery.crowding(made, "cuda") is None
+    assert discovery.crowding(folder_recipe("/x", threads=1, data_workers=1), "cpu") is None
+    assert discovery.crowding(recipe(threads=9), "cpu") is None
 
 
 def test_shared_memory_that_is_too_small_is_told_before(monkeypatch, images):
-    found = look.look_at(DataWords(kind="imagefolder", root=str(images)), download=False)
-    monkeypatch.setattr(look, "_shared_memory_free", lambda: 4 * 8 * 3 * 16 * 16 * 4)
-    look.check_data(folder_recipe(images, data_workers=2), found)
+    found = discovery.look_at(DataWords(kind="imagefolder", root=str(images)), download=False)
+    monkeypatch.setattr(discovery, "_shared_memory_free", lambda: 4 * 8 * 3 * 16 * 16 * 4)
+    discovery.check_data(folder_recipe(images, data_workers=2), found)
     with pytest.raises(UsageError, match="fewer --data-workers"):
-        look.check_data(folder_recipe(images, data_workers=3), found)
-    look.check_data(folder_recipe(images, data_workers=0), found)
-    monkeypatch.setattr(look, "_shared_memory_free", lambda: None)
-    look.check_data(folder_recipe(images, data_workers=3), found)
+        discovery.check_data(folder_recipe(images, data_workers=3), found)
+    discovery.check_data(folder_recipe(images, data_workers=0), found)
+    monkeypatch.setattr(discovery, "_shared_memory_free", lambda: None)
+    discovery.check_data(folder_recipe(images, data_workers=3), found)
 
 
 def test_a_preset_of_file_data_needs_a_folder():
     with pytest.raises(UsageError, match="--data cifar10:DIR"):
-        look.check_data(recipe(data="cifar10"), None)
+        discovery.check_data(recipe(data="cifar10"), None)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")

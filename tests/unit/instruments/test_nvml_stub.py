@@ -161,7 +161,8 @@ def test_a_low_clock_disturbs_where_the_default_is_told(looks):
 
 
 @pytest.mark.parametrize(
-    ("code", "words"), [(15, "GPU is lost"), (16, "requires restart"), (999, "nothing is answered")]
+    ("code", "words"),
+    [(15, "GPU is lost"), (16, "requires restart"), (999, "does not answer any more")],
 )
 def test_a_gpu_that_falls_off_the_bus_keeps_what_was_seen(looks, code, words):
     falls = lost_after(6, HEALTHY | WORKING | {COMPUTE: f"{CHILD}:{GIB}"}, code)

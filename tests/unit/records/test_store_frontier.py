@@ -11,7 +11,6 @@ from records import record, trial
 from ffprof.errors import RecordError
 from ffprof.experiments.capacity.search import Search
 from ffprof.records import store
-from ffprof.records import store as store_frontier
 
 
 @pytest.fixture
@@ -22,10 +21,10 @@ def audit():
 @pytest.mark.parametrize("kind", ["frontier", "capacity"])
 def test_it_survives_the_disk(tmp_path, kind):
     made, path = frontier(kind), tmp_path / f"{kind}-x.json"
-    store_frontier.save_frontier(made, path)
-    assert store_frontier.load_frontier(path) == made
-    assert store_frontier.load_any(path) == made
-    assert store.find_record(tmp_path, store_frontier.RESULT_FILES) == path
+    store.save_frontier(made, path)
+    assert store.load_frontier(path) == made
+    assert store.load_any(path) == made
+    assert store.find_record(tmp_path, store.RESULT_FILES) == path
     with pytest.raises(RecordError, match="no result file"):
         store.find_record(tmp_path)
 
@@ -33,10 +32,10 @@ def test_it_survives_the_disk(tmp_path, kind):
 def test_an_audit_is_told_apart(tmp_path, audit):
     path, other = tmp_path / "audit-a.json", tmp_path / "capacity-a.json"
     store.save(audit, path)
-    store_frontier.save_frontier(frontier(), other)
-    assert store_frontier.load_any(path) == audit
+    store.save_frontier(frontier(), other)
+    assert store.load_any(path) == audit
     with pytest.raises(RecordError, match="neither a frontier nor"):
-        store_frontier.load_frontier(path)
+        store.load_frontier(path)
     with pytest.raises(RecordError, match="holds a 'capacity', not an audit"):
         store.load(other)
 
@@ -59,10 +58,10 @@ def test_what_is_wrong_is_one_line(tmp_path, field, value, said):
     path = tmp_path / "capacity-a.json"
     path.write_text(json.dumps(json.loads(frontier().model_dump_json()) | {field: value}))
     with pytest.raises(RecordError) as caught:
-        store_frontier.load_frontier(path)
+        store.load_frontier(path)
     assert said in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(RecordError):
-        store_frontier.load_any(path)
+        store.load_any(path)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +122,7 @@ def test_one_damaged_byte_is_read_or_refused(tmp_path, data):
     text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path / "capacity-a.json"
     path.write_bytes(bytes(text))
-    for load in (store_frontier.load_frontier, store_frontier.load_any):
+    for load in (store.load_frontier, store.load_any):
         try:
             load(path)
         except RecordError as error:

@@ -64,7 +64,7 @@ def test_80_columns_are_enough_and_nothing_is_cut():
     flowed = " ".join(text.split())
     assert "takes 3.90x the memory of bp-accum at 0.97x its throughput" in flowed
     assert "broken: 1 of 3 crashed; killed by SIGSEGV" in flowed
-    assert "flat: its loss did not fall; it can win no claim" in flowed
+    assert "flat: its loss did not fall; it cannot win a claim" in flowed
     assert "missing trials, 2: round 2 broken, round 3 broken" in flowed
     assert "micro batch: 4 in bp-accum; 8 in flat" in flowed
     assert "Published elsewhere, not measured here" in flowed

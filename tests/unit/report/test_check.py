@@ -58,7 +58,7 @@ def test_a_result_that_is_not_complete_asks_to_be_finished():
 
 
 def test_a_refused_baseline_is_not_said_to_be_written():
-    refused = UnmeasuredError("the baseline is not updated: one was not measured", "mend it")
+    refused = UnmeasuredError("the baseline is not updated: one was not measured", "fix it")
     found = told(cpu(), cpu(), refused=refused)
     lines = [line for one in checked_document(found).blocks for line in one.lines]
     assert str(refused) in lines

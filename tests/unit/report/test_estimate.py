@@ -5,14 +5,17 @@ import pytest
 from peaks import MIB, layer, row
 from rich.console import Console
 
-from ffprof.records.estimate import Growth, Largest
+from ffprof.estimator.worker import Border
+from ffprof.experiments.capacity.probe import proposed
+from ffprof.records.estimate import Growth
+from ffprof.report.capacity import estimated_capacities
 from ffprof.report.document import Block, Column, Document, printable
 from ffprof.report.estimate.detail import LAYERS, bar, peak_details
 from ffprof.report.estimate.difference import LINES, compare_peaks, difference_blocks, signed
 from ffprof.report.estimate.growth import growth_document
-from ffprof.report.estimate.table import Heading, between, largest_document, peak_document, share
+from ffprof.report.estimate.table import Heading, between, peak_document, share
 from ffprof.report.exporters.terminal import print_document
-from ffprof.workload import find_preset
+from ffprof.workload import find_preset, find_workload
 
 HEADING = Heading(
     recipe=find_preset("smoke").recipe,
@@ -112,25 +115,29 @@ def test_a_long_difference_is_cut_and_the_rest_is_summed():
     assert "and 3 more, +6.00 MiB together" in text
 
 
-def largest(size, unit=1, **more):
-    return Largest(
-        workload="some", question="batch", size=size, unit=unit, traces=7,
-        **{"row": row(batch=size) if size else None, "next": row(answer="does not fit"), **more},
-    )  # fmt: skip
+def largest(n, unit=1, following=None, cap=100_000):
+    some = find_workload("bp")
+    rows = {n: row(batch=n * unit)} if n else {}
+    if n < cap:
+        rows[n + 1] = following or row(answer="does not fit")
+    return proposed(some, "batch", Border(n=n, cap=cap, unit=unit, rows=rows))
 
 
 @pytest.mark.parametrize(
     "found,told",
     [
         (largest(68), "69  does not fit"),
-        (largest(96, unit=16), "112  does not fit"),
-        (largest(0, unit=16), "some: not even 16 fits"),
-        (largest(65_536, next=None), "some: 65,536 fits, and larger ones were not tried"),
-        (largest(0, next=row(outcome="refused", message="no fake form")), "some: no fake form"),
+        (largest(6, unit=16), "112  does not fit"),
+        (largest(0, unit=16), "bp: not even 16 fits"),
+        (largest(65_536, cap=65_536), "bp: 65,536 fits, and larger ones were not tried"),
+        (
+            largest(0, following=row(outcome="refused", message="no fake form", memory=None)),
+            "bp: no fake form",
+        ),
     ],
 )
 def test_the_largest_size_is_told_with_the_next(found, told):
-    assert told in printed(largest_document(HEADING, [found]))
+    assert told in printed(estimated_capacities(HEADING, [found]))
 
 
 @pytest.mark.parametrize("values", [(8, 16, 32, 64, 128), (1, 2, 3, 4, 5, 6, 7)])

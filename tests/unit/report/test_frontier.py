@@ -94,8 +94,8 @@ def test_the_report_says_what_is_best_what_is_left_out_and_what_it_cost():
     assert "dominated" in other
     assert "a@8" in other
     assert "~130 MiB" in other
-    assert "wins nothing" in rows(text, "b")[-1]
-    assert "b at 8: wins nothing; its loss did not fall" in text
+    assert "not ranked" in rows(text, "b")[-1]
+    assert "b at 8: not ranked: its loss did not fall" in text
     assert "c at 8: refused; not on this backbone" in text
     assert "d at 8: failed; exit status 1" in text
     assert re.search(r"^b +none", text, re.MULTILINE)

@@ -15,7 +15,7 @@ from torch import nn
 from ffprof.analysis.ledger import agreements, differences, unmatched
 from ffprof.analysis.summary import summarise
 from ffprof.errors import RefusedError, UsageError
-from ffprof.experiments import selection as own_files
+from ffprof.experiments import selection
 from ffprof.experiments.outcome import FIXED, mismatch
 from ffprof.experiments.selection import choose_with_files, read_sources
 from ffprof.harness.backbone import build_matched
@@ -26,8 +26,7 @@ from ffprof.instruments.allocator import AllocatorPeaks, FakeAllocator
 from ffprof.instruments.clock import FakeClock
 from ffprof.instruments.host_memory import FakeHostMemory
 from ffprof.records.audit import LedgerRow, Trial
-from ffprof.workload import find_workload
-from ffprof.workload import user_file as own_file
+from ffprof.workload import find_workload, user_file
 from ffprof.workload.adapter import Adapted
 from ffprof.workload.decorators import check_id, register_step, register_workload
 from ffprof.workload.user_file import (
@@ -66,7 +65,7 @@ def build(device):
 def write(tmp_path, monkeypatch):
     """Writes a file and gives its source; what loading it changes here is put back."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(own_files, "_described", lambda source, *_: describe(source))
+    monkeypatch.setattr(selection, "_described", lambda source, *_: describe(source))
 
     def make(content, name="mine.py"):
         (tmp_path / name).write_text(content)
@@ -242,13 +241,13 @@ def test_rows_are_chosen_by_id_and_all_are_by_default(write):
     def chosen(words):
         return [d.id for d in choose_with_files(words, sources, None, 1.0).workloads]
 
-    core = [*(d.id for d in own_files.choose_workloads("core"))]
+    core = [*(d.id for d in selection.choose_workloads("core"))]
     assert chosen(None) == [*core, "z", "a", "b"]
     assert chosen("b,a,bp") == ["bp", "a", "b"]
     assert set(chosen("all")) >= {"z", "a", "b", "bp"}
     with pytest.raises(UsageError, match=r"unknown workload 'nope'; known are: .*z, a, b"):
         chosen("a,b,nope")
-    with pytest.raises(UsageError, match=r"asks for nothing in .*b\.py"):
+    with pytest.raises(UsageError, match=r"selects nothing in .*b\.py"):
         chosen("core,a")
     files = choose_with_files("bp,a,b", sources, None, 1.0).files
     assert [file.workloads for file in files] == [("a",), ("b",)]
@@ -412,5 +411,5 @@ def test_a_row_without_a_loss_wins_nothing():
 def test_a_loaded_file_is_run_once_in_a_process(write):
     source = write("import builtins\n" + HEAD + NET + "register_workload(id='a')(Net)\n")
     (one,) = describe(source)
-    assert own_file.load_file(source) is own_file.load_file(source)
+    assert user_file.load_file(source) is user_file.load_file(source)
     assert one.load is not None

@@ -38,7 +38,8 @@ def gpu_memory(facts: Facts, card: GpuFacts) -> Judgement | Unknown:
     if free < ENOUGH * min(total, wanted):
         return warn(
             seen,
-            "what others hold is taken from the budget: trials run out of memory too early",
+            "what other processes hold is taken from the budget: trials run out of memory too "
+            "early",
             "end what is on the GPU (see gpu-processes)",
             "nvidia-smi",
         )
@@ -66,10 +67,10 @@ def gpu_processes(facts: Facts, card: GpuFacts) -> Judgement | Unknown:
 
 
 def gpu_process_memory(facts: Facts, card: GpuFacts) -> Judgement | Unknown:
-    """The driver tells how much memory a process holds."""
+    """The driver reports how much memory a process holds."""
     if card.processes is None:
         return note(
-            f"not told by the driver: {card.unread.get('processes', 'no reason given')}",
+            f"not reported by the driver: {card.unread.get('processes', 'no reason given')}",
             "the NVML peak of a trial's process is left empty; the allocator's peaks are not",
         )
     if any(process.used_bytes is None for process in card.processes):
@@ -77,7 +78,7 @@ def gpu_process_memory(facts: Facts, card: GpuFacts) -> Judgement | Unknown:
             "processes are listed without their memory (WSL, Windows or a container)",
             "the NVML peak of a trial's process is left empty; the allocator's peaks are not",
         )
-    return ok("told by the driver")
+    return ok("reported by the driver")
 
 
 def display(facts: Facts, card: GpuFacts) -> Judgement | Unknown:

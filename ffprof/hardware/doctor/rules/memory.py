@@ -69,7 +69,7 @@ def memory_limit(facts: Facts) -> Judgement | Unknown:
         return ok("none")
     seen = f"{format_bytes(limit)}, of which {format_bytes(used)} in use"
     if limit - (used or 0) < TRIAL_BYTES:
-        # Cached files count as used and are given back, so this may be too careful.
+        # Cached files count as used and are freed, so this may be too careful.
         return warn(
             seen,
             "the kernel kills a trial that goes beyond it",

@@ -40,7 +40,7 @@ def programs(facts: Facts) -> Judgement | Unknown:
             "wait a minute and look again",
             "uptime",
         )
-    return ok(f"nothing busy beside ffprof{f'; {load}' if load else ''}")
+    return ok(f"nothing busy besides ffprof{f'; {load}' if load else ''}")
 
 
 def governor(facts: Facts) -> Judgement | Unknown:
@@ -120,7 +120,7 @@ def battery(facts: Facts) -> Judgement | Unknown:
     if facts.host.on_battery:
         return warn(
             "running on battery",
-            "laptops lower the clocks of processor and GPU, the more the emptier it is",
+            "laptops lower the clocks of processor and GPU on battery, more so as it empties",
             "plug it in",
         )
     return ok("on mains")
@@ -147,7 +147,7 @@ def cores(facts: Facts) -> Judgement | Unknown:
         return note(
             f"{seen}, of which this process may use {host.allowed_cpus}",
             f"trials take {threads} threads; a shell started elsewhere may be allowed more",
-            "check taskset, the batch job or the container if that is not meant",
+            "check taskset, the batch job or the container if that is not intended",
             "taskset -cp $$",
         )
     return ok(f"{seen}; trials take {threads} thread{'s' if threads > 1 else ''}")

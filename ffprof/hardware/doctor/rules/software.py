@@ -48,7 +48,7 @@ def packages(facts: Facts) -> Judgement:
         return judge(
             "; ".join(parts),
             "ffprof was not made for these versions: audits may fail or lack figures",
-            "install what ffprof asks for",
+            "install what ffprof needs",
             f"pip install --upgrade {' '.join(names)}",
         )
     shown = ("torch", "torchvision", "nvidia-ml-py")
@@ -69,7 +69,8 @@ def pynvml(facts: Facts) -> Judgement:
         )
     if version:
         return note(
-            f"the deprecated distribution pynvml {version} is installed beside nvidia-ml-py",
+            f"the deprecated distribution pynvml {version} is installed in addition to "
+            f"nvidia-ml-py",
             "from version 12 on it has no module of its own, so it is harmless; older ones are not",
             "remove it unless another package wants it",
             "pip uninstall -y pynvml",
@@ -107,7 +108,7 @@ def torchvision(facts: Facts) -> Judgement | Unknown:
         return warn(
             problem,
             "the two are compiled against each other; workloads that use torchvision crash",
-            "install a pair that belongs together, in one command",
+            "install matching versions in one command",
             _REINSTALL,
         )
     return ok(f"{version or 'torchvision'} belongs to torch {'.'.join(map(str, release(have)))}")

@@ -25,7 +25,7 @@ _THREADS = {
     "MKL_DYNAMIC": "lets MKL choose fewer threads",
     "OMP_PROC_BIND": "pins threads",
     "OMP_PLACES": "pins threads",
-    "OMP_SCHEDULE": "shares out loops in another way",
+    "OMP_SCHEDULE": "distributes loops differently",
     "OMP_WAIT_POLICY": "changes what waiting threads do",
     "KMP_AFFINITY": "pins threads",
     "KMP_BLOCKTIME": "changes what waiting threads do",
