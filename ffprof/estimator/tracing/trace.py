@@ -44,7 +44,8 @@ def tracing(kernels: Kernels = CUDA) -> Iterator[Tracer]:
     Raises:
         UsageError: something cannot be traced soundly; the error names the line.
     """
-    check_version()
+    if kernels is CUDA:
+        check_version()
     mode, values = FakeMode(), Values()
     with ExitStack() as stack:
         # What is set in PyTorch while tracing holds for the whole process.
@@ -53,8 +54,10 @@ def tracing(kernels: Kernels = CUDA) -> Iterator[Tracer]:
         stack.enter_context(refusing())
         # Whatever the caller has on: the step decides for itself.
         stack.enter_context(torch.enable_grad())
-        for kind in ("cpu", "cuda"):
-            stack.enter_context(torch.autocast(kind, enabled=False))
+        if kernels is CUDA:
+            # Not on the host: inside another context autocast keeps its copies of the weights.
+            for kind in ("cpu", "cuda"):
+                stack.enter_context(torch.autocast(kind, enabled=False))
         paths = stack.enter_context(ModulePaths())
         stack.enter_context(kernels.dispatched())
         stack.enter_context(mode)
