@@ -12,5 +12,6 @@ html_theme_options = {
     "fixed_sidebar": True,
 }
 html_copy_source = False
+html_show_copyright = False
 # Links into a page are checked, too.
 myst_heading_anchors = 3

@@ -223,7 +223,7 @@ def check(
         FfprofError: something cannot be meant, read or measured, or the baseline not updated.
         KeyboardInterrupt: as it came.
     """
-    from ffprof.experiments.check.runner import Asked, run_checks
+    from ffprof.experiments.check.runner import CheckRequest, run_checks
 
     def again(record: Record, path: Path) -> Record:
         from ffprof.experiments.check.rerun import run_again
@@ -250,7 +250,7 @@ def check(
             save(current, file)
             current = file
         checks = run_checks(
-            Asked(
+            CheckRequest(
                 baseline=Path(baseline),
                 current=None if current is None else Path(current),
                 thresholds=None if thresholds is None else Path(thresholds),

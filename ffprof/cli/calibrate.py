@@ -36,7 +36,7 @@ def calibrate(
         autocompletion=complete_workloads,
     ),
     device: Literal["auto", "cuda", "cpu"] = typer.Option(
-        "auto", help="Where to measure; auto is the GPU if there is one."
+        "auto", help="Device to measure on; auto is the GPU if there is one."
     ),
     rounds: int = typer.Option(
         10, max=1000, help="Trials of each workload, an even number; false alarms need 10 or more."
@@ -44,15 +44,15 @@ def calibrate(
     from_file: Path = typer.Option(
         None,
         "--from",
-        help="Measure nothing: calibrate from the result file of an audit.",
+        help="Calibrate from the result file of an audit; nothing is measured.",
         readable=False,
     ),
     format: Format = FORMAT,
 ) -> None:
-    """Measure the noise of this machine: which changes can be seen.
+    """Measure the noise of this machine, and so which changes can be detected.
 
-    An audit in which nothing changes: every other round is compared with those between. Writes the
-    audit and the calibration, and keeps it for later runs on this machine.
+    Runs an audit in which nothing changes, and compares every other round with those between.
+    Writes the audit and the calibration, and keeps it for later runs on this machine.
     """
     _check_options(written_options(context))
     end_when_asked()

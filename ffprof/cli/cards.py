@@ -13,11 +13,11 @@ from ffprof.cli.completion import complete_cards
 
 def cards(
     name: str = typer.Argument(
-        None, help="One card, with every figure and its source.", autocompletion=complete_cards
+        None, help="Show one card, with every figure and its source.", autocompletion=complete_cards
     ),
     card_file: list[Path] = typer.Option(
         [],
-        help="A card of your own, shown among the others; may be given more than once.",
+        help="Profile of your own card, listed with the others; may be repeated.",
         readable=False,
     ),
     template: bool = typer.Option(

@@ -35,60 +35,66 @@ def check(
     context: typer.Context,
     baseline: Path = typer.Option(
         ...,
-        help="What it was: a result file, or a folder with one for every recipe and torch.",
+        help="Baseline: a result file, or a folder with one per recipe and torch version.",
         readable=False,
     ),
     current: Path = typer.Option(
         None,
-        help="What it is: a result file, or a folder, of which the newest is taken. Without it, "
-        "what the baseline holds is measured or estimated again here.",
+        help="New result: a file, or a folder, of which the newest is used. Without it, the "
+        "baseline's workloads are measured or estimated again here.",
         readable=False,
     ),
     thresholds: Path = typer.Option(
         None,
-        help="A TOML file: how much may be lost, by metric and workload.",
+        help="TOML file with the allowed loss by metric and workload.",
         readable=False,
     ),
     budget: str = typer.Option(
-        None, help="The most that any workload may take, such as 7.5GiB, whatever it took."
+        None, help="Memory limit for every workload, such as 7.5GiB, whatever the baseline used."
     ),
     throughput: Literal["gate", "advice", "off"] = typer.Option(
         None,
-        help="Judge speeds, only tell them, or leave them out; by default judge from 5 rounds.",
+        help="Gate speeds, only report them, or leave them out; by default gate from 5 rounds.",
     ),
     update_baseline: bool = typer.Option(
-        False, "--update-baseline", help="Make the new result the baseline, and say what changed."
+        False,
+        "--update-baseline",
+        help="Replace the baseline with the new result, and print what changed.",
     ),
     rounds: int = typer.Option(
         None, min=1, max=1000, help="Trials of each workload; by default the baseline's."
     ),
     workload_file: list[Path] = typer.Option(
         [],
-        help="Where the baseline's workload files are now, if they have moved.",
+        help="The baseline's workload files, if they have moved.",
         readable=False,
     ),
     card_file: list[Path] = CARD_FILES,
-    data: str = typer.Option(None, help="Where the baseline's images are now, as in ffprof run."),
+    data: str = typer.Option(
+        None, help="The baseline's images, if they have moved; written as in ffprof run."
+    ),
     on_foreign: OnForeign = ON_FOREIGN,
     time_limit: float = typer.Option(
-        None, min=0.1, help="Seconds a trial may take; by default the baseline's."
+        None, min=0.1, help="Time limit of a trial in seconds; by default the baseline's."
     ),
     run_limit: float = typer.Option(
-        None, min=0.1, help="Seconds that measuring a baseline again may take."
+        None, min=0.1, help="Time limit in seconds for measuring a baseline again."
     ),
-    out: Path = typer.Option(None, help="Folder to keep the new result in; by default it is not."),
-    everything: bool = typer.Option(False, "--all", help="List what passed, too."),
+    out: Path = typer.Option(
+        None, help="Folder to store the new result in; by default it is not stored."
+    ),
+    everything: bool = typer.Option(False, "--all", help="Also list what passed."),
     format: Literal["table", "markdown", "json", "github"] = FORMAT,
 ) -> None:
     """Fail if memory or speed got worse than a baseline.
 
-    Without --current, what the baseline holds is first measured or estimated again here.
+    Without --current, the baseline's workloads are first measured or estimated again here.
 
     Exits with 0 if nothing got worse, 1 if something regressed, 2 if the command or a file is
     wrong, 3 if nothing could be judged, and 4 if something was not measured or cannot be decided.
     """
     from ffprof.cli.output.check import print_checks
-    from ffprof.experiments.check.runner import Asked, run_checks
+    from ffprof.experiments.check.runner import CheckRequest, run_checks
     from ffprof.report.exporters.check import code_of
 
     written = written_options(context)
@@ -102,7 +108,7 @@ def check(
         )
     end_when_asked()
     checks = run_checks(
-        Asked(
+        CheckRequest(
             baseline=baseline,
             current=current,
             thresholds=thresholds,

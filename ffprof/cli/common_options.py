@@ -20,16 +20,16 @@ Device = Literal["auto", "cuda", "cpu", "estimate"]
 OnForeign = Literal["warn", "wait", "refuse"]
 Format = Literal["table", "markdown", "json"]
 
-FORMAT = typer.Option("table", "--format", "-f", help="How to write it.")
+FORMAT = typer.Option("table", "--format", "-f", help="Output format.")
 CARD_FILES = typer.Option(
     [],
     "--card-file",
-    help="A card of your own, as a profile: see ffprof cards --template; may be repeated.",
+    help="Profile of your own card: see ffprof cards --template; may be repeated.",
     readable=False,
 )
 ON_FOREIGN = typer.Option(
     "warn",
-    help="Processes of others on the GPU: go on and say so, wait for their end, or stop.",
+    help="If other processes use the GPU: continue with a note, wait for their end, or stop.",
 )
 
 
@@ -47,21 +47,21 @@ def _shared(
     workload_files: list[Path] = typer.Option(
         [],
         "--workload-file",
-        help="A Python file with methods of your own; may be given more than once.",
+        help="Python file with your own methods; may be repeated.",
         readable=False,
     ),
     gpu_mem: str = typer.Option(
         None,
-        help="The budget: a card sold with this size; 8GB by default. A larger GPU is held to it.",
+        help="Budget: a card sold with this size; 8GB by default. A larger GPU is limited to it.",
     ),
     card: str = typer.Option(
         None,
-        help="The budget by a card's name; ffprof cards lists them.",
+        help="Budget by a card's name; ffprof cards lists them.",
         autocompletion=complete_cards,
     ),
     card_files: list[Path] = CARD_FILES,
     display: bool = typer.Option(
-        False, "--display", help="The card draws a desktop too: leave what that takes out."
+        False, "--display", help="The card also drives a desktop: subtract the memory for that."
     ),
     backbone: str = typer.Option(
         None, help="vgg8, vgg11, vgg16, resnet18, resnet34, or flat-D-W: D blocks of W channels."
@@ -85,9 +85,9 @@ def _shared(
     threads: int = typer.Option(None, help="CPU threads of a trial; all cores by default."),
     steps: int = typer.Option(None, help="Timed optimizer steps of a trial."),
     on_foreign: OnForeign = ON_FOREIGN,
-    time_limit: float = typer.Option(600.0, min=0.1, help="Seconds a trial may take."),
+    time_limit: float = typer.Option(600.0, min=0.1, help="Time limit of a trial in seconds."),
     run_limit: float = typer.Option(
-        None, min=0.1, help="Seconds the whole run may take; what is done by then is kept."
+        None, min=0.1, help="Time limit of the whole run in seconds; finished trials are kept."
     ),
     out: Path = typer.Option(Path("audits"), help="Folder for the result file."),
 ) -> None:

@@ -16,11 +16,9 @@ if TYPE_CHECKING:
 
 
 def compare(
-    first: Path = typer.Argument(
-        help="The result file from before, or the only one.", readable=False
-    ),
+    first: Path = typer.Argument(help="Result file from before, or the only one.", readable=False),
     second: str = typer.Argument(
-        None, help="The result file from after, or a workload of the only one."
+        None, help="Result file from after, or a workload of the only one."
     ),
     third: str = typer.Argument(None, help="Another workload of the only file, as the baseline."),
     format: Format = FORMAT,

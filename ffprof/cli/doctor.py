@@ -14,14 +14,14 @@ EXIT_NOTHING_MEASURABLE = 3
 
 
 def doctor(
-    device: Literal["auto", "cuda", "cpu"] = typer.Option(
-        "auto", help="Where you want to measure."
+    device: Literal["auto", "cuda", "cpu"] = typer.Option("auto", help="Device to measure on."),
+    fix: bool = typer.Option(
+        False, "--fix", help="Print commands that fix the problems; none is run."
     ),
-    fix: bool = typer.Option(False, "--fix", help="Print commands to put things right; run none."),
     format: Literal["table", "json"] = FORMAT,
-    out: Path = typer.Option(Path("audits"), help="Folder that results would go to."),
+    out: Path = typer.Option(Path("audits"), help="Folder for results, to be checked."),
 ) -> None:
-    """Say what would spoil measurements here, and what to do.
+    """Check this machine for what would disturb measurements, and how to fix it.
 
     Checks software, GPU, memory, processor and variables.
     """

@@ -27,16 +27,18 @@ def estimate(
         False, "--no-workspaces", help="Leave out the workspaces of cuBLAS and cuDNN."
     ),
     detail: bool = typer.Option(
-        False, "--detail", help="What is held at the peak; shown of a single workload anyway."
+        False,
+        "--detail",
+        help="Show what is allocated at the peak; always shown for a single workload.",
     ),
     against: str = typer.Option(
-        None, help="Another workload: what the one holds that the other does not, by layer."
+        None, help="Compare with another workload: the difference at the peak, by layer."
     ),
     largest: Literal["micro-batch", "batch", "depth"] = typer.Option(
-        None, help="The largest size that fits the budget; depth is that of flat-D-W."
+        None, help="Find the largest size that fits the budget; depth is that of flat-D-W."
     ),
     sweep: str = typer.Option(
-        None, help="How memory grows: batch=8,16,32, depth=4,8,16 or image-size=64,128,224."
+        None, help="Show how memory grows: batch=8,16,32, depth=4,8,16 or image-size=64,128,224."
     ),
     plot: Path = typer.Option(None, help="Draw the sweep: a .png, .svg or .pdf file."),
     snapshot: Path = typer.Option(

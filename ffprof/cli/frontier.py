@@ -44,13 +44,13 @@ def frontier(
     ),
     device: Device = typer.Option(
         "auto",
-        help="Where to measure; estimate measures nothing, and so does auto without a GPU.",
+        help="Device to measure on; estimate measures nothing, and so does auto without a GPU.",
     ),
     rounds: int = typer.Option(
-        5, min=1, max=1000, help="Trials of the best of each method, and of points in doubt."
+        5, min=1, max=1000, help="Trials of the best point of each method, and of undecided points."
     ),
     all_points: bool = typer.Option(
-        False, "--all-points", help="Measure every point in every round; leave nothing out."
+        False, "--all-points", help="Measure every point in every round."
     ),
     resume: Path = typer.Option(
         None,
@@ -65,7 +65,7 @@ def frontier(
     And under the budget. Estimates leave out what cannot matter, and trials decide. Writes one
     result file, complete after every trial.
     """
-    from ffprof.experiments.frontier.plan import Asked, prepare_frontier
+    from ffprof.experiments.frontier.plan import FrontierOptions, prepare_frontier
 
     written = written_options(context)
     written.pop("format", None)  # contradicts no record
@@ -76,7 +76,7 @@ def frontier(
         check_matplotlib()
         check_plot(plot)
         check_file("--plot", plot)
-    asked = Asked(
+    asked = FrontierOptions(
         micro_batches=micro_batches,
         precisions=precisions,
         memory_formats=memory_formats,

@@ -6,7 +6,7 @@ import signal
 
 
 class Terminated(KeyboardInterrupt):
-    """Somebody asked the process to end; handled like Ctrl-C.
+    """Someone asked the process to end; handled like Ctrl-C.
 
     ``hung_up`` is true if the terminal has gone with it.
     """

@@ -45,8 +45,8 @@ def make_app(debug: bool) -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
-        help="Is this way of training really cheaper, on a card people own? Measures training "
-        "methods under matched conditions and prints a fair table.",
+        help="Compare the GPU memory and speed of training methods under matched conditions, on "
+        "the card you have or on one that you name.",
     )
     commands = (run, estimate, frontier, report, compare, check)
     for command in (*commands, calibrate, workloads, cards, doctor):

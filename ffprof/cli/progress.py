@@ -1,4 +1,5 @@
-"""Progress on a terminal: drawn between trials only, so that nothing runs beside what is timed."""
+"""Progress on a terminal: drawn between trials only, so that nothing runs in addition to what is
+timed."""
 
 from __future__ import annotations
 

@@ -19,12 +19,12 @@ def report(
     file: Path = typer.Argument(help="A result file, or a folder that holds one.", readable=False),
     format: Format = FORMAT,
     judge: bool = typer.Option(
-        False, "--judge", help="Judge the claims again by the rules of this ffprof."
+        False, "--judge", help="Judge the claims again by the rules of this version of ffprof."
     ),
 ) -> None:
-    """Print a result file of any kind again.
+    """Print a result file of any kind.
 
-    Verdicts are those that it was written with, unless they are judged again.
+    Verdicts are those stored in the file, unless --judge is given.
     """
     from ffprof.cli.output.result import print_result
     from ffprof.records.store import RESULT_FILES, find_record, load_any

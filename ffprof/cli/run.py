@@ -33,7 +33,7 @@ def run(
     options: Options,
     device: Device = typer.Option(
         "auto",
-        help="Where to measure; estimate measures nothing. Without a GPU, auto estimates the "
+        help="Device to measure on; estimate measures nothing. Without a GPU, auto estimates the "
         "recipe for the card, and measures preset small here.",
     ),
     rounds: int = typer.Option(
@@ -50,13 +50,13 @@ def run(
         readable=False,  # said by who reads it, in one line
     ),
     max_batch: bool = typer.Option(
-        False, "--max-batch", help="Only look for the largest micro-batch that fits the budget."
+        False, "--max-batch", help="Only search for the largest micro-batch that fits the budget."
     ),
     max_depth: bool = typer.Option(
-        False, "--max-depth", help="Only look for the largest depth of flat-D-W that fits."
+        False, "--max-depth", help="Only search for the largest depth of flat-D-W that fits."
     ),
     dry_run: bool = typer.Option(
-        False, "--dry-run", help="Print the plan with a forecast; measure and write nothing."
+        False, "--dry-run", help="Print the plan with a forecast; nothing is measured or written."
     ),
     format: Format = FORMAT,
 ) -> None:

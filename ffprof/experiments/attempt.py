@@ -16,7 +16,7 @@ from typing import Any
 from ffprof.experiments.campaign import Campaign
 from ffprof.experiments.outcome import TrialResult, trial_from
 from ffprof.experiments.request import Slot
-from ffprof.hardware.memory_limit import Hold
+from ffprof.hardware.memory_limit import MemoryLimit
 from ffprof.harness.process.child import Ending, run_child
 from ffprof.harness.process.guard import Guard
 from ffprof.harness.process.messages import Failed, Probed
@@ -35,7 +35,7 @@ def take(
     device: Device,
     limit_seconds: float,
     *,
-    hold: Hold | None = None,
+    hold: MemoryLimit | None = None,
     guard: Guard | None = None,
 ) -> tuple[Ending, Watching]:
     """Measure a workload once; what becomes of it is for ``ffprof.experiments.outcome`` to say.
@@ -50,7 +50,7 @@ def probe(
     context: BaseContext,
     description: Description,
     recipe: Recipe,
-    hold: Hold,
+    hold: MemoryLimit,
     limit_seconds: float,
     guard: Guard | None = None,
     *,
@@ -99,7 +99,7 @@ def uncapped_from(ending: Ending, watching: Watching) -> Uncapped:
 
 def hold_for(
     budget: Budget, evidence: Evidence, known_bytes: int = 0, *, limited: bool = True
-) -> Hold | None:
+) -> MemoryLimit | None:
     """The hold under a budget; None where there is no GPU memory to be held.
 
     A card is its own limit, unless its driver would use host memory instead of failing.
@@ -108,7 +108,7 @@ def hold_for(
     """
     if budget.total_bytes is None:
         return None
-    return Hold(
+    return MemoryLimit(
         total_bytes=max(0, budget.total_bytes - budget.display_bytes),
         words=words_of(budget) if limited or evidence != "emulated" else "the whole GPU",
         counted_bytes=max(known_bytes, budget.target_debit_bytes or 0),

@@ -26,9 +26,9 @@ from ffprof.estimator.target import (
 )
 from ffprof.estimator.worker import Border, border_child, estimate_child
 from ffprof.experiments.capacity.probe import not_found, proposed
-from ffprof.experiments.options import asked_budget
+from ffprof.experiments.options import choose_budget
 from ffprof.experiments.selection import (
-    Chosen,
+    Selection,
     change_recipe,
     check_recipe,
     choose_preset,
@@ -189,7 +189,7 @@ class EstimateSession:
     """
 
     recipe: Recipe
-    chosen: Chosen
+    chosen: Selection
     budget: Budget
     target: Target
     torch: str
@@ -316,7 +316,7 @@ def estimate_session(request: EstimateRequest) -> Iterator[EstimateSession]:
     other = None if request.against is None else _other(request.against)
     if not sources:
         _check_single(request, named, other)
-    asked = asked_budget(request.gpu_mem, request.card, request.card_files)
+    asked = choose_budget(request.gpu_mem, request.card, request.card_files)
     budget = with_display(asked.budget) if request.display else asked.budget
     check_room(budget, asked.card)
     changes = whole_batches(request.changes, named if other is None else (*named, other))
@@ -331,7 +331,7 @@ def estimate_session(request: EstimateRequest) -> Iterator[EstimateSession]:
     if request.deep:
         flat_shape(recipe.backbone)
     with open_session(recipe, dry_run=True) as session:
-        chosen = Chosen(workloads=named, files=())
+        chosen = Selection(workloads=named, files=())
         if sources:
             chosen = choose_with_files(words, sources, session.server, LIMIT_SECONDS)
             check_recipe(recipe, chosen.workloads)

@@ -17,7 +17,7 @@ from typing import Protocol
 
 import torch
 
-from ffprof.hardware.memory_limit import Hold, Moment, RanOut, limit_allocator, out_of_memory
+from ffprof.hardware.memory_limit import MemoryLimit, Moment, RanOut, limit_allocator, out_of_memory
 from ffprof.instruments.debit import DebitMeter
 from ffprof.records.trial import Debit, DebitSource, Memory
 from ffprof.units import MIB
@@ -40,10 +40,10 @@ class NoBudget:
         """Nothing to do."""
 
 
-class Held:
-    """One process on a GPU under a ``Hold``."""
+class LimitedProcess:
+    """One process on a GPU under a ``MemoryLimit``."""
 
-    def __init__(self, hold: Hold, meter: DebitMeter) -> None:
+    def __init__(self, hold: MemoryLimit, meter: DebitMeter) -> None:
         self._hold, self._meter = hold, meter
         torch.empty(1, device="cuda")  # the context, and the allocator's first segment
         self._context, self._source = meter.read()

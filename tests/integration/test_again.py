@@ -102,7 +102,7 @@ def test_the_same_code_gives_the_same(measured, tmp_path):
         n: row.operators for n, row in before.ledger.items()
     }
     assert all(row.operators for row in after.ledger.values())
-    assert after.notes[0].startswith(f"again what {path.name} holds")
+    assert after.notes[0].startswith(f"repeats {path.name} of ")
     (written,) = (tmp_path / "new").glob("audit-smoke-cpu-*.json")
     assert load(written) == after
     assert f"written to {written}" in done.stderr

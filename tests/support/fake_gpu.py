@@ -8,7 +8,7 @@ import dataclasses
 import multiprocessing
 import time
 
-from ffprof.harness.process.messages import Failed, Finished, Probed, Ready, Report
+from ffprof.harness.process.messages import Failed, Finished, Probed, Report, TrialStart
 from ffprof.instruments.nvml import DeviceFacts, GpuLostError, GpuProcess, Sample
 from ffprof.records.audit import Conditions, Debit, Loss, Memory, Throughput
 
@@ -89,19 +89,19 @@ def debit(hold, **more):
 
 def trial_child(sender, workload, recipe, device, hold):
     """A trial of which most is timed, for as long as it takes to be looked at a few times."""
-    sender.send(Ready(gpu_uuid=UUID))
+    sender.send(TrialStart(gpu_uuid=UUID))
     time.sleep(0.1)
     began, before = time.monotonic(), _LOOKS.value
     time.sleep(TIMED_SECONDS)
     # On a machine where others compute, the parent looks when it has its turn.
-    while 0 < _LOOKS.value < before + 4 and time.monotonic() < began + 120:
+    while 0 < _LOOKS.value < before + 6 and time.monotonic() < began + 120:
         time.sleep(0.01)
     sender.send(Finished(report=report((began, time.monotonic())), debit=debit(hold)))
 
 
 def growing_child(sender, workload, recipe, device, hold):
     """A process that takes 650 MiB beside the allocator, whatever was counted before."""
-    sender.send(Ready(gpu_uuid=UUID))
+    sender.send(TrialStart(gpu_uuid=UUID))
     beyond = max(0, 650 * MIB - hold.counted_bytes)
     found = debit(hold, end_bytes=650 * MIB, exceeded_bytes=beyond)
     now = time.monotonic()
@@ -110,19 +110,19 @@ def growing_child(sender, workload, recipe, device, hold):
 
 def hanging_child(sender, workload, recipe, device, hold):
     """A trial whose GPU is gone, so that it waits for ever."""
-    sender.send(Ready(gpu_uuid=UUID))
+    sender.send(TrialStart(gpu_uuid=UUID))
     time.sleep(600)
 
 
 def oom_child(sender, workload, recipe, device, hold):
-    sender.send(Ready(gpu_uuid=UUID))
+    sender.send(TrialStart(gpu_uuid=UUID))
     time.sleep(0.25)
     told = f"does not fit the budget of {hold.words}"
     sender.send(Failed(outcome="oom", message=told, debit=debit(hold)))
 
 
 def memory_child(sender, workload, recipe, hold):
-    sender.send(Ready(gpu_uuid=UUID))
+    sender.send(TrialStart(gpu_uuid=UUID))
     assert not hold.limited
     memory = Memory(allocated_peak_bytes=5 * MIB, reserved_peak_bytes=9000 * MIB)
     sender.send(Probed(memory=memory, debit=debit(hold, step_bytes=620 * MIB)))

@@ -1,4 +1,4 @@
-"""The house keeps its plan: arrows, names, sizes, and what is imported when."""
+"""The code keeps its plan: arrows, names, sizes, and what is imported when."""
 
 import ast
 import importlib

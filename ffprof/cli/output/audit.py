@@ -1,4 +1,4 @@
-"""An audit that is run and printed, with further looks if they were asked for."""
+"""An audit that is run and printed, with further looks if they were requested."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def print_largest(options: Options, written: Mapping[str, Any], format: Format) 
     """Search, print, and write a result file; returns the exit code.
 
     Args:
-        options: what was asked for.
+        options: what was requested.
         written: the options on the command line, by the name of their parameter.
         format: how to print it.
 

@@ -1,4 +1,4 @@
-"""A result of any kind, as it was asked for: as a table, as Markdown or as JSON."""
+"""A result of any kind, as it was requested: as a table, as Markdown or as JSON."""
 
 from __future__ import annotations
 

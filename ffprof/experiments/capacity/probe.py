@@ -50,7 +50,7 @@ class CardProbe:
         told = f"{OTHERS}: {again.others}"[:1000]
         return again.tried.model_copy(update={"outcome": "crashed", "message": told})
 
-    def _once(self, description: Description, recipe: Recipe, limit_seconds: float) -> _Seen:
+    def _once(self, description: Description, recipe: Recipe, limit_seconds: float) -> _ProbeRun:
         name = description.id
         hold = hold_for(self.budget, self.evidence, self.debits.get(name, 0))
         if hold is None:
@@ -68,13 +68,13 @@ class CardProbe:
                 message=one_line(probed.message)[:1000],
             )
             others = _to_blame(probed, watching) if probed.outcome == "oom" else ""
-            return _Seen(tried=tried, others=others)
+            return _ProbeRun(tried=tried, others=others)
         self.debits.add(name, probed.debit)
         tried = tried_from(probed, size, self.evidence, watching)
         if not probed.debit.exceeded_bytes:
-            return _Seen(tried=tried)  # with others or without, it fitted
+            return _ProbeRun(tried=tried)  # with others or without, it fitted
         others = "" if probed.debit.source == _SURE else ", ".join(watching.strangers())
-        return _Seen(tried=tried, beyond=True, others=others)
+        return _ProbeRun(tried=tried, beyond=True, others=others)
 
 
 # Where a process is told apart from others, what they take is not taken for its own.
@@ -82,7 +82,7 @@ _SURE: DebitSource = "NVML, this process"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Seen:
+class _ProbeRun:
     """One run: ``beyond`` the card, or kept from fitting by ``others``, in words."""
 
     tried: Tried

@@ -27,7 +27,7 @@ FIRST_FALL = 0.1  # of the proposal, downwards; then by half
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class SearchResult:
     """What a search found: ``largest`` ran and fitted, 0 if none did.
 
     ``first_failing`` is the smallest larger size that was shown not to fit. ``proven``: it is the
@@ -78,7 +78,7 @@ class Search:
         """The largest size that ran, and the smallest above it that ran out of memory."""
         return self._low, self._high if self._high <= self._cap else None
 
-    def run(self) -> Found:
+    def run(self) -> SearchResult:
         """Search to the end."""
         while not self._ends and self._high - self._low > 1:
             if self._losses_left == 0:
@@ -91,14 +91,14 @@ class Search:
             self._estimate()
         return self.found()
 
-    def found(self, ends: str = "") -> Found:
+    def found(self, ends: str = "") -> SearchResult:
         """What is known so far; ``ends`` says why it is no more than that."""
         low, high = self.border
         by_estimate = any(
             t.size == low + 1 and t.evidence == "estimated" and _clearly_not(t) for t in self._tried
         )
         proven = high == low + 1 or by_estimate
-        return Found(
+        return SearchResult(
             largest=low,
             first_failing=low + 1 if proven else high,
             proven=proven,

@@ -148,8 +148,7 @@ def _prepared(
             }
         )
         notes = (
-            f"again what {path.name} holds, of {baseline.created.astimezone(UTC):%Y-%m-%d %H:%M} "
-            "UTC",
+            f"repeats {path.name} of {baseline.created.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
             *terms.notes,
             "" if estimated else crowding(recipe, device),
             f"removed since: {', '.join(rows.gone)}"[:1000] if rows.gone else "",

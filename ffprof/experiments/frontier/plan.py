@@ -24,7 +24,7 @@ MOST_POINTS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class FrontierOptions:
     """What is to be varied, in the words of the command line; None is what was not given."""
 
     micro_batches: str | None
@@ -35,7 +35,7 @@ class Asked:
 
 
 @contextmanager
-def prepare_frontier(options: Options, asked: Asked) -> Iterator[FrontierRequest]:
+def prepare_frontier(options: Options, asked: FrontierOptions) -> Iterator[FrontierRequest]:
     """The frontier that is ready to be found, as long as this context lasts.
 
     Raises:
@@ -64,7 +64,7 @@ def _request(
     audit: Request,
     setup: Setup,
     options: Options,
-    asked: Asked,
+    asked: FrontierOptions,
     sizes: tuple[int, ...],
     precisions: tuple[str, ...],
     formats: tuple[str, ...],
@@ -104,7 +104,7 @@ def _request(
     )
 
 
-def _check_together(options: Options, asked: Asked) -> None:
+def _check_together(options: Options, asked: FrontierOptions) -> None:
     """Refuse options that mean nothing on the device that was asked for."""
     if options.device == "cpu":
         for option, given in (
