@@ -83,8 +83,8 @@ def audit(
 
 def test_a_clean_trial_has_debit_energy_conditions_and_peaks(tmp_path, monkeypatch):
     # On a busy machine samples may be far apart; this GPU draws the same all the time.
-    monkeypatch.setattr(energy, "HOLE_SECONDS", 60.0)
-    monkeypatch.setattr(energy, "HOLD_SECONDS", 60.0)
+    monkeypatch.setattr("ffprof.instruments.nvml.energy.HOLE_SECONDS", 60.0)
+    monkeypatch.setattr("ffprof.instruments.nvml.energy.HOLD_SECONDS", 60.0)
     seen = []
 
     def change(sample, number):
@@ -345,8 +345,7 @@ def test_running_out_is_an_outcome_that_names_the_budget(tmp_path, monkeypatch):
 
 
 def test_without_nvml_everything_runs_and_says_why_figures_are_missing(tmp_path):
-    from ffprof.instruments.nvml import energy
-from ffprof.instruments.nvml import NvmlError
+    from ffprof.instruments.nvml import NvmlError
 
     outcome = audit(tmp_path, NvmlError("NVML cannot be loaded"))
     (trial,) = outcome.record.trials
