@@ -1,6 +1,7 @@
-"""What ``import ffprof`` gives beside decorators: what the commands do, for notebooks and scripts.
+"""What ``import ffprof`` gives in addition to decorators: what the commands do, for notebooks and
+scripts.
 
-Results print themselves (``ffprof.result``). Nothing is written or printed unless asked for.
+Results print themselves (``ffprof.result``). Nothing is written or printed unless requested.
 """
 
 from __future__ import annotations
@@ -312,7 +313,7 @@ def _folder(out: str | Path | None) -> Iterator[Path]:
 def _without_main() -> Iterator[None]:
     """Children import nothing of the calling script, which would otherwise run once more in each.
 
-    They need nothing of it: what they are asked for are functions of this package.
+    They need nothing of it: what they call are functions of this package.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")

@@ -78,7 +78,7 @@ class Sweep:
 
 
 def check_question(asked: EstimateQuestion) -> Sweep | None:
-    """Refuse what cannot be meant together; the sweep, if one is asked for.
+    """Refuse what cannot be meant together; the sweep, if one is requested.
 
     Raises:
         UsageError: two options contradict each other, or the sweep is none.
@@ -308,7 +308,7 @@ def estimate_session(request: EstimateRequest) -> Iterator[EstimateSession]:
     """Look everything up, and start the server that children are forked from.
 
     Raises:
-        FfprofError: something that was asked for cannot be meant.
+        FfprofError: something that was requested cannot be meant.
     """
     sources = read_sources(request.workload_files)
     words = request.workloads

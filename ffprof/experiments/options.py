@@ -1,4 +1,4 @@
-"""What was asked for, before anything is looked up.
+"""What was requested, before anything is looked up.
 
 Imports nothing that takes time: every command's ``--help`` reads this.
 """
@@ -27,9 +27,10 @@ CHANGES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the user asked for, in the words of the command line; None is what was not given.
+    """What the user requested, in the words of the command line; None is what was not given.
 
-    ``estimates``: without a GPU, device auto estimates what was asked for beside what it measures.
+    ``estimates``: without a GPU, device auto estimates what was requested in addition to what it
+    measures.
     """
 
     preset: str | None = None

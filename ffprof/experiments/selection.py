@@ -54,7 +54,7 @@ def choose_workloads(
 
     Args:
         words: as typed after ``--workloads``.
-        own: what can be chosen beside the registered ones, by id; ``all`` includes them.
+        own: what can be chosen in addition to the registered ones, by id; ``all`` includes them.
         every: choose all of ``own`` whatever the words are.
 
     Raises:
@@ -102,7 +102,7 @@ def choose_preset(name: str | None, device: Device) -> Preset:
 
 
 def whole_batches(changes: dict[str, Any], workloads: tuple[Description, ...]) -> dict[str, Any]:
-    """Where a batch is asked for and no workload cuts it, micro-batches need not divide it."""
+    """Where a batch is requested and no workload cuts it, micro-batches need not divide it."""
     asked = changes.get("batch") is not None and changes.get("micro_batch") is None
     if asked and workloads and not any(one.accumulates for one in workloads):
         return {**changes, "micro_batch": changes["batch"]}
@@ -235,11 +235,11 @@ def read_sources(paths: Sequence[Path]) -> tuple[Source, ...]:
 def choose_with_files(
     words: str | None, sources: Sequence[Source], context: BaseContext, limit_seconds: float
 ) -> Selection:
-    """The rows that were asked for; by default core, and everything in the files.
+    """The rows that were requested; by default core, and everything in the files.
 
     Raises:
         UsageError: a file cannot be loaded, an id is taken or unknown, or nothing of a file is
-            asked for.
+            requested.
     """
     own = describe_files(sources, context, limit_seconds)
     workloads = choose_workloads("core" if words is None else words, own, every=words is None)

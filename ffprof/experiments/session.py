@@ -1,4 +1,4 @@
-"""What every experiment starts from: the server of its children, the probe, what was asked for.
+"""What every experiment starts from: the server of its children, the probe, what was requested.
 
 What is new and what is resumed start alike. Frontiers and searches for the largest size take over
 the rest from an audit of the same options.
@@ -59,7 +59,7 @@ class Session:
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """Everything that was asked for, looked up.
+    """Everything that was requested, looked up.
 
     ``kinds`` are the kinds of evidence that it leads to; ``recipe`` is that of the first.
     """
@@ -73,12 +73,12 @@ class Setup:
     recipe: Recipe
 
 
-# Of a dry run's children: what a workload file imports from beside it is not compiled to a file.
+# Of a dry run's children: what a workload file imports from next to it is not compiled to a file.
 _TRACELESS: dict[str, str | None] = {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def say(text: str) -> None:
-    """One line of progress, beside the output."""
+    """One line of progress, in addition to the output."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -107,9 +107,9 @@ def open_session(recipe: Recipe, *, dry_run: bool = False) -> Iterator[Session]:
 
 @contextmanager
 def set_up(options: Options) -> Iterator[Setup]:
-    """Look up what was asked for: words, data, budget and recipe, then what only a child can tell.
+    """Look up what was requested: words, data, budget and recipe, then what only a child can tell.
 
-    What is wrong with the recipe is said before a process is started. It is made anew only if the
+    What is wrong with the recipe is said before a process is started. It is made again only if the
     child told something that it depends on.
 
     Raises:

@@ -23,7 +23,7 @@ NO_SPEED = "no speed is estimated, because no profiled card has this size"
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """What an audit is held to, what its figures are, and what is to be said of that."""
+    """What an audit is limited to, what its figures are, and what is to be said of that."""
 
     budget: Budget
     evidence: Evidence
@@ -56,10 +56,10 @@ def cpu_terms(budget: Budget, notes: tuple[str, ...] = ()) -> Terms:
 
 
 def terms_for(kind: Kind, setup: Setup, *, paired: bool) -> Terms:
-    """Those of one kind of evidence; ``paired``: it stands beside one of another kind.
+    """Those of one kind of evidence; ``paired``: it stands next to one of another kind.
 
     Raises:
-        UsageError: the GPU has less than was asked for.
+        UsageError: the GPU has less than was requested.
     """
     if kind == "estimate":
         asked, session = setup.budget, setup.session
@@ -87,7 +87,7 @@ def cuda_terms(setup: Setup) -> tuple[Budget, Evidence, tuple[str, ...]]:
     """Budget, label and notes of an audit on the GPU that was found.
 
     Raises:
-        UsageError: the GPU has less than was asked for.
+        UsageError: the GPU has less than was requested.
     """
     options, asked, found = setup.options, setup.budget, setup.session.found
     total = found.gpu_total_bytes or 0

@@ -1,4 +1,4 @@
-"""A trial's process under a budget: the debit is measured, and the allocator held to the rest.
+"""A trial's process under a budget: the debit is measured, the allocator limited to the rest.
 
 ::
 
@@ -22,7 +22,7 @@ from ffprof.instruments.debit import DebitMeter
 from ffprof.records.trial import Debit, DebitSource, Memory
 from ffprof.units import MIB
 
-SLACK = 32 * MIB  # kept back: what is taken beside the allocator grows a little after every reading
+SLACK = 32 * MIB  # kept back: memory outside the allocator grows a little after every reading
 _NEARLY_FULL = 64 * MIB
 
 

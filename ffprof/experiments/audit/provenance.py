@@ -1,8 +1,8 @@
 """What a record only names and going on with it needs again: its workloads, files and data.
 
 A workload file is known by the digest of what it held, data by its fingerprint. Where they lie is
-no part of the audit: beside ``--resume``, ``--workload-file`` and ``--data`` may name the same
-content at another place, and nothing else.
+no part of the audit: in addition to ``--resume``, ``--workload-file`` and ``--data`` may name the
+same content at another place, and nothing else.
 """
 
 from __future__ import annotations

@@ -24,11 +24,11 @@ from ffprof.workload import Description
 
 @dataclass(frozen=True, kw_only=True)
 class CardProbe:
-    """Runs a workload in a process of its own, held to the budget.
+    """Runs a workload in a process of its own, limited to the budget.
 
-    What a workload takes beside the allocator is known from its first run on. A run that went
-    beyond the card, because that was not known, is made again; one that still does, does not fit.
-    So is a run that others on the GPU may have kept from fitting; if they do again, it says
+    What a workload takes in addition to the allocator is known from its first run on. A run that
+    went beyond the card, because that was not known, is made again; one that still does, does not
+    fit. So is a run that others on the GPU may have kept from fitting; if they do again, it says
     nothing, and its outcome is ``crashed``. ``child`` stands for ``memory_child`` in tests.
     """
 
@@ -77,7 +77,7 @@ class CardProbe:
         return _ProbeRun(tried=tried, beyond=True, others=others)
 
 
-# Where a process is told apart from others, what they take is not taken for its own.
+# Where a process is distinguished from others, what they take is not taken for its own.
 _SURE: DebitSource = "NVML, this process"
 
 
@@ -119,7 +119,7 @@ def tried_from(probed: Probed, size: int, evidence: Evidence, watching: Watching
 
 
 def _process(seen: int | None, reserved: int | None, debit: Debit) -> int | None:
-    """NVML's figure, or else what is reserved with what is taken beside it."""
+    """NVML's figure, or else what is reserved with what is taken next to it."""
     if seen is not None or reserved is None:
         return seen
     return reserved + most_taken(debit)

@@ -5,7 +5,7 @@ of the proposal that double, and then divides the bracket. A run that runs out o
 than one that does not: it may disturb the display, and a driver may answer it by spilling to the
 host. So the bracket is divided by an egg-drop search: with k losses left, r runs tell sum(C(r, i),
 i = 1..k) sizes apart, and the next size is chosen so that what is left on either side can still be
-told apart in the fewest runs. With losses enough that is bisection.
+distinguished in the fewest runs. With losses enough that is bisection.
 
 Where what fits has holes, the border that is found is one of the borders.
 """
@@ -42,7 +42,7 @@ class SearchResult:
 
 
 class Search:
-    """One search; what was found so far can be asked for at any time.
+    """One search; what was found so far can be requested at any time.
 
     Args:
         probe: runs a size. The outcomes ``ok`` and ``oom`` say whether it fits; any other ends the

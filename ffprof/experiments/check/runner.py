@@ -31,8 +31,8 @@ from ffprof.workload import workload_names
 class CheckRequest:
     """The command line of a check; None is what was not given.
 
-    ``again`` measures or estimates anew what a baseline holds, and is told its file. ``options``
-    are the words that ask for the same once more.
+    ``again`` measures or estimates again what a baseline holds, and is given its file. ``options``
+    are the words that request the same once more.
     """
 
     baseline: Path
@@ -46,13 +46,13 @@ class CheckRequest:
 
 
 def run_checks(asked: CheckRequest) -> list[BaselineCheck]:
-    """Every baseline that was asked for, checked; and written anew if that was asked for.
+    """Every baseline that was requested, checked; and written again if that was requested.
 
     Where the new result is no baseline, because figures are missing, nothing is written, and what
     was found says why (``refused``).
 
     Raises:
-        UsageError: something is asked for that cannot be meant, or records cannot be compared.
+        UsageError: something is requested that cannot be meant, or records cannot be compared.
         RecordError: a result file cannot be read.
         StoreError: the baseline cannot be written.
     """

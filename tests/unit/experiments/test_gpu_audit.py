@@ -141,7 +141,7 @@ def test_a_slowed_trial_is_taken_again_and_the_spoilt_one_is_kept_apart(tmp_path
     assert spoilt.id != kept.id
     assert spoilt.conditions.disturbances
     assert kept.conditions.disturbances == ()
-    assert any("taken again" in line for line in said.lines)
+    assert any("is repeated: " in line for line in said.lines)
 
 
 def test_what_is_always_slowed_is_kept_and_marked_after_two_more_chances(tmp_path, monkeypatch):

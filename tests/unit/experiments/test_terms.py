@@ -47,7 +47,7 @@ def test_a_larger_gpu_is_held_to_the_card():
     budget, evidence, (note,) = terms(H100, card="RTX 4060")
     assert (evidence, budget.card) == ("emulated", "GeForce RTX 4060")
     assert budget.limit_bytes == budget.total_bytes == find_card("RTX 4060").cuda_total_bytes
-    assert "a larger GPU held to 8GB" in note
+    assert "a larger GPU limited to 8GB" in note
 
 
 def test_another_card_of_the_size_is_measured_as_it_is_and_told():
