@@ -89,11 +89,11 @@ def test_a_measured_frontier_measures_what_matters(measured):
     assert len(best[0].trials) == 2
     assert len({t.id for p in record.points for t in p.trials}) > 3
     assert 0 < record.spent_seconds < record.all_seconds
-    # Either of the two that do the same work may be left out because of the other, as one real step
-    # of each has it (tests/unit/experiments/test_frontier_runner.py has the known case); not both.
+    # Either of the two that do the same work is left out because of the other, unless what a busy
+    # machine made of their speeds left it open; that it is, is tested on figures that are given.
     twins = points["bp@32"], points["bp-accum@32"]
     assert any(p.trials for p in twins)
-    assert all(p.trials or p.because for p in points.values())
+    assert all(p.trials or p.standing == "dominated" for p in twins)
     assert "measured" in done.stdout
 
 

@@ -5,6 +5,7 @@ the driver says and what a trial measures is told.
 """
 
 import dataclasses
+import multiprocessing
 import time
 
 from ffprof.harness.process.messages import Failed, Finished, Probed, Report, TrialStart
@@ -14,6 +15,8 @@ from ffprof.records.audit import Conditions, Debit, Loss, Memory, Throughput
 MIB = 2**20
 UUID = "GPU-11111111-2222-3333-4444-555555555555"
 TIMED_SECONDS = 0.75
+# Looks at the GPU, for the trials that are forked from this process; 0 while there is none.
+_LOOKS = multiprocessing.RawValue("q", 0)
 WATTS = 100.0
 
 
@@ -23,9 +26,11 @@ class FakeGpu:
     def __init__(self, change=lambda sample, number: sample):
         self.change, self.number, self.began = change, 0, time.monotonic()
         self.closed = False
+        _LOOKS.value = 1
 
     def sample(self):
         self.number += 1
+        _LOOKS.value += 1
         now = time.monotonic()
         healthy = Sample(
             seconds=now,
@@ -49,6 +54,7 @@ class FakeGpu:
 
     def close(self):
         self.closed = True
+        _LOOKS.value = 0
 
 
 def with_processes(sample, *pids, used=800 * MIB):
@@ -82,11 +88,14 @@ def debit(hold, **more):
 
 
 def trial_child(sender, workload, recipe, device, hold):
-    """A trial that takes a second, of which most is timed."""
+    """A trial of which most is timed, for as long as it takes to be looked at a few times."""
     sender.send(TrialStart(gpu_uuid=UUID))
     time.sleep(0.1)
-    began = time.monotonic()
+    began, before = time.monotonic(), _LOOKS.value
     time.sleep(TIMED_SECONDS)
+    # On a machine where others compute, the parent looks when it has its turn.
+    while 0 < _LOOKS.value < before + 6 and time.monotonic() < began + 120:
+        time.sleep(0.01)
     sender.send(Finished(report=report((began, time.monotonic())), debit=debit(hold)))
 
 
