@@ -338,4 +338,4 @@ def _progress(shown: bool) -> Progress:
 
     from ffprof.cli.progress import QuietProgress, progress_for
 
-    return progress_for(Console(stderr=True)) if shown else QuietProgress(Console(quiet=True))
+    return progress_for() if shown else QuietProgress(Console(quiet=True))

@@ -145,7 +145,7 @@ def _again(**options: Any) -> Callable[[Record, Path], Record]:
         from ffprof.experiments.check.rerun import run_again
 
         notices = Console(stderr=True, highlight=False, soft_wrap=True)
-        progress = progress_for(Console(stderr=True))
+        progress = progress_for()
         say = functools.partial(notices.print, markup=False)
         return run_again(baseline, path, progress=progress, say=say, **options)
 
