@@ -91,7 +91,7 @@ sys.settrace(_follow)
 '''
 
 # What a `run` should do once each, by every name it has had.
-ONCE = ("asked_recipe", "choose_preset", "check_recipe", "check_data")
+ONCE = ("choose_recipe", "choose_preset", "check_recipe", "check_data")
 RUNNER = "audit/runner.py"  # the opening ends here
 OPENING = ("cli", "experiments")
 # Schemas, and what all import: where they are today, and where they were, files at the root.

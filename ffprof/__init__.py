@@ -48,7 +48,7 @@ __all__ = [
     "run",
     "trials_frame",
 ]
-# Where a name stands; it is imported when it is first asked for.
+# Where a name stands; it is imported when it is first requested.
 _HOME = {
     "Estimate": "ffprof.estimator.estimate",
     "Record": "ffprof.api",

@@ -1,6 +1,7 @@
-"""What ``import ffprof`` gives beside decorators: what the commands do, for notebooks and scripts.
+"""What ``import ffprof`` gives in addition to decorators: what the commands do, for notebooks and
+scripts.
 
-Results print themselves (``ffprof.result``). Nothing is written or printed unless asked for.
+Results print themselves (``ffprof.result``). Nothing is written or printed unless requested.
 """
 
 from __future__ import annotations
@@ -223,7 +224,7 @@ def check(
         FfprofError: something cannot be meant, read or measured, or the baseline not updated.
         KeyboardInterrupt: as it came.
     """
-    from ffprof.experiments.check.runner import Asked, run_checks
+    from ffprof.experiments.check.runner import CheckRequest, run_checks
 
     def again(record: Record, path: Path) -> Record:
         from ffprof.experiments.check.rerun import run_again
@@ -250,7 +251,7 @@ def check(
             save(current, file)
             current = file
         checks = run_checks(
-            Asked(
+            CheckRequest(
                 baseline=Path(baseline),
                 current=None if current is None else Path(current),
                 thresholds=None if thresholds is None else Path(thresholds),
@@ -312,7 +313,7 @@ def _folder(out: str | Path | None) -> Iterator[Path]:
 def _without_main() -> Iterator[None]:
     """Children import nothing of the calling script, which would otherwise run once more in each.
 
-    They need nothing of it: what they are asked for are functions of this package.
+    They need nothing of it: what they call are functions of this package.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
@@ -337,4 +338,4 @@ def _progress(shown: bool) -> Progress:
 
     from ffprof.cli.progress import QuietProgress, progress_for
 
-    return progress_for(Console(stderr=True)) if shown else QuietProgress(Console(quiet=True))
+    return progress_for() if shown else QuietProgress(Console(quiet=True))

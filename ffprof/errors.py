@@ -47,7 +47,7 @@ def did_you_mean(word: str, known: Iterable[str], names: Mapping[str, str] | Non
 
 
 class UsageError(FfprofError):
-    """The command or the recipe asks for something that cannot be meant."""
+    """The command or the recipe is contradictory or not possible."""
 
 
 class RecordError(FfprofError):
@@ -59,18 +59,18 @@ class ForeignFileError(RecordError):
 
 
 class DataError(FfprofError):
-    """Images cannot be read from where they were asked for.
+    """Images cannot be read from where they were requested.
 
     Raised inside a trial it becomes the outcome ``crashed`` of that trial.
     """
 
 
 class StoreError(FfprofError):
-    """A result file cannot be written where it was asked for."""
+    """A result file cannot be written where it was requested."""
 
 
 class DeviceError(FfprofError):
-    """The device that was asked for is not on this machine."""
+    """The device that was requested is not on this machine."""
 
     exit_code = 3
 
@@ -82,7 +82,7 @@ class NothingMeasuredError(FfprofError):
 
 
 class UnmeasuredError(FfprofError):
-    """Some of what was asked for has no figures, so there is no answer."""
+    """Some of what was requested has no figures, so there is no answer."""
 
     exit_code = 4
 

@@ -15,7 +15,7 @@ from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.frontier import FrontierRecord
 
 if TYPE_CHECKING:
-    from ffprof.analysis.gates.result import Checked, GateResult
+    from ffprof.analysis.gates.result import BaselineCheck, GateResult
     from ffprof.report.document import Document
 
 AnyRecord = Record | FrontierRecord | CalibrationRecord
@@ -70,7 +70,7 @@ class Comparison(Shown):
 class CheckResult(Shown):
     """The result for every baseline; ``exit_code`` is that of ``ffprof check``."""
 
-    checks: tuple[Checked, ...]
+    checks: tuple[BaselineCheck, ...]
 
     @property
     def exit_code(self) -> int:

@@ -25,7 +25,7 @@ from ffprof.experiments.attempt import most_taken, probe, uncapped_from
 from ffprof.experiments.selection import all_workloads, change_recipe
 from ffprof.hardware.environment import child_environment, environment
 from ffprof.hardware.machine import Probe, describe_machine, resolve_threads
-from ffprof.hardware.memory_limit import Hold
+from ffprof.hardware.memory_limit import MemoryLimit
 from ffprof.harness.process.calls import ask_child
 from ffprof.harness.process.child import start_context
 from ffprof.harness.worker import probe_child
@@ -120,7 +120,7 @@ def compare(server, spawn, found, one, recipe, deadline):
     row, told, ending = estimate(server, one.id, recipe, target, limit)
     if ending.kind == "timeout" and limit < ONE_SECONDS:
         raise CutError
-    hold = Hold(total_bytes=found.gpu_total_bytes, words="the whole GPU", limited=False)
+    hold = MemoryLimit(total_bytes=found.gpu_total_bytes, words="the whole GPU", limited=False)
     limit = limit_until(deadline)
     ending, watching = probe(spawn, one, recipe, hold, limit)
     if ending.kind == "timeout" and limit < ONE_SECONDS:

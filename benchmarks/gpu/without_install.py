@@ -11,6 +11,7 @@ The folder gets ffprof's metadata, by which entry points are found, and what the
 """
 
 import platform
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -24,9 +25,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def install(folder: Path, wheels: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    info = folder / f"{project['name']}-{project['version']}.dist-info"
+    version = runpy.run_path(str(ROOT / "ffprof" / "version.py"))["__version__"]
+    info = folder / f"{project['name']}-{version}.dist-info"
     info.mkdir(parents=True, exist_ok=True)
-    lines = ["Metadata-Version: 2.1", f"Name: {project['name']}", f"Version: {project['version']}"]
+    lines = ["Metadata-Version: 2.1", f"Name: {project['name']}", f"Version: {version}"]
     lines += [f"Requires-Dist: {one}" for one in project["dependencies"]]
     (info / "METADATA").write_text("\n".join(lines) + "\n")
     groups = {"console_scripts": project["scripts"], **project["entry-points"]}

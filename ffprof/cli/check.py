@@ -94,7 +94,7 @@ def check(
     wrong, 3 if nothing could be judged, and 4 if something was not measured or cannot be decided.
     """
     from ffprof.cli.output.check import print_checks
-    from ffprof.experiments.check.runner import Asked, run_checks
+    from ffprof.experiments.check.runner import CheckRequest, run_checks
     from ffprof.report.exporters.check import code_of
 
     written = written_options(context)
@@ -108,7 +108,7 @@ def check(
         )
     end_when_asked()
     checks = run_checks(
-        Asked(
+        CheckRequest(
             baseline=baseline,
             current=current,
             thresholds=thresholds,
@@ -145,7 +145,7 @@ def _again(**options: Any) -> Callable[[Record, Path], Record]:
         from ffprof.experiments.check.rerun import run_again
 
         notices = Console(stderr=True, highlight=False, soft_wrap=True)
-        progress = progress_for(Console(stderr=True))
+        progress = progress_for()
         say = functools.partial(notices.print, markup=False)
         return run_again(baseline, path, progress=progress, say=say, **options)
 

@@ -65,7 +65,7 @@ def frontier(
     And under the budget. Estimates leave out what cannot matter, and trials decide. Writes one
     result file, complete after every trial.
     """
-    from ffprof.experiments.frontier.plan import Asked, prepare_frontier
+    from ffprof.experiments.frontier.plan import FrontierOptions, prepare_frontier
 
     written = written_options(context)
     written.pop("format", None)  # contradicts no record
@@ -76,7 +76,7 @@ def frontier(
         check_matplotlib()
         check_plot(plot)
         check_file("--plot", plot)
-    asked = Asked(
+    asked = FrontierOptions(
         micro_batches=micro_batches,
         precisions=precisions,
         memory_formats=memory_formats,

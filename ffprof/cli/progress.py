@@ -73,6 +73,7 @@ class TerminalProgress:
         self._progress.console.print()
 
 
-def progress_for(console: Console) -> QuietProgress | TerminalProgress:
-    """The terminal's progress if there is a terminal."""
+def progress_for(console: Console | None = None) -> QuietProgress | TerminalProgress:
+    """The terminal's progress if there is a terminal, by default on standard error."""
+    console = console or Console(stderr=True)
     return TerminalProgress(console) if console.is_terminal else QuietProgress(console)

@@ -44,7 +44,7 @@ def estimate(
 ) -> Estimate:
     """What a training step takes of a GPU's memory, found out without one.
 
-    Nothing is computed: the step runs on tensors without memory, and what it asks for is replayed
+    Nothing is computed: the step runs on tensors without memory, and what it requests is replayed
     through a simulation of PyTorch's caching allocator.
 
     Args:

@@ -14,7 +14,7 @@ ELSEWHERE = "(outside modules)"
 
 @dataclass(frozen=True, kw_only=True)
 class Breakdown:
-    """What is allocated at the peak, in bytes as they were asked for.
+    """What is allocated at the peak, in bytes as they were requested.
 
     ``phase``, ``module`` and ``operator`` are those of the request that reached the peak.
     ``by_module`` has one entry a module path, each by category. ``slack_bytes`` is what rounding

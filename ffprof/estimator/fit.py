@@ -1,10 +1,10 @@
 """Does a step fit a card? Decided by replaying it with what the card leaves as the capacity.
 
-What the allocator may take is the card's total less what the process takes beside it, which is a
-range. And the estimate has an error. So there are three answers: it fits even if the process
-takes most, the whole is larger by the margin, and autotuning tries what it may; it does not fit
-even if the process takes least and the whole is smaller by the margin; else it is too close to
-call.
+What the allocator may take is the card's total less what the process takes in addition to it,
+which is a range. And the estimate has an error. So there are three answers: it fits even if the
+process takes most, the whole is larger by the margin, and autotuning tries what it may; it does
+not fit even if the process takes least and the whole is smaller by the margin; else it is too
+close to call.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Fit:
     """The answer for one budget.
 
     ``capacity_bytes`` is what the allocator likely has; ``retries`` are the times that cached
-    memory is given back and asked for anew in one step there, at a cost in speed. ``replay`` is
+    memory is freed and requested again in one step there, at a cost in speed. ``replay`` is
     the step in that capacity.
     """
 

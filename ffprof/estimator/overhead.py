@@ -24,7 +24,7 @@ from ffprof.records.files import cache_folder, read_at_most, replacement
 from ffprof.units import MIB
 
 # CUDA 11.7 brought loading kernels when they are first used
-# (docs.nvidia.com/cuda/cuda-programming-guide, 4.7.2); PyTorch asks for it since 1.13
+# (docs.nvidia.com/cuda/cuda-programming-guide, 4.7.2); PyTorch requests it since 1.13
 # (github.com/pytorch/pytorch/pull/86509), CUDA does so itself since 12.2.
 LAZY_SINCE = (11, 7)
 # Where no card is named: the compute capability of most cards of the 8 GB class (Ampere), and,
@@ -128,7 +128,7 @@ def process_overhead(
     lazy: bool | None = None,
     display: bool = False,
 ) -> Overhead:
-    """What a training process takes on a card of this compute capability, beside the allocator.
+    """What a training process takes outside the allocator on a card of this capability.
 
     ``cuda`` is the version that torch was built for, (major, minor). ``lazy`` says whether
     kernels are loaded when first used; None takes what that version does. With ``display``, what

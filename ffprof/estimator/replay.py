@@ -1,6 +1,6 @@
 """A stream of allocations through the simulated allocator: what it peaks at, where, and why.
 
-It also says where the memory is that is held and not asked for.
+It also says where the memory is that is held and not requested.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ffprof.estimator.stream import Stream
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fragmentation:
-    """Bytes held and not asked for, in four parts.
+    """Bytes held and not requested, in four parts.
 
     ``rounding_bytes``: requests are rounded up. ``unsplit_bytes``: blocks are larger than that,
     because what remained was too small to be split off. These two count as allocated.
     ``stuck_bytes``: free, but in a segment (or a page of an expandable one) that is in use too.
-    ``cached_bytes``: free, and could be given back to the device when it runs short.
+    ``cached_bytes``: free, and could be returned to the device when it runs short.
     """
 
     rounding_bytes: int
@@ -41,7 +41,7 @@ class Fragmentation:
 
     @property
     def total_bytes(self) -> int:
-        """Reserved less asked for."""
+        """Reserved less requested."""
         return self.rounding_bytes + self.unsplit_bytes + self.gap_bytes
 
 
@@ -102,7 +102,7 @@ class Replay:
 
     Peaks are those since the mark, if one was given; positions are of the first event that reaches
     them, that before the mark if the peak is what was there already. ``retries`` are the times that
-    everything cached was given back because the device ran short, in all and since the mark. Peaks
+    everything cached was freed because the device ran short, in all and since the mark. Peaks
     ``before`` are those up to the mark, 0 without one. After
     running out of memory nothing more is replayed; if that is before the mark, peaks are of all.
     """

@@ -8,7 +8,7 @@ name tells. Operators do not overlap, as in PyTorch on one stream. Waiting for a
 it: where much is bound by launches, the step may take longer.
 
 The shares are fitted to public training speeds. ``benchmarks/accuracy/roofline.py`` fits them and
-prints what is written here. Data: 221 public speeds (public_throughputs.csv beside it) of 51
+prints what is written here. Data: 221 public speeds (public_throughputs.csv next to it) of 51
 networks on 19 cards, split in two by network. The constants come from one half; on the other the
 median error of the time is 22 %, the 90th percentile 39 %. The band is what held nine tenths of the
 networks that were not fitted, over 20 shuffled splits, each fitted by itself (in single splits
@@ -33,7 +33,7 @@ Kind = Literal[
     "host transfer", "no work",
 ]  # fmt: skip
 
-# Operators that only describe memory anew, so that no kernel runs: views and metadata in
+# Operators that only describe memory again, so that no kernel runs: views and metadata in
 # PyTorch's native_functions.yaml.
 _VIEWS = frozenset(
     [
@@ -91,8 +91,8 @@ class Efficiencies:
 
     Fitted: ``fp32_compute``, the share of the fp32 peak that products reach (above 1 where
     Winograd saves multiplications); ``tensor_flops_per_sm_cycle``, what an SM feeds its tensor
-    cores in one cycle, a limit beside their peak; ``contiguous_slowdown`` of convolutions on
-    tensor cores whose images are not channels last; ``memory`` and ``normalisation_memory``,
+    cores in one cycle, a limit in addition to their peak; ``contiguous_slowdown`` of convolutions
+    on tensor cores whose images are not channels last; ``memory`` and ``normalisation_memory``,
     shares of the bandwidth (normalisation reads its input twice, which its bytes count once).
 
     Stated: ``link``, the share of the PCIe peak that copies reach, and ``launch_seconds``, what

@@ -1,4 +1,4 @@
-"""Which sizes are asked for: the border of what fits, and the recipes of a sweep; free of torch."""
+"""Which sizes are requested: the border of what fits, and the recipes of a sweep; free of torch."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def sized(
     accumulated grows by whole micro-batches. Where nothing is accumulated both are the batch.
 
     Raises:
-        UsageError: a depth is asked for, and the backbone has none.
+        UsageError: a depth is requested, and the backbone has none.
     """
     if question == "depth":
         depth, width = flat_shape(recipe.backbone)

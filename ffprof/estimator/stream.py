@@ -59,7 +59,7 @@ Scratch = Convolution | MatrixProduct
 class Allocation:
     """One request for memory, and what it was for.
 
-    ``nbytes`` is what is asked for, before the allocator rounds it. ``scratch`` says for which
+    ``nbytes`` is what is requested, before the allocator rounds it. ``scratch`` says for which
     library call workspace is asked; its size is then for ``estimator.cuda.workspaces`` to say.
     ``module`` is the path of the module whose work it is ("features.3"), in backward too, and
     ``operator`` the operator that asked ("aten.convolution").
@@ -107,7 +107,7 @@ class Stream:
     An event ``n >= 0`` makes ``allocations[n]``; ``~n`` frees it. What is never freed lives on.
     ``marks`` are (position among the events, name), in order: "step 0 begins" and the like;
     ``operator_marks`` are the same places among the operators. At the positions in ``emptied``,
-    before the event there, all that is cached and free is given back to the device.
+    before the event there, all that is cached and free is returned to the device.
     """
 
     allocations: list[Allocation] = field(default_factory=list)

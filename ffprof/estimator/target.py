@@ -50,7 +50,7 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimated:
-    """What a child answers: the row, and what a trial needs beside it; free of torch."""
+    """What a child answers: the row, and what a trial needs next to it; free of torch."""
 
     row: PeakRow
     facts: dict[str, Fact] = field(default_factory=dict)

@@ -50,7 +50,7 @@ MICRO_BATCHES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class TracedWorkload:
-    """The stream of a build and two steps, and what the ledger is told.
+    """The stream of a build and two steps, and what the ledger is given.
 
     ``build_seconds`` is what building the module on the host took.
     """
@@ -163,7 +163,7 @@ def _traced(
         with _observing(fake) as seen:
             for number in range(STEPS):
                 if number == STEPS - 1:
-                    # A trial gives back what is cached before its steady phase.
+                    # A trial frees what is cached before its steady phase.
                     tracer.stream.emptied.append(len(tracer.stream.events))
                 with tracer.step(number):
                     step(fed if number == STEPS - 1 else fed[:SETTLING])

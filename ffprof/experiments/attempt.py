@@ -1,6 +1,6 @@
-"""One run of a workload in a child of its own, held to its budget and watched on a GPU.
+"""One run of a workload in a child of its own, limited to its budget and watched on a GPU.
 
-Trials that were disturbed are taken again, a bounded number of times. Discarding without a bound
+Trials that were disturbed are repeated, a bounded number of times. Discarding without a bound
 would wait for ever on a card that is always too hot, and would keep only what suits. So a slot has
 ``A_TRIAL`` more chances, an audit a quarter of its trials; what is disturbed after that is kept and
 marked.
@@ -16,7 +16,7 @@ from typing import Any
 from ffprof.experiments.campaign import Campaign
 from ffprof.experiments.outcome import TrialResult, trial_from
 from ffprof.experiments.request import Slot
-from ffprof.hardware.memory_limit import Hold
+from ffprof.hardware.memory_limit import MemoryLimit
 from ffprof.harness.process.child import Ending, run_child
 from ffprof.harness.process.guard import Guard
 from ffprof.harness.process.messages import Failed, Probed
@@ -35,10 +35,10 @@ def take(
     device: Device,
     limit_seconds: float,
     *,
-    hold: Hold | None = None,
+    hold: MemoryLimit | None = None,
     guard: Guard | None = None,
 ) -> tuple[Ending, Watching]:
-    """Measure a workload once; what becomes of it is for ``ffprof.experiments.outcome`` to say.
+    """Measure a workload once; what happens to it is for ``ffprof.experiments.outcome`` to say.
 
     ``hold`` and ``guard`` are those of the GPU, None on a CPU.
     """
@@ -50,7 +50,7 @@ def probe(
     context: BaseContext,
     description: Description,
     recipe: Recipe,
-    hold: Hold,
+    hold: MemoryLimit,
     limit_seconds: float,
     guard: Guard | None = None,
     *,
@@ -99,16 +99,16 @@ def uncapped_from(ending: Ending, watching: Watching) -> Uncapped:
 
 def hold_for(
     budget: Budget, evidence: Evidence, known_bytes: int = 0, *, limited: bool = True
-) -> Hold | None:
+) -> MemoryLimit | None:
     """The hold under a budget; None where there is no GPU memory to be held.
 
     A card is its own limit, unless its driver would use host memory instead of failing.
-    ``known_bytes`` is what this workload has been seen to take beside the allocator. Without
-    ``limited`` nothing is held, and the debit is measured alone.
+    ``known_bytes`` is what this workload has been seen to take in addition to the allocator.
+    Without ``limited`` nothing is held, and the debit is measured alone.
     """
     if budget.total_bytes is None:
         return None
-    return Hold(
+    return MemoryLimit(
         total_bytes=max(0, budget.total_bytes - budget.display_bytes),
         words=words_of(budget) if limited or evidence != "emulated" else "the whole GPU",
         counted_bytes=max(known_bytes, budget.target_debit_bytes or 0),
@@ -124,7 +124,7 @@ def words_of(budget: Budget) -> str:
 
 
 def most_taken(debit: Debit | None) -> int:
-    """The most that was seen to be taken beside the allocator."""
+    """The most that was seen to be taken in addition to the allocator."""
     if debit is None:
         return 0
     return max(debit.context_bytes, debit.step_bytes or 0, debit.end_bytes or 0)
@@ -151,7 +151,7 @@ class Retakes:
         self._left = max(LEAST, round(SHARE * planned)) - used
 
     def wanted(self, trial: Trial) -> bool:
-        """Whether this trial should be taken again; asking counts it.
+        """Whether this trial should be repeated; asking counts it.
 
         What was refused or ran into its time limit is not, nor what others on the GPU disturb
         that were there from the beginning: it would be so again.
@@ -166,7 +166,7 @@ class Retakes:
 
 
 class Debits(dict[str, int]):
-    """By workload, the most that its processes took beside the allocator so far, in bytes."""
+    """By workload, the most bytes that its processes took outside the allocator so far."""
 
     @classmethod
     def of(cls, record: Record) -> Debits:
@@ -186,14 +186,14 @@ class Debits(dict[str, int]):
 
 @dataclass(frozen=True, kw_only=True)
 class Attempts:
-    """Runs workloads, each in a process of its own that is held to the budget.
+    """Runs workloads, each in a process of its own that is limited to the budget.
 
     Attributes:
         campaign: what they are part of.
         context: starts the processes.
         device: where they run.
-        retakes: how many that are disturbed may be taken again.
-        debits: what workloads take beside the allocator, for those that have run.
+        retakes: how many that are disturbed may be repeated.
+        debits: what workloads take in addition to the allocator, for those that have run.
     """
 
     campaign: Campaign
@@ -237,7 +237,7 @@ class Attempts:
             slot: its place in the record.
             record: recipe, budget and, in its ledger, the facts that this trial's must match.
             limit_seconds: of one trial.
-            discard: told of each trial that is taken again.
+            discard: told of each trial that is repeated.
 
         Raises:
             StoppedError: the run goes no further; the trial stays missing.

@@ -1,4 +1,4 @@
-"""What every long run shares: its time limit, the GPU's guard, what ends it early, who is told.
+"""What every long run shares: its time limit, the GPU's guard, what ends it early, who is notified.
 
 What ends a run early (the user, its limit, others on the GPU) keeps what is done: the record on
 the disk is complete as far as it goes.

@@ -5,7 +5,6 @@ What contradicts itself is refused before anything is asked.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,10 +24,11 @@ from ffprof.estimator.target import (
     with_display,
 )
 from ffprof.estimator.worker import Border, border_child, estimate_child
+from ffprof.experiments.campaign import Progress
 from ffprof.experiments.capacity.probe import not_found, proposed
-from ffprof.experiments.options import asked_budget
+from ffprof.experiments.options import choose_budget
 from ffprof.experiments.selection import (
-    Chosen,
+    Selection,
     change_recipe,
     check_recipe,
     choose_preset,
@@ -78,7 +78,7 @@ class Sweep:
 
 
 def check_question(asked: EstimateQuestion) -> Sweep | None:
-    """Refuse what cannot be meant together; the sweep, if one is asked for.
+    """Refuse what cannot be meant together; the sweep, if one is requested.
 
     Raises:
         UsageError: two options contradict each other, or the sweep is none.
@@ -189,14 +189,14 @@ class EstimateSession:
     """
 
     recipe: Recipe
-    chosen: Chosen
+    chosen: Selection
     budget: Budget
     target: Target
     torch: str
     server: BaseContext
     other: Description | None
 
-    def peaks(self, snapshot_to: Path | None = None) -> list[PeakRow]:
+    def peaks(self, progress: Progress, snapshot_to: Path | None = None) -> list[PeakRow]:
         """The rows of all workloads, with the reason where there are no figures.
 
         Raises:
@@ -205,26 +205,24 @@ class EstimateSession:
         workloads = self.chosen.workloads
         rows: list[PeakRow] = []
         path = None if snapshot_to is None else snapshot_to.resolve()
-        shown = sys.stderr.isatty() and len(workloads) > 1
 
         def answered(number: int, ending: Ending) -> None:
-            one = workloads[number]
-            rows.append(self._row(one, self.recipe, ending))
-            if shown:
-                told = f"\r\033[K{number + 1} of {len(workloads)}: {one.id}"
-                end = "\r\033[K" if number + 1 == len(workloads) else ""
-                print(told + end, end="", file=sys.stderr, flush=True)
+            rows.append(self._row(workloads[number], self.recipe, ending))
+            if number + 1 < len(workloads):
+                progress.starts(workloads[number + 1].id, number + 1, len(workloads))
 
+        progress.starts(workloads[0].id, 0, len(workloads))
         pieces = [(address(one), self.recipe) for one in workloads]
         run_series(
             self.server, estimate_child, pieces, LIMIT_SECONDS, answered, (self.target, path)
         )
+        progress.done()
         return rows
 
-    def largest(self, question: Question) -> list[Capacity]:
+    def largest(self, question: Question, progress: Progress) -> list[Capacity]:
         """The largest size of every workload."""
         made = []
-        for one in self._fed("--largest"):
+        for one in self._fed("--largest", progress):
             arguments = (address(one), self.recipe, self.target, question)
             found = run_child(self.server, border_child, arguments, LIMIT_SECONDS).answer(Border)
             if isinstance(found, Border):
@@ -233,10 +231,10 @@ class EstimateSession:
                 made.append(not_found(one, question, found.message))
         return made
 
-    def growth(self, sweep: Sweep) -> list[Growth]:
+    def growth(self, sweep: Sweep, progress: Progress) -> list[Growth]:
         """How every workload grows."""
         made = []
-        for one in self._fed("--sweep"):
+        for one in self._fed("--sweep", progress):
             recipes = [swept(sweep.axis, value, one, self.recipe) for value in sweep.values]
             rows: list[PeakRow] = []
 
@@ -263,26 +261,20 @@ class EstimateSession:
             return found.row
         return bare_row(one, recipe, self.target, found.outcome, found.message)
 
-    def _fed(self, option: str) -> Iterator[Description]:
-        for one in self.chosen.workloads:
+    def _fed(self, option: str, progress: Progress) -> Iterator[Description]:
+        """All workloads, each shown while it is at work."""
+        workloads = self.chosen.workloads
+        for one in workloads:
             if isinstance(one, StepDescription):
                 raise UsageError(
                     f"{option}: {one.id} supplies its own data, so its sizes cannot be changed "
                     f"from here",
                     "leave it out of --workloads",
                 )
-        yield from self._told()
-
-    def _told(self) -> Iterator[Description]:
-        """All workloads, each named on a terminal while it is at work."""
-        shown = sys.stderr.isatty() and len(self.chosen.workloads) > 1
-        for number, one in enumerate(self.chosen.workloads, 1):
-            if shown:
-                told = f"\r\033[K{number} of {len(self.chosen.workloads)}: {one.id}"
-                print(told, end="", file=sys.stderr, flush=True)
+        for number, one in enumerate(workloads):
+            progress.starts(one.id, number, len(workloads))
             yield one
-        if shown:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+        progress.done()
 
 
 def growth_of(
@@ -308,7 +300,7 @@ def estimate_session(request: EstimateRequest) -> Iterator[EstimateSession]:
     """Look everything up, and start the server that children are forked from.
 
     Raises:
-        FfprofError: something that was asked for cannot be meant.
+        FfprofError: something that was requested cannot be meant.
     """
     sources = read_sources(request.workload_files)
     words = request.workloads
@@ -316,7 +308,7 @@ def estimate_session(request: EstimateRequest) -> Iterator[EstimateSession]:
     other = None if request.against is None else _other(request.against)
     if not sources:
         _check_single(request, named, other)
-    asked = asked_budget(request.gpu_mem, request.card, request.card_files)
+    asked = choose_budget(request.gpu_mem, request.card, request.card_files)
     budget = with_display(asked.budget) if request.display else asked.budget
     check_room(budget, asked.card)
     changes = whole_batches(request.changes, named if other is None else (*named, other))
@@ -331,7 +323,7 @@ def estimate_session(request: EstimateRequest) -> Iterator[EstimateSession]:
     if request.deep:
         flat_shape(recipe.backbone)
     with open_session(recipe, dry_run=True) as session:
-        chosen = Chosen(workloads=named, files=())
+        chosen = Selection(workloads=named, files=())
         if sources:
             chosen = choose_with_files(words, sources, session.server, LIMIT_SECONDS)
             check_recipe(recipe, chosen.workloads)

@@ -1,4 +1,4 @@
-"""What was asked for, before anything is looked up.
+"""What was requested, before anything is looked up.
 
 Imports nothing that takes time: every command's ``--help`` reads this.
 """
@@ -27,9 +27,10 @@ CHANGES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the user asked for, in the words of the command line; None is what was not given.
+    """What the user requested, in the words of the command line; None is what was not given.
 
-    ``estimates``: without a GPU, device auto estimates what was asked for beside what it measures.
+    ``estimates``: without a GPU, device auto estimates what was requested in addition to what it
+    measures.
     """
 
     preset: str | None = None
@@ -69,7 +70,7 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AskedBudget:
+class BudgetChoice:
     """A budget, the card that it is of, if one is known, and all cards of the user's files.
 
     ``named`` is true if a card was meant, not a size or the default.
@@ -81,9 +82,9 @@ class AskedBudget:
     named: bool = False
 
 
-def asked_budget(
+def choose_budget(
     gpu_mem: str | None, card: str | None, card_files: Sequence[Path] = ()
-) -> AskedBudget:
+) -> BudgetChoice:
     """The budget of ``--gpu-mem``, ``--card`` or ``--card-file``, by default a card sold with 8GB.
 
     A single file is meant itself; with more, ``--card`` says which.
@@ -100,11 +101,11 @@ def asked_budget(
         raise UsageError(f"--gpu-mem and {both} both name a budget", "leave one of them out")
     if card is not None:
         found = find_card(card, own)
-        return AskedBudget(budget=budget_of(found), card=found, own=own, named=True)
+        return BudgetChoice(budget=budget_of(found), card=found, own=own, named=True)
     if len(own) > 1:
         names = " or ".join(one.name for one in own)
         raise UsageError(f"{len(own)} cards are in --card-file", f"name one with --card: {names}")
     if own:
-        return AskedBudget(budget=budget_of(own[0]), card=own[0], own=own, named=True)
+        return BudgetChoice(budget=budget_of(own[0]), card=own[0], own=own, named=True)
     budget = budget_for(DEFAULT_GPU_MEM if gpu_mem is None else gpu_mem)
-    return AskedBudget(budget=budget, card=(budget.card and find_card(budget.card)) or None)
+    return BudgetChoice(budget=budget, card=(budget.card and find_card(budget.card)) or None)

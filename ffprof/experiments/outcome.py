@@ -156,7 +156,7 @@ def _debit(found: Debit | None, watching: Watching, record: Record) -> Debit | N
 
 
 def _spoilt(conditions: Conditions, debit: Debit | None, *, others: bool = False) -> Conditions:
-    """With what spoils figures beside what NVML saw.
+    """With what spoils figures in addition to what NVML saw.
 
     That is a process that went beyond the card's memory, and others who had taken memory.
     """

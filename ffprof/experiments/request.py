@@ -1,4 +1,4 @@
-"""What an audit is asked for, and the order of its trials.
+"""The request of an audit, and the order of its trials.
 
 Trials come in rounds over all workloads, each shuffled by the seed. Those of one round are
 neighbours in time, so they are paired: what drifts slowly (heat, other users of the machine) hits

@@ -18,7 +18,7 @@ from ffprof.errors import UsageError, did_you_mean
 from ffprof.experiments.options import Options
 from ffprof.hardware.machine import check_threads, resolve_threads
 from ffprof.harness.data.discovery import check_data, resolve_workers
-from ffprof.harness.data.source import Found
+from ffprof.harness.data.source import DataSet
 from ffprof.harness.process.child import run_child
 from ffprof.harness.worker import describe_child
 from ffprof.records.audit import Device, WorkloadFile
@@ -54,7 +54,7 @@ def choose_workloads(
 
     Args:
         words: as typed after ``--workloads``.
-        own: what can be chosen beside the registered ones, by id; ``all`` includes them.
+        own: what can be chosen in addition to the registered ones, by id; ``all`` includes them.
         every: choose all of ``own`` whatever the words are.
 
     Raises:
@@ -102,7 +102,7 @@ def choose_preset(name: str | None, device: Device) -> Preset:
 
 
 def whole_batches(changes: dict[str, Any], workloads: tuple[Description, ...]) -> dict[str, Any]:
-    """Where a batch is asked for and no workload cuts it, micro-batches need not divide it."""
+    """Where a batch is requested and no workload cuts it, micro-batches need not divide it."""
     asked = changes.get("batch") is not None and changes.get("micro_batch") is None
     if asked and workloads and not any(one.accumulates for one in workloads):
         return {**changes, "micro_batch": changes["batch"]}
@@ -184,7 +184,7 @@ MAX_BYTES = 16 * 1024 * 1024  # larger than any source file
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chosen:
+class Selection:
     """The rows of an audit in which files take part, and what the record says of the files."""
 
     workloads: tuple[Description, ...]
@@ -234,12 +234,12 @@ def read_sources(paths: Sequence[Path]) -> tuple[Source, ...]:
 
 def choose_with_files(
     words: str | None, sources: Sequence[Source], context: BaseContext, limit_seconds: float
-) -> Chosen:
-    """The rows that were asked for; by default core, and everything in the files.
+) -> Selection:
+    """The rows that were requested; by default core, and everything in the files.
 
     Raises:
         UsageError: a file cannot be loaded, an id is taken or unknown, or nothing of a file is
-            asked for.
+            requested.
     """
     own = describe_files(sources, context, limit_seconds)
     workloads = choose_workloads("core" if words is None else words, own, every=words is None)
@@ -259,7 +259,7 @@ def choose_with_files(
         )
         for source in sources
     )
-    return Chosen(workloads=workloads, files=files)
+    return Selection(workloads=workloads, files=files)
 
 
 def describe_files(
@@ -314,8 +314,8 @@ def _described(
     )
 
 
-def asked_recipe(
-    options: Options, workloads: tuple[Description, ...], device: Device, data: Found | None
+def choose_recipe(
+    options: Options, workloads: tuple[Description, ...], device: Device, data: DataSet | None
 ) -> Recipe:
     """The preset with what was asked to be otherwise; threads and data workers are settled.
 
@@ -328,7 +328,7 @@ def asked_recipe(
     return fitted_recipe(recipe, device, data)
 
 
-def fitted_recipe(recipe: Recipe, device: Device, data: Found | None) -> Recipe:
+def fitted_recipe(recipe: Recipe, device: Device, data: DataSet | None) -> Recipe:
     """The recipe with threads and data workers settled for this machine.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What every experiment starts from: the server of its children, the probe, what was asked for.
+"""What every experiment starts from: the server of its children, the probe, what was requested.
 
 What is new and what is resumed start alike. Frontiers and searches for the largest size take over
 the rest from an audit of the same options.
@@ -16,11 +16,11 @@ from typing import Any, Literal, cast
 
 from ffprof.errors import DeviceError
 from ffprof.estimator.target import check_room, with_display
-from ffprof.experiments.options import AskedBudget, Options, asked_budget
+from ffprof.experiments.options import BudgetChoice, Options, choose_budget
 from ffprof.experiments.request import Request
 from ffprof.experiments.selection import (
-    Chosen,
-    asked_recipe,
+    Selection,
+    choose_recipe,
     choose_with_files,
     choose_workloads,
     read_sources,
@@ -28,7 +28,7 @@ from ffprof.experiments.selection import (
 from ffprof.hardware.environment import child_environment, environment
 from ffprof.hardware.machine import Probe, describe_machine
 from ffprof.harness.data.discovery import complete, look_at
-from ffprof.harness.data.source import Found, parse_data
+from ffprof.harness.data.source import DataSet, parse_data
 from ffprof.harness.process.calls import ask_child
 from ffprof.harness.process.child import start_context
 from ffprof.harness.process.guard import Guard, Policy
@@ -59,7 +59,7 @@ class Session:
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """Everything that was asked for, looked up.
+    """Everything that was requested, looked up.
 
     ``kinds`` are the kinds of evidence that it leads to; ``recipe`` is that of the first.
     """
@@ -67,18 +67,18 @@ class Setup:
     options: Options
     session: Session
     kinds: tuple[Kind, ...]
-    chosen: Chosen
-    data: Found | None
-    asked: AskedBudget
+    chosen: Selection
+    data: DataSet | None
+    budget: BudgetChoice
     recipe: Recipe
 
 
-# Of a dry run's children: what a workload file imports from beside it is not compiled to a file.
+# Of a dry run's children: what a workload file imports from next to it is not compiled to a file.
 _TRACELESS: dict[str, str | None] = {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def say(text: str) -> None:
-    """One line of progress, beside the output."""
+    """One line of progress, in addition to the output."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -107,9 +107,9 @@ def open_session(recipe: Recipe, *, dry_run: bool = False) -> Iterator[Session]:
 
 @contextmanager
 def set_up(options: Options) -> Iterator[Setup]:
-    """Look up what was asked for: words, data, budget and recipe, then what only a child can tell.
+    """Look up what was requested: words, data, budget and recipe, then what only a child can tell.
 
-    What is wrong with the recipe is said before a process is started. It is made anew only if the
+    What is wrong with the recipe is said before a process is started. It is made again only if the
     child told something that it depends on.
 
     Raises:
@@ -120,14 +120,14 @@ def set_up(options: Options) -> Iterator[Setup]:
     # What is in a file is known only once it was loaded, and that needs a process.
     named = () if sources else choose_workloads("core" if words is None else words)
     data_words = None if options.data is None else parse_data(options.data)
-    asked = asked_budget(options.gpu_mem, options.card, options.card_files)
+    asked = choose_budget(options.gpu_mem, options.card, options.card_files)
     if options.device != "cpu":
         check_room(with_display(asked.budget) if options.display else asked.budget, asked.card)
     seen = data = look_at(data_words, options.download)
     device: Device = "cpu" if options.device == "cpu" else "cuda"
-    recipe = asked_recipe(options, named, device, seen)
+    recipe = choose_recipe(options, named, device, seen)
     with open_session(recipe, dry_run=options.dry_run) as session:
-        chosen = Chosen(workloads=named, files=())
+        chosen = Selection(workloads=named, files=())
         if sources:
             chosen = choose_with_files(words, sources, session.server, options.time_limit)
         kinds = _kinds(options, session.found)
@@ -136,14 +136,14 @@ def set_up(options: Options) -> Iterator[Setup]:
             data = complete(seen, session.server, options.download, say, look_only=look_only)
         found: Device = "cpu" if kinds[0] == "cpu" else "cuda"
         if (found, data, chosen.workloads) != (device, seen, named):
-            recipe = asked_recipe(options, chosen.workloads, found, data)
+            recipe = choose_recipe(options, chosen.workloads, found, data)
         yield Setup(
             options=options,
             session=session,
             kinds=kinds,
             chosen=chosen,
             data=data,
-            asked=asked,
+            budget=asked,
             recipe=recipe,
         )
 

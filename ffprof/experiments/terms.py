@@ -23,7 +23,7 @@ NO_SPEED = "no speed is estimated, because no profiled card has this size"
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """What an audit is held to, what its figures are, and what is to be said of that."""
+    """What an audit is limited to, what its figures are, and what is to be said of that."""
 
     budget: Budget
     evidence: Evidence
@@ -56,13 +56,13 @@ def cpu_terms(budget: Budget, notes: tuple[str, ...] = ()) -> Terms:
 
 
 def terms_for(kind: Kind, setup: Setup, *, paired: bool) -> Terms:
-    """Those of one kind of evidence; ``paired``: it stands beside one of another kind.
+    """Those of one kind of evidence; ``paired``: it stands next to one of another kind.
 
     Raises:
-        UsageError: the GPU has less than was asked for.
+        UsageError: the GPU has less than was requested.
     """
     if kind == "estimate":
-        asked, session = setup.asked, setup.session
+        asked, session = setup.budget, setup.session
         budget = with_display(asked.budget) if setup.options.display else asked.budget
         target = target_for(budget, asked.card, cuda_of(session.found), session.machine())
         return estimated_terms(budget, target)
@@ -87,9 +87,9 @@ def cuda_terms(setup: Setup) -> tuple[Budget, Evidence, tuple[str, ...]]:
     """Budget, label and notes of an audit on the GPU that was found.
 
     Raises:
-        UsageError: the GPU has less than was asked for.
+        UsageError: the GPU has less than was requested.
     """
-    options, asked, found = setup.options, setup.asked, setup.session.found
+    options, asked, found = setup.options, setup.budget, setup.session.found
     total = found.gpu_total_bytes or 0
     here = recognise_here(found.gpu_uuid, found.gpu or "", total, asked.own)
     explicit = options.gpu_mem is not None or asked.named
@@ -131,7 +131,7 @@ def target_here(record: Record, setup: Setup) -> Target:
     Memory under the record's budget, and the speed of this GPU, if it has a profile. What
     libraries take for their work depends on the GPU that runs.
     """
-    found, asked = setup.session.found, setup.asked
+    found, asked = setup.session.found, setup.budget
     here = recognise(found.gpu or "", None, found.gpu_total_bytes, asked.own)
     card = asked.card if record.evidence == "emulated" else here
     target = target_for(record.budget, card, cuda_of(found), record.machine)

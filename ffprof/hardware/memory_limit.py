@@ -1,4 +1,4 @@
-"""Hold PyTorch's CUDA allocator to what a card leaves of its memory.
+"""MemoryLimit PyTorch's CUDA allocator to what a card leaves of its memory.
 
 What CUDA offers on the card is shared by the allocator and by everything outside it: context,
 kernels of libraries, a desktop. That part, the debit, is taken off first; the rest is the
@@ -10,7 +10,7 @@ WSL, which uses Windows' driver, an allocation that does not fit is moved to the
 default (NVIDIA's "CUDA - Sysmem Fallback Policy", since driver 536.40). Trials then become slow
 instead of running out of memory.
 
-torch is imported inside functions: the parent makes a ``Hold`` and never imports it.
+torch is imported inside functions: the parent makes a ``MemoryLimit`` and never imports it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ffprof.units import MIB, format_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hold:
+class MemoryLimit:
     """What one process may take of the GPU.
 
     ``total_bytes`` is what CUDA offers on the card, a desktop's part left out; ``counted_bytes``
@@ -74,7 +74,7 @@ class RanOut:
     others: bool
 
 
-def out_of_memory(hold: Hold, told: str, now: Moment) -> RanOut:
+def out_of_memory(hold: MemoryLimit, told: str, now: Moment) -> RanOut:
     """What to say when memory ran out: the budget and the card, not the GPU beneath.
 
     ``told`` is in torch's own words, which name the real GPU. Where a library names no size, others

@@ -1,4 +1,4 @@
-"""A trial's process under a budget: the debit is measured, and the allocator held to the rest.
+"""A trial's process under a budget: the debit is measured, the allocator limited to the rest.
 
 ::
 
@@ -17,12 +17,12 @@ from typing import Protocol
 
 import torch
 
-from ffprof.hardware.memory_limit import Hold, Moment, RanOut, limit_allocator, out_of_memory
+from ffprof.hardware.memory_limit import MemoryLimit, Moment, RanOut, limit_allocator, out_of_memory
 from ffprof.instruments.debit import DebitMeter
 from ffprof.records.trial import Debit, DebitSource, Memory
 from ffprof.units import MIB
 
-SLACK = 32 * MIB  # kept back: what is taken beside the allocator grows a little after every reading
+SLACK = 32 * MIB  # kept back: memory outside the allocator grows a little after every reading
 _NEARLY_FULL = 64 * MIB
 
 
@@ -40,10 +40,10 @@ class NoBudget:
         """Nothing to do."""
 
 
-class Held:
-    """One process on a GPU under a ``Hold``."""
+class LimitedProcess:
+    """One process on a GPU under a ``MemoryLimit``."""
 
-    def __init__(self, hold: Hold, meter: DebitMeter) -> None:
+    def __init__(self, hold: MemoryLimit, meter: DebitMeter) -> None:
         self._hold, self._meter = hold, meter
         torch.empty(1, device="cuda")  # the context, and the allocator's first segment
         self._context, self._source = meter.read()

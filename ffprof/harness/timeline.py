@@ -197,6 +197,6 @@ def _note(losses: Tensor, index: int, loss: Tensor | float | None) -> None:
 
 
 def wait_for(device: torch.device) -> None:
-    """Until a device has done all that it was asked for."""
+    """Until a device has done all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

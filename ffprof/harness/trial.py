@@ -21,7 +21,7 @@ The timeline, left to right; the parent sleeps through it, but for NVML at 10 Hz
 - The device is idle at every bar around the timed phase. Losses are written to a buffer that
   exists beforehand, so that reading them costs nothing there and no memory moves.
 
-A run that only asks for memory (``measure_memory``) goes up to the settled steps and ends after two
+A run that only requests memory (``measure_memory``) goes up to the settled steps and ends after two
 of them, so its peaks are those of a trial; untimed passes and checks are left out. ``time_step``
 takes two steps and times the second, for a forecast of what a trial will take.
 """

@@ -14,15 +14,15 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from ffprof.errors import DataError, RefusedError
-from ffprof.hardware.memory_limit import Hold
+from ffprof.hardware.memory_limit import MemoryLimit
 from ffprof.harness.process.failures import telling
-from ffprof.harness.process.messages import Failed, Finished, Probed, Ready, StepTime
+from ffprof.harness.process.messages import Failed, Finished, Probed, StepTime, TrialStart
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 from ffprof.workload.user_file import FileDescription, Source, StepDescription, addressed, describe
 
 if TYPE_CHECKING:
-    from ffprof.harness.budget import Held
+    from ffprof.harness.budget import LimitedProcess
 
 # What running out of memory looks like when it is not an OutOfMemoryError.
 _OOM_SIGNS = (
@@ -49,12 +49,12 @@ _DEAD_WORKER = "DataLoader worker (pid"
 
 def try_work(
     sender: Connection,
-    hold: Hold | None,
-    work: Callable[[Held | None], Finished | Probed | StepTime],
+    hold: MemoryLimit | None,
+    work: Callable[[LimitedProcess | None], Finished | Probed | StepTime],
     *,
     ready: bool = True,
 ) -> None:
-    """Say ``Ready`` if that is wanted, do the work, and send what it comes to."""
+    """Say ``TrialStart`` if that is wanted, do the work, and send what it comes to."""
     import torch
 
     held = None
@@ -83,7 +83,9 @@ def try_work(
         sender.send(_ran_out(error, hold, held, line_of(error)))
 
 
-def _ran_out(error: BaseException, hold: Hold | None, held: Held | None, told: str = "") -> Failed:
+def _ran_out(
+    error: BaseException, hold: MemoryLimit | None, held: LimitedProcess | None, told: str = ""
+) -> Failed:
     """Out of memory; ``told`` is what a library said that names no size.
 
     A process that has not even its context yet holds nothing: if there is no room, others have it.
@@ -99,18 +101,18 @@ def _ran_out(error: BaseException, hold: Hold | None, held: Held | None, told: s
     )
 
 
-def _held(sender: Connection, hold: Hold | None) -> Held | None:
+def _held(sender: Connection, hold: MemoryLimit | None) -> LimitedProcess | None:
     """Say which GPU is used, then measure what the context takes of it."""
     if hold is None:
-        sender.send(Ready(gpu_uuid=None))
+        sender.send(TrialStart(gpu_uuid=None))
         return None
     from ffprof.hardware.machine import gpu_uuid
-    from ffprof.harness.budget import Held
+    from ffprof.harness.budget import LimitedProcess
     from ffprof.instruments.debit import CudaDebitMeter
 
     uuid = gpu_uuid()
-    sender.send(Ready(gpu_uuid=uuid))
-    return Held(hold, CudaDebitMeter(uuid))
+    sender.send(TrialStart(gpu_uuid=uuid))
+    return LimitedProcess(hold, CudaDebitMeter(uuid))
 
 
 def line_of(error: BaseException) -> str:
@@ -155,9 +157,9 @@ def trial_child(
     workload: str | FileDescription,
     recipe: Recipe,
     device: str,
-    hold: Hold | None,
+    hold: MemoryLimit | None,
 ) -> None:
-    """Measure one workload and send ``Ready``, then ``Finished`` or ``Failed``.
+    """Measure one workload and send ``TrialStart``, then ``Finished`` or ``Failed``.
 
     ``workload`` is the id under which it is registered, or what is known of one in a file;
     ``hold`` is what the process may take of the GPU, None on a CPU.
@@ -167,9 +169,9 @@ def trial_child(
 
 
 def memory_child(
-    sender: Connection, workload: str | FileDescription, recipe: Recipe, hold: Hold
+    sender: Connection, workload: str | FileDescription, recipe: Recipe, hold: MemoryLimit
 ) -> None:
-    """Run one workload on the GPU for a few steps and send ``Ready``, then ``Probed``, ``Failed``.
+    """Run a workload on the GPU for a few steps; send ``TrialStart``, then ``Probed``, ``Failed``.
 
     Nothing is timed. Without ``hold.limited`` it may take the whole GPU.
     """
@@ -187,7 +189,9 @@ def step_child(
             try_work(sender, None, work, ready=False)
 
 
-def _step_time(workload: Description, recipe: Recipe, device: str, _: Held | None) -> StepTime:
+def _step_time(
+    workload: Description, recipe: Recipe, device: str, _: LimitedProcess | None
+) -> StepTime:
     import torch
 
     from ffprof.harness.trial import time_step
@@ -196,7 +200,7 @@ def _step_time(workload: Description, recipe: Recipe, device: str, _: Held | Non
 
 
 def _measure(
-    workload: Description, recipe: Recipe, device_name: str, held: Held | None
+    workload: Description, recipe: Recipe, device_name: str, held: LimitedProcess | None
 ) -> Finished:
     import torch
 
@@ -216,7 +220,7 @@ def _measure(
     return Finished(report=report, debit=None if held is None else held.end(report.memory))
 
 
-def _probe(workload: Description, recipe: Recipe, held: Held | None) -> Probed:
+def _probe(workload: Description, recipe: Recipe, held: LimitedProcess | None) -> Probed:
     import torch
 
     from ffprof.harness.timeline import instruments_for

@@ -14,7 +14,7 @@ from ffprof.records.base import Bytes, Name, Part, Text
 from ffprof.records.trial import Fit, Memory, Outcome, Throughput
 
 Count = Annotated[int, Field(ge=0)]
-Held = dict[str, Bytes]  # by category
+LimitedProcess = dict[str, Bytes]  # by category
 
 
 class Fragments(Part):
@@ -46,7 +46,7 @@ class Layer(Part):
 
     module: Text
     operator: Text = ""
-    by_category: Held
+    by_category: LimitedProcess
 
     @property
     def total_bytes(self) -> int:
@@ -95,7 +95,7 @@ class Peak(Part):
     allocated_bytes: Bytes
     reserved_bytes: Bytes
     slack_bytes: Bytes
-    by_category: Held
+    by_category: LimitedProcess
     layers: tuple[Layer, ...]
     largest: tuple[Single, ...]
     at_reserved: ReservedPeak

@@ -10,7 +10,7 @@ from statistics import median
 from ffprof.analysis.gates.figure import are_tied, told
 from ffprof.analysis.gates.result import (
     STATUSES,
-    Checked,
+    BaselineCheck,
     CheckResult,
     GateResult,
     Metric,
@@ -51,7 +51,7 @@ _COLUMNS = (
 _COMMAND = re.compile(r"(^|\s)::|##\[")
 
 
-def checked_document(found: Checked, *, everything: bool = False) -> Document:
+def checked_document(found: BaselineCheck, *, everything: bool = False) -> Document:
     """The report of one baseline; ``everything`` lists what passed, too."""
     listed = [gate for gate in by_status(found.result) if everything or is_told(gate)]
     blocks = [
@@ -113,7 +113,7 @@ def counted(gates: Sequence[GateResult]) -> str:
     return f"{len(gates)} gate{'' if len(gates) == 1 else 's'}: {', '.join(parts)}"
 
 
-def advice(found: Checked) -> list[str]:
+def advice(found: BaselineCheck) -> list[str]:
     """What to do about what was found."""
     if found.updated:
         return [f"the baseline {found.baseline_file} holds the new result now: commit it"]

@@ -71,7 +71,7 @@ def _retaken(point: Point) -> str:
     count = len(point.discarded)
     if not count:
         return ""
-    return f"{count} disturbed trial{'s were' if count > 1 else ' was'} taken again"
+    return f"{count} disturbed trial{'s were' if count > 1 else ' was'} repeated"
 
 
 def _at_the_edge(record: FrontierRecord) -> list[str]:

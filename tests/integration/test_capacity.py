@@ -266,7 +266,7 @@ def test_losses_are_bounded_and_a_clear_estimate_may_stand_for_one(server, tmp_p
 def test_a_crash_ends_one_search_and_not_the_next(server, tmp_path):
     card = Card({"bp": 40, "bp-accum": 40}, lambda number: "crashed" if number == 2 else None)
     whole, parted = find_capacities(request(server, tmp_path, card), Told()).record.capacities
-    assert not whole.proven and "says nothing (crashed" in whole.message
+    assert not whole.proven and "gave no result (crashed" in whole.message
     assert whole.largest == whole.proposed and parted.proven
 
 

@@ -146,7 +146,9 @@ def test_a_desktop_is_left_out_and_told(mine, tmp_path):
     again = ffprof("report", tmp_path / "out").stdout
     assert "less 300 MiB for a desktop" in " ".join(again.split())
     table = ffprof("estimate", "--preset", "smoke", "--workloads", "bp", *words[:3]).stdout
-    assert "6.84 GiB, less 300 MiB for a desktop; beside" in " ".join(table.split())
+    assert "6.84 GiB, less 300 MiB for a desktop; context and libraries add" in " ".join(
+        table.split()
+    )
 
 
 def test_on_a_cpu_nothing_of_it_binds_and_going_on_refuses_it(mine, tmp_path):

@@ -371,8 +371,8 @@ def test_the_command_for_a_new_baseline_repeats_what_was_asked(folder):
     words = ("--thresholds", limits, "--throughput", "off", "--budget", "4GiB", "--all")
     done = checked(folder, "more", *words, env={**os.environ, "COLUMNS": "2000"})
     assert done.returncode == 1
-    (line,) = [one for one in done.stdout.splitlines() if "make a new baseline: " in one]
-    command = shlex.split(line.partition("make a new baseline: ")[2])
+    (line,) = [one for one in done.stdout.splitlines() if "accept it with: " in one]
+    command = shlex.split(line.partition("accept it with: ")[2])
     assert command == [
         "ffprof", "check", "--baseline", str(folder / "base.json"),
         "--current", str(folder / "more.json"), "--thresholds", str(limits),

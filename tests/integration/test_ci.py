@@ -92,8 +92,8 @@ def test_the_workflow_calls_targets_that_there_are():
     assert "\t" not in text
     called = re.findall(r"run: make (\w+)", text)
     assert called == re.findall(r"^make (\w+)", (ROOT / ".ci" / "run").read_text(), re.M)
-    assert called == ["lint", "test", "check"]
+    assert called == ["lint", "docs", "test", "check"]
     for target in called:
-        assert re.search(rf"^{target}: \$\(STAMP\)", makefile, re.M)
+        assert re.search(rf"^{target}: \$\((STAMP|DOCS)\)", makefile, re.M)
     (file,) = re.findall(r"cache-dependency-path: (\S+)", text)
     assert (ROOT / file).is_file()

@@ -60,6 +60,16 @@ def test_the_time_is_of_the_right_order(planned):
     assert forecast < 10 * took + 60
 
 
+def test_a_step_that_takes_too_long_is_one_line_and_memory_is_forecast(tmp_path):
+    words = [*TINY, "--workloads", "bp", "--time-limit", "0.1"]
+    dry = ffprof("run", *words, "--dry-run", "--out", tmp_path / "out")
+    assert dry.returncode == 0, dry.stderr
+    (line,) = [line for line in dry.stdout.splitlines() if "time not forecast" in line]
+    assert line.startswith(" - bp: time not forecast: ") and "0.1 s" in line
+    assert re.search(r"^bp .* MiB +-", dry.stdout, re.M)
+    assert "Traceback" not in dry.stdout + dry.stderr
+
+
 def test_times_of_an_earlier_audit_are_better(planned):
     """It may be gone on with, too: then only what is missing counts."""
     _, _, folder, env, _ = planned

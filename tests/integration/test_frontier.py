@@ -89,9 +89,11 @@ def test_a_measured_frontier_measures_what_matters(measured):
     assert len(best[0].trials) == 2
     assert len({t.id for p in record.points for t in p.trials}) > 3
     assert 0 < record.spent_seconds < record.all_seconds
-    # Either of the two that do the same work was left out because of the other.
+    # Either of the two that do the same work is left out because of the other, unless what a busy
+    # machine made of their speeds left it open; that it is, is tested on figures that are given.
     twins = points["bp@32"], points["bp-accum@32"]
-    assert sorted(bool(p.trials) for p in twins) == [False, True]
+    assert any(p.trials for p in twins)
+    assert all(p.trials or p.standing == "dominated" for p in twins)
     assert "measured" in done.stdout
 
 

@@ -145,7 +145,7 @@ def test_make_and_these_tests_use_the_same_thresholds():
     found = read_thresholds(THRESHOLDS)
     rules = (found.allocated, found.reserved, found.live, found.flops, found.operators)
     assert all(rule.gate and rule.allowed(10**12) == 0 for rule in rules)
-    assert not found.named()
+    assert not found.workloads
 
 
 @pytest.mark.slow

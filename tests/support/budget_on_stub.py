@@ -11,8 +11,8 @@ import sys
 
 import torch
 
-from ffprof.hardware.memory_limit import Hold
-from ffprof.harness.budget import Held
+from ffprof.hardware.memory_limit import MemoryLimit
+from ffprof.harness.budget import LimitedProcess
 from ffprof.instruments.debit import ReplayedDebit
 from ffprof.records.trial import Memory
 
@@ -28,7 +28,7 @@ def run(task):
     torch.cuda.set_per_process_memory_fraction(1.0)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    held = Held(Hold(**task["hold"]), ReplayedDebit(*task["readings"]))
+    held = LimitedProcess(MemoryLimit(**task["hold"]), ReplayedDebit(*task["readings"]))
     answer = {"oom": None, "debit": None, "reserved": None}
     try:
         held.begin()

@@ -5,15 +5,18 @@ the driver says and what a trial measures is told.
 """
 
 import dataclasses
+import multiprocessing
 import time
 
-from ffprof.harness.process.messages import Failed, Finished, Probed, Ready, Report
+from ffprof.harness.process.messages import Failed, Finished, Probed, Report, TrialStart
 from ffprof.instruments.nvml import DeviceFacts, GpuLostError, GpuProcess, Sample
 from ffprof.records.audit import Conditions, Debit, Loss, Memory, Throughput
 
 MIB = 2**20
 UUID = "GPU-11111111-2222-3333-4444-555555555555"
 TIMED_SECONDS = 0.75
+# Looks at the GPU, for the trials that are forked from this process; 0 while there is none.
+_LOOKS = multiprocessing.RawValue("q", 0)
 WATTS = 100.0
 
 
@@ -23,9 +26,11 @@ class FakeGpu:
     def __init__(self, change=lambda sample, number: sample):
         self.change, self.number, self.began = change, 0, time.monotonic()
         self.closed = False
+        _LOOKS.value = 1
 
     def sample(self):
         self.number += 1
+        _LOOKS.value += 1
         now = time.monotonic()
         healthy = Sample(
             seconds=now,
@@ -49,6 +54,7 @@ class FakeGpu:
 
     def close(self):
         self.closed = True
+        _LOOKS.value = 0
 
 
 def with_processes(sample, *pids, used=800 * MIB):
@@ -82,17 +88,20 @@ def debit(hold, **more):
 
 
 def trial_child(sender, workload, recipe, device, hold):
-    """A trial that takes a second, of which most is timed."""
-    sender.send(Ready(gpu_uuid=UUID))
+    """A trial of which most is timed, for as long as it takes to be looked at a few times."""
+    sender.send(TrialStart(gpu_uuid=UUID))
     time.sleep(0.1)
-    began = time.monotonic()
+    began, before = time.monotonic(), _LOOKS.value
     time.sleep(TIMED_SECONDS)
+    # On a machine where others compute, the parent looks when it has its turn.
+    while 0 < _LOOKS.value < before + 6 and time.monotonic() < began + 120:
+        time.sleep(0.01)
     sender.send(Finished(report=report((began, time.monotonic())), debit=debit(hold)))
 
 
 def growing_child(sender, workload, recipe, device, hold):
     """A process that takes 650 MiB beside the allocator, whatever was counted before."""
-    sender.send(Ready(gpu_uuid=UUID))
+    sender.send(TrialStart(gpu_uuid=UUID))
     beyond = max(0, 650 * MIB - hold.counted_bytes)
     found = debit(hold, end_bytes=650 * MIB, exceeded_bytes=beyond)
     now = time.monotonic()
@@ -101,19 +110,19 @@ def growing_child(sender, workload, recipe, device, hold):
 
 def hanging_child(sender, workload, recipe, device, hold):
     """A trial whose GPU is gone, so that it waits for ever."""
-    sender.send(Ready(gpu_uuid=UUID))
+    sender.send(TrialStart(gpu_uuid=UUID))
     time.sleep(600)
 
 
 def oom_child(sender, workload, recipe, device, hold):
-    sender.send(Ready(gpu_uuid=UUID))
+    sender.send(TrialStart(gpu_uuid=UUID))
     time.sleep(0.25)
     told = f"does not fit the budget of {hold.words}"
     sender.send(Failed(outcome="oom", message=told, debit=debit(hold)))
 
 
 def memory_child(sender, workload, recipe, hold):
-    sender.send(Ready(gpu_uuid=UUID))
+    sender.send(TrialStart(gpu_uuid=UUID))
     assert not hold.limited
     memory = Memory(allocated_peak_bytes=5 * MIB, reserved_peak_bytes=9000 * MIB)
     sender.send(Probed(memory=memory, debit=debit(hold, step_bytes=620 * MIB)))

@@ -24,7 +24,7 @@ def _recipe(**changes):
 
 
 def accuracy(name, seed, epochs=EPOCHS, **changes):
-    """Held-out accuracy under every rule, through the harness's own step.
+    """LimitedProcess-out accuracy under every rule, through the harness's own step.
 
     The median of those after the last three epochs: the learning rate stays as it is, so that now
     and then an epoch loses a dozen images, and the next has them again.

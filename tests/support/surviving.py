@@ -97,7 +97,7 @@ def thresholds_or_refused(path):
     except UsageError as error:
         told(error)
         return None
-    for name in (*found.named(), "another"):
+    for name in (*found.workloads, "another"):
         own = found.of(name)
         for rise in (own.allocated, own.reserved, own.live, own.flops, own.operators):
             assert rise.allowed(0) >= 0 <= rise.allowed(2**63 - 1)

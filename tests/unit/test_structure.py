@@ -132,6 +132,14 @@ def test_what_the_server_of_trials_imports_ahead_exists():
         importlib.import_module(name)
 
 
+def test_a_server_that_would_import_nothing_is_not_started(monkeypatch):
+    from ffprof.harness.process import child
+
+    monkeypatch.setattr(child, "PRELOAD", [*child.PRELOAD, "ffprof.harness.proof"])
+    with pytest.raises(ImportError, match="does not exist: ffprof.harness.proof"):
+        child.start_context("forkserver")
+
+
 def test_nothing_fits_all_exceptions():
     for path in [*MODULES, *(ROOT / "workloads").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):

@@ -105,7 +105,7 @@ NOT_MEASURED = "not measured"  # 4, too: neither passed nor regressed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checked:
+class BaselineCheck:
     """One baseline and what was held against it; ``baseline`` is None if there was none yet.
 
     ``updated`` says that the baseline's file now holds the new result, ``refused`` why it does not

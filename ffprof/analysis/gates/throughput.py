@@ -120,7 +120,7 @@ class SpeedGates:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Asked:
+class _SpeedCheck:
     """Two records whose speeds are compared, and by which rules."""
 
     baseline: Record
@@ -179,7 +179,7 @@ def speed_check(
         return SpeedGates()
     if not compared:
         return SpeedGates()
-    asked = _Asked(
+    asked = _SpeedCheck(
         baseline=baseline,
         current=current,
         compared=tuple(compared),
@@ -197,7 +197,7 @@ def speed_check(
     )
 
 
-def _relative(asked: _Asked, kinds: int) -> SpeedGates:
+def _relative(asked: _SpeedCheck, kinds: int) -> SpeedGates:
     """Gates on speeds relative to the other rows."""
     # numpy is imported with them, and most of a check needs none.
     from ffprof.analysis.speed_changes import speed_changes
@@ -221,7 +221,7 @@ def _relative(asked: _Asked, kinds: int) -> SpeedGates:
     return SpeedGates(gates=tuple(asked.gate(change, "") for change in changes), notes=tuple(notes))
 
 
-def _absolute(asked: _Asked, advice: str, kinds: int) -> SpeedGates:
+def _absolute(asked: _SpeedCheck, advice: str, kinds: int) -> SpeedGates:
     """Gates on images per second; ``advice`` says why they are only reported."""
     from ffprof.analysis.speed_changes import absolute_changes
 
@@ -234,7 +234,7 @@ def _absolute(asked: _Asked, advice: str, kinds: int) -> SpeedGates:
     return SpeedGates(gates=tuple(asked.gate(change, advice) for change in changes), notes=notes)
 
 
-def _of(changes: Sequence[SpeedChange], asked: _Asked) -> tuple[SpeedChange, ...]:
+def _of(changes: Sequence[SpeedChange], asked: _SpeedCheck) -> tuple[SpeedChange, ...]:
     return tuple(change for change in changes if change.workload in asked.compared)
 
 
@@ -251,7 +251,7 @@ def _absolute_advice(current: Record, machines: Sequence[str]) -> str:
     return ""
 
 
-def _unknown(asked: _Asked, names: Sequence[str], metric: Metric, why: str) -> SpeedGates:
+def _unknown(asked: _SpeedCheck, names: Sequence[str], metric: Metric, why: str) -> SpeedGates:
     return SpeedGates(
         gates=tuple(
             not_measured(name, metric, why, gate=asked.gates(name), unit="ratio") for name in names

@@ -45,7 +45,7 @@ def _run_and_print(request: Request, format: Format, *, looks: bool) -> int:
         print_result(request.record, format)
         notices.print(f"nothing is missing in {request.path}", markup=False)
         return 0
-    outcome = run_looks(request, lambda: progress_for(Console(stderr=True)), looks=looks)
+    outcome = run_looks(request, lambda: progress_for(), looks=looks)
     record, interrupt = outcome.record, outcome.interrupt
     problem = ""
     if request.device == "cuda" and request.target is None:

@@ -43,7 +43,7 @@ def measure(options: Options, format: Format) -> int:
         (request,) = requests
         _check_rows(request)
         notices = _notices()
-        outcome = run_audit(request, progress_for(Console(stderr=True)))
+        outcome = run_audit(request, progress_for())
         interrupt = outcome.interrupt
         problem = remember(outcome.record) if request.device == "cuda" else ""
         if isinstance(interrupt, Terminated) and interrupt.hung_up:

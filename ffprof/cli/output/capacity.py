@@ -31,7 +31,7 @@ def print_largest(options: Options, written: Mapping[str, Any], format: Format) 
     """
     grown = grown_by(options, written)
     with prepare_search(options, grown) as request:
-        outcome = find_capacities(request, progress_for(Console(stderr=True)))
+        outcome = find_capacities(request, progress_for())
     record, interrupt = outcome.record, outcome.interrupt
     if isinstance(interrupt, Terminated) and interrupt.hung_up:
         return interrupt_code(interrupt)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ffprof.analysis.gates.result import Checked
+    from ffprof.analysis.gates.result import BaselineCheck
 
 
-def print_checks(checks: Sequence[Checked], format: str, *, everything: bool) -> None:
+def print_checks(checks: Sequence[BaselineCheck], format: str, *, everything: bool) -> None:
     """Print what was found in one of the formats of a check; ``everything``: what passed, too."""
     from ffprof.report.exporters import check as formats
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from ffprof.cli.common_options import Format
 from ffprof.cli.output.result import print_document
+from ffprof.cli.progress import progress_for
 from ffprof.errors import NothingMeasuredError
 from ffprof.estimator.sizes import Question, flat_width, varied_by
 from ffprof.experiments.estimate import EstimateQuestion, EstimateSession, Sweep
@@ -54,7 +55,7 @@ def print_peaks(
         StoreError: the snapshot cannot be written.
         NothingMeasuredError: no workload could be estimated.
     """
-    rows = session.peaks(snapshot_to)
+    rows = session.peaks(progress_for(), snapshot_to)
     if format == "json":
         _print_json(rows)
     else:
@@ -75,7 +76,7 @@ def print_against(session: EstimateSession, format: Format) -> None:
     ours, theirs = session.chosen.workloads[0], session.other
     assert theirs is not None
     both = replace(session, chosen=replace(session.chosen, workloads=(ours, theirs)))
-    rows = both.peaks()
+    rows = both.peaks(progress_for())
     if any(row.peak is None for row in rows):
         _print(peak_document(heading(session), rows), format)
         raise NothingMeasuredError("one of them could not be estimated", "read why above")
@@ -93,7 +94,7 @@ def print_largest(session: EstimateSession, question: Question, format: Format) 
     Raises:
         NothingMeasuredError: no workload could be estimated.
     """
-    found = session.largest(question)
+    found = session.largest(question, progress_for())
     if format == "json":
         _print_json(found)
     else:
@@ -111,7 +112,7 @@ def print_growth(session: EstimateSession, sweep: Sweep, plot: Path | None, form
         NothingMeasuredError: no workload could be estimated.
         StoreError: the plot cannot be written.
     """
-    found = session.growth(sweep)
+    found = session.growth(sweep, progress_for())
     if format == "json":
         _print_json(found)
     else:

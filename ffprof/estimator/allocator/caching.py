@@ -24,7 +24,7 @@ from ffprof.units import format_bytes
 class OutOfMemoryError(FfprofError):
     """The simulated device cannot give what is asked, whatever is released.
 
-    ``request_bytes`` is what the program asked for and ``asked_bytes`` what the allocator then
+    ``request_bytes`` is what the program requested and ``asked_bytes`` what the allocator then
     asked of the device, the figure in torch's own message; ``free_bytes`` is what it had left.
     """
 
@@ -95,7 +95,7 @@ class CachingAllocator:
         """The block that a request for ``nbytes`` gets; none for a request for nothing.
 
         Raises:
-            OutOfMemoryError: not even after everything cached was given back.
+            OutOfMemoryError: not even after everything cached was freed.
         """
         if nbytes <= 0:
             if nbytes < 0:

@@ -12,7 +12,7 @@ PAGE_BYTES = 2 * MIB
 # Where Linux drivers start differs from run to run; only the order of addresses matters here.
 FIRST_ADDRESS = 0x7F0000000000
 # An expandable segment reserves nine eighths of the card's memory in addresses, which cost nothing
-# (ExpandableSegment). This is the card where none is told.
+# (ExpandableSegment). This is the card where none is reported.
 ASSUMED_CARD_BYTES = 80 * GIB
 
 

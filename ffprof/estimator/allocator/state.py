@@ -12,14 +12,14 @@ from ffprof.estimator.allocator.device import Device
 Action = Literal[
     "alloc", "free", "oom", "segment_alloc", "segment_free", "segment_map", "segment_unmap"
 ]
-# Called with what happened, at which address, and how many bytes: those asked for with "alloc"
+# Called with what happened, at which address, and how many bytes: those requested with "alloc"
 # and "free", those of the segment or of the part mapped otherwise. With "oom" the address is what
 # the device still has, or -1 if nothing limits it, and the bytes are the rounded request.
 Observer = Callable[[Action, int, int], None]
 
 
 class State:
-    """Settings, device, pools and who is told."""
+    """Settings, device, pools and who is notified."""
 
     __slots__ = ("collects", "config", "device", "large", "made", "observer", "small")
 

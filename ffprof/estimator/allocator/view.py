@@ -60,7 +60,7 @@ class Segment:
 
     @property
     def releasable_bytes(self) -> int:
-        """Free bytes that the allocator could give back to the device when it runs short.
+        """Free bytes that the allocator could return to the device when it runs short.
 
         The whole segment if nothing in it is in use; the whole pages inside free blocks of an
         expandable one.

@@ -26,7 +26,7 @@ FLOAT32 = _names(
     "upsample_bilinear2d _upsample_bilinear2d_aa upsample_trilinear3d upsample_bicubic2d "
     "_upsample_bicubic2d_aa"
 )
-# The type of the result is asked for, if none is given, and the input left as it is.
+# The type of the result is requested, if none is given, and the input left as it is.
 FLOAT32_RESULT = _names(
     "softmax.int log_softmax.int cumprod cumsum linalg_vector_norm linalg_matrix_norm "
     "linalg_matrix_norm.str_ord sum sum.dim_IntList"

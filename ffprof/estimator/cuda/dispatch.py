@@ -1,8 +1,9 @@
 """Where dispatch on a processor differs from dispatch on CUDA: one table, with the reasons.
 
-A traced step runs on fake tensors of a processor. What PyTorch would do otherwise on CUDA is told
-to its dispatcher through ``torch.library`` while a step is traced, and taken back after it. Each
-rule that is missing here is a silently wrong figure, so the table is meant to be read.
+A traced step runs on fake tensors of a processor. What PyTorch would do otherwise on CUDA is
+registered with its dispatcher through ``torch.library`` while a step is traced, and taken back
+after it. Each rule that is missing here is a silently wrong figure, so the table is meant to be
+read.
 
 Rules without a function need none here: they say where in this package they are kept.
 """

@@ -1,7 +1,7 @@
 """What libraries take from the allocator for themselves: cuBLAS's and cuDNN's workspaces.
 
 A stream says for which call workspace is asked, and this module how much that is. Where the
-formulas come from is told in docs/estimator.md, "Workspaces"; free of torch.
+formulas come from is written in docs/estimator.md, "Workspaces"; free of torch.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _TRANSPOSED: dict[_Pass, _Pass] = {
 
 # (channels last, half precision) -> which tensors cuDNN copies: x is the input or its gradient, w
 # the weight or its gradient, y the output or its gradient. Its tensor-core kernels work channels
-# last, and those of float32 on rounded inputs. These are cuDNN's own answers: 9.8 and 9.24 were
-# asked for an A100 what the plans need that their heuristic names, for the 7324 convolutions of
+# last, and those of float32 on rounded inputs. These are cuDNN's own answers: 9.8 and 9.24 said
+# for an A100 what the plans need that their heuristic names, for the 7324 convolutions of
 # the public rows; medians of the first plans agree within 4 % with these sums.
 _COPIES: dict[tuple[bool, bool], dict[_Pass, str]] = {
     (False, False): {"forward": "xw", "data gradient": "xwy", "weight gradient": "xy"},
@@ -46,7 +46,7 @@ class WorkspaceModel:
     shares the handle's workspace, as in torch 2.11 to 2.14, and 1 MiB in older releases.
 
     ``autotuned`` is ``torch.backends.cudnn.benchmark``: before the first call of every convolution
-    all kernels are tried, and then PyTorch gives back what is cached (run_single_conv in
+    all kernels are tried, and then PyTorch frees what is cached (run_single_conv in
     aten/src/ATen/native/cudnn/Conv_v8.cpp).
 
     ``copies_above`` is the only fitted number, in FLOP a byte of input, weight and output: cuDNN
@@ -77,7 +77,7 @@ class WorkspaceModel:
 
     @classmethod
     def none(cls) -> WorkspaceModel:
-        """Tensors alone: no library takes anything, and the cache is never given back."""
+        """Tensors alone: no library takes anything, and the cache is never freed."""
         return cls(products=False, convolutions=False)
 
 
@@ -96,7 +96,7 @@ def model_for(
 
 
 def convolution_bytes(call: Convolution, model: WorkspaceModel) -> int:
-    """What cuDNN asks for one pass of a convolution: copies of its tensors, or nothing."""
+    """What cuDNN requests for one pass of a convolution: copies of its tensors, or nothing."""
     if not model.tensor_cores or not uses_cudnn(call):
         return 0
     which, x, y = call.which, call.input, call.output

@@ -30,7 +30,7 @@ class Place:
 class Storages:
     """Writes allocations and frees to a stream.
 
-    Categories are told from outside (``tag``), because only objects know what they are. What is
+    Categories are set from outside (``tag``), because only objects know what they are. What is
     made in forward and still there when a backward pass begins is kept for it: an activation.
     """
 
@@ -53,7 +53,7 @@ class Storages:
                 raise UsageError(f"a tensor is made on {device}", ANOTHER_DEVICE)
             return
         if tensor.layout != torch.strided:
-            # Of a fake sparse tensor, indices and values are made anew each time they are asked.
+            # Of a fake sparse tensor, indices and values are made again each time they are read.
             self.uncounted = str(tensor.layout)
             return
         storage = tensor.untyped_storage()

@@ -28,7 +28,8 @@ from ffprof.estimator.tracing.values import DataDependentError, Values
 
 Step = Callable[[], object]
 _ONE_AT_A_TIME = threading.RLock()
-# What a number read from a tensor is, beside 1.0; logarithms and exponentials of them exist.
+# What a number read from a tensor is, in addition to 1.0; logarithms and exponentials of them
+# exist.
 _OTHER_NUMBERS = (1e-6, 500.0)
 _BY_A_NUMBER = "the step branches on a number read from a tensor"
 Build = Callable[[torch.device], Step]
@@ -43,17 +44,20 @@ def tracing(kernels: Kernels = CUDA) -> Iterator[Tracer]:
     Raises:
         UsageError: something cannot be traced soundly; the error names the line.
     """
-    check_version()
+    if kernels is CUDA:
+        check_version()
     mode, values = FakeMode(), Values()
     with ExitStack() as stack:
-        # What is told to PyTorch while tracing holds for the whole process.
+        # What is set in PyTorch while tracing holds for the whole process.
         stack.enter_context(_ONE_AT_A_TIME)
         stack.enter_context(_few_objects_to_look_through())
         stack.enter_context(refusing())
         # Whatever the caller has on: the step decides for itself.
         stack.enter_context(torch.enable_grad())
-        for kind in ("cpu", "cuda"):
-            stack.enter_context(torch.autocast(kind, enabled=False))
+        if kernels is CUDA:
+            # Not on the host: inside another context autocast keeps its copies of the weights.
+            for kind in ("cpu", "cuda"):
+                stack.enter_context(torch.autocast(kind, enabled=False))
         paths = stack.enter_context(ModulePaths())
         stack.enter_context(kernels.dispatched())
         stack.enter_context(mode)
@@ -110,7 +114,7 @@ def trace(build: Build, *, steps: int = 2) -> Stream:
 
 
 def try_other_numbers(tracer: Tracer, step: Step) -> None:
-    """If the step read numbers from tensors, see whether it asks for the same memory with others.
+    """If the step read numbers from tensors, see whether it requests the same memory with others.
 
     Raises:
         UsageError: it does not, or fails.

@@ -93,7 +93,7 @@ class Tracer(TorchDispatchMode):
     def built(self) -> None:
         """The build is over: what follows is training."""
         self._building = False
-        # On the host a real tensor beside fake ones would be one that is not counted.
+        # On the host a real tensor next to fake ones would be one that is not counted.
         self._mode.allow_non_fake_inputs = self._for_gpu
         self.stream.mark("built")
         for module in self._paths.modules():

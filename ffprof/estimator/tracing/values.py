@@ -5,7 +5,7 @@ added up, divided and printed. Whatever would let it decide (a comparison, ``boo
 refused, because memory would then depend on what is not known. Where it goes further than can be
 followed (``float``, ``math``), other numbers are tried.
 
-Small tensors of the host stay real, so that they have values: a build asks for those of small
+Small tensors of the host stay real, so that they have values: a build requests those of small
 tensors (rates from ``linspace``, indices from ``arange``), an optimizer for the number of its step,
 a loop for a random order. What is made on the host from numbers alone, or from such tensors alone,
 is computed; it takes no memory of the GPU.

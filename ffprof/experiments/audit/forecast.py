@@ -24,8 +24,8 @@ from ffprof.workload import Description
 from ffprof.workload.user_file import StepDescription, address
 
 LIMIT_SECONDS = 300.0  # of one child
-# Steps of a trial beside the timed ones: one more than asked for until two agree, one to settle,
-# and four untimed passes, of which the watched ones take longer than a step.
+# Steps of a trial in addition to the timed ones: one more than requested until two agree, one to
+# settle, and four untimed passes, of which the watched ones take longer than a step.
 EXTRA_STEPS = 1 + 1 + 4
 WATCHING_SECONDS = 60e-6  # what it adds to an operator in those passes
 PROOF_STEPS = 2 * 2.5  # two gradients; float64 takes that much longer

@@ -54,7 +54,7 @@ def why_no_more(record: Record) -> str:
 
 
 def remember_new(record: Record, before: Record) -> str:
-    """Let later estimates know what this GPU takes beside the allocator; returns a note.
+    """Let later estimates know what this GPU takes in addition to the allocator; returns a note.
 
     Trials that a resumed audit had already were remembered when they ran.
     """

@@ -1,6 +1,6 @@
 """One audit to be run: its recipe, its budget, what its figures are worth, and its file.
 
-It is asked for in words, or by a record that is made again. What is known of this machine's noise
+It is requested in words, or by a record that is made again. What is known of this machine's noise
 is put into it before anything is measured.
 """
 
@@ -99,12 +99,12 @@ def _path(folder: Path, preset: str, kind: str, created: datetime) -> Path:
     return folder / f"audit-{preset}-{kind}-{created:%Y%m%d-%H%M%S}-{os.getpid()}.json"
 
 
-# What of a recipe asked for holds for the audit that is measured beside its estimate, too.
+# What of a recipe requested holds for the audit that is measured next to its estimate, too.
 _OF_BOTH = ("seed", "threads", "steps")
 
 
 def request_for(kind: Kind, setup: Setup, *, paired: bool = False) -> Request:
-    """The request of one kind; ``paired``: it stands beside one of another kind.
+    """The request of one kind; ``paired``: it stands next to one of another kind.
 
     Raises:
         FfprofError: the audit is impossible.
@@ -171,7 +171,7 @@ def with_known_noise(request: Request) -> Request:
 def prepare(options: Options) -> Iterator[tuple[Request, ...]]:
     """The requests that are ready to run, in order, as long as this context lasts.
 
-    Without a GPU, and unless told otherwise, there are two: the recipe that was asked for is
+    Without a GPU, and unless told otherwise, there are two: the recipe that was requested is
     estimated for the card, and the preset for a processor is measured here.
 
     Raises:

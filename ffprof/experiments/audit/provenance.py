@@ -1,8 +1,8 @@
 """What a record only names and going on with it needs again: its workloads, files and data.
 
 A workload file is known by the digest of what it held, data by its fingerprint. Where they lie is
-no part of the audit: beside ``--resume``, ``--workload-file`` and ``--data`` may name the same
-content at another place, and nothing else.
+no part of the audit: in addition to ``--resume``, ``--workload-file`` and ``--data`` may name the
+same content at another place, and nothing else.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ffprof.experiments.selection import (
 )
 from ffprof.experiments.session import say
 from ffprof.harness.data.discovery import check_data, complete, look_at
-from ffprof.harness.data.source import DataWords, Found, parse_data
+from ffprof.harness.data.source import DataSet, DataWords, parse_data
 from ffprof.records.audit import Record, WorkloadFile
 from ffprof.records.recipe import FILE_DATA, Recipe
 from ffprof.workload import Description, find_workload
@@ -135,7 +135,7 @@ def _check_same(record: Record, rows: Mapping[str, Description], fix: str) -> No
             )
 
 
-def look_again(record: Record, path: Path, given: Mapping[str, Any]) -> Found | None:
+def look_again(record: Record, path: Path, given: Mapping[str, Any]) -> DataSet | None:
     """What can be seen of the record's data before a process is started; None without files.
 
     Raises:
@@ -163,7 +163,7 @@ def look_again(record: Record, path: Path, given: Mapping[str, Any]) -> Found | 
 def found_again(
     record: Record,
     path: Path,
-    seen: Found | None,
+    seen: DataSet | None,
     context: BaseContext,
     *,
     download: bool,
@@ -190,7 +190,7 @@ def found_again(
     return moved, [f"since it was resumed, data is read from {found.root}"]
 
 
-def _check_fingerprint(found: Found, recipe: Recipe, path: Path) -> None:
+def _check_fingerprint(found: DataSet, recipe: Recipe, path: Path) -> None:
     if found.fingerprint != recipe.data_fingerprint:
         raise DataError(
             f"{found.root} holds other data than {path} was started with: its fingerprint is "

@@ -56,7 +56,7 @@ class Recorder:
         return result.trial
 
     def discard(self, trial: Trial) -> None:
-        """Store a trial that is taken again; it counts for nothing."""
+        """Store a trial that is repeated; it counts for nothing."""
         self._update(trial, discarded=(*self.record.discarded, trial))
 
     def say(self, *notes: str) -> None:

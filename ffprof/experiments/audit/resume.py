@@ -36,7 +36,7 @@ from ffprof.records.store import find_record, load, newest_first
 from ffprof.workload import Description
 from ffprof.workload.user_file import Source
 
-# What may be given beside ``--resume``: limits, and where files lie now.
+# What may be given in addition to ``--resume``: limits, and where files lie now.
 LIMITS = ("rounds", "time_limit", "run_limit", "on_foreign")
 PLACES = ("workload_file", "data", "download")
 
@@ -110,7 +110,7 @@ def resumed(
         FfprofError: the audit cannot be resumed here, or not like this.
     """
     path = find_unfinished(file, given.get("rounds"))
-    load(path)  # before a lock is made beside what is no record
+    load(path)  # before a lock is made for what is no record
     with nullcontext() if dry_run else writing(path):
         record = load(path)  # again: it may have been written until the lock was ours
         device = device_of(record, path)

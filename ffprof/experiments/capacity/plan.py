@@ -67,7 +67,7 @@ def prepare_search(options: Options, grown: Grown) -> Iterator[CapacityRequest]:
 
 def _request(request: Request, setup: Setup, grown: Grown) -> CapacityRequest:
     record, options = request.record, setup.options
-    # Said of audits: nothing is compared here, and speed is not asked for.
+    # Said of audits: nothing is compared here, and speed is not requested.
     beside = (absent_members(record.recipe, request.workloads), NO_SPEED)
     run_probe, guard = None, guard_over(request, options.on_foreign)
     if request.target is None:

@@ -24,11 +24,11 @@ from ffprof.workload import Description
 
 @dataclass(frozen=True, kw_only=True)
 class CardProbe:
-    """Runs a workload in a process of its own, held to the budget.
+    """Runs a workload in a process of its own, limited to the budget.
 
-    What a workload takes beside the allocator is known from its first run on. A run that went
-    beyond the card, because that was not known, is made again; one that still does, does not fit.
-    So is a run that others on the GPU may have kept from fitting; if they do again, it says
+    What a workload takes in addition to the allocator is known from its first run on. A run that
+    went beyond the card, because that was not known, is made again; one that still does, does not
+    fit. So is a run that others on the GPU may have kept from fitting; if they do again, it says
     nothing, and its outcome is ``crashed``. ``child`` stands for ``memory_child`` in tests.
     """
 
@@ -50,7 +50,7 @@ class CardProbe:
         told = f"{OTHERS}: {again.others}"[:1000]
         return again.tried.model_copy(update={"outcome": "crashed", "message": told})
 
-    def _once(self, description: Description, recipe: Recipe, limit_seconds: float) -> _Seen:
+    def _once(self, description: Description, recipe: Recipe, limit_seconds: float) -> _ProbeRun:
         name = description.id
         hold = hold_for(self.budget, self.evidence, self.debits.get(name, 0))
         if hold is None:
@@ -68,21 +68,21 @@ class CardProbe:
                 message=one_line(probed.message)[:1000],
             )
             others = _to_blame(probed, watching) if probed.outcome == "oom" else ""
-            return _Seen(tried=tried, others=others)
+            return _ProbeRun(tried=tried, others=others)
         self.debits.add(name, probed.debit)
         tried = tried_from(probed, size, self.evidence, watching)
         if not probed.debit.exceeded_bytes:
-            return _Seen(tried=tried)  # with others or without, it fitted
+            return _ProbeRun(tried=tried)  # with others or without, it fitted
         others = "" if probed.debit.source == _SURE else ", ".join(watching.strangers())
-        return _Seen(tried=tried, beyond=True, others=others)
+        return _ProbeRun(tried=tried, beyond=True, others=others)
 
 
-# Where a process is told apart from others, what they take is not taken for its own.
+# Where a process is distinguished from others, what they take is not taken for its own.
 _SURE: DebitSource = "NVML, this process"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Seen:
+class _ProbeRun:
     """One run: ``beyond`` the card, or kept from fitting by ``others``, in words."""
 
     tried: Tried
@@ -119,7 +119,7 @@ def tried_from(probed: Probed, size: int, evidence: Evidence, watching: Watching
 
 
 def _process(seen: int | None, reserved: int | None, debit: Debit) -> int | None:
-    """NVML's figure, or else what is reserved with what is taken beside it."""
+    """NVML's figure, or else what is reserved with what is taken next to it."""
     if seen is not None or reserved is None:
         return seen
     return reserved + most_taken(debit)

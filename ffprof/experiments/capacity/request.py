@@ -1,4 +1,4 @@
-"""What a search for the largest sizes is asked for."""
+"""The request of a search for the largest sizes."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from ffprof.estimator.worker import Border, border_child, estimate_child
 from ffprof.experiments.campaign import Campaign, Outcome, Progress, StoppedError
 from ffprof.experiments.capacity.probe import not_found, proposed, tried_estimate
 from ffprof.experiments.capacity.request import CapacityRequest, RunProbe
-from ffprof.experiments.capacity.search import Found, Search
+from ffprof.experiments.capacity.search import Search, SearchResult
 from ffprof.harness.process.child import Answer, run_child
 from ffprof.harness.process.messages import Failed
 from ffprof.records.frontier import Capacity, FrontierRecord, Tried
@@ -124,7 +124,7 @@ class _Run:
         self,
         one: Description,
         proposal: Capacity,
-        found: Found,
+        found: SearchResult,
         make: Callable[[int], Recipe],
     ) -> Capacity:
         told = found.message

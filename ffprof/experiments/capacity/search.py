@@ -5,7 +5,7 @@ of the proposal that double, and then divides the bracket. A run that runs out o
 than one that does not: it may disturb the display, and a driver may answer it by spilling to the
 host. So the bracket is divided by an egg-drop search: with k losses left, r runs tell sum(C(r, i),
 i = 1..k) sizes apart, and the next size is chosen so that what is left on either side can still be
-told apart in the fewest runs. With losses enough that is bisection.
+distinguished in the fewest runs. With losses enough that is bisection.
 
 Where what fits has holes, the border that is found is one of the borders.
 """
@@ -27,7 +27,7 @@ FIRST_FALL = 0.1  # of the proposal, downwards; then by half
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class SearchResult:
     """What a search found: ``largest`` ran and fitted, 0 if none did.
 
     ``first_failing`` is the smallest larger size that was shown not to fit. ``proven``: it is the
@@ -42,7 +42,7 @@ class Found:
 
 
 class Search:
-    """One search; what was found so far can be asked for at any time.
+    """One search; what was found so far can be requested at any time.
 
     Args:
         probe: runs a size. The outcomes ``ok`` and ``oom`` say whether it fits; any other ends the
@@ -78,7 +78,7 @@ class Search:
         """The largest size that ran, and the smallest above it that ran out of memory."""
         return self._low, self._high if self._high <= self._cap else None
 
-    def run(self) -> Found:
+    def run(self) -> SearchResult:
         """Search to the end."""
         while not self._ends and self._high - self._low > 1:
             if self._losses_left == 0:
@@ -91,14 +91,14 @@ class Search:
             self._estimate()
         return self.found()
 
-    def found(self, ends: str = "") -> Found:
+    def found(self, ends: str = "") -> SearchResult:
         """What is known so far; ``ends`` says why it is no more than that."""
         low, high = self.border
         by_estimate = any(
             t.size == low + 1 and t.evidence == "estimated" and _clearly_not(t) for t in self._tried
         )
         proven = high == low + 1 or by_estimate
-        return Found(
+        return SearchResult(
             largest=low,
             first_failing=low + 1 if proven else high,
             proven=proven,

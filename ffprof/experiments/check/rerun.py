@@ -74,7 +74,7 @@ def present_sources(baseline: Record, path: Path, named: Sequence[Path]) -> tupl
 def rows_now(
     baseline: Record, path: Path, sources: Sequence[Source], context: BaseContext
 ) -> RowsNow:
-    """Describe the baseline's rows anew; rows that it does not have are left out.
+    """Describe the baseline's rows again; rows that it does not have are left out.
 
     Args:
         baseline: the record.

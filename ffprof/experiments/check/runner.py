@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ffprof.analysis.gates.check import CheckOptions, check
-from ffprof.analysis.gates.result import Checked, CheckResult
+from ffprof.analysis.gates.result import BaselineCheck, CheckResult
 from ffprof.analysis.gates.thresholds import Thresholds, read_thresholds, require_known, with_budget
 from ffprof.analysis.gates.throughput import Mode
 from ffprof.errors import UnmeasuredError
@@ -28,11 +28,11 @@ from ffprof.workload import workload_names
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class CheckRequest:
     """The command line of a check; None is what was not given.
 
-    ``again`` measures or estimates anew what a baseline holds, and is told its file. ``options``
-    are the words that ask for the same once more.
+    ``again`` measures or estimates again what a baseline holds, and is given its file. ``options``
+    are the words that request the same once more.
     """
 
     baseline: Path
@@ -45,14 +45,14 @@ class Asked:
     options: tuple[str, ...] = ()
 
 
-def run_checks(asked: Asked) -> list[Checked]:
-    """Every baseline that was asked for, checked; and written anew if that was asked for.
+def run_checks(asked: CheckRequest) -> list[BaselineCheck]:
+    """Every baseline that was requested, checked; and written again if that was requested.
 
     Where the new result is no baseline, because figures are missing, nothing is written, and what
     was found says why (``refused``).
 
     Raises:
-        UsageError: something is asked for that cannot be meant, or records cannot be compared.
+        UsageError: something is requested that cannot be meant, or records cannot be compared.
         RecordError: a result file cannot be read.
         StoreError: the baseline cannot be written.
     """
@@ -82,7 +82,7 @@ def run_checks(asked: Asked) -> list[Checked]:
     return [_updated(one) for one in found]
 
 
-def _refusal(found: Checked, thresholds: Thresholds) -> UnmeasuredError | None:
+def _refusal(found: BaselineCheck, thresholds: Thresholds) -> UnmeasuredError | None:
     try:
         _require_outcomes(found)
         require_measured(found.current, thresholds)
@@ -91,12 +91,12 @@ def _refusal(found: Checked, thresholds: Thresholds) -> UnmeasuredError | None:
     return None
 
 
-def _updated(found: Checked) -> Checked:
+def _updated(found: BaselineCheck) -> BaselineCheck:
     notes = (*found.result.notes, *warnings_on(found.current))
     return replace(found, updated=True, result=replace(found.result, notes=notes))
 
 
-def _baseline(asked: Asked, current: Record) -> tuple[Path, Record | None]:
+def _baseline(asked: CheckRequest, current: Record) -> tuple[Path, Record | None]:
     """The baseline of a result, or where there will be one."""
     path = asked.baseline
     if asked.update and is_absent(path):
@@ -110,13 +110,13 @@ def _baseline(asked: Asked, current: Record) -> tuple[Path, Record | None]:
 
 
 def _checked(
-    asked: Asked,
+    asked: CheckRequest,
     thresholds: Thresholds,
     path: Path,
     baseline: Record | None,
     current: Record,
     file: str,
-) -> Checked:
+) -> BaselineCheck:
     result = CheckResult(gates=())
     if baseline is not None:
         device: Device = "cpu" if baseline.evidence == "measured (cpu)" else "cuda"
@@ -125,7 +125,7 @@ def _checked(
         software = [one for one in differ.software if not one.startswith("commit ")]
         options = CheckOptions(throughput=asked.throughput, machines=(*differ.hardware, *software))
         result = check(baseline, current, thresholds, options)
-    return Checked(
+    return BaselineCheck(
         baseline_file=str(path),
         current_file=file,
         baseline=baseline,
@@ -135,7 +135,7 @@ def _checked(
     )
 
 
-def _require_outcomes(found: Checked) -> None:
+def _require_outcomes(found: BaselineCheck) -> None:
     for gate in found.result.having("not measured"):
         if gate.metric == "outcome":
             raise UnmeasuredError(
@@ -148,5 +148,5 @@ def _rows(records: Iterator[Record]) -> list[str]:
     return [name for record in records for name in record.plan.workloads]
 
 
-def _require_known(asked: Asked, thresholds: Thresholds, known: list[str]) -> None:
+def _require_known(asked: CheckRequest, thresholds: Thresholds, known: list[str]) -> None:
     require_known(thresholds, known, str(asked.thresholds))

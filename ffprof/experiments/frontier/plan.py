@@ -24,7 +24,7 @@ MOST_POINTS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class FrontierOptions:
     """What is to be varied, in the words of the command line; None is what was not given."""
 
     micro_batches: str | None
@@ -35,7 +35,7 @@ class Asked:
 
 
 @contextmanager
-def prepare_frontier(options: Options, asked: Asked) -> Iterator[FrontierRequest]:
+def prepare_frontier(options: Options, asked: FrontierOptions) -> Iterator[FrontierRequest]:
     """The frontier that is ready to be found, as long as this context lasts.
 
     Raises:
@@ -49,7 +49,7 @@ def prepare_frontier(options: Options, asked: Asked) -> Iterator[FrontierRequest
     changes |= {"precision": precisions[0]} if precisions else {}
     changes |= {"memory_format": formats[0]} if formats else {}
     with set_up(replace(options, **changes)) as setup:
-        # Without a GPU the first is the estimate of what was asked for, and only that is done.
+        # Without a GPU the first is the estimate of what was requested, and only that is done.
         audit = request_for(setup.kinds[0], setup)
         request = _request(audit, setup, options, asked, sizes, precisions, formats)
         if len(setup.kinds) > 1:
@@ -64,7 +64,7 @@ def _request(
     audit: Request,
     setup: Setup,
     options: Options,
-    asked: Asked,
+    asked: FrontierOptions,
     sizes: tuple[int, ...],
     precisions: tuple[str, ...],
     formats: tuple[str, ...],
@@ -104,8 +104,8 @@ def _request(
     )
 
 
-def _check_together(options: Options, asked: Asked) -> None:
-    """Refuse options that mean nothing on the device that was asked for."""
+def _check_together(options: Options, asked: FrontierOptions) -> None:
+    """Refuse options that mean nothing on the device that was requested."""
     if options.device == "cpu":
         for option, given in (
             ("--gpu-mem", options.gpu_mem),
@@ -147,7 +147,7 @@ def _noted(request: FrontierRequest, note: str) -> FrontierRequest:
 
 
 def _first(options: Options, sizes: tuple[int, ...]) -> dict[str, Any]:
-    """A micro-batch for the recipe: one of those asked for, or one that divides the batch."""
+    """A micro-batch for the recipe: one of those requested, or one that divides the batch."""
     preset = choose_preset(options.preset, "cpu" if options.device == "cpu" else "cuda").recipe
     asked = options.changes.get("batch")
     batch = preset.batch if asked is None else asked

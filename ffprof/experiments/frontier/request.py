@@ -1,4 +1,4 @@
-"""What a frontier is asked for, and its points.
+"""The request of a frontier, and its points.
 
 Its points are every workload at every size and setting that it can run at.
 """

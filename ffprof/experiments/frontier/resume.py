@@ -45,7 +45,7 @@ def resumed_frontier(file: Path, given: Mapping[str, Any]) -> Iterator[FrontierR
     """
     check_options(given, _BESIDE, "frontier")
     path = _newest(file)
-    load_frontier(path)  # before a lock is made beside what is no record
+    load_frontier(path)  # before a lock is made for what is no record
     with writing(path):
         record = load_frontier(path)
         device = _device(record, path)

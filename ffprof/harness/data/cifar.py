@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from ffprof.errors import DataError
-from ffprof.harness.data.source import Found
+from ffprof.harness.data.source import DataSet
 from ffprof.records.recipe import DATA_CLASSES, DataName
 
 
 def cifar_child(
     sender: Connection, kind: DataName, root: str, download: bool, look_only: bool
 ) -> None:
-    """Send what is about to be done as words, then ``Found`` or a ``DataError``."""
+    """Send what is about to be done as words, then ``DataSet`` or a ``DataError``."""
     try:
         sender.send(find_cifar(kind, root, download, sender.send, look_only=look_only))
     except DataError as error:
@@ -35,7 +35,7 @@ def find_cifar(
     say: Callable[[str], None],
     *,
     look_only: bool = False,
-) -> Found:
+) -> DataSet:
     """Make sure that CIFAR lies in a folder as torchvision reads it.
 
     Files that are missing or wrong are extracted from the archive if its checksum is right; without
@@ -72,7 +72,7 @@ def find_cifar(
             f"{kind} in {root} cannot be made ready: {error}", "see that the folder can be written"
         ) from error
     text = "".join(f"{name} {md5}\n" for name, md5 in listed)
-    return Found(
+    return DataSet(
         kind=kind,
         root=root,
         classes=DATA_CLASSES[kind],

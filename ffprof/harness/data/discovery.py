@@ -11,7 +11,7 @@ from ffprof.errors import DataError, UsageError
 from ffprof.hardware.machine import usable_cpus
 from ffprof.harness.data.cifar import cifar_child
 from ffprof.harness.data.folder import look_through
-from ffprof.harness.data.source import DOWNLOADABLE, DataWords, Found
+from ffprof.harness.data.source import DOWNLOADABLE, DataSet, DataWords
 from ffprof.harness.process.child import run_child
 from ffprof.records.audit import Device
 from ffprof.records.recipe import DATA_CLASSES, FILE_DATA, Recipe
@@ -24,7 +24,7 @@ PREFETCH = 2  # batches a worker makes ahead: torch's default
 SHARED_MEMORY = Path("/dev/shm")  # what workers hand over their batches in
 
 
-def look_at(words: DataWords | None, download: bool) -> Found | None:
+def look_at(words: DataWords | None, download: bool) -> DataSet | None:
     """What can be seen before a process is started; None without words.
 
     Raises:
@@ -42,7 +42,7 @@ def look_at(words: DataWords | None, download: bool) -> Found | None:
         return None
     if words.kind == "imagefolder":
         seen = look_through(words.root)
-        return Found(
+        return DataSet(
             kind=words.kind,
             root=words.root,
             classes=len(seen.classes),
@@ -57,17 +57,17 @@ def look_at(words: DataWords | None, download: bool) -> Found | None:
                 f"cannot read {words.root}: {error.strerror or error}",
                 "name a folder that can be read, or add --download to make it",
             ) from error
-    return Found(kind=words.kind, root=words.root, classes=DATA_CLASSES.get(words.kind))
+    return DataSet(kind=words.kind, root=words.root, classes=DATA_CLASSES.get(words.kind))
 
 
 def complete(
-    seen: Found,
+    seen: DataSet,
     context: BaseContext,
     download: bool,
     say: Callable[[str], None],
     *,
     look_only: bool = False,
-) -> Found:
+) -> DataSet:
     """The same, with all that is needed: what only torchvision can tell is asked in a child.
 
     Args:
@@ -93,8 +93,8 @@ def complete(
     for message in ending.messages:
         if isinstance(message, DataError):
             raise message
-    found = ending.answer(Found)
-    if isinstance(found, Found):
+    found = ending.answer(DataSet)
+    if isinstance(found, DataSet):
         return found
     raise DataError(f"{seen.kind} cannot be checked: {found.message}", "run again")
 
@@ -131,7 +131,7 @@ def crowding(recipe: Recipe, device: Device) -> str | None:
     )
 
 
-def check_data(recipe: Recipe, found: Found | None) -> None:
+def check_data(recipe: Recipe, found: DataSet | None) -> None:
     """Fail if the data and the recipe cannot be combined.
 
     Raises:

@@ -22,7 +22,7 @@ class DataWords:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class DataSet:
     """Data of a kind; what is not known (yet) is None or empty."""
 
     kind: DataName

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from multiprocessing import connection, forkserver, get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -88,6 +89,10 @@ def start_context(method: str) -> BaseContext:
     """A multiprocessing context, with the preload list set for ``forkserver``."""
     context = get_context(method)
     if method == "forkserver":
+        # The server ignores what it cannot import, and every child would be slower, unseen.
+        absent = [n for n in PRELOAD if n.startswith("ffprof.") and find_spec(n) is None]
+        if absent:
+            raise ImportError(f"PRELOAD names a module that does not exist: {', '.join(absent)}")
         context.set_forkserver_preload(PRELOAD)
         # Started now, ignoring Ctrl-C: it would die of one in the middle of its imports. The
         # tracker comes first, because starting it changes the signal mask.

@@ -27,7 +27,7 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ready:
+class TrialStart:
     """The trial is about to begin; on a GPU, which one it uses."""
 
     gpu_uuid: str | None

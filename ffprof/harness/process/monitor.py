@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from ffprof.harness.process.guard import UNLISTED, Guard
-from ffprof.harness.process.messages import Finished, Ready
+from ffprof.harness.process.messages import Finished, TrialStart
 from ffprof.instruments.nvml import Watch, disturbances
 from ffprof.records.audit import Conditions, Energy, Memory
 
@@ -22,7 +22,7 @@ class GpuGoneError(Exception):
 
 
 class Watching:
-    """Samples from the child's ``Ready`` to its answer; without NVML, the reason why not."""
+    """Samples from the child's ``TrialStart`` to its answer; without NVML, the reason why not."""
 
     def __init__(self, guard: Guard | None = None) -> None:
         self._guard = guard
@@ -34,9 +34,9 @@ class Watching:
         self.reason = "not a GPU" if guard is None else guard.reason
 
     def on_message(self, pid: int, message: Any) -> None:
-        """Begin at ``Ready`` with a GPU, take a last sample at the answer."""
+        """Begin at ``TrialStart`` with a GPU, take a last sample at the answer."""
         guard = self._guard
-        if isinstance(message, Ready):
+        if isinstance(message, TrialStart):
             if message.gpu_uuid is None or guard is None or guard.gpu is None:
                 return
             guard.ours.add(pid)

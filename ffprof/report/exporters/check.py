@@ -8,7 +8,7 @@ from typing import Any
 
 from ffprof.analysis.gates.result import (
     FINDINGS,
-    Checked,
+    BaselineCheck,
     GateResult,
     Status,
     counts,
@@ -34,7 +34,7 @@ _SHOWN = 9
 _SUMMARY_BYTES = 900_000  # a job's summary may have 1 MiB
 
 
-def checks_json(checks: Sequence[Checked]) -> str:
+def checks_json(checks: Sequence[BaselineCheck]) -> str:
     """All checks as one document (docs/checking.md)."""
     results = [found.result for found in checks]
     code = code_of(checks)
@@ -69,7 +69,7 @@ def checks_json(checks: Sequence[Checked]) -> str:
     return text.replace("##[", "#\\u0023[")
 
 
-def code_of(checks: Sequence[Checked]) -> int:
+def code_of(checks: Sequence[BaselineCheck]) -> int:
     """The exit code; a baseline that was written has no more to object, one that was not has."""
     if any(found.refused for found in checks):
         return UnmeasuredError.exit_code
@@ -78,18 +78,18 @@ def code_of(checks: Sequence[Checked]) -> int:
     return exit_code([found.result for found in checks if found.baseline is not None])
 
 
-def _finding(checks: Sequence[Checked]) -> str:
+def _finding(checks: Sequence[BaselineCheck]) -> str:
     code, held = code_of(checks), [c.result for c in checks if c.baseline is not None]
     return finding_of(held) if code == exit_code(held) else FINDINGS[code]
 
 
-def checks_markdown(checks: Sequence[Checked], *, everything: bool = False) -> str:
+def checks_markdown(checks: Sequence[BaselineCheck], *, everything: bool = False) -> str:
     """All checks as Markdown; ends in a newline."""
     text = "\n".join(render(checked_document(found, everything=everything)) for found in checks)
     return text.replace("@", "@&#8203;")  # nobody is called by what a file holds
 
 
-def github_lines(checks: Sequence[Checked]) -> list[str]:
+def github_lines(checks: Sequence[BaselineCheck]) -> list[str]:
     """The commands of a workflow that annotate a job."""
     gates = [gate for found in checks for gate in by_status(found.result) if _is_annotated(gate)]
     lines = []
@@ -105,7 +105,7 @@ def github_lines(checks: Sequence[Checked]) -> list[str]:
     return lines
 
 
-def github_summary(checks: Sequence[Checked]) -> str:
+def github_summary(checks: Sequence[BaselineCheck]) -> str:
     """What the job's summary gets: the Markdown, as much of it as GitHub takes."""
     text = checks_markdown(checks)
     data = text.encode("utf-8")

@@ -9,7 +9,7 @@ from records import record, trial
 from rich.console import Console
 
 from ffprof.analysis.gates.check import CheckOptions, check
-from ffprof.analysis.gates.result import Checked
+from ffprof.analysis.gates.result import BaselineCheck
 from ffprof.analysis.gates.thresholds import Thresholds
 from ffprof.errors import FfprofError
 from ffprof.records.audit import (
@@ -139,7 +139,7 @@ def test_any_pair_is_checked_and_told_in_every_format(asked):
         assert str(error).isprintable()
         return
     found = [
-        Checked(
+        BaselineCheck(
             baseline_file="b.json",
             current_file="n.json",
             baseline=before,

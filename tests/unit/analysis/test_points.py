@@ -123,7 +123,7 @@ def test_trials_that_were_taken_again_cost_time_and_are_told():
     record = settled(point(64, *[run(n) for n in range(3)], discarded=again))
     assert (record.spent_seconds, record.all_seconds) == (50.0, 50.0)
     assert record.points[0].images_per_second == 100.0
-    assert "a at 64: 2 disturbed trials were taken again" in problems(record)
+    assert "a at 64: 2 disturbed trials were repeated" in problems(record)
 
 
 def test_a_share_is_told_only_of_what_was_done_and_of_trials_that_cost_more_than_estimates():
@@ -143,5 +143,7 @@ def test_the_setting_says_what_context_and_libraries_take():
     )  # fmt: skip
     one = settled(point(8, run(0))).model_copy(update={"budget": budget})
     text = " ".join(printed(one).split())
-    assert "held to A card sold with 8GB: CUDA offers 7.81 GiB there; context and libraries" in text
+    assert (
+        "limited to A card sold with 8GB: CUDA offers 7.81 GiB there; context and libraries" in text
+    )
     assert "take 500 MiB, tensors have 7.23 GiB" in text

@@ -13,7 +13,7 @@ def shown(terminal):
     progress = progress_for(console)
     progress.starts("bp: estimating", 0, 2)
     progress.starts("bp: running 66, 65 fits, 67 does not", 0, 2)
-    progress.says("bp is taken again: too hot")
+    progress.says("bp is repeated: too hot")
     progress.ends("round 1  bp                      ok       157 img/s", 61.0)
     progress.starts("round 2 bp", 1, 2)
     progress.done()
@@ -23,7 +23,7 @@ def shown(terminal):
 def test_a_terminal_shows_what_runs_and_what_is_over():
     text = shown(True)
     for words in (
-        "0/2 bp: estimating", "66, 65 fits, 67 does not", "  bp is taken again: too hot",
+        "0/2 bp: estimating", "66, 65 fits, 67 does not", "  bp is repeated: too hot",
         "  round 1  bp", "157 img/s", "1/2 round 2 bp", "about 1 min", "left",
     ):  # fmt: skip
         assert words in text
@@ -31,4 +31,4 @@ def test_a_terminal_shows_what_runs_and_what_is_over():
 
 
 def test_elsewhere_only_what_must_be_known_is_said():
-    assert shown(False) == "bp is taken again: too hot\n"
+    assert shown(False) == "bp is repeated: too hot\n"

@@ -222,7 +222,7 @@ def test_no_content_makes_it_fail(content):
 def test_a_folder_that_cannot_be_written_is_a_note(tmp_path):
     (tmp_path / "file").write_text("")
     note = remember(audit([cuda_trial(0, process=6 * GIB)]), tmp_path / "file" / "ffprof")
-    assert "not kept" in note
+    assert "not stored" in note
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):

@@ -8,8 +8,8 @@ from ffprof.errors import UsageError
 from ffprof.experiments.audit.plan import request_for
 from ffprof.experiments.capacity.plan import _request, grown_by
 from ffprof.experiments.capacity.probe import CardProbe
-from ffprof.experiments.options import Options, asked_budget
-from ffprof.experiments.selection import Chosen, asked_recipe, choose_workloads
+from ffprof.experiments.options import Options, choose_budget
+from ffprof.experiments.selection import Selection, choose_recipe, choose_workloads
 from ffprof.experiments.session import Session, Setup
 from ffprof.hardware.cards import find_card
 from ffprof.hardware.machine import Probe
@@ -34,10 +34,10 @@ def asked_of(gpu, total, **changes):
         options=asked,
         session=session,
         kinds=("cuda",),
-        chosen=Chosen(workloads=workloads, files=()),
+        chosen=Selection(workloads=workloads, files=()),
         data=None,
-        asked=asked_budget(asked.gpu_mem, asked.card),
-        recipe=asked_recipe(asked, workloads, "cuda", None),
+        budget=choose_budget(asked.gpu_mem, asked.card),
+        recipe=choose_recipe(asked, workloads, "cuda", None),
     )
     return _request(request_for("cuda", setup), setup, "micro-batch")
 

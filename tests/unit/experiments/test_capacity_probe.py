@@ -15,7 +15,7 @@ from ffprof.experiments.outcome import trial_from
 from ffprof.experiments.request import Slot
 from ffprof.harness.process.child import Ending
 from ffprof.harness.process.guard import Guard
-from ffprof.harness.process.messages import Failed, Probed, Ready
+from ffprof.harness.process.messages import Failed, Probed, TrialStart
 from ffprof.harness.process.monitor import Watching
 from ffprof.records.audit import Budget, Debit, Memory
 from ffprof.records.frontier import Tried
@@ -27,7 +27,7 @@ MIB = 2**20
 
 def child(sender, workload, recipe, held):
     hold = held.words.removeprefix("GPU")
-    sender.send(Ready(gpu_uuid=None))
+    sender.send(TrialStart(gpu_uuid=None))
     if hold == "hangs":
         time.sleep(60)
     if hold == "dies":

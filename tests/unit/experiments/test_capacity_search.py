@@ -184,7 +184,7 @@ def test_an_estimate_never_stands_for_a_run_that_crashed():
     card = Card(lambda n: n <= 64, {65: "crashed"})
     found = Search(card, proposal=64, cap=CAP, guess=estimator(10)).run()
     assert not found.proven and found.largest == 64 and found.first_failing is None
-    assert "the run of 65 says nothing (crashed: so it was)" in found.message
+    assert "the run of 65 gave no result (crashed: so it was)" in found.message
 
 
 def test_the_cap_is_not_a_proof():

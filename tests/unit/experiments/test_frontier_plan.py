@@ -13,7 +13,7 @@ from rich.console import Console
 from ffprof.cli.progress import QuietProgress
 from ffprof.experiments.attempt import Attempts, Debits, Retakes
 from ffprof.experiments.campaign import Campaign
-from ffprof.experiments.options import AskedBudget
+from ffprof.experiments.options import BudgetChoice
 from ffprof.experiments.request import Slot
 from ffprof.experiments.terms import target_here
 from ffprof.hardware.budget import budget_for
@@ -46,11 +46,11 @@ def test_what_cannot_be_meant_is_one_line_before_anything_is_done(tmp_path, word
 
 
 def setup_of(found, asked):
-    return SimpleNamespace(session=SimpleNamespace(found=found), asked=asked)
+    return SimpleNamespace(session=SimpleNamespace(found=found), budget=asked)
 
 
 def test_libraries_are_those_of_a_gpu_without_a_profile_and_the_budget_is_the_cards():
-    asked = AskedBudget(budget=budget_for("8GB"), card=None, named=False, own=())
+    asked = BudgetChoice(budget=budget_for("8GB"), card=None, named=False, own=())
     found = Probe(
         cuda=True, gpu="NVIDIA Unknown 9000", gpu_total_bytes=90 * 1024 * MIB, capability=(9, 0)
     )

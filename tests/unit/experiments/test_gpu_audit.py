@@ -81,7 +81,10 @@ def audit(
     return runner.run_audit(request, progress, guard=watched)
 
 
-def test_a_clean_trial_has_debit_energy_conditions_and_peaks(tmp_path):
+def test_a_clean_trial_has_debit_energy_conditions_and_peaks(tmp_path, monkeypatch):
+    # On a busy machine samples may be far apart; this GPU draws the same all the time.
+    monkeypatch.setattr("ffprof.instruments.nvml.energy.HOLE_SECONDS", 60.0)
+    monkeypatch.setattr("ffprof.instruments.nvml.energy.HOLD_SECONDS", 60.0)
     seen = []
 
     def change(sample, number):
@@ -138,7 +141,7 @@ def test_a_slowed_trial_is_taken_again_and_the_spoilt_one_is_kept_apart(tmp_path
     assert spoilt.id != kept.id
     assert spoilt.conditions.disturbances
     assert kept.conditions.disturbances == ()
-    assert any("taken again" in line for line in said.lines)
+    assert any("is repeated: " in line for line in said.lines)
 
 
 def test_what_is_always_slowed_is_kept_and_marked_after_two_more_chances(tmp_path, monkeypatch):

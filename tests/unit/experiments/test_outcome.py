@@ -6,7 +6,7 @@ from records import recipe, record
 from ffprof.experiments.outcome import trial_from
 from ffprof.experiments.request import Slot
 from ffprof.harness.process.child import Ending
-from ffprof.harness.process.messages import Failed, Finished, Ready, Report
+from ffprof.harness.process.messages import Failed, Finished, Report, TrialStart
 from ffprof.harness.process.monitor import Watching
 from ffprof.records.audit import Conditions, Debit, LedgerRow, Loss, Memory, Throughput
 from ffprof.workload import find_workload
@@ -21,6 +21,8 @@ REPORT = Report(
     facts=FACTS,
 )
 
+STARTED = TrialStart(gpu_uuid=None)
+
 
 def made(ending, facts=None, watching=None):
     base = record([], workloads=("bp",), rounds=2, **recipe().model_dump(exclude={"preset"}))
@@ -30,7 +32,9 @@ def made(ending, facts=None, watching=None):
 
 
 def test_a_finished_child_is_ok_and_its_facts_are_kept():
-    done = Ending(kind="ended", messages=(Ready(gpu_uuid=None), Finished(report=REPORT)), seconds=3)
+    done = Ending(
+        kind="ended", messages=(TrialStart(gpu_uuid=None), Finished(report=REPORT)), seconds=3
+    )
     result = made(done)
     assert result.trial.outcome == "ok"
     assert result.facts == FACTS
@@ -52,7 +56,11 @@ def test_a_child_that_answered_and_then_crashed_on_exit_still_measured():
         (Ending(kind="ended", messages=(Failed(outcome="oom", message="m"),)), "oom", "m"),
         (Ending(kind="ended", messages=(Failed(outcome="refused", message="m"),)), "refused", "m"),
         (Ending(kind="ended", messages=(), reason="why"), "crashed", "why"),
-        (Ending(kind="ended", messages=(Ready(gpu_uuid=None),)), "crashed", "without an answer"),
+        (
+            Ending(kind="ended", messages=(TrialStart(gpu_uuid=None),)),
+            "crashed",
+            "without an answer",
+        ),
     ],
 )
 def test_every_ending_is_an_outcome_with_a_reason(ending, outcome, message):
@@ -78,7 +86,7 @@ def test_endless_messages_are_cut():
 
 def test_without_a_gpu_there_is_a_reason_and_no_conditions():
     watching = Watching()
-    watching.on_message(1, Ready(gpu_uuid=None))
+    watching.on_message(1, TrialStart(gpu_uuid=None))
     watching.take()
     done = Ending(kind="ended", messages=(Finished(report=REPORT),))
     trial = made(done, watching=watching).trial

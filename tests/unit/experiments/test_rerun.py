@@ -108,7 +108,7 @@ def test_what_was_emulated_is_emulated_for_the_same_card():
     terms = again(made, H100)
     assert terms.evidence == "emulated"
     assert terms.budget == began.model_copy(update={"limit_bytes": RTX.total_bytes})
-    assert "a larger GPU held to 8GB" in terms.notes[0]
+    assert "a larger GPU limited to 8GB" in terms.notes[0]
     with pytest.raises(DeviceError, match="emulated on a larger GPU, and this one has"):
         again(made, LAPTOP)
 

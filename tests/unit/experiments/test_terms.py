@@ -4,7 +4,7 @@ import pytest
 
 from ffprof.errors import UsageError
 from ffprof.estimator.overhead import display_overhead
-from ffprof.experiments.options import Options, asked_budget
+from ffprof.experiments.options import Options, choose_budget
 from ffprof.experiments.session import Session, Setup
 from ffprof.experiments.terms import cuda_terms
 from ffprof.hardware.cards import find_card
@@ -20,11 +20,11 @@ def terms(found, gpu_mem=None, card=None, card_files=(), display=False):
     options = Options(
         device="cuda", gpu_mem=gpu_mem, card=card, card_files=tuple(card_files), display=display
     )
-    asked = asked_budget(gpu_mem, card, card_files)
+    asked = choose_budget(gpu_mem, card, card_files)
     session = Session(server=None, found=found, variables={})
     return cuda_terms(
         Setup(
-            options=options, session=session, kinds=("cuda",), chosen=None, data=None, asked=asked,
+            options=options, session=session, kinds=("cuda",), chosen=None, data=None, budget=asked,
             recipe=None,
         )
     )  # fmt: skip
@@ -47,7 +47,7 @@ def test_a_larger_gpu_is_held_to_the_card():
     budget, evidence, (note,) = terms(H100, card="RTX 4060")
     assert (evidence, budget.card) == ("emulated", "GeForce RTX 4060")
     assert budget.limit_bytes == budget.total_bytes == find_card("RTX 4060").cuda_total_bytes
-    assert "a larger GPU held to 8GB" in note
+    assert "a larger GPU limited to 8GB" in note
 
 
 def test_another_card_of_the_size_is_measured_as_it_is_and_told():

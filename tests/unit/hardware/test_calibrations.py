@@ -166,9 +166,9 @@ def test_a_folder_in_its_place_and_one_that_cannot_be_written_are_notes(tmp_path
     made, note = found(tmp_path)
     assert made is None
     assert "is ignored" in note
-    assert "not kept" in keep_calibration(MADE, tmp_path)[1]
+    assert "not stored" in keep_calibration(MADE, tmp_path)[1]
     (tmp_path / "file").write_text("")
-    assert "not kept" in keep_calibration(MADE, tmp_path / "file" / "ffprof")[1]
+    assert "not stored" in keep_calibration(MADE, tmp_path / "file" / "ffprof")[1]
 
 
 def test_without_a_home_nothing_is_kept_and_nothing_fails(monkeypatch):
@@ -179,7 +179,7 @@ def test_without_a_home_nothing_is_kept_and_nothing_fails(monkeypatch):
 
     monkeypatch.setattr(Path, "home", homeless)
     assert found(None) == (None, "")
-    assert "not kept" in keep_calibration(MADE)[1]
+    assert "not stored" in keep_calibration(MADE)[1]
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):

@@ -45,7 +45,7 @@ CASES = [
         "pynvml 11.5.3",
         {"software": {"pynvml_distribution": "11.5.3", "pynvml_shadowed": True}},
     ),
-    ("pynvml", "note", "beside", {"software": {"pynvml_distribution": "13.0.1"}}),
+    ("pynvml", "note", "in addition to", {"software": {"pynvml_distribution": "13.0.1"}}),
     ("torch", "bad", "ImportError", {"torch": None, "child": {"problem": "ImportError: x"}}),
     ("torchvision", "warn", "nms", {"torch": {"torchvision_problem": "operator nms missing"}}),
     ("torchvision", "warn", "wants torch==2.13.0", {"software": {"torchvision_wants": "==2.13.0"}}),
@@ -157,7 +157,7 @@ CASES = [
         {"host": {"governors": ("powersave",), "frequency_driver": "acpi-cpufreq"}},
     ),
     ("governor", "warn", "preference: power", {"host": {"energy_preference": "power"}}),
-    ("governor", "warn", "held to 50%", {"host": {"frequency_cap": 0.5}}),
+    ("governor", "warn", "limited to 50%", {"host": {"frequency_cap": 0.5}}),
     # In intel_pstate's active mode, powersave is the governor that follows the load.
     ("governor", "note", "powersave", {"host": {"governors": ("powersave",)}}),
     ("turbo", "note", "on", {"host": {"turbo": True}}),

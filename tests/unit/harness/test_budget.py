@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stub_cuda import build_stub
 
 from ffprof.experiments.attempt import Debits, hold_for, with_debit, words_of
-from ffprof.hardware.memory_limit import Hold, Moment, out_of_memory
+from ffprof.hardware.memory_limit import MemoryLimit, Moment, out_of_memory
 from ffprof.records.audit import Budget, Debit
 
 MIB, GIB = 2**20, 2**30
@@ -125,7 +125,7 @@ def moment(*, reserved=6000, debit=500, free=60_000, device=80_000, limit=7400):
 
 
 TOLD = "CUDA out of memory. Tried to allocate 512.00 MiB. GPU 0 has ..."
-HOLD = Hold(total_bytes=8 * GIB, words="8GB (a card)")
+HOLD = MemoryLimit(total_bytes=8 * GIB, words="8GB (a card)")
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_library_that_names_no_size_is_judged_by_who_fills_the_gpu(now, others
 
 def test_without_a_limit_the_total_is_that_of_the_gpu():
     full = moment(reserved=78_000, debit=1000, free=950, limit=None)
-    text = out_of_memory(Hold(total_bytes=8 * GIB, words="the whole GPU"), TOLD, full).text
+    text = out_of_memory(MemoryLimit(total_bytes=8 * GIB, words="the whole GPU"), TOLD, full).text
     assert "the whole GPU; CUDA offers 78.1 GiB" in text
 
 

@@ -213,7 +213,7 @@ def test_in_a_container_two_processes_are_not_told_apart(looks, lists):
     assert seen["process"][0] is None
     assert "2 processes" in seen["process"][2]
     assert seen["conditions"]["foreign_peak_bytes"] is None
-    assert "cannot be told apart" in seen["disturbances"][0]
+    assert "cannot be distinguished" in seen["disturbances"][0]
 
 
 def test_in_a_container_a_gpu_that_was_not_empty_leaves_no_only_process(looks):

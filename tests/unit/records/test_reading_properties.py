@@ -83,7 +83,7 @@ def test_damaged_thresholds_are_refused_in_one_line_or_hold(path, kind, seed):
 
 def test_the_thresholds_are_valid_before(path):
     path.write_text(WHOLE)
-    assert thresholds_or_refused(path).named() == ("one", "two")
+    assert tuple(thresholds_or_refused(path).workloads) == ("one", "two")
 
 
 @ON_DISK

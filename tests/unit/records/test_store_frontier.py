@@ -80,7 +80,7 @@ def test_what_is_wrong_is_one_line(tmp_path, field, value, said):
              "message": "told"},
             "no run of 9 failed",
         ),
-        ({"tried": (tried(8), tried(9, "oom", "estimated", fit="does not fit"))}, "is told"),
+        ({"tried": (tried(8), tried(9, "oom", "estimated", fit="does not fit"))}, "is given"),
     ],
 )  # fmt: skip
 def test_a_proof_must_hold(changes, said):

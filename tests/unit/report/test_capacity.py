@@ -33,7 +33,7 @@ MEASURED = frontier(
         capacity(LONG, largest=1200, first_failing=1201, tried=RUNS, batch=9600, proposed=1190),
         capacity(
             "crashed", largest=0, first_failing=None, proven=False, batch=None, proposed=None,
-            tried=(tried(8, "crashed"),), message="the run of 8 says nothing (crashed: \x1b[2J)",
+            tried=(tried(8, "crashed"),), message="the run of 8 gave no result (crashed: \x1b[2J)",
         ),
         capacity(
             "gap", first_failing=12, proven=False, message="between 8 and 12 nothing is proven",
@@ -59,7 +59,7 @@ def test_a_line_says_what_is_largest_and_how_it_is_known():
     assert line(text, "guessed")[-3:] == ["9", "est.", "1"]
     assert line(text, "crashed")[1:] == ["-"] * 6 + ["1"]
     assert line(text, "none")[1] == "0" and "none: not even 1 fits" in text
-    for said in ("between 8 and 12", "estimated not to fit, not run", "says nothing (crashed"):
+    for said in ("between 8 and 12", "estimated not to fit, not run", "gave no result (crashed"):
         assert said in " ".join(text.split())
     assert "\x1b" not in text
 

@@ -4,7 +4,7 @@ from gated import ROWS, cpu, without_trial
 from records import MIB
 
 from ffprof.analysis.gates.check import check
-from ffprof.analysis.gates.result import Checked
+from ffprof.analysis.gates.result import BaselineCheck
 from ffprof.analysis.gates.thresholds import Thresholds
 from ffprof.errors import UnmeasuredError
 from ffprof.report.check import checked_document
@@ -12,7 +12,7 @@ from ffprof.report.exporters.check import code_of
 
 
 def told(before, after, rules=None, **more):
-    return Checked(
+    return BaselineCheck(
         baseline_file="b.json",
         current_file="n.json",
         baseline=before,

@@ -183,7 +183,7 @@ def test_references_are_found_in_the_file_first(write):
 
 def test_a_step_is_no_reference(write):
     body = "register_step(id='s')(list)\nregister_workload(id='a', reference='s')(Net)\n"
-    with pytest.raises(UsageError, match="reference 's' of 'a' is a step"):
+    with pytest.raises(UsageError, match="reference 's' of 'a' is a user-defined step"):
         describe(write(HEAD + NET + body))
 
 

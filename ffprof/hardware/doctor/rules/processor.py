@@ -52,7 +52,7 @@ def governor(facts: Facts) -> Judgement | Unknown:
     seen = f"{names} ({host.frequency_driver})" if host.frequency_driver else names
     if host.frequency_cap is not None and host.frequency_cap < 0.99:
         return warn(
-            f"{seen}, held to {host.frequency_cap:.0%} of the highest frequency",
+            f"{seen}, limited to {host.frequency_cap:.0%} of the highest frequency",
             "throughput is lower than this processor's usual one",
             "lift the limit",
             "cat /sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq | "
