@@ -136,7 +136,7 @@ def test_a_server_that_would_import_nothing_is_not_started(monkeypatch):
     from ffprof.harness.process import child
 
     monkeypatch.setattr(child, "PRELOAD", [*child.PRELOAD, "ffprof.harness.proof"])
-    with pytest.raises(ImportError, match="does not exist: ffprof.harness.proof"):
+    with pytest.raises(ImportError, match=r"does not exist: ffprof\.harness\.proof"):
         child.start_context("forkserver")
 
 
