@@ -19,7 +19,7 @@ PYTEST = $(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=1
 test: $(STAMP)
 	@$(PYTEST)
 
-# Tests of units alone, and of them those that take no ten seconds.
+# Tests of units alone, without those that are marked as slow: training, and every row and recipe.
 test-fast: $(STAMP)
 	@$(PYTEST) -m 'not slow' tests/unit
 

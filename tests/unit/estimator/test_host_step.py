@@ -37,6 +37,7 @@ def measured(description, chosen):
     return measure(description, chosen, CPU).memory.live_tensor_peak_bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", workload_names())
 def test_the_forecast_is_the_measured_peak_and_the_trace_finds_the_same_facts(name):
     one, chosen = find_workload(name), recipe()
@@ -51,6 +52,7 @@ def test_the_forecast_is_the_measured_peak_and_the_trace_finds_the_same_facts(na
     assert trace_workload(one, chosen).facts == report.facts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -179,6 +179,7 @@ def test_losses_are_of_the_same_steps_however_long_the_trial():
     assert short.loss.steps == 3 + 1 + 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{"precision": "bf16"}, {"precision": "fp16"}, {"memory_format": "channels_last"}],
