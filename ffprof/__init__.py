@@ -15,7 +15,7 @@ Two decorators put a method of one's own into the table (``workload_files=["mine
 
     from ffprof import register_step, register_workload
 
-And what any training step would take of a GPU's memory, without one::
+And the GPU memory of any training step, without a GPU::
 
     found = ffprof.estimate(build)            # build(device) returns a step
 """

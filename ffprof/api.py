@@ -181,7 +181,7 @@ def compare(
 
 
 def check(
-    baseline: str | Path,
+    baseline: str | Path | Record,
     current: str | Path | Record | None = None,
     *,
     thresholds: str | Path | None = None,
@@ -201,7 +201,7 @@ def check(
     """Hold a result against a baseline, as ``ffprof check`` does with the options of these names.
 
     Args:
-        baseline: a result file, or a folder with one for every recipe and torch.
+        baseline: a result or its file, or a folder with one for every recipe and torch.
         current: the new result; without it, what the baseline holds is measured again here.
         thresholds: a TOML file: how much may be lost.
         budget: the most that any workload may take, such as ``"7.5GiB"``.
@@ -247,9 +247,11 @@ def check(
 
     with _folder(None) as folder, _without_main():
         if isinstance(current, Record):
-            file = folder / "audit-current.json"
-            save(current, file)
-            current = file
+            current = _saved(current, folder / "the new result")
+        if isinstance(baseline, Record):
+            if update_baseline:
+                raise UsageError("a baseline that is updated is a file", "name it by its path")
+            baseline = _saved(baseline, folder / "the baseline")
         checks = run_checks(
             CheckRequest(
                 baseline=Path(baseline),
@@ -265,6 +267,12 @@ def check(
     if refused:
         raise refused[0]
     return CheckResult(checks=tuple(checks))
+
+
+def _saved(record: Record, folder: Path) -> Path:
+    folder.mkdir()
+    save(record, folder / "audit.json")
+    return folder / "audit.json"
 
 
 def _options(asked: dict[str, Any], folder: Path) -> Options:
@@ -285,6 +293,9 @@ def _options(asked: dict[str, Any], folder: Path) -> Options:
     ):
         if known[name] not in words:
             raise UsageError(f"{name}={known[name]!r}", f"give one of {', '.join(words)}")
+    for name in ("preset", "gpu_mem", "card", "data"):
+        if not isinstance(known[name], str | None):
+            raise UsageError(f"{name}={known[name]!r}", "give text, as in gpu_mem='8GB'")
     files = {name: _paths(known[name]) for name in ("workload_files", "card_files")}
     return Options(**known | files | {"out": folder, "estimates": False})
 

@@ -37,11 +37,13 @@ def did_you_mean(word: str, known: Iterable[str], names: Mapping[str, str] | Non
         known: what it might have been.
         names: what that is called, where it is called otherwise.
     """
+    word = {"gpu": "cuda", "float16": "fp16", "bfloat16": "bf16", "float32": "fp32"}.get(word, word)
+    cutoff = 0.5 if len(word) <= 3 else 0.6  # of two letters, both may have changed places
     from difflib import get_close_matches  # of errors only
 
     near = [
         (names or {}).get(one, one)
-        for one in get_close_matches(word[:100], list(known), n=3, cutoff=0.5)
+        for one in get_close_matches(word[:100], list(known), n=3, cutoff=cutoff)
     ]
     return f"did you mean {' or '.join(near)}? " if near else ""
 

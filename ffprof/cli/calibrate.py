@@ -49,7 +49,7 @@ def calibrate(
     ),
     format: Format = FORMAT,
 ) -> None:
-    """Measure the noise of this machine, and so which changes can be detected.
+    """Measure the noise of this machine.
 
     Runs an audit in which nothing changes, and compares every other round with those between.
     Writes the audit and the calibration, and keeps it for later runs on this machine.

@@ -21,7 +21,7 @@ def doctor(
     format: Literal["table", "json"] = FORMAT,
     out: Path = typer.Option(Path("audits"), help="Folder for results, to be checked."),
 ) -> None:
-    """Check this machine for what would disturb measurements, and how to fix it.
+    """Find what disturbs measurements here, and how to fix it.
 
     Checks software, GPU, memory, processor and variables.
     """

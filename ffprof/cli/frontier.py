@@ -62,8 +62,8 @@ def frontier(
 ) -> None:
     """Find each method's best throughput at every memory.
 
-    And under the budget. Estimates leave out what cannot matter, and trials decide. Writes one
-    result file, complete after every trial.
+    Also the best under the budget. Estimates leave out what cannot matter, and trials decide.
+    Writes one result file, complete after every trial.
     """
     from ffprof.experiments.frontier.plan import FrontierOptions, prepare_frontier
 

@@ -45,11 +45,13 @@ class TerminalProgress:
         )
         self._task = self._progress.add_task("", total=None)
         self._began = time.monotonic()
-        self._left = ""
-        self._progress.start()
+        self._left, self._shown = "", False
 
     def starts(self, text: str, number: int, total: int) -> None:
         """See ``Progress`` of experiments."""
+        if not self._shown:  # an error before anything runs is to be a line of its own
+            self._progress.start()
+            self._shown = True
         gone = format_seconds(time.monotonic() - self._began)
         description = f"{text}, {gone}{self._left}"
         self._progress.update(self._task, description=description, completed=number, total=total)
@@ -69,8 +71,10 @@ class TerminalProgress:
 
     def done(self) -> None:
         """See ``Progress`` of experiments."""
-        self._progress.stop()
-        self._progress.console.print()
+        if self._shown:
+            self._progress.stop()
+            self._progress.console.print()
+            self._shown = False
 
 
 def progress_for(console: Console | None = None) -> QuietProgress | TerminalProgress:

@@ -56,7 +56,9 @@ def run(
         False, "--max-depth", help="Only search for the largest depth of flat-D-W that fits."
     ),
     dry_run: bool = typer.Option(
-        False, "--dry-run", help="Print the plan with a forecast; nothing is measured or written."
+        False,
+        "--dry-run",
+        help="Print the plan with a forecast, for which each row takes a step; write nothing.",
     ),
     format: Format = FORMAT,
 ) -> None:

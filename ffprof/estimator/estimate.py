@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from html import escape
 
 from ffprof.errors import UsageError
 from ffprof.estimator.allocator import AllocatorConfig
@@ -45,6 +46,9 @@ class Estimate:
             f"{format_bytes(low)} to {format_bytes(high)} of the process; "
             f"most is allocated in {self.breakdown.place()}"
         )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(str(self))}</p>"
 
     @property
     def allocated_peak_bytes(self) -> int:

@@ -25,7 +25,7 @@ class StoppedError(Exception):
 
 
 class Progress(Protocol):
-    """Told of what happens; quiet between ``starts`` and ``ends``, while a trial runs."""
+    """Informed of what happens; quiet from ``starts`` to the next call, while a trial runs."""
 
     def starts(self, text: str, number: int, total: int) -> None:
         """Something is about to run, in words; ``number`` of ``total`` are done."""

@@ -213,10 +213,12 @@ class EstimateSession:
 
         progress.starts(workloads[0].id, 0, len(workloads))
         pieces = [(address(one), self.recipe) for one in workloads]
-        run_series(
-            self.server, estimate_child, pieces, LIMIT_SECONDS, answered, (self.target, path)
-        )
-        progress.done()
+        try:
+            run_series(
+                self.server, estimate_child, pieces, LIMIT_SECONDS, answered, (self.target, path)
+            )
+        finally:
+            progress.done()
         return rows
 
     def largest(self, question: Question, progress: Progress) -> list[Capacity]:
@@ -271,10 +273,12 @@ class EstimateSession:
                     f"from here",
                     "leave it out of --workloads",
                 )
-        for number, one in enumerate(workloads):
-            progress.starts(one.id, number, len(workloads))
-            yield one
-        progress.done()
+        try:
+            for number, one in enumerate(workloads):
+                progress.starts(one.id, number, len(workloads))
+                yield one
+        finally:
+            progress.done()
 
 
 def growth_of(

@@ -98,8 +98,6 @@ def trial_from(
     }
     conditions = Conditions(start_method=start_method, wall_seconds=ending.seconds)
     found = ending.answer(Finished)
-    if isinstance(found, Finished) and ending.kind == "timeout":
-        found = Failed(outcome="timeout", message=ending.reason, debit=found.debit)
     debit = _debit(found.debit, watching, record)
     report: Report | None
     if isinstance(found, Finished):

@@ -180,22 +180,30 @@ def memory_child(
 
 
 def step_child(
-    sender: Connection, pieces: Sequence[tuple[str | FileDescription, Recipe]], device: str
+    sender: Connection,
+    pieces: Sequence[tuple[str | FileDescription, Recipe]],
+    device: str,
+    hold: MemoryLimit | None = None,
 ) -> None:
-    """Time one step of each workload under its recipe; send ``StepTime`` or ``Failed`` for each."""
+    """Time one step of each workload under its recipe; send ``StepTime`` or ``Failed`` for each.
+
+    With ``hold``, of a GPU, there is one workload, and ``TrialStart`` is sent first.
+    """
     for workload, recipe in pieces:
         with telling(sender, workload):
             work = partial(_step_time, addressed(workload), recipe, device)
-            try_work(sender, None, work, ready=False)
+            try_work(sender, hold, work, ready=hold is not None)
 
 
 def _step_time(
-    workload: Description, recipe: Recipe, device: str, _: LimitedProcess | None
+    workload: Description, recipe: Recipe, device: str, held: LimitedProcess | None
 ) -> StepTime:
     import torch
 
     from ffprof.harness.trial import time_step
 
+    if held is not None:
+        held.begin()
     return time_step(workload, recipe, torch.device(device))
 
 

@@ -67,7 +67,7 @@ def _run_and_print(request: Request, format: Format, *, looks: bool) -> int:
         notices.print(
             f"stopped early: {outcome.stopped}; missing trials: {len(record.missing())}{kept}"
         )
-        if written:
+        if written and request.target is None:
             path = shlex.quote(str(request.path))
             notices.print(f"resume with: ffprof run --resume {path}", markup=False)
     if interrupt is not None:

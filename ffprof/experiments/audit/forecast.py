@@ -9,12 +9,15 @@ Runs in children like everything that needs torch; nothing is written.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from statistics import median
 
-from ffprof.errors import one_line
+from ffprof.errors import DeviceError, one_line
 from ffprof.estimator.worker import TracedStep, trace_child
+from ffprof.experiments.attempt import hold_for
 from ffprof.experiments.request import Request
+from ffprof.experiments.session import guard_over
 from ffprof.harness.process.child import run_child
 from ffprof.harness.process.messages import Failed, StepTime
 from ffprof.harness.worker import step_child
@@ -64,10 +67,18 @@ def forecast(request: Request, before: Record | None = None) -> dict[str, RowFor
     """
     recipe = request.record.recipe
     running = [d for d in request.workloads if d.objection(recipe) is None]
-    return {one.id: _row(request, one, _measured(before, one.id, recipe)) for one in running}
+    known = {one.id: _measured(before, one.id, recipe) for one in running}
+    guard = guard_over(request, request.on_foreign)
+    try:
+        # One step of each is run, so nobody else is to measure on the GPU meanwhile.
+        with guard.on_duty(lambda: float("inf")) if None in known.values() else nullcontext():
+            return {one.id: _row(request, one, known[one.id]) for one in running}
+    except DeviceError as error:
+        return {one.id: _row(request, one, known[one.id], busy=str(error)) for one in running}
 
 
-def _row(request: Request, one: Description, known: _Times | None) -> RowForecast:
+def _row(request: Request, one: Description, known: _Times | None, busy: str = "") -> RowForecast:
+    """The forecast of one row; ``busy`` is why no step may be run."""
     record = request.record
     if isinstance(one, StepDescription):
         row = RowForecast(reason="what a user-defined step does is seen in its trials only")
@@ -80,9 +91,14 @@ def _row(request: Request, one: Description, known: _Times | None) -> RowForecas
         return row if known is None else _timed(request, one, row, known)
     start = max(0.0, ending.seconds - traced.inside_seconds)
     row = RowForecast(live_peak_bytes=traced.live_peak_bytes)
+    if known is None and busy:
+        return replace(row, reason=busy[:300])
     if known is None:
         limit = min(LIMIT_SECONDS, record.plan.trial_limit_seconds)
-        ending = run_child(request.context, step_child, pieces, limit)
+        hold = None
+        if request.device == "cuda":
+            hold = hold_for(record.budget, record.evidence)
+        ending = run_child(request.context, step_child, (*pieces, hold), limit)
         step = ending.answer(StepTime)
         if isinstance(step, Failed):
             return replace(row, reason=_reason(step))

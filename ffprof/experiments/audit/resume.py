@@ -50,7 +50,8 @@ def check_options(given: Iterable[str], allowed: tuple[str, ...], kind: str) -> 
     for name in given:
         if name not in allowed:
             raise UsageError(
-                f"--{name.replace('_', '-')} cannot be given with --resume: the record says it",
+                f"--{name.replace('_', '-')} cannot be given with --resume: "
+                "the result file fixes it",
                 f"leave it out, or start a new {kind} without --resume",
             )
 
@@ -109,12 +110,12 @@ def resumed(
     Raises:
         FfprofError: the audit cannot be resumed here, or not like this.
     """
+    check_options(given, (*LIMITS, *PLACES), "audit")
     path = find_unfinished(file, given.get("rounds"))
     load(path)  # before a lock is made for what is no record
     with nullcontext() if dry_run else writing(path):
         record = load(path)  # again: it may have been written until the lock was ours
         device = device_of(record, path)
-        check_options(given, (*LIMITS, *PLACES), "audit")
         _check_places(record, path, given)
         done = len(record.trials)
         before, record = record, record.model_copy(update={"plan": _plan(record, path, given)})

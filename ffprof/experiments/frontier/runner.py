@@ -27,7 +27,6 @@ from ffprof.records.audit import LedgerRow, Record
 from ffprof.records.frontier import FrontierRecord, Guess, Point
 from ffprof.records.store import save_frontier
 from ffprof.records.trial import Trial
-from ffprof.units import format_seconds
 
 
 def find_frontier(
@@ -130,9 +129,8 @@ class _Run:
         before = sum(t.round == round for p in self._record.points for t in p.trials)
         waiting = sum(p.standing == "not run" for p in self._record.points)
         done = sum(len(p.trials) for p in self._record.points)
-        spent = format_seconds(self._campaign.spent())
         self._campaign.progress.starts(
-            f"round {round + 1} {point.id}, {spent}; {waiting} points wait to be measured",
+            f"round {round + 1} {point.id}; {waiting} points wait to be measured",
             done,
             done + max(1, waiting),
         )

@@ -74,13 +74,16 @@ class Ending:
     def answer(self, kind: type[Answer]) -> Answer | Failed:
         """The first message of a kind, or else what kept the child from sending one.
 
-        That is its limit, the failure that it reported, or how it crashed.
+        That is its limit, whatever it sent by then, the failure that it reported, or how it
+        crashed. What a child took of a GPU is kept.
         """
+        if self.kind == "timeout":
+            debits = [found for m in self.messages if (found := getattr(m, "debit", None))]
+            debit = debits[0] if debits else None
+            return Failed(outcome="timeout", message=self.reason, debit=debit)
         found = next((m for m in self.messages if isinstance(m, kind)), None)
         if found is not None:
             return found
-        if self.kind == "timeout":
-            return Failed(outcome="timeout", message=self.reason)
         failed = next((m for m in self.messages if isinstance(m, Failed)), None)
         return failed or Failed(outcome="crashed", message=self.reason or NO_ANSWER)
 

@@ -32,3 +32,14 @@ def test_a_terminal_shows_what_runs_and_what_is_over():
 
 def test_elsewhere_only_what_must_be_known_is_said():
     assert shown(False) == "bp is repeated: too hot\n"
+
+
+def test_nothing_is_drawn_before_something_runs_so_that_an_error_is_one_line():
+    out = io.StringIO()
+    progress = progress_for(Console(file=out, force_terminal=True, width=60))
+    progress.done()
+    assert out.getvalue() == ""
+    progress.starts("bp", 0, 1)
+    progress.done()
+    progress.done()
+    assert out.getvalue().count("\x1b[?25l") == out.getvalue().count("\x1b[?25h") == 1

@@ -6,8 +6,9 @@ import time
 import pytest
 
 from ffprof.harness.process.calls import run_series
-from ffprof.harness.process.child import start_context
-from ffprof.harness.process.messages import Failed
+from ffprof.harness.process.child import Ending, start_context
+from ffprof.harness.process.messages import Failed, Probed
+from ffprof.records.trial import Debit, Memory
 
 PIECE = 0.2  # seconds of sleep for each answer
 
@@ -88,3 +89,15 @@ def test_the_limit_is_that_of_one_piece(context):
 
 def test_no_pieces_start_no_child():
     assert answers(None, []) == []
+
+
+def test_what_is_sent_before_the_limit_is_no_answer_but_its_debit_is_kept():
+    debit = Debit(context_bytes=3, source="NVML, this process")
+    failed = Failed(outcome="oom", message="m", debit=debit)
+    for message in (Probed(memory=Memory(), debit=debit), failed):
+        late = Ending(kind="timeout", messages=(message,), reason="stopped after its limit of 1 s")
+        found = late.answer(Probed)
+        assert (found.outcome, found.debit) == ("timeout", debit)
+        assert found.message == "stopped after its limit of 1 s"
+    sent = Probed(memory=Memory(), debit=debit)
+    assert Ending(kind="crashed", messages=(sent,), reason="SIGABRT").answer(Probed) is sent
