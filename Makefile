@@ -13,10 +13,10 @@ DOCS := $(subst /ready-,/ready-for-docs-,$(STAMP))
 audit: $(STAMP)
 	@$(RUN)/ffprof run --out audits
 
-# Set up, then test. Tests wait for children half of their time, so four share two processors.
+# Set up, then test, on two processors.
 # Without a GPU the tests that need one are skipped. Files keep their order, so that those of long
 # tests come first, and short ones fill up the end.
-PYTEST = $(RUN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=10
+PYTEST = $(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 test: $(STAMP)
 	@$(PYTEST)
 

@@ -116,13 +116,14 @@ def run(
         KeyboardInterrupt: as it came; with ``out``, what is done by then is stored.
     """
     asked = dict(locals())
+    from ffprof.analysis.statistics.looks import LOOKS
     from ffprof.experiments.audit.looks import remember_new, run_looks
     from ffprof.experiments.audit.plan import prepare
 
     if looks:
         if rounds != 3:
             raise UsageError("looks and rounds both say how many rounds", "leave one of them out")
-        asked["rounds"] = 5
+        asked["rounds"] = LOOKS[0]
     with _folder(out) as folder, _without_main():
         with prepare(_options(asked, folder)) as (request,):
             command = f"ffprof.run({_words(asked)})"[:4000]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ffprof.errors import UsageError
-from ffprof.hardware.cards import find_card, known_cards
+from ffprof.hardware.cards import known_cards
 from ffprof.hardware.profile import Card
 from ffprof.records.audit import Budget, Evidence
 from ffprof.units import GIB, format_bytes, parse_size
@@ -40,15 +40,6 @@ def budget_for(text: str) -> Budget:
             f"{share:.1%} of it that the {hungriest.name} leaves, the least of all profiles"
         )
     return Budget(requested=text, total_bytes=total, limit_bytes=total, sources=(source,))
-
-
-def card_budget(name: str) -> Budget:
-    """What ``--card`` means: what CUDA offers on the card of that name.
-
-    Raises:
-        UsageError: no such card.
-    """
-    return budget_of(find_card(name))
 
 
 def budget_of(card: Card, requested: str | None = None) -> Budget:

@@ -1,6 +1,7 @@
 """The code keeps its plan: arrows, names, sizes, and what is imported when."""
 
 import ast
+import graphlib
 import importlib
 import re
 import subprocess
@@ -49,7 +50,9 @@ def imports(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module or "")
+            assert not node.level, f"{path} imports relatively"
+            names = [f".{alias.name}" for alias in node.names] if node.module == "ffprof" else [""]
+            found |= {f"{node.module}{name}" for name in names}
     return found
 
 
@@ -72,6 +75,19 @@ def test_workloads_import_the_protocol_and_torch_only(path):
         if name.split(".")[0] not in {*sys.stdlib_module_names, "torch", "torchvision", "workloads"}
     }
     assert outside <= {"ffprof.workload"}
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    names = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in MODULES}
+    graph = {}
+    for name, path in names.items():
+        whole = {line.module for line in ast.parse(path.read_text()).body if is_from(line)}
+        graph[name] = whole & names.keys() - {name}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def is_from(line):
+    return isinstance(line, ast.ImportFrom)
 
 
 def test_no_method_is_named_in_the_instrument():
@@ -100,7 +116,7 @@ def test_files_are_named_by_nouns():
 
 def named_modules():
     """Every module of ffprof that a string or a document names, with where it is named."""
-    places = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "Makefile"]
+    places = [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md"), ROOT / "Makefile"]
     places += [p for d in ("ffprof", "benchmarks") for p in (ROOT / d).rglob("*.py")]
     for path in places:
         for name in re.findall(r"(?<![\w./])ffprof(?:\.[a-z][a-z_]*)+", path.read_text()):
@@ -113,7 +129,7 @@ def test_every_module_that_is_named_exists():
     for name, place in named_modules():
         parts = name.split(".")
         found = ROOT.joinpath(*parts)
-        if name in groups or found.is_dir() or found.with_suffix(".py").exists():
+        if name in groups or (found / "__init__.py").exists() or found.with_suffix(".py").exists():
             continue
         # A name inside a module, or a public name of the package.
         inside = ROOT.joinpath(*parts[:-1])

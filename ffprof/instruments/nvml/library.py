@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -216,8 +215,3 @@ class Questions:
         """``ask`` for a text."""
         answer = self.ask(field, *ways)
         return answer.decode(errors="replace") if isinstance(answer, bytes) else answer
-
-
-def first_reason(unread: dict[str, str], fields: Sequence[str]) -> str:
-    """The reason of the first of these fields that has one, or nothing."""
-    return next((unread[field] for field in fields if field in unread), "")
