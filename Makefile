@@ -20,7 +20,8 @@ PYTEST = $(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=1
 test: $(STAMP)
 	@$(PYTEST)
 
-# Tests of units alone, without those that are marked as slow: training, and every row and recipe.
+# Tests of units alone, without those that are marked as slow: training, every row and recipe,
+# simulations of noise, and what runs many children.
 test-fast: $(STAMP)
 	@$(PYTEST) -m 'not slow' tests/unit
 

@@ -27,6 +27,8 @@ from ffprof.analysis.statistics.intervals import (
 )
 from ffprof.analysis.statistics.looks import ERROR, LOOKS, error_of
 
+pytestmark = pytest.mark.slow
+
 AUDITS, ROWS, ROUNDS = 2500, 17, LOOKS[-1]
 EDGE = -np.log(1 - ZONE)
 TEN_PERCENT = np.log(0.9)

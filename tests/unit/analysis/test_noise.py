@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from ffprof.analysis.statistics.noise import FEWEST_PROCESSES, drift_of, noise_of, two_speeds
 
+pytestmark = pytest.mark.slow
+
 
 def tables(audits, deviations, rounds, *, drift=0.0, seed=0):
     """Logarithms of speeds: rows that differ tenfold, a machine that drifts, normal noise."""

@@ -21,6 +21,8 @@ from ffprof.records.audit import Budget
 from ffprof.records.store import load
 from ffprof.workload import find_workload
 
+pytestmark = pytest.mark.slow
+
 STRANGER = os.getppid()  # a process of this machine that is not ours
 
 

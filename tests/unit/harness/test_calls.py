@@ -10,6 +10,8 @@ from ffprof.harness.process.child import Ending, start_context
 from ffprof.harness.process.messages import Failed, Probed
 from ffprof.records.trial import Debit, Memory
 
+pytestmark = pytest.mark.slow
+
 PIECE = 0.2  # seconds of sleep for each answer
 
 

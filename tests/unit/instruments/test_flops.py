@@ -11,6 +11,8 @@ from ffprof.harness.trial import measure
 from ffprof.instruments.operators import Counted, FlopCounter, sum_flops
 from ffprof.workload import find_workload
 
+pytestmark = pytest.mark.slow
+
 
 def counted(step):
     with FlopCounter() as counter:

@@ -13,6 +13,8 @@ from ffprof.harness.trial import measure
 from ffprof.instruments.operators import LONGEST_NAME, OperatorCounter, add_up
 from ffprof.workload import find_workload
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 # AdamW counts its steps in one tensor a parameter, on the host: on a CPU that is the device.
 STEPS = ("aten::_foreach_add_", "aten::_local_scalar_dense")

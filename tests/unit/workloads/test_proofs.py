@@ -17,6 +17,8 @@ from ffprof.workload import find_workload, workload_names
 from workloads.backbones import initial_state
 from workloads.offload import Offload
 
+pytestmark = pytest.mark.slow
+
 BACKBONES = [
     {"backbone": "vgg8", "width": 0.125},
     {"backbone": "vgg11", "width": 0.0625, "image_size": 32},
