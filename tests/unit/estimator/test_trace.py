@@ -30,6 +30,8 @@ from ffprof.estimator.tracing.device import check_version
 from ffprof.estimator.tracing.trace import trace
 from ffprof.instruments.tensors import LiveTensors
 
+pytestmark = pytest.mark.slow
+
 NEWER = {"rms_norm"}  # of our lists, what torch 2.11 does not cast
 ON_HOST = torch.device("cpu")
 

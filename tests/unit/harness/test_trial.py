@@ -11,6 +11,8 @@ from ffprof.instruments.clock import FakeClock
 from ffprof.instruments.host_memory import FakeHostMemory
 from ffprof.workload import find_workload, workload_names
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 COLD = AllocatorPeaks(allocated_peak_bytes=9, reserved_peak_bytes=20, alloc_retries=0, oom_events=0)
 STEADY = AllocatorPeaks(
