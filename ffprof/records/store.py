@@ -181,7 +181,7 @@ def newest_first(folder: Path, patterns: tuple[str, ...] = ("audit-*.json",)) ->
     return sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
 
 
-def save(record: Record, path: Path) -> None:
+def save(record: Record | FrontierRecord | CalibrationRecord, path: Path) -> None:
     """Write a record atomically.
 
     Raises:
@@ -226,15 +226,6 @@ def load_any(path: str | Path) -> Record | FrontierRecord | CalibrationRecord:
         contents = replace(contents, again=_CALIBRATE)
         return contents.as_record(CalibrationRecord, CALIBRATION_VERSION)
     return record_in(contents) if contents.kind is None else _frontier_in(contents)
-
-
-def save_frontier(record: FrontierRecord | CalibrationRecord, path: Path) -> None:
-    """Write a record atomically.
-
-    Raises:
-        StoreError: the folder cannot be written to.
-    """
-    write_atomically(path, record.model_dump_json(indent=1) + "\n")
 
 
 def _frontier_in(contents: Contents) -> FrontierRecord:

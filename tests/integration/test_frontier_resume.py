@@ -6,7 +6,7 @@ import shutil
 import pytest
 from command import ffprof
 
-from ffprof.records.store import load_frontier, save_frontier
+from ffprof.records.store import load_frontier, save
 
 WORDS = [
     "frontier", "--device", "cpu", "--preset", "smoke", "--threads", "1", "--steps", "2",
@@ -30,7 +30,7 @@ def begun(whole, tmp_path):
     first, *others = record.points
     points = (first, *(p.model_copy(update={"trials": ()}) for p in others))
     path = tmp_path / whole.name
-    save_frontier(record.model_copy(update={"points": points, "stopped": "interrupted"}), path)
+    save(record.model_copy(update={"points": points, "stopped": "interrupted"}), path)
     return path
 
 
@@ -69,7 +69,7 @@ def test_what_cannot_be_gone_on_with_is_one_line(begun, tmp_path):
     for name, (changed, told) in cases.items():
         folder = tmp_path / name
         folder.mkdir()
-        save_frontier(changed, folder / "frontier-x.json")
+        save(changed, folder / "frontier-x.json")
         done = ffprof("frontier", "--resume", folder)
         assert done.returncode == 2, done.stderr
         assert told in done.stderr

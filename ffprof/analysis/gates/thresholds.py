@@ -137,16 +137,9 @@ class WorkloadThresholds(_Table):
     budget: Budget = Budget()
 
 
-class Thresholds(_Table):
+class Thresholds(WorkloadThresholds):
     """The whole file; every table and every field may be left out."""
 
-    allocated: Allocated = Allocated()
-    reserved: Reserved = Reserved()
-    live: Live = Live()
-    flops: Flops = Flops()
-    operators: Operators = Operators()
-    throughput: SpeedFall = SpeedFall()
-    budget: Budget = Budget()
     workloads: Annotated[dict[Name, WorkloadThresholds], Field(max_length=10_000)] = Field(
         default_factory=dict
     )

@@ -27,7 +27,7 @@ from ffprof.hardware.machine import fingerprint
 from ffprof.records.audit import Device, Record
 from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.files import prepare_folder
-from ffprof.records.store import find_record, load, save_frontier
+from ffprof.records.store import find_record, load, save
 
 NOT_CALIBRATED = 3
 
@@ -131,7 +131,7 @@ def _calibrate(
     made = calibration_of(
         record, audit=audit.name[:255], sha256=digest, command=command, workloads=names
     )
-    save_frontier(made, path)
+    save(made, path)
     _print(made, path, "this machine" if here else _whose(record), format)
     return 0
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from datetime import UTC, datetime
 from multiprocessing import get_context
-from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +31,6 @@ from ffprof.records.audit import Device, Machine, Plan, Record
 from ffprof.records.files import writing
 from ffprof.records.recipe import Recipe
 from ffprof.records.store import find_record, load, newest_first
-from ffprof.workload import Description
 from ffprof.workload.user_file import Source
 
 # What may be given in addition to ``--resume``: limits, and where files lie now.
@@ -122,7 +119,8 @@ def resumed(
         if not record.missing():
             if "workload_file" in given:
                 recorded_sources(record, path, given)
-            yield (_request(record, (), device, path, get_context("spawn")),)
+            spawn = get_context("spawn")
+            yield (Request(record=record, workloads=(), device=device, path=path, context=spawn),)
             return
         sources = recorded_sources(record, path, given)
         rows = registered_rows(record)
@@ -155,24 +153,16 @@ def resumed(
                     "notes": (*record.notes, *notes)[-200:],
                 }
             )
-            request = _request(record, workloads, device, path, session.context(device))
-            yield (replace(request, on_foreign=given.get("on_foreign", "warn")),)
-
-
-def _request(
-    record: Record,
-    workloads: tuple[Description, ...],
-    device: Device,
-    path: Path,
-    context: BaseContext,
-) -> Request:
-    return Request(
-        record=record,
-        workloads=workloads,
-        device=device,
-        path=path,
-        context=context,
-    )
+            yield (
+                Request(
+                    record=record,
+                    workloads=workloads,
+                    device=device,
+                    path=path,
+                    context=session.context(device),
+                    on_foreign=given.get("on_foreign", "warn"),
+                ),
+            )
 
 
 def device_of(record: Record, path: Path) -> Device:

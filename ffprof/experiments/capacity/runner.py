@@ -22,7 +22,7 @@ from ffprof.harness.process.child import Answer, run_child
 from ffprof.harness.process.messages import Failed
 from ffprof.records.frontier import Capacity, FrontierRecord, Tried
 from ffprof.records.recipe import Recipe
-from ffprof.records.store import save_frontier
+from ffprof.records.store import save
 from ffprof.workload import Description
 from ffprof.workload.user_file import address
 
@@ -81,7 +81,7 @@ class _Run:
         notes = (*self.record.notes, told[:1000])
         self.record = self.record.model_copy(update={"notes": notes})
         if done:
-            save_frontier(self.record, self._request.path)
+            save(self.record, self._request.path)
 
     def _run(self, one: Description, number: int, proposal: Capacity, run_probe: RunProbe) -> None:
         request, campaign, recipe = self._request, self._campaign, self._request.record.recipe
@@ -177,4 +177,4 @@ class _Run:
                 "spent_seconds": self._campaign.spent(),
             }
         )
-        save_frontier(self.record, self._request.path)
+        save(self.record, self._request.path)

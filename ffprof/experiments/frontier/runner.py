@@ -25,7 +25,7 @@ from ffprof.experiments.frontier.request import FrontierRequest
 from ffprof.experiments.request import Slot
 from ffprof.records.audit import LedgerRow, Record
 from ffprof.records.frontier import FrontierRecord, Guess, Point
-from ffprof.records.store import save_frontier
+from ffprof.records.store import save
 from ffprof.records.trial import Trial
 
 
@@ -164,7 +164,7 @@ class _Run:
         points = tuple(grown if p.id == id else p for p in self._record.points)
         self._update(points=points, budget=with_debit(self._record.budget, trial.debit))
         self._record = settle(self._record)
-        save_frontier(self._record, self._request.path)
+        save(self._record, self._request.path)
 
     def _update(self, **update: object) -> None:
         self._record = self._record.model_copy(update=update)
@@ -176,5 +176,5 @@ class _Run:
         trials = any(p.trials for p in self._record.points)
         guesses = any(p.guess and p.guess.memory_bytes for p in self._record.points)
         if trials or (self._record.evidence == "estimated" and guesses):
-            save_frontier(self._record, self._request.path)
+            save(self._record, self._request.path)
         return self._record

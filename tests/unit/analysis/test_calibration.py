@@ -21,7 +21,6 @@ from ffprof.records.store import (
     load_any,
     load_frontier,
     save,
-    save_frontier,
 )
 from ffprof.report.calibration import calibration_document, percent
 from ffprof.report.exporters.markdown import render
@@ -164,7 +163,7 @@ def test_three_rows_cannot_tell_which_has_two_speeds():
 def test_it_is_stored_and_read_again(tmp_path):
     made = calibrated(noisy_audit())
     path = tmp_path / "calibration-a.json"
-    save_frontier(made, path)
+    save(made, path)
     assert load_any(path) == made
     assert find_record(tmp_path, RESULT_FILES) == path
     with pytest.raises(RecordError, match="holds neither a frontier"):

@@ -12,7 +12,7 @@ from ffprof.errors import RecordError
 from ffprof.experiments.selection import all_workloads
 from ffprof.hardware.machine import Probe
 from ffprof.harness.process.child import Ending, start_context
-from ffprof.records.store import save, save_frontier
+from ffprof.records.store import save
 
 sys.path.append(str(Path(__file__).resolve().parents[3] / "benchmarks" / "gpu"))
 
@@ -33,7 +33,7 @@ from finished import lacking
     ],
 )
 def test_a_frontier_or_search_that_was_cut_is_not_complete(tmp_path, made, lacks):
-    save_frontier(made, tmp_path / "one.json")
+    save(made, tmp_path / "one.json")
     told = lacking(tmp_path / "one.json")
     assert lacks in told
     assert bool(told) == bool(lacks)

@@ -21,7 +21,7 @@ def audit():
 @pytest.mark.parametrize("kind", ["frontier", "capacity"])
 def test_it_survives_the_disk(tmp_path, kind):
     made, path = frontier(kind), tmp_path / f"{kind}-x.json"
-    store.save_frontier(made, path)
+    store.save(made, path)
     assert store.load_frontier(path) == made
     assert store.load_any(path) == made
     assert store.find_record(tmp_path, store.RESULT_FILES) == path
@@ -32,7 +32,7 @@ def test_it_survives_the_disk(tmp_path, kind):
 def test_an_audit_is_told_apart(tmp_path, audit):
     path, other = tmp_path / "audit-a.json", tmp_path / "capacity-a.json"
     store.save(audit, path)
-    store.save_frontier(frontier(), other)
+    store.save(frontier(), other)
     assert store.load_any(path) == audit
     with pytest.raises(RecordError, match="neither a frontier nor"):
         store.load_frontier(path)
