@@ -90,10 +90,21 @@ class GoodnessNetwork(nn.Module):
         return g, b.detach()
 
     def predict(self, images: Tensor, rule: str) -> Tensor:
-        """Logits (n, classes): ``read`` fused, ``last`` unit, or ``mean`` log-probability.
+        """Logits (n, classes) by one of the rules of ``predictions``.
 
         Raises:
             ValueError: unknown rule.
+        """
+        found = self.predictions(images)
+        if rule not in found:
+            raise ValueError(f"unknown prediction rule {rule!r}: {', '.join(found)}")
+        return found[rule]
+
+    def predictions(self, images: Tensor) -> dict[str, Tensor]:
+        """Logits (n, classes) by every rule.
+
+        ``read`` is the fused read-out, ``last`` the last unit's, ``mean`` the mean log-probability
+        of all units, and ``layer1`` and so on those of each unit.
         """
         x, parts, local = images, [], []
         for unit, head, patches in self.layers():
@@ -102,15 +113,12 @@ class GoodnessNetwork(nn.Module):
             local.append(head(parts[-1]))
             if len(parts) < len(self.patches):
                 x = unit.propagate(a)
-        if rule == "read":
-            logits: Tensor = self.readout(parts)
-            return logits
-        if rule == "last":
-            last_logits: Tensor = local[-1]
-            return last_logits
-        if rule == "mean":
-            return torch.stack([z.log_softmax(1) for z in local]).mean(0)
-        raise ValueError(f"unknown prediction rule {rule!r}: read, last or mean")
+        return {
+            "read": self.readout(parts),
+            "last": local[-1],
+            "mean": torch.stack([z.log_softmax(1) for z in local]).mean(0),
+            **{f"layer{number}": z for number, z in enumerate(local, 1)},
+        }
 
     def backbone_state(self) -> dict[str, Tensor]:
         """The backbone under the names of the shared state."""

@@ -43,7 +43,7 @@ def take(
     ``hold`` and ``guard`` are those of the GPU, None on a CPU.
     """
     arguments = (address(description), recipe, device, hold)
-    return _watched(context, trial_child, arguments, limit_seconds, guard, gpu=device == "cuda")
+    return watched(context, trial_child, arguments, limit_seconds, guard, gpu=device == "cuda")
 
 
 def probe(
@@ -61,10 +61,10 @@ def probe(
     ``child`` is ``memory_child``, or what stands for it.
     """
     arguments = (address(description), recipe, hold)
-    return _watched(context, child or memory_child, arguments, limit_seconds, guard, gpu=True)
+    return watched(context, child or memory_child, arguments, limit_seconds, guard, gpu=True)
 
 
-def _watched(
+def watched(
     context: BaseContext,
     child: Callable[..., None],
     arguments: tuple[Any, ...],
@@ -72,17 +72,34 @@ def _watched(
     guard: Guard | None,
     *,
     gpu: bool,
+    tell: Callable[[Any], None] | None = None,
+    tick: Callable[[], None] | None = None,
 ) -> tuple[Ending, Watching]:
-    """Run a child; one that does not end by itself when its GPU is gone has crashed."""
+    """Run a child; one that does not end by itself when its GPU is gone has crashed.
+
+    ``tell`` is called with every message, ``tick`` ten times a second.
+    """
     watching = Watching(guard)
+
+    def on_message(pid: int, message: Any) -> None:
+        watching.on_message(pid, message)
+        if tell is not None:
+            tell(message)
+
+    def on_tick() -> None:
+        if gpu:
+            watching.take()
+        if tick is not None:
+            tick()
+
     try:
         ending = run_child(
             context,
             child,
             arguments,
             limit_seconds,
-            on_message=watching.on_message,
-            tick=watching.take if gpu else None,
+            on_message=on_message,
+            tick=on_tick if gpu or tick is not None else None,
         )
     except GpuGoneError as error:
         ending = Ending(kind="crashed", messages=(), reason=str(error))

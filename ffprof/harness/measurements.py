@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ffprof.harness.optimizer import Update
 from ffprof.harness.step import Part
-from ffprof.harness.timeline import Course
+from ffprof.harness.timeline import MemoryReadings
 from ffprof.instruments.operators import Counted, FlopCounter, OperatorCounter
 from ffprof.instruments.tensors import LiveTensors, SavedTensors
 from ffprof.records.audit import Loss, Memory
@@ -96,9 +96,9 @@ def breakdown(module: Trainable, update: Update) -> dict[str, int]:
     }
 
 
-def memory_figures(course: Course, untimed: Untimed, held: dict[str, int]) -> Memory:
+def memory_figures(read: MemoryReadings, untimed: Untimed, held: dict[str, int]) -> Memory:
     """The memory part of a trial; what the allocator does not give is unread, with the reason."""
-    cold, steady, unread = course.cold, course.steady, {}
+    cold, steady, unread = read.cold, read.steady, {}
     if steady.reason:
         for name in ("allocated", "reserved", "cold_allocated", "cold_reserved"):
             unread[f"{name}_peak_bytes"] = steady.reason
@@ -108,14 +108,14 @@ def memory_figures(course: Course, untimed: Untimed, held: dict[str, int]) -> Me
     if untimed.saved_peak_bytes is None:
         saved = {}
         unread["saved_for_backward_peak_bytes"] = untimed.saved_reason
-    if course.host_peak is None:
+    if read.host_peak is None:
         unread["host_peak_bytes"] = "the system reports no high-water mark"
     return Memory(
         allocated_peak_bytes=steady.allocated_peak_bytes,
         reserved_peak_bytes=steady.reserved_peak_bytes,
         cold_allocated_peak_bytes=cold.allocated_peak_bytes,
         cold_reserved_peak_bytes=cold.reserved_peak_bytes,
-        host_peak_bytes=course.host_peak,
+        host_peak_bytes=read.host_peak,
         live_tensor_peak_bytes=untimed.live_peak_bytes,
         alloc_retries=steady.alloc_retries,
         oom_events=steady.oom_events,

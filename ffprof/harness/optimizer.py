@@ -41,6 +41,15 @@ class Update(Protocol):
     def hold(self) -> Any:
         """A context in which backward passes leave gradients behind and update nothing."""
 
+    def optimizers(self) -> Sequence[torch.optim.Optimizer]:
+        """All of them, for what schedules their learning rates."""
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on, as tensors and plain values."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from ``state``."""
+
 
 def make_update(
     module: Trainable, recipe: Recipe, device_type: str, *, in_backward: bool = False
@@ -101,6 +110,21 @@ class StepAtEnd:
         """See ``Update``; nothing is updated in backward anyway."""
         yield
 
+    def optimizers(self) -> Sequence[torch.optim.Optimizer]:
+        """See ``Update``."""
+        return (self.optimizer,)
+
+    def state(self) -> dict[str, Any]:
+        """See ``Update``; the scale of fp16 is part of it."""
+        scaler = {} if self._scaler is None else self._scaler.state_dict()
+        return {"optimizers": [self.optimizer.state_dict()], "scaler": scaler}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """See ``Update``."""
+        self.optimizer.load_state_dict(state["optimizers"][0])
+        if self._scaler is not None:
+            self._scaler.load_state_dict(state["scaler"])
+
 
 class StepInBackward:
     """One optimizer a parameter, stepped by a hook when its gradient is complete, then freed.
@@ -152,6 +176,19 @@ class StepInBackward:
             yield
         finally:
             self._held = False
+
+    def optimizers(self) -> Sequence[torch.optim.Optimizer]:
+        """See ``Update``."""
+        return self._optimizers
+
+    def state(self) -> dict[str, Any]:
+        """See ``Update``."""
+        return {"optimizers": [one.state_dict() for one in self._optimizers]}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """See ``Update``."""
+        for one, kept in zip(self._optimizers, state["optimizers"], strict=True):
+            one.load_state_dict(kept)
 
 
 def _groups(module: Trainable) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ precision, transfer, weighting, optimizer, zeroing, normalisation momentum.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -111,13 +111,15 @@ class TrainingStep:
         self._autocast = AUTOCAST.get(recipe.precision)
         # For a checked step: called with a loss and the function that runs its backward pass.
         self.observer: Callable[[Tensor, Callable[[], None]], None] | None = None
+        # For images that are stored otherwise: called on the device with what was moved there.
+        self.prepare: Callable[[Tensor], Tensor] | None = None
         self._format = (
             torch.channels_last
             if recipe.memory_format == "channels_last"
             else torch.contiguous_format
         )
 
-    def __call__(self, parts: Sequence[Part]) -> Tensor:
+    def __call__(self, parts: Iterable[Part]) -> Tensor:
         """Mean loss over the effective batch before the step, a detached scalar."""
         total: Tensor | None = None
         for images, labels in parts:
@@ -135,6 +137,8 @@ class TrainingStep:
         # and not a view that keeps the whole batch.
         x = images.to(self._device, non_blocking=True, copy=True, memory_format=self._format)
         y = labels.to(self._device, non_blocking=True, copy=True)
+        if self.prepare is not None:
+            x = self.prepare(x)
         backward = self._backward(weight)
         if self._autocast is not None:
             with torch.autocast(self._device.type, self._autocast):

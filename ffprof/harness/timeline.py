@@ -69,7 +69,16 @@ class Advance(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
+class MemoryReadings:
+    """Peaks before all is warm and afterwards, and the host's in bytes; None if it tells none."""
+
+    cold: AllocatorPeaks
+    steady: AllocatorPeaks
+    host_peak: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course(MemoryReadings):
     """What the instruments read on the way.
 
     ``timed`` is when the timed phase began and ended, in ``time.monotonic`` seconds, which are the
@@ -80,9 +89,6 @@ class Course:
 
     warm: tuple[float, ...]
     laps: tuple[float, ...]
-    cold: AllocatorPeaks
-    steady: AllocatorPeaks
-    host_peak: int | None
     host_reset: bool
     wait_seconds: float | None
     timed: tuple[float, float]

@@ -9,14 +9,24 @@ The parent imports this module to name these functions, so torch is imported ins
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from ffprof.errors import DataError, RefusedError
+from ffprof.errors import DataError, FfprofError, RefusedError, UsageError
 from ffprof.hardware.memory_limit import MemoryLimit
 from ffprof.harness.process.failures import telling
-from ffprof.harness.process.messages import Failed, Finished, Probed, StepTime, TrialStart
+from ffprof.harness.process.messages import (
+    Assignment,
+    Diverged,
+    Failed,
+    Finished,
+    Learned,
+    Probed,
+    StepTime,
+    TrialStart,
+)
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 from ffprof.workload.user_file import FileDescription, Source, StepDescription, addressed, describe
@@ -50,7 +60,9 @@ _DEAD_WORKER = "DataLoader worker (pid"
 def try_work(
     sender: Connection,
     hold: MemoryLimit | None,
-    work: Callable[[LimitedProcess | None], Finished | Probed | StepTime],
+    work: Callable[
+        [LimitedProcess | None], Finished | Probed | StepTime | Learned | Failed | FfprofError
+    ],
     *,
     ready: bool = True,
 ) -> None:
@@ -168,6 +180,23 @@ def trial_child(
         try_work(sender, hold, lambda held: _measure(addressed(workload), recipe, device, held))
 
 
+def learning_child(
+    sender: Connection,
+    workload: str | FileDescription,
+    assignment: Assignment,
+    device: str,
+    hold: MemoryLimit | None,
+) -> None:
+    """Train one workload; send ``TrialStart``, ``EpochDone`` after epochs, ``Learned``, ``Failed``.
+
+    What is wrong with the task's images or the checkpoint is the user's to put right, and is sent
+    as the error that it is.
+    """
+    with telling(sender, workload):
+        work = partial(_learn, sender, addressed(workload), assignment, device)
+        try_work(sender, hold, work)
+
+
 def memory_child(
     sender: Connection, workload: str | FileDescription, recipe: Recipe, hold: MemoryLimit
 ) -> None:
@@ -226,6 +255,32 @@ def _measure(
     else:
         report = measure(workload, recipe, device, tools)
     return Finished(report=report, debit=None if held is None else held.end(report.memory))
+
+
+def _learn(
+    sender: Connection,
+    workload: Description,
+    assignment: Assignment,
+    device_name: str,
+    held: LimitedProcess | None,
+) -> Learned | Diverged | FfprofError:
+    import torch
+
+    from ffprof.harness.divergence import DivergedError
+    from ffprof.harness.timeline import instruments_for
+    from ffprof.harness.training import learn
+
+    device = torch.device(device_name)
+    if held is not None:
+        held.begin()
+    tools = instruments_for(device.type, held)
+    try:
+        found = learn(workload, assignment, device, tools, sender.send)
+    except DivergedError as error:
+        return Diverged(message=str(error))
+    except (DataError, UsageError) as error:
+        return error
+    return found if held is None else replace(found, debit=held.end(found.memory))
 
 
 def _probe(workload: Description, recipe: Recipe, held: LimitedProcess | None) -> Probed:

@@ -19,6 +19,7 @@ from ffprof.records.audit import SCHEMA_VERSION, Record
 from ffprof.records.calibration import CALIBRATION_VERSION, CalibrationRecord
 from ffprof.records.files import read_at_most, write_atomically
 from ffprof.records.frontier import FRONTIER_VERSION, FrontierRecord
+from ffprof.records.learning import LEARNING_VERSION, LearningRecord
 
 MAX_BYTES = 64 * 1024 * 1024
 MANY = 1000  # wrong things, of which not even the first is looked for: all would be written out
@@ -26,6 +27,7 @@ _TOLD = 500  # characters of what is wrong
 # Lists and objects of a file: so few may be anywhere, and others are so many bytes apart.
 _FEW, _BETWEEN = 200_000, 32
 Model = TypeVar("Model", bound=BaseModel)
+AnyRecord = Record | FrontierRecord | CalibrationRecord | LearningRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +183,7 @@ def newest_first(folder: Path, patterns: tuple[str, ...] = ("audit-*.json",)) ->
     return sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
 
 
-def save(record: Record | FrontierRecord | CalibrationRecord, path: Path) -> None:
+def save(record: AnyRecord, path: Path) -> None:
     """Write a record atomically.
 
     Raises:
@@ -201,8 +203,15 @@ def json_schema_text() -> str:
 
 
 # Names of result files of every kind; a folder stands for the newest.
-RESULT_FILES = ("audit-*.json", "frontier-*.json", "capacity-*.json", "calibration-*.json")
+RESULT_FILES = (
+    "audit-*.json",
+    "frontier-*.json",
+    "capacity-*.json",
+    "calibration-*.json",
+    "learning-*.json",
+)
 _KINDS = ("frontier", "capacity")
+_LEARN = "make one with `ffprof learn --out DIR`"
 _CALIBRATE = "make one with `ffprof calibrate --out DIR`"
 
 
@@ -215,7 +224,19 @@ def load_frontier(path: str | Path) -> FrontierRecord:
     return _frontier_in(read_contents(Path(path), "make one with `ffprof frontier --out DIR`"))
 
 
-def load_any(path: str | Path) -> Record | FrontierRecord | CalibrationRecord:
+def load_learning(path: str | Path) -> LearningRecord:
+    """Read and validate the file of a learning study.
+
+    Raises:
+        RecordError: absent, not a file, too large, not JSON, of a newer schema, or something else.
+    """
+    contents = read_contents(Path(path), _LEARN)
+    if contents.kind != "learning":
+        raise RecordError(f"{contents.path} holds no learning study", contents.again)
+    return contents.as_record(LearningRecord, LEARNING_VERSION)
+
+
+def load_any(path: str | Path) -> AnyRecord:
     """Read and validate a result file of any kind.
 
     Raises:
@@ -225,6 +246,9 @@ def load_any(path: str | Path) -> Record | FrontierRecord | CalibrationRecord:
     if contents.kind == "calibration":
         contents = replace(contents, again=_CALIBRATE)
         return contents.as_record(CalibrationRecord, CALIBRATION_VERSION)
+    if contents.kind == "learning":
+        contents = replace(contents, again=_LEARN)
+        return contents.as_record(LearningRecord, LEARNING_VERSION)
     return record_in(contents) if contents.kind is None else _frontier_in(contents)
 
 

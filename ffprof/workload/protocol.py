@@ -41,7 +41,12 @@ class Backward(Protocol):
 
 
 class Trainable(Protocol):
-    """The module that a workload builds: an ``nn.Module`` with the methods below."""
+    """The module that a workload builds: an ``nn.Module`` with the methods below.
+
+    It may have ``predictions(images)``, too: the logits of every prediction rule in one pass, by
+    name, the one that the method is judged by first. Without it, ``predict`` is called rule by
+    rule.
+    """
 
     def accumulate(
         self, images: Tensor, labels: Tensor, weight: float, backward: Backward
@@ -70,5 +75,8 @@ class Trainable(Protocol):
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...  # noqa: D102
     def buffers(self) -> Iterator[Tensor]: ...  # noqa: D102
     def modules(self) -> Iterator[nn.Module]: ...  # noqa: D102
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]: ...  # noqa: D102
+    def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
+    def load_state_dict(self, state: Mapping[str, Any], /) -> Any: ...  # noqa: D102
     def train(self, mode: bool = True) -> Any: ...  # noqa: D102
     def to(self, *args: Any, **kwargs: Any) -> Any: ...  # noqa: D102

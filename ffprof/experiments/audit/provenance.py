@@ -22,10 +22,12 @@ from ffprof.experiments.session import say
 from ffprof.harness.data.discovery import check_data, complete, look_at
 from ffprof.harness.data.source import DataSet, DataWords, parse_data
 from ffprof.records.audit import Record, WorkloadFile
+from ffprof.records.learning import LearningRecord
 from ffprof.records.recipe import FILE_DATA, Recipe
 from ffprof.workload import Description, find_workload
 from ffprof.workload.user_file import Source
 
+AnyPlanned = Record | LearningRecord
 _NEW = "leave it out, or start a new audit without --resume"
 
 
@@ -41,7 +43,9 @@ def refuse(option: str, value: object, path: Path, recorded: object) -> NoReturn
 _SHOWN = 12  # digits of a digest, as in notes
 
 
-def recorded_sources(record: Record, path: Path, given: Mapping[str, Any]) -> tuple[Source, ...]:
+def recorded_sources(
+    record: AnyPlanned, path: Path, given: Mapping[str, Any]
+) -> tuple[Source, ...]:
     """The record's workload files, where they are now.
 
     Raises:
@@ -85,7 +89,7 @@ def _other_content(source: Source, file: WorkloadFile, path: Path) -> None:
     )
 
 
-def registered_rows(record: Record) -> dict[str, Description]:
+def registered_rows(record: AnyPlanned) -> dict[str, Description]:
     """The record's workloads that are registered, by id.
 
     Raises:
@@ -98,7 +102,7 @@ def registered_rows(record: Record) -> dict[str, Description]:
 
 
 def file_rows(
-    record: Record, sources: Sequence[Source], context: BaseContext
+    record: AnyPlanned, sources: Sequence[Source], context: BaseContext
 ) -> dict[str, Description]:
     """The record's workloads that are in files, described in children, by id.
 
@@ -120,7 +124,7 @@ def file_rows(
     return rows
 
 
-def _check_same(record: Record, rows: Mapping[str, Description], fix: str) -> None:
+def _check_same(record: AnyPlanned, rows: Mapping[str, Description], fix: str) -> None:
     for one in rows.values():
         known = {
             (t.method, t.schedule, t.family, t.micro_batch)
@@ -135,7 +139,7 @@ def _check_same(record: Record, rows: Mapping[str, Description], fix: str) -> No
             )
 
 
-def look_again(record: Record, path: Path, given: Mapping[str, Any]) -> DataSet | None:
+def look_again(record: AnyPlanned, path: Path, given: Mapping[str, Any]) -> DataSet | None:
     """What can be seen of the record's data before a process is started; None without files.
 
     Raises:
@@ -161,7 +165,7 @@ def look_again(record: Record, path: Path, given: Mapping[str, Any]) -> DataSet 
 
 
 def found_again(
-    record: Record,
+    record: AnyPlanned,
     path: Path,
     seen: DataSet | None,
     context: BaseContext,

@@ -1,10 +1,13 @@
-"""What a trial's child tells its parent, torch-free."""
+"""What a run's child is told, and what children tell their parent; torch-free."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ffprof.records.audit import Conditions, Debit, Fact, Loss, Memory, Outcome, Throughput
+from ffprof.records.learning import Epoch, Score, Task, Training
+from ffprof.records.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,56 @@ class StepTime:
 
     step_seconds: float
     before_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What one run is to learn; ``recipe.seed`` is its seed.
+
+    ``checkpoint`` is where its state is kept, under ``digest``, which no other run has.
+    """
+
+    recipe: Recipe
+    training: Training
+    task: Task
+    checkpoint: Path
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochDone:
+    """Epochs that a run has done and stored; ``restored`` those that its checkpoint held."""
+
+    epochs: tuple[Epoch, ...]
+    restored: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """A run was trained to its last epoch and tested.
+
+    ``timed`` is when its epochs began and ended in this process, in ``time.monotonic`` seconds,
+    and ``images`` how many were trained on meanwhile.
+    """
+
+    test: Score
+    memory: Memory
+    conditions: Conditions
+    rules: tuple[str, ...]
+    parameters: int
+    training_images: int
+    steps: int
+    timed: tuple[float, float]
+    images: int
+    debit: Debit | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diverged:
+    """A run ended because a loss is not finite; ``message`` says where that begins."""
+
+    message: str
+    debit: Debit | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

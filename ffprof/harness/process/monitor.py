@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from ffprof.harness.process.guard import UNLISTED, Guard
-from ffprof.harness.process.messages import Finished, TrialStart
+from ffprof.harness.process.messages import EpochDone, Finished, Learned, TrialStart
 from ffprof.instruments.nvml import Watch, disturbances
 from ffprof.records.audit import Conditions, Energy, Memory
 
@@ -42,11 +42,13 @@ class Watching:
             guard.ours.add(pid)
             self._watch = Watch(pid, guard.last, facts=guard.facts)
             self._sampling = True
-        elif self._sampling:
+        elif self._sampling and not isinstance(message, EpochDone):
             self._sample()
             self._sampling = False
         if isinstance(message, Finished):
             self._timed, self._images = message.report.timed, message.report.images
+        elif isinstance(message, Learned):
+            self._timed, self._images = message.timed, message.images
 
     def take(self) -> None:
         """One sample, while there is something to sample.

@@ -1,0 +1,309 @@
+"""From the words of ``ffprof learn`` to a study: tasks, seeds, training, recipe, and its file."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from ffprof.errors import UsageError
+from ffprof.experiments.learning.request import LearningRequest
+from ffprof.experiments.options import Options
+from ffprof.experiments.selection import all_workloads, change_recipe, check_recipe
+from ffprof.experiments.session import Setup, set_up
+from ffprof.experiments.terms import terms_for
+from ffprof.hardware.environment import child_environment
+from ffprof.hardware.machine import describe_machine, usable_cpus
+from ffprof.records.audit import Device
+from ffprof.records.files import prepare_folder, writing
+from ffprof.records.learning import (
+    LearningPlan,
+    LearningRecord,
+    Task,
+    Teacher,
+    Training,
+    learning_digest,
+)
+from ffprof.records.store import first_problem
+from ffprof.version import __version__
+from ffprof.workload import Description
+
+SWEPT = ("classes", "samples", "samples-per-class", "labels")
+# Found by `ffprof learn --tune` for all methods alike (results/learning).
+LEARNING_RATE = 2e-3
+DEFAULT_EPOCHS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningOptions:
+    """What the user requested besides the recipe, in the words of the command line."""
+
+    epochs: int = DEFAULT_EPOCHS
+    seeds: str = "3"
+    sweep: str | None = None
+    classes: int | None = None
+    drawn_by: int | None = None
+    samples: int | None = None
+    samples_per_class: int | None = None
+    labels: str = "fine"
+    schedule: str = "cosine"
+    warmup_epochs: float | None = None
+    augmentation: bool = True
+    validation: float = 0.1
+    target: float | None = None
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    optimizer: str | None = None
+    jobs: int = 1
+    time_limit: float = 86_400.0
+    teacher_depth: int | None = None
+    teacher_width: int | None = None
+    label_noise: float | None = None
+    teacher_seed: int | None = None
+    test_samples: int | None = None
+    unbalanced: bool = False
+
+
+@contextmanager
+def prepare_study(options: Options, asked: LearningOptions) -> Iterator[LearningRequest]:
+    """The study that is ready to be run, as long as this context lasts.
+
+    Raises:
+        FfprofError: it is impossible; nothing is written then.
+    """
+    seeds = parse_seeds(asked.seeds, options.seed or 0)
+    training = _training(asked)
+    if options.workloads is None:
+        options = replace(options, workloads=",".join(_references()))
+    with set_up(options) as setup:
+        device: Device = "cpu" if setup.kinds[0] == "cpu" else "cuda"
+        recipe = _recipe(setup, asked)
+        workloads = setup.chosen.workloads
+        _check_steps(workloads)
+        _check_jobs(asked.jobs, recipe.threads or 1, device)
+        swept, tasks = parse_tasks(asked, recipe.data, recipe.classes)
+        terms = terms_for(setup.kinds[0], setup, paired=False)
+        created = datetime.now(UTC)
+        plan = _valid(
+            LearningPlan,
+            workloads=tuple(one.id for one in workloads),
+            families={one.id: one.family for one in workloads},
+            seeds=seeds,
+            tasks=tasks,
+            swept=swept,
+            jobs=asked.jobs,
+            run_limit_seconds=options.run_limit,
+            trial_limit_seconds=asked.time_limit,
+            files=setup.chosen.files,
+        )
+        wanted = child_environment(recipe)
+        record = LearningRecord(
+            created=created,
+            ffprof=__version__,
+            command=shlex.join(["ffprof", *sys.argv[1:]]),
+            recipe=recipe,
+            training=training,
+            recipe_hash=learning_digest(recipe, training),
+            plan=plan,
+            budget=terms.budget,
+            machine=describe_machine(setup.session.found, wanted),
+            evidence=terms.evidence,
+            notes=(*terms.notes, *setup.chosen.notes(recipe)),
+        )
+        prepare_folder(options.out)
+        path = options.out / f"learning-{recipe.data}-{created:%Y%m%d-%H%M%S}-{os.getpid()}.json"
+        with writing(path):
+            yield LearningRequest(
+                record=record,
+                workloads=workloads,
+                device=device,
+                path=path,
+                context=setup.session.context(device),
+                on_foreign=options.on_foreign,
+                environment=wanted,
+            )
+
+
+def parse_seeds(words: str, first: int) -> tuple[int, ...]:
+    """``3``: three seeds from ``first`` on; ``3,7,12``: these.
+
+    Raises:
+        UsageError: no numbers, none at all, or one twice.
+    """
+    fix = "write how many, such as 3, or the seeds themselves, such as 0,1,5"
+    try:
+        numbers = [int(word) for word in words.split(",")]
+    except ValueError as error:
+        raise UsageError(f"--seeds {words!r} holds what is no whole number", fix) from error
+    if len(numbers) == 1:
+        if not 1 <= numbers[0] <= 1000:
+            raise UsageError(f"--seeds {words}: a study has 1 to 1000 seeds", fix)
+        return tuple(range(first, first + numbers[0]))
+    if len(set(numbers)) < len(numbers):
+        twice = next(one for one in numbers if numbers.count(one) > 1)
+        raise UsageError(f"--seeds {words}: {twice} is there twice", "name each seed once")
+    if min(numbers) < 0:
+        raise UsageError(f"--seeds {words}: {min(numbers)} is negative", fix)
+    return tuple(numbers)
+
+
+def parse_tasks(asked: LearningOptions, data: str, classes: int) -> tuple[str, tuple[Task, ...]]:
+    """What is swept, and the tasks; one task without a sweep.
+
+    Args:
+        asked: the options.
+        data: the kind of data.
+        classes: that the data has, with fine labels.
+
+    Raises:
+        UsageError: a task that cannot be.
+    """
+    base: dict[str, Any] = {
+        "classes": asked.classes,
+        "drawn_by": asked.drawn_by,
+        "samples": asked.samples,
+        "samples_per_class": asked.samples_per_class,
+        "labels": asked.labels,
+    }
+    swept, values = "", [base]
+    if asked.sweep is not None:
+        swept, values = _swept(asked.sweep, base)
+    teacher = _teacher(asked, data)
+    return swept, tuple(_task(one, teacher, data, classes) for one in values)
+
+
+def _swept(words: str, base: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
+    name, _, listed = words.partition("=")
+    if name not in SWEPT or not listed:
+        raise UsageError(
+            f"--sweep {words!r} is not possible", f"write NAME=VALUE,VALUE with {', '.join(SWEPT)}"
+        )
+    field = name.replace("-", "_")
+    default = "fine" if field == "labels" else None
+    if base[field] != default:
+        raise UsageError(f"--sweep {words} and --{name} both say what {name} is", "leave one out")
+    texts = [text.strip() for text in listed.split(",")]
+    if len(set(texts)) < len(texts):
+        raise UsageError(f"--sweep {words}: a value is there twice", "name each value once")
+    if field == "labels":
+        return name, [{**base, field: text} for text in texts]
+    if not all(text.isdecimal() for text in texts):
+        raise UsageError(f"--sweep {words} holds what is no whole number", f"write {name}=2,4,8")
+    return name, [{**base, field: int(text)} for text in texts]
+
+
+def _task(values: dict[str, Any], teacher: Teacher | None, data: str, classes: int) -> Task:
+    """One task; its classes are by default all that there are.
+
+    Raises:
+        UsageError: more classes than there are, or another impossible value.
+    """
+    most = classes
+    if values["labels"] == "coarse":
+        from ffprof.harness.data.catalogue import coarse_classes
+
+        most = coarse_classes(data)
+    wanted = values["classes"]
+    if teacher is None and wanted is not None and wanted > most:
+        raise UsageError(
+            f"--classes {wanted}: {data} has {most}{' coarse' if most != classes else ''} classes",
+            f"use at most {most}",
+        )
+    found = {**values, "classes": most if wanted is None else wanted}
+    if teacher is not None and found["samples"] is not None:
+        teacher = teacher.model_copy(update={"samples": found["samples"]})
+        found["samples"] = None
+    task: Task = _valid(Task, **found, teacher=teacher)
+    return task
+
+
+def _teacher(asked: LearningOptions, data: str) -> Teacher | None:
+    given = {
+        "depth": asked.teacher_depth,
+        "width": asked.teacher_width,
+        "label_noise": asked.label_noise,
+        "seed": asked.teacher_seed,
+        "test": asked.test_samples,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if data != "teacher":
+        if given or asked.unbalanced:
+            raise UsageError("there is no teacher without --data teacher", "add it")
+        return None
+    if asked.labels == "coarse":
+        raise UsageError("--labels coarse: a teacher's classes have no groups", "leave it out")
+    teacher: Teacher = _valid(Teacher, **given, balanced=not asked.unbalanced)
+    return teacher
+
+
+def _training(asked: LearningOptions) -> Training:
+    warmup = min(1.0, asked.epochs / 10) if asked.warmup_epochs is None else asked.warmup_epochs
+    training: Training = _valid(
+        Training,
+        epochs=asked.epochs,
+        schedule=asked.schedule,
+        warmup_epochs=warmup,
+        augmentation=asked.augmentation,
+        validation=asked.validation,
+        target=asked.target,
+    )
+    return training
+
+
+def _valid(model: Any, **values: Any) -> Any:
+    try:
+        return model(**values)
+    except ValidationError as error:
+        problem = f"the study is not possible: {first_problem(error)}"
+        raise UsageError(problem, "--help shows what is") from error
+
+
+def _recipe(setup: Setup, asked: LearningOptions) -> Any:
+    """With the optimizer that was requested; the learning rate has a default of its own."""
+    recipe = setup.recipe
+    given = {
+        "name": asked.optimizer,
+        "lr": LEARNING_RATE if asked.learning_rate is None else asked.learning_rate,
+        "weight_decay": asked.weight_decay,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    optimizer = {**recipe.optimizer.model_dump(), **given}
+    recipe = change_recipe(recipe, {"optimizer": optimizer})
+    check_recipe(recipe, setup.chosen.workloads)
+    return recipe
+
+
+def _references() -> list[str]:
+    """The core rows that are their method's own reference: one of each method."""
+    found = [one.id for one in all_workloads()[0] if one.core and one.reference in ("", one.id)]
+    if not found:
+        raise UsageError("no core workload is registered", "name some with --workloads")
+    return found
+
+
+def _check_steps(workloads: Sequence[Description]) -> None:
+    from ffprof.workload.user_file import StepDescription
+
+    for one in workloads:
+        if isinstance(one, StepDescription):
+            raise UsageError(
+                f"{one.id} is a step of its own: nothing can be predicted with it",
+                "register a method with ffprof.register_workload, or leave it out",
+            )
+
+
+def _check_jobs(jobs: int, threads: int, device: Device) -> None:
+    """More runs at a time than the machine has room for would only slow each other down."""
+    most = 1 if device == "cuda" else max(1, usable_cpus() // threads)
+    if jobs > most:
+        why = "one GPU" if device == "cuda" else f"{usable_cpus()} processors, {threads} a run"
+        raise UsageError(
+            f"--jobs {jobs}: there are {why}", f"use at most {most}, or fewer --threads"
+        )

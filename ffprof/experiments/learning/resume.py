@@ -1,0 +1,87 @@
+"""``ffprof learn --resume``: continue an unfinished study from its checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from ffprof.experiments.audit.provenance import (
+    file_rows,
+    found_again,
+    look_again,
+    recorded_sources,
+    registered_rows,
+)
+from ffprof.experiments.audit.resume import check_options, check_session
+from ffprof.experiments.learning.request import LearningRequest
+from ffprof.experiments.session import open_session
+from ffprof.hardware.environment import child_environment
+from ffprof.records.audit import Device
+from ffprof.records.files import writing
+from ffprof.records.store import find_record, load_learning
+
+# What may be given in addition to ``--resume``: limits, and where files lie now.
+_ALLOWED = ("time_limit", "run_limit", "on_foreign", "workload_file", "data", "download")
+LEARNING_FILES = ("learning-*.json",)
+
+
+@contextmanager
+def resumed_study(file: Path, given: Mapping[str, Any]) -> Iterator[LearningRequest]:
+    """A request for what is missing; with nothing missing, one that starts no process.
+
+    Args:
+        file: a result file, or a folder of them, of which the newest is meant.
+        given: the options that were given, by the name of their parameter.
+
+    Raises:
+        FfprofError: the study cannot be resumed here, or not like this.
+    """
+    check_options(given, _ALLOWED, "study")
+    path = find_record(file, LEARNING_FILES)
+    load_learning(path)  # before a lock is made for what is no record
+    with writing(path):
+        record = load_learning(path)
+        device: Device = "cpu" if record.evidence == "measured (cpu)" else "cuda"
+        if not record.missing():
+            yield LearningRequest(
+                record=record, workloads=(), device=device, path=path, context=get_context("spawn")
+            )
+            return
+        sources = recorded_sources(record, path, given)
+        rows = registered_rows(record)
+        seen = look_again(record, path, given)
+        with open_session(record.recipe) as session:
+            notes = check_session(session, record.machine, record.recipe, device, path)
+            rows |= file_rows(record, sources, session.server)
+            recipe, moved = found_again(
+                record, path, seen, session.server, download="download" in given, dry_run=False
+            )
+            ended = len(record.slots()) - len(record.missing())
+            told = (
+                f"resumed {datetime.now(UTC):%Y-%m-%d %H:%M} UTC with {ended} of "
+                f"{len(record.slots())} runs ended"
+            )
+            plan = record.plan.model_copy(
+                update={
+                    "trial_limit_seconds": given.get("time_limit", record.plan.trial_limit_seconds),
+                    "run_limit_seconds": given.get("run_limit", record.plan.run_limit_seconds),
+                }
+            )
+            update = {
+                "recipe": recipe,
+                "plan": plan,
+                "notes": (*record.notes, told, *notes, *moved)[-200:],
+            }
+            yield LearningRequest(
+                record=record.model_copy(update=update),
+                workloads=tuple(rows[name] for name in record.plan.workloads),
+                device=device,
+                path=path,
+                context=session.context(device),
+                on_foreign=given.get("on_foreign", "warn"),
+                environment=child_environment(recipe),
+            )

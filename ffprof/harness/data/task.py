@@ -1,0 +1,221 @@
+"""From a task to its images in memory: which classes, which labels, which images train and test.
+
+Validation images are the same share of every class of the training set, drawn once and for all
+(``SPLIT_SEED``), so they are the same for every seed, workload and task of a data set. Training
+images are drawn from what is left, by the seed of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
+
+from ffprof.errors import UsageError
+from ffprof.harness.data.arrays import Arrays, load_arrays
+from ffprof.harness.data.catalogue import find_data
+from ffprof.harness.data.teacher import LabellingNetwork
+from ffprof.records.learning import Task, Training
+from ffprof.records.recipe import Recipe
+
+SPLIT_SEED = 0
+MOST_PADDING = 4  # pixels a side: images up to so much smaller than the recipe's are padded
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledImages:
+    """Images (n, channels, size, size) and labels (n,) int64, on the host."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskData:
+    """Everything that a run reads; the test images not before ``load_test`` is called.
+
+    Images are as they lie in their files, at the recipe's size; ``mean`` and ``deviation`` are of
+    their values, by channel. ``padding`` and ``flips`` say how they may be augmented. ``groups``
+    (classes,) is the group of each class, where classes have some.
+    """
+
+    train: LabelledImages
+    validation: LabelledImages
+    load_test: Callable[[], LabelledImages]
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    padding: int
+    flips: bool
+    groups: Tensor | None = None
+
+
+def load_task(recipe: Recipe, training: Training, task: Task) -> TaskData:
+    """The images of a task; ``recipe.seed`` is that of the run.
+
+    Raises:
+        DataError: images are missing or damaged.
+        UsageError: there are fewer classes or images than the task wants.
+    """
+    if task.teacher is not None:
+        return _synthetic(recipe, training, task)
+    info = find_data(recipe.data)
+    found = load_arrays(recipe.data, recipe.data_root, "train")
+    classes = chosen_classes(task, _label_count(found, task))
+    kept = _relabelled(found, task, classes)
+    validation, rest = split(kept.labels, training.validation)
+    train = rest[drawn(kept.labels[rest], task, recipe.seed)]
+
+    def load_test() -> LabelledImages:
+        test = _relabelled(load_arrays(recipe.data, recipe.data_root, "test"), task, classes)
+        return _part(test, torch.arange(len(test)), recipe.image_size)
+
+    groups = _groups(found, classes) if task.labels == "fine" else None
+    return TaskData(
+        train=_part(kept, train, recipe.image_size),
+        validation=_part(kept, validation, recipe.image_size),
+        load_test=load_test,
+        mean=tuple(255 * one for one in info.mean),
+        deviation=tuple(255 * one for one in info.deviation),
+        padding=info.crop_padding if training.augmentation else 0,
+        flips=info.flips and training.augmentation,
+        groups=groups,
+    )
+
+
+def _synthetic(recipe: Recipe, training: Training, task: Task) -> TaskData:
+    """White noise is its own augmentation: none is applied."""
+    teacher = task.teacher
+    if teacher is None:
+        raise ValueError("the task has no teacher")
+    network = LabellingNetwork(teacher, task.classes, recipe.channels, recipe.image_size)
+    images, labels = network.images(teacher.samples, test=False)
+    validation, rest = split(labels, training.validation)
+    train = rest[drawn(labels[rest], task, recipe.seed)]
+
+    def load_test() -> LabelledImages:
+        tested, answers = network.images(teacher.test, test=True)
+        return LabelledImages(images=tested, labels=answers)
+
+    return TaskData(
+        train=LabelledImages(images=images[train], labels=labels[train]),
+        validation=LabelledImages(images=images[validation], labels=labels[validation]),
+        load_test=load_test,
+        mean=(0.0,) * recipe.channels,
+        deviation=(1.0,) * recipe.channels,
+        padding=0,
+        flips=False,
+    )
+
+
+def chosen_classes(task: Task, available: int) -> Tensor:
+    """The labels that take part, in order, (classes,).
+
+    Raises:
+        UsageError: there are not so many.
+    """
+    if task.classes > available:
+        raise UsageError(
+            f"{task.classes} classes are wanted, the data has {available}",
+            f"use at most {available}",
+        )
+    if task.drawn_by is None:
+        return torch.arange(task.classes)
+    order = torch.randperm(available, generator=torch.Generator().manual_seed(task.drawn_by))
+    return order[: task.classes].sort().values
+
+
+def split(labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Places of validation and training images; the same share of every class validates."""
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    held = [
+        places[: round(share * len(places))]
+        for label in labels.unique()
+        for places in [order[labels[order] == label]]
+    ]
+    validates = torch.zeros(len(labels), dtype=torch.bool)
+    validates[torch.cat(held)] = True
+    return validates.nonzero()[:, 0], (~validates).nonzero()[:, 0]
+
+
+def drawn(labels: Tensor, task: Task, seed: int) -> Tensor:
+    """Places of the training images among those that may train, by the run's seed.
+
+    ``samples`` in all are as many of each class, up to one.
+
+    Raises:
+        UsageError: a class has fewer.
+    """
+    if task.samples is None and task.samples_per_class is None:
+        return torch.arange(len(labels))
+    each = torch.full((task.classes,), task.samples_per_class or 0)
+    if task.samples is not None:
+        each = torch.full((task.classes,), task.samples // task.classes)
+        each[: task.samples % task.classes] += 1
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    parts = []
+    for label, wanted in enumerate(each.tolist()):
+        places = order[labels[order] == label]
+        if len(places) < wanted:
+            raise UsageError(
+                f"{wanted} training images of a class are wanted, class {label} has {len(places)}",
+                f"use at most {len(places)} a class, or a smaller --validation",
+            )
+        parts.append(places[:wanted])
+    return torch.cat(parts).sort().values
+
+
+def _label_count(found: Arrays, task: Task) -> int:
+    labels = found.labels if task.labels == "fine" else found.coarse
+    if labels is None:
+        raise UsageError(
+            "this data has no coarse labels", "use --labels fine, or data with two levels"
+        )
+    return int(labels.max()) + 1
+
+
+def _relabelled(found: Arrays, task: Task, classes: Tensor) -> LabelledImages:
+    """What has a chosen label, with labels counted from 0."""
+    labels = found.labels if task.labels == "fine" or found.coarse is None else found.coarse
+    places = torch.full((int(labels.max()) + 1,), -1)
+    places[classes] = torch.arange(len(classes))
+    new = places[labels]
+    kept = new >= 0
+    images = found.images if bool(kept.all()) else found.images[kept]
+    return LabelledImages(images=images, labels=new[kept])
+
+
+def _groups(found: Arrays, classes: Tensor) -> Tensor | None:
+    """The group of each chosen class; None without groups, or if all are in one."""
+    if found.coarse is None:
+        return None
+    by_label = torch.zeros(int(found.labels.max()) + 1, dtype=torch.int64)
+    by_label[found.labels] = found.coarse
+    groups: Tensor = by_label[classes].unique(return_inverse=True)[1]
+    return groups if int(groups.max()) > 0 else None
+
+
+def _part(found: LabelledImages, index: Tensor, size: int) -> LabelledImages:
+    return LabelledImages(
+        images=fitted(found.images[index], size), labels=found.labels[index].contiguous()
+    )
+
+
+def fitted(images: Tensor, size: int) -> Tensor:
+    """Images (n, c, s, s) uint8 at another size: padded with zeros if a little smaller, or resized.
+
+    28x28 become 32x32 by two black pixels on each side.
+    """
+    short = size - images.shape[-1]
+    if images.shape[-1] == images.shape[-2] == size:
+        return images
+    if images.shape[-1] == images.shape[-2] and 0 < short <= 2 * MOST_PADDING and not short % 2:
+        padded: Tensor = transforms.pad(images, [short // 2])
+        return padded
+    resized: Tensor = transforms.resize(images, [size, size], antialias=True)
+    return resized

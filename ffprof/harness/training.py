@@ -1,0 +1,238 @@
+"""Training of one workload to its last epoch, inside the process of a run.
+
+The learning rate moves once a step. After each epoch the validation images are scored and a
+checkpoint is written, and then the parent is told: what it knows is stored. The test set is loaded
+after the last epoch.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import (
+    ConstantLR,
+    CosineAnnealingLR,
+    LinearLR,
+    LRScheduler,
+    SequentialLR,
+)
+
+from ffprof.hardware.flags import apply_flags
+from ffprof.harness.checkpoint import load_checkpoint, save_checkpoint
+from ffprof.harness.data.batches import cut
+from ffprof.harness.data.epochs import EpochBatches
+from ffprof.harness.data.task import LabelledImages, TaskData, load_task
+from ffprof.harness.divergence import DivergenceWatch
+from ffprof.harness.evaluation import score
+from ffprof.harness.measurements import (
+    breakdown,
+    memory_figures,
+    present_tensors,
+    tensor_passes,
+    tensors_beside,
+)
+from ffprof.harness.process.messages import Assignment, EpochDone, Learned
+from ffprof.harness.step import build_step
+from ffprof.harness.timeline import Instruments, MemoryReadings, wait_for
+from ffprof.instruments.allocator import AllocatorPeaks
+from ffprof.records.audit import Conditions, Memory
+from ffprof.records.learning import Epoch, Score, Training
+from ffprof.workload import Description
+
+UNSEEN = AllocatorPeaks(
+    allocated_peak_bytes=None,
+    reserved_peak_bytes=None,
+    alloc_retries=None,
+    oom_events=None,
+    reason="it was resumed after its last epoch",
+)
+
+
+def scheduler_for(optimizer: torch.optim.Optimizer, training: Training, steps: int) -> LRScheduler:
+    """Linear warm-up, then a cosine to 0 or a constant rate; stepped once an optimizer step.
+
+    Args:
+        optimizer: at its full learning rate.
+        training: the schedule.
+        steps: of one epoch.
+    """
+    total = training.epochs * steps
+    warm = min(round(training.warmup_epochs * steps), total - 1)
+    rest: LRScheduler
+    if training.schedule == "cosine":
+        rest = CosineAnnealingLR(optimizer, total - warm)
+    else:
+        rest = ConstantLR(optimizer, factor=1.0)
+    if not warm:
+        return rest
+    first = LinearLR(optimizer, start_factor=1 / (warm + 1), total_iters=warm)
+    return SequentialLR(optimizer, [first, rest], [warm])
+
+
+def learn(
+    description: Description,
+    assignment: Assignment,
+    device: torch.device,
+    tools: Instruments,
+    tell: Callable[[EpochDone], None],
+) -> Learned:
+    """Train to the last epoch, from the checkpoint if there is one, and test.
+
+    ``tell`` is called after every epoch, and once with those of the checkpoint.
+
+    Raises:
+        DivergedError: a loss is not finite.
+        DataError: images or the checkpoint cannot be read.
+        UsageError: there are fewer images than the task wants.
+        RefusedError: the workload does not keep to what the recipe fixes.
+        torch.OutOfMemoryError: it does not fit.
+    """
+    recipe, training = assignment.recipe, assignment.training
+    apply_flags(recipe)
+    load = os.getloadavg()[0]
+    data = load_task(recipe, training, assignment.task)
+    run = _Run(description, assignment, data, device, tools)
+    restored = run.restore()
+    if restored:
+        tell(EpochDone(epochs=restored, restored=True))
+    began = time.monotonic()
+    for number in range(len(restored), training.epochs):
+        tell(EpochDone(epochs=(run.epoch(number),)))
+    ended = time.monotonic()
+    test = run.score(data.load_test())
+    memory = run.memory()
+    return Learned(
+        test=test,
+        memory=memory,
+        conditions=Conditions(
+            threads=torch.get_num_threads(),
+            load_average_start=load,
+            load_average_end=os.getloadavg()[0],
+            skipped_optimizer_steps=run.built.update.skipped_steps(),
+        ),
+        rules=tuple(test.accuracy),
+        parameters=sum(p.numel() for p in run.built.module.parameters()),
+        training_images=len(data.train),
+        steps=run.batches.steps,
+        timed=(began, ended),
+        images=run.batches.steps * recipe.batch * (training.epochs - len(restored)),
+    )
+
+
+class _Run:
+    """A workload that is trained, epoch by epoch."""
+
+    def __init__(
+        self,
+        description: Description,
+        assignment: Assignment,
+        data: TaskData,
+        device: torch.device,
+        tools: Instruments,
+    ) -> None:
+        recipe = assignment.recipe
+        self._description, self._assignment, self._data = description, assignment, data
+        self._device, self._tools = device, tools
+        self.batches = EpochBatches(data, recipe, description.micro_batch(recipe), device)
+        self._known = present_tensors(device.type)
+        self.built = build_step(description, recipe, device)
+        self.built.step.prepare = self.batches.prepared
+        self._optimizers = self.built.update.optimizers()
+        self._schedulers = [
+            scheduler_for(one, assignment.training, self.batches.steps) for one in self._optimizers
+        ]
+        self._watch = DivergenceWatch(
+            self.built.module, self.built.step, self.batches.again, device
+        )
+        self._epochs: list[Epoch] = []
+        self._cold: AllocatorPeaks | None = None
+        self._steady: list[AllocatorPeaks] = []
+
+    def restore(self) -> tuple[Epoch, ...]:
+        """Go on from the checkpoint; the epochs that it holds."""
+        kept, built = self._assignment, self.built
+        found = load_checkpoint(
+            kept.checkpoint, kept.digest, built.module, built.update, self._schedulers
+        )
+        self._epochs = list(found)
+        return found
+
+    def epoch(self, number: int) -> Epoch:
+        """Train once over the images, validate, and store a checkpoint."""
+        tools, batches, recipe = self._tools, self.batches, self._assignment.recipe
+        tools.allocator.reset_peak()
+        waited, started = batches.seconds, time.perf_counter()
+        loss, rate = self._trained(number)
+        seconds = time.perf_counter() - started
+        self._steady.append(tools.allocator.read())
+        validating = time.perf_counter()
+        validation = self.score(self._data.validation) if len(self._data.validation) else None
+        done = Epoch(
+            number=number + 1,
+            images=batches.steps * recipe.batch,
+            learning_rate=rate,
+            loss=loss,
+            validation=validation,
+            seconds=seconds,
+            data_seconds=batches.seconds - waited,
+            validation_seconds=time.perf_counter() - validating,
+        )
+        self._epochs.append(done)
+        kept, built = self._assignment, self.built
+        save_checkpoint(
+            kept.checkpoint,
+            kept.digest,
+            built.module,
+            built.update,
+            self._schedulers,
+            self._epochs,
+        )
+        return done
+
+    def _trained(self, number: int) -> tuple[float, float]:
+        """One pass: the mean loss, and the last step's learning rate."""
+        total = torch.zeros((), dtype=torch.float64, device=self._device)
+        rate = 0.0
+        for parts in self.batches.epoch(number):
+            loss = self.built.step(parts)
+            self._watch.check(loss)
+            total += loss
+            rate = self._optimizers[0].param_groups[0]["lr"]
+            for scheduler in self._schedulers:
+                scheduler.step()
+            if self._cold is None:
+                self._cold = self._tools.allocator.read()
+                self._tools.budget.first_step()
+        wait_for(self._device)
+        self._watch.check_now(total)
+        return float(total) / self.batches.steps, rate
+
+    def score(self, held_out: LabelledImages) -> Score:
+        """What it scores now."""
+        return score(
+            self.built.module,
+            held_out,
+            self.batches.prepare,
+            self._description.rules,
+            self._assignment.recipe,
+            self._device,
+            self._data.groups,
+        )
+
+    def memory(self) -> Memory:
+        """The figures of an audit; two more steps are taken for those of tensors."""
+        built, recipe = self.built, self._assignment.recipe
+        host = self._tools.host.peak_bytes()
+        built.step.observer = built.step.prepare = None
+        held = tensors_beside(self._device.type, [*self._known, *self.batches.held()])
+        # A batch as an audit hands it over: ready on the host, so outside of what is counted.
+        parts = cut(*self.batches.ready(), self._description.micro_batch(recipe))
+        parameters: list[Tensor] = list(built.module.parameters())
+        untimed = tensor_passes(built.step, parts, self._device.type, held, parameters)
+        steady = max(self._steady, key=lambda one: one.allocated_peak_bytes or 0, default=UNSEEN)
+        readings = MemoryReadings(cold=self._cold or steady, steady=steady, host_peak=host)
+        return memory_figures(readings, untimed, breakdown(built.module, built.update))
