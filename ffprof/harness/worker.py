@@ -60,9 +60,7 @@ _DEAD_WORKER = "DataLoader worker (pid"
 def try_work(
     sender: Connection,
     hold: MemoryLimit | None,
-    work: Callable[
-        [LimitedProcess | None], Finished | Probed | StepTime | Learned | Failed | FfprofError
-    ],
+    work: Callable[[LimitedProcess | None], object],
     *,
     ready: bool = True,
 ) -> None:

@@ -7,13 +7,14 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
 
 from ffprof.errors import UsageError
+from ffprof.experiments.learning.options import LearningOptions
 from ffprof.experiments.learning.request import LearningRequest
 from ffprof.experiments.options import Options
 from ffprof.experiments.selection import all_workloads, change_recipe, check_recipe
@@ -38,37 +39,6 @@ from ffprof.workload import Description
 SWEPT = ("classes", "samples", "samples-per-class", "labels")
 # Found by `ffprof learn --tune` for all methods alike (results/learning).
 LEARNING_RATE = 2e-3
-DEFAULT_EPOCHS = 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class LearningOptions:
-    """What the user requested besides the recipe, in the words of the command line."""
-
-    epochs: int = DEFAULT_EPOCHS
-    seeds: str = "3"
-    sweep: str | None = None
-    classes: int | None = None
-    drawn_by: int | None = None
-    samples: int | None = None
-    samples_per_class: int | None = None
-    labels: str = "fine"
-    schedule: str = "cosine"
-    warmup_epochs: float | None = None
-    augmentation: bool = True
-    validation: float = 0.1
-    target: float | None = None
-    learning_rate: float | None = None
-    weight_decay: float | None = None
-    optimizer: str | None = None
-    jobs: int = 1
-    time_limit: float = 86_400.0
-    teacher_depth: int | None = None
-    teacher_width: int | None = None
-    label_noise: float | None = None
-    teacher_seed: int | None = None
-    test_samples: int | None = None
-    unbalanced: bool = False
 
 
 @contextmanager
@@ -303,7 +273,8 @@ def _check_jobs(jobs: int, threads: int, device: Device) -> None:
     """More runs at a time than the machine has room for would only slow each other down."""
     most = 1 if device == "cuda" else max(1, usable_cpus() // threads)
     if jobs > most:
-        why = "one GPU" if device == "cuda" else f"{usable_cpus()} processors, {threads} a run"
+        cpus = f"are {usable_cpus()} processors, and a run takes {threads}"
         raise UsageError(
-            f"--jobs {jobs}: there are {why}", f"use at most {most}, or fewer --threads"
+            f"--jobs {jobs}: there {'is one GPU' if device == 'cuda' else cpus}",
+            f"use at most {most}, or fewer --threads",
         )

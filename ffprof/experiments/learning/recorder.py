@@ -80,7 +80,7 @@ class LearningRecorder:
             else:
                 outcome, message = found.outcome, found.message
                 if diverged is not None:
-                    outcome, message = "diverged", diverged.message  # type: ignore[assignment]
+                    outcome, message = "diverged", diverged.message
                 update = {
                     "outcome": outcome,
                     "message": one_line(message)[:1000],

@@ -26,14 +26,14 @@ from ffprof.units import format_seconds
 from ffprof.workload.user_file import address
 
 
-def run_study(
-    request: LearningRequest, progress: Progress, guard: Guard
-) -> Outcome[LearningRecord]:
+def run_study(request: LearningRequest, progress: Progress) -> Outcome[LearningRecord]:
     """Run what is missing; the record is as far as it goes.
 
     Raises:
         FfprofError: something is wrong that every run would meet; what is done is stored.
     """
+    gpu = request.record.machine.gpu_uuid if request.device == "cuda" else None
+    guard = Guard(gpu, request.on_foreign, say=progress.says)
     campaign = Campaign(progress, guard, request.record.plan.run_limit_seconds)
     recorder = LearningRecorder(request)
     study = _Study(request, campaign, recorder)
@@ -147,7 +147,7 @@ class _Study:
         campaign.progress.ends(run_line(run), self._left())
 
     def _show(self, slot: RunSlot, epoch: int) -> None:
-        """Tell where a run is; nothing of it is timed while this is drawn but the machine's rest."""
+        """Tell where a run is; drawing it takes milliseconds an epoch."""
         record = self._recorder.record
         done = self._total - len(record.missing())
         text = f"{slot.id} epoch {epoch}/{record.training.epochs}"

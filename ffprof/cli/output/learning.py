@@ -1,0 +1,51 @@
+"""A learning study that is run and printed."""
+
+from __future__ import annotations
+
+import shlex
+
+from rich.console import Console
+
+from ffprof.cli.common_options import Format
+from ffprof.cli.interrupts import Terminated, interrupt_code
+from ffprof.cli.output.result import print_result
+from ffprof.cli.progress import progress_for
+from ffprof.errors import NothingMeasuredError
+from ffprof.experiments.learning.request import LearningRequest
+from ffprof.experiments.learning.runner import run_study
+
+
+def run_and_print(request: LearningRequest, format: Format) -> int:
+    """Run what is missing and print the study; the exit code.
+
+    Raises:
+        NothingMeasuredError: no run was trained to its end.
+    """
+    notices = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not request.record.missing():
+        print_result(request.record, format)
+        notices.print(f"nothing is missing in {request.path}", markup=False)
+        return 0
+    outcome = run_study(request, progress_for())
+    record, interrupt = outcome.record, outcome.interrupt
+    if isinstance(interrupt, Terminated) and interrupt.hung_up:
+        return interrupt_code(interrupt)
+    if record.runs:
+        print_result(record, format)
+        if format != "json":
+            print()
+        notices.print(f"written to {request.path}", markup=False)
+    if outcome.stopped:
+        kept = "" if record.runs else "; nothing was trained or written"
+        left = len(record.missing())
+        notices.print(f"stopped early: {outcome.stopped}; runs that have not ended: {left}{kept}")
+        if record.runs:
+            path = shlex.quote(str(request.path))
+            notices.print(f"resume with: ffprof learn --resume {path}", markup=False)
+    if interrupt is not None:
+        return interrupt_code(interrupt)
+    if not any(run.outcome == "ok" for run in record.runs):
+        raise NothingMeasuredError(
+            "no run was trained to its end", "read the problems listed above"
+        )
+    return 0
