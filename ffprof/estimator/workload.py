@@ -27,7 +27,8 @@ from ffprof.estimator.tracing.trace import trace, tracing, try_other_numbers
 from ffprof.estimator.tracing.tracer import Tracer
 from ffprof.hardware.flags import apply_flags, read_flags
 from ffprof.harness.conformance import Observed, share
-from ffprof.harness.data.batches import DIGITS_TRAINING, cut, make_batches
+from ffprof.harness.data.batches import cut, make_batches
+from ffprof.harness.data.digits import DIGITS_TRAINING
 from ffprof.harness.ledger import flops_facts, gather_facts
 from ffprof.harness.measurements import present_tensors, tensors_beside
 from ffprof.harness.optimizer import make_update

@@ -14,12 +14,20 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Norm = Literal["batch", "group"]
-DataName = Literal["digits", "synthetic", "cifar10", "cifar100", "imagefolder"]
+DataName = Literal[
+    "digits", "synthetic", "mnist", "fashion-mnist", "kmnist", "svhn", "cifar10", "cifar100",
+    "stl10", "tiny-imagenet", "imagenet100", "imagefolder",
+]  # fmt: skip
 Metric = Literal["memory", "throughput"]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
-FILE_DATA = ("cifar10", "cifar100", "imagefolder")  # read from a folder, with loader workers
-DATA_CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100}  # the others have any number
+# The others have any number of classes.
+DATA_CLASSES = {
+    "digits": 10, "mnist": 10, "fashion-mnist": 10, "kmnist": 10, "svhn": 10, "cifar10": 10,
+    "cifar100": 100, "stl10": 10, "tiny-imagenet": 200, "imagenet100": 100,
+}  # fmt: skip
+# Read from a folder, with loader workers.
+FILE_DATA = (*(name for name in DATA_CLASSES if name != "digits"), "imagefolder")
 
 # Fields that came after the first digests were written. At their defaults they stay out of the
 # digest, so that the hashes of older records still belong to their recipes.

@@ -34,7 +34,11 @@ def images(tmp_path_factory):
     [
         (["--data", "cifar"], ["no data 'cifar'", "imagefolder:DIR"]),
         (["--data", ""], ["no data ''"]),
-        (["--data", "cifar10"], ["names no folder", "cifar10:DIR"]),
+        (["--data", "cifar10:"], ["names no folder", "cifar10:DIR"]),
+        (["--data", "cifar10"], ["there is no cifar10 in", "cifar10:DIR", "--download"]),
+        (["--data", "imagenet100"], ["there is no imagenet100 in", "image-net.org"]),
+        (["--data", "imagenet100:IMAGES"], ["/train: No such file"]),
+        (["--data", "imagenet100:IMAGES", "--download"], ["nothing to download for imagenet100"]),
         (["--data", "imagefolder: "], ["names no folder", "imagefolder:DIR"]),
         (["--data", "digits:/tmp"], ["digits takes no folder"]),
         (["--data", "imagefolder:/no/such/place"], ["/no/such/place", "No such file"]),

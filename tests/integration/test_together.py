@@ -17,7 +17,7 @@ from ffprof import load
 from ffprof.errors import DataError, UsageError
 from ffprof.experiments.audit import provenance
 from ffprof.experiments.selection import read_sources
-from ffprof.harness.data.cifar import find_cifar
+from ffprof.harness.data.archive import find_archive
 from ffprof.units import format_bytes
 from ffprof.workload.user_file import describe
 
@@ -313,5 +313,5 @@ def test_a_dry_run_neither_extracts_nor_downloads(there, tmp_path, monkeypatch):
         shutil.copy(tmp_path / "served" / pictures.ARCHIVE["cifar10"], data)
     told = "extracted" if there else "downloaded"
     with pytest.raises(DataError, match=f"has not been {told} into .* a dry run writes nothing"):
-        find_cifar("cifar10", str(data), True, print, look_only=True)
+        find_archive("cifar10", str(data), True, print, look_only=True)
     assert len(list(data.iterdir())) == there

@@ -26,7 +26,8 @@ from ffprof.experiments.request import Request
 from ffprof.experiments.selection import check_rounds
 from ffprof.experiments.session import Session, open_session
 from ffprof.hardware.machine import check_threads, compare_machines
-from ffprof.harness.data.source import DOWNLOADABLE, parse_data
+from ffprof.harness.data.catalogue import DOWNLOADABLE
+from ffprof.harness.data.source import parse_data
 from ffprof.records.audit import Device, Machine, Plan, Record
 from ffprof.records.files import writing
 from ffprof.records.recipe import Recipe

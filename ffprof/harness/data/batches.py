@@ -8,21 +8,18 @@ same for every workload.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ffprof.harness.data.digits import DIGITS_TRAINING, embedded_digits
 from ffprof.harness.data.loader import Shuffles
 from ffprof.records.recipe import FILE_DATA, Recipe
 
-DIGITS_TRAINING = 1500  # of 1,797; the other 297 are held out
 _DATA_STREAM = 0x9E3779B97F4A7C15 % 2**63
 SYNTHETIC_POOL = 4  # distinct synthetic batches; they are transferred again every step
 
@@ -62,27 +59,9 @@ class Images:
     labels: Tensor
 
 
-def _embedded() -> tuple[Any, Any]:
-    """Images (1797, 8, 8) and labels of scikit-learn's file.
-
-    Importing scikit-learn takes a second of every audit, so its file is read where it lies; an
-    installation that keeps it elsewhere is asked.
-    """
-    package = importlib.util.find_spec("sklearn")
-    if package is not None and package.origin is not None:
-        path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
-        if path.is_file():
-            table = numpy.loadtxt(path, delimiter=",")
-            return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(int)
-    from sklearn.datasets import load_digits as embedded
-
-    bunch = embedded()
-    return bunch.images, bunch.target
-
-
 def load_digits(size: int, seed: int) -> tuple[Images, Images]:
     """The digits, standardised, resized (bilinear) and split into training and held-out sets."""
-    pixels, digits = _embedded()
+    pixels, digits = embedded_digits()
     images = torch.from_numpy(pixels).float().unsqueeze(1)
     images = (images - images.mean()) / images.std()
     images = F.interpolate(images, (size, size), mode="bilinear", align_corners=False)

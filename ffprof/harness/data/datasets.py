@@ -9,30 +9,24 @@ but is deprecated since torchvision 0.29.
 from __future__ import annotations
 
 import os
-import struct
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torchvision.datasets import CIFAR10, CIFAR100, ImageFolder
+from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from ffprof.errors import DataError
+from ffprof.harness.data.arrays import read_arrays, read_picture
+from ffprof.harness.data.catalogue import DATA, TREES, find_data, listed_classes
 from ffprof.harness.data.folder import fingerprint
 from ffprof.records.recipe import Recipe
 
-CIFAR = {"cifar10": CIFAR10, "cifar100": CIFAR100}
-
-# (mean, standard deviation) by channel, of training images scaled to 0..1. ImageNet's as in
-# torchvision's references; CIFAR's are those in common use.
-STATISTICS = {
-    "imagefolder": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
-}
-CIFAR_SIZE, CIFAR_PADDING = 32, 4
+# ImageNet's statistics are usual for other photographs, too.
+PHOTOGRAPHS = DATA["imagenet100"]
+MOST_PADDING = 4  # pixels, both sides together: 28 become 32, as is usual
 
 
 class Pictures(Protocol):
@@ -57,15 +51,33 @@ def open_pictures(recipe: Recipe) -> Pictures:
     """
     if recipe.data == "imagefolder":
         return FolderPictures(recipe.data_root, recipe.data_fingerprint)
-    return CifarPictures(recipe.data, recipe.data_root)
+    info = find_data(recipe.data)
+    if info.name in TREES:
+        root = str(Path(recipe.data_root) / info.parts()["train"])
+        return FolderPictures(root, recipe.data_fingerprint, listed_classes(info))
+    return ArrayPictures(recipe.data, recipe.data_root)
+
+
+class _Folders(ImageFolder):  # type: ignore[misc]
+    """With classes that are given; these may be folders of folders."""
+
+    def __init__(self, root: str, only: Sequence[str]) -> None:
+        self._only = list(only)
+        super().__init__(root)
+
+    def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
+        return self._only, {name: label for label, name in enumerate(self._only)}
 
 
 class FolderPictures:
-    """``ImageFolder``'s; with a fingerprint, they must still be the same."""
+    """``ImageFolder``'s; with a fingerprint, they must still be the same.
 
-    def __init__(self, root: str, expected: str = "") -> None:
+    ``only`` names the class folders that are meant, in the order of their labels.
+    """
+
+    def __init__(self, root: str, expected: str = "", only: Sequence[str] | None = None) -> None:
         try:
-            found = ImageFolder(root)
+            found = ImageFolder(root) if only is None else _Folders(root, only)
             samples = found.samples
             sized = ((p[len(root) :].lstrip("/"), os.stat(p).st_size) for p, _ in samples)  # noqa: PTH116
             now = fingerprint(found.classes, sized) if expected else ""
@@ -83,68 +95,47 @@ class FolderPictures:
 
     def read(self, index: int) -> tuple[Tensor, int]:
         """See ``Pictures``."""
-        path = self._paths[index]
-        try:
-            return _decode(path), self._labels[index]
-        # PIL's plug-ins complain in their own ways.
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            EOFError,
-            struct.error,
-            Image.DecompressionBombError,
-        ) as error:
-            raise DataError(
-                f"{path} cannot be decoded ({_reason(error)})", "repair or remove it"
-            ) from error
+        pixels = read_picture(self._paths[index])
+        return torch.from_numpy(pixels).permute(2, 0, 1), self._labels[index]
 
 
-def _decode(path: str) -> Tensor:
-    with Image.open(path) as image:
-        # Converting what is RGB already would copy it.
-        pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+class ArrayPictures:
+    """The training images of a set that is held in memory; grey ones are seen three times."""
 
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "no image in a known format"
-    return str(error).strip() or type(error).__name__
-
-
-class CifarPictures:
-    """CIFAR's training images, held in memory as torchvision reads them."""
-
-    def __init__(self, kind: str, root: str) -> None:
-        try:
-            found = CIFAR[kind](root, train=True)
-        except (RuntimeError, OSError) as error:
-            raise DataError(f"cannot read {kind} from {root}: {error}", "run again") from error
-        self._images: np.ndarray = found.data  # (n, 32, 32, 3) uint8: no tensor, so never counted
-        self._labels = found.targets
+    def __init__(self, name: str, root: str) -> None:
+        # Arrays of numpy: a trial counts the tensors that live.
+        self._images, self._labels, _ = read_arrays(name, root, "train")
 
     def __len__(self) -> int:
         return len(self._labels)
 
     def read(self, index: int) -> tuple[Tensor, int]:
         """See ``Pictures``."""
-        return torch.from_numpy(self._images[index]).permute(2, 0, 1), self._labels[index]
+        return torch.from_numpy(self._images[index]).expand(3, -1, -1), int(self._labels[index])
 
 
 def training_transform(recipe: Recipe) -> v2.Compose:
     """The usual augmentation of training: (3, height, width) uint8 to (3, size, size) float32.
 
-    ``imagefolder``: RandomResizedCrop and a flip. CIFAR: RandomCrop with a padding of 4 and a flip,
-    then Resize if the recipe wants another size.
+    Photographs: RandomResizedCrop. Images of one size: RandomCrop with a padding, then Resize if
+    the recipe wants another size; grey ones, whose background is black, are padded before to a
+    size that is a little larger. Both are flipped unless that changes what they show.
     """
-    size = recipe.image_size
-    if recipe.data == "imagefolder":
-        steps = [v2.RandomResizedCrop(size), v2.RandomHorizontalFlip()]
+    size, info = recipe.image_size, DATA.get(recipe.data, PHOTOGRAPHS)
+    steps: list[v2.Transform] = []
+    if info.size is None:
+        steps.append(v2.RandomResizedCrop(size))
     else:
-        steps = [v2.RandomCrop(CIFAR_SIZE, padding=CIFAR_PADDING), v2.RandomHorizontalFlip()]
-        if size != CIFAR_SIZE:
-            steps.append(v2.Resize((size, size)))
-    mean, deviation = STATISTICS[recipe.data]
+        more = size - info.size
+        padded = info.channels == 1 and 0 < more <= MOST_PADDING
+        if padded:
+            steps.append(v2.Pad([more // 2, more // 2, more - more // 2, more - more // 2]))
+        steps.append(v2.RandomCrop(size if padded else info.size, padding=info.crop_padding))
+    if info.flips:
+        steps.append(v2.RandomHorizontalFlip())
+    if info.size is not None and more and not padded:
+        steps.append(v2.Resize((size, size)))
     scale = v2.ToDtype(torch.float32, scale=True)
-    return v2.Compose([*steps, scale, v2.Normalize(list(mean), list(deviation), inplace=True)])
+    copies = 3 // info.channels
+    mean, deviation = list(info.mean) * copies, list(info.deviation) * copies
+    return v2.Compose([*steps, scale, v2.Normalize(mean, deviation, inplace=True)])

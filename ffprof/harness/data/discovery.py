@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
 from ffprof.errors import DataError, UsageError
 from ffprof.hardware.machine import usable_cpus
-from ffprof.harness.data.cifar import cifar_child
+from ffprof.harness.data.archive import archive_child
+from ffprof.harness.data.catalogue import (
+    DATA,
+    DOWNLOADABLE,
+    DataInfo,
+    listed_classes,
+    own_place,
+)
 from ffprof.harness.data.folder import look_through
-from ffprof.harness.data.source import DOWNLOADABLE, DataSet, DataWords
+from ffprof.harness.data.source import DataSet, DataWords
 from ffprof.harness.process.child import run_child
 from ffprof.records.audit import Device
 from ffprof.records.recipe import DATA_CLASSES, FILE_DATA, Recipe
@@ -31,33 +38,54 @@ def look_at(words: DataWords | None, download: bool) -> DataSet | None:
         DataError: it can be seen to be unusable.
         UsageError: a download of what cannot be downloaded.
     """
-    cifar = words is not None and words.kind in DOWNLOADABLE
-    if download and not cifar:
+    if download and (words is None or words.kind not in DOWNLOADABLE):
         what = words.kind if words else "the preset's data"
         raise UsageError(
             f"--download: there is nothing to download for {what}",
-            "use it with --data cifar10:DIR or cifar100:DIR",
+            f"use it with --data and one of {', '.join(DOWNLOADABLE)}",
         )
     if words is None:
         return None
     if words.kind == "imagefolder":
-        seen = look_through(words.root)
-        return DataSet(
-            kind=words.kind,
-            root=words.root,
-            classes=len(seen.classes),
-            images=len(seen.files),
-            fingerprint=seen.fingerprint(),
-        )
-    if cifar and not download:
-        try:
-            os.listdir(words.root)  # noqa: PTH208
-        except OSError as error:
-            raise DataError(
-                f"cannot read {words.root}: {error.strerror or error}",
-                "name a folder that can be read, or add --download to make it",
-            ) from error
+        return _tree(words, words.root)
+    info = DATA.get(words.kind)
+    if words.kind == "imagenet100" and info is not None:
+        _check_there(info, words.root)
+        return _tree(words, f"{words.root}/{info.parts()['train']}", listed_classes(info))
+    if info is not None and info.files and not download:
+        _check_there(info, words.root)
     return DataSet(kind=words.kind, root=words.root, classes=DATA_CLASSES.get(words.kind))
+
+
+def _tree(words: DataWords, folder: str, only: Sequence[str] | None = None) -> DataSet:
+    seen = look_through(folder, only)
+    return DataSet(
+        kind=words.kind,
+        root=words.root,
+        classes=len(seen.classes),
+        images=len(seen.files),
+        fingerprint=seen.fingerprint(),
+    )
+
+
+def _check_there(info: DataInfo, root: str) -> None:
+    """Fail if the folder cannot be read, with where else it was looked for if none was named."""
+    download = f" or add --download ({info.source})" if info.mirrors else f" ({info.source})"
+    if not Path(root).exists() and Path(root) == own_place(info):
+        package = f"apt-get install {info.package}, " if info.package else ""
+        looked = " or ".join([*info.places, root])
+        raise DataError(
+            f"there is no {info.name} in {looked}",
+            f"{package}name its folder with --data {info.name}:DIR{download}",
+        )
+    try:
+        os.listdir(root)  # noqa: PTH208
+    except OSError as error:
+        more = ", or add --download to make it" if info.mirrors else ""
+        raise DataError(
+            f"cannot read {root}: {error.strerror or error}",
+            f"name a folder that can be read{more}",
+        ) from error
 
 
 def complete(
@@ -85,7 +113,7 @@ def complete(
     limit = DOWNLOAD_LIMIT_SECONDS if download else CHECK_LIMIT_SECONDS
     ending = run_child(
         context,
-        cifar_child,
+        archive_child,
         (seen.kind, seen.root, download, look_only),
         limit,
         on_message=lambda _, message: say(message) if isinstance(message, str) else None,

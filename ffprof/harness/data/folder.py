@@ -46,14 +46,18 @@ def fingerprint(classes: Sequence[str], files: Iterable[tuple[str, int]]) -> str
     return digest.hexdigest()
 
 
-def look_through(root: str) -> ImageFiles:
+def look_through(root: str, only: Sequence[str] | None = None) -> ImageFiles:
     """The images under a folder, in torchvision's order.
 
+    Args:
+        root: the folder.
+        only: the class folders that are meant, in the order of their labels; all by default.
+
     Raises:
-        DataError: no folder, fewer than two classes, a class without images, or a file that
-            cannot be an image.
+        DataError: no folder, fewer than two classes, one of ``only`` missing, a class without
+            images, or a file that cannot be an image.
     """
-    classes = _classes(root)
+    classes = class_folders(root) if only is None else _these(root, only)
     files: list[tuple[str, int]] = []
     for name in classes:
         before = len(files)
@@ -69,12 +73,56 @@ def look_through(root: str) -> ImageFiles:
     return ImageFiles(classes=tuple(classes), files=tuple(files))
 
 
-def _classes(root: str) -> list[str]:
+def two_levels(root: str) -> tuple[tuple[str, ...], tuple[int, ...]] | None:
+    """The fine classes of a tree ROOT/COARSE/FINE/IMAGE, and the coarse class of each.
+
+    Fine classes are named ``COARSE/FINE``, in the order of their labels; coarse ones are numbered
+    as they are sorted. None if the tree has one level: a folder of the first level has images of
+    its own, or no folders, or none of them has more than one (then these sort nothing).
+
+    Raises:
+        DataError: no folder, fewer than two classes, or one that cannot be read.
+    """
+    fine: list[str] = []
+    parents: list[int] = []
+    coarse = class_folders(root)
+    for number, name in enumerate(coarse):
+        folders, files = _entries(os.path.join(root, name))  # noqa: PTH118
+        if not folders or any(one.lower().endswith(EXTENSIONS) for one in files):
+            return None
+        fine += (f"{name}/{one}" for one in folders)
+        parents += [number] * len(folders)
+    return (tuple(fine), tuple(parents)) if len(fine) > len(coarse) else None
+
+
+def _these(root: str, only: Sequence[str]) -> Sequence[str]:
+    missing = sorted(set(only) - set(class_folders(root)))
+    if missing:
+        raise DataError(
+            f"{root} lacks {len(missing)} of the {len(only)} class folders that belong to it, such "
+            f"as {missing[0]}",
+            "complete it, or name another folder",
+        )
+    return only
+
+
+def _entries(root: str) -> tuple[list[str], list[str]]:
+    """Folders and files in a folder, each sorted."""
     try:
         with os.scandir(root) as entries:
-            classes = sorted(entry.name for entry in entries if entry.is_dir())
+            found = sorted((entry.name, entry.is_dir()) for entry in entries)
     except OSError as error:
         _unreadable(error, "name a folder that can be read")
+    return [name for name, inner in found if inner], [name for name, inner in found if not inner]
+
+
+def class_folders(root: str) -> list[str]:
+    """Names of the class folders, in the order of their labels.
+
+    Raises:
+        DataError: no folder, or fewer than two classes.
+    """
+    classes, _ = _entries(root)
     if len(classes) < 2:
         found = "only one class folder" if classes else "no class folders"
         raise DataError(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
-from ffprof.errors import UsageError
-from ffprof.records.recipe import DATA_CLASSES, FILE_DATA, DataName
+from ffprof.errors import UsageError, did_you_mean
+from ffprof.harness.data.catalogue import DATA, find_place, own_place
+from ffprof.records.recipe import FILE_DATA, DataName
 
-DOWNLOADABLE = tuple(kind for kind in FILE_DATA if kind in DATA_CLASSES)
-_USE = "use digits, synthetic, cifar10:DIR, cifar100:DIR or imagefolder:DIR"
+_KINDS: tuple[DataName, ...] = get_args(DataName)
+_USE = f"use {', '.join(kind for kind in _KINDS if kind != 'imagefolder')} or imagefolder:DIR"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,19 +42,33 @@ class DataSet:
 def parse_data(words: str) -> DataWords:
     """``KIND`` or ``KIND:DIR``; the folder may hold colons, and ``~`` is the user's home.
 
+    A set of the catalogue without a folder is the one that lies in a place where it is looked for,
+    or else is to be in ffprof's own.
+
     Raises:
         UsageError: an unknown kind, a folder that is missing, or one that is not wanted.
     """
     name, colon, folder = words.partition(":")
     if not folder.isprintable():
         raise UsageError(f"--data {name}: the folder's name cannot be written down", "rename it")
-    kind: DataName | None = next((known for known in get_args(DataName) if known == name), None)
+    kind = next((known for known in _KINDS if known == name), None)
     if kind is None:
-        raise UsageError(f"--data {words!r}: there is no data {name!r}", _USE)
+        raise UsageError(
+            f"--data {words!r}: there is no data {name!r}", f"{did_you_mean(name, _KINDS)}{_USE}"
+        )
     if kind not in FILE_DATA:
         if colon:
             raise UsageError(f"--data {words!r}: {kind} takes no folder", f"write --data {kind}")
         return DataWords(kind=kind)
+    if not colon and kind in DATA:
+        return DataWords(kind=kind, root=str(_usual_place(kind)))
     if not folder.strip():
         raise UsageError(f"--data {words!r} names no folder", f"write --data {kind}:DIR")
     return DataWords(kind=kind, root=os.path.abspath(os.path.expanduser(folder)))  # noqa: PTH100, PTH111
+
+
+def _usual_place(kind: DataName) -> Path:
+    try:
+        return find_place(DATA[kind]) or own_place(DATA[kind])
+    except RuntimeError as error:
+        raise UsageError(f"--data {kind}: {error}", f"write --data {kind}:DIR") from error

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from records import recipe
 
-from ffprof.harness.data.batches import DIGITS_TRAINING, cut, load_digits, make_batches
+from ffprof.harness.data.batches import cut, load_digits, make_batches
+from ffprof.harness.data.digits import DIGITS_TRAINING
 
 
 def test_digits_are_real_and_split_without_overlap():

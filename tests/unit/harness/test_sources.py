@@ -17,8 +17,8 @@ from torchvision.datasets.folder import IMG_EXTENSIONS, default_loader
 
 from ffprof.errors import DataError, UsageError
 from ffprof.harness.data import discovery, folder
+from ffprof.harness.data.archive import find_archive
 from ffprof.harness.data.batches import make_batches
-from ffprof.harness.data.cifar import find_cifar
 from ffprof.harness.data.datasets import FolderPictures
 from ffprof.harness.data.loader import FileBatches
 from ffprof.harness.data.source import DataWords, parse_data
@@ -256,10 +256,10 @@ def test_cifar_is_extracted_checked_and_read(kind, tmp_path, monkeypatch):
     sums = pictures.cifar_archive(kind, tmp_path)
     cifar = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[kind]
     pictures.expect(cifar, sums, monkeypatch.setattr)
-    found = find_cifar(kind, str(tmp_path), False, print)
+    found = find_archive(kind, str(tmp_path), False, print)
     assert (found.images, found.classes) == (60, 10 if kind == "cifar10" else 100)
     (tmp_path / pictures.ARCHIVE[kind]).unlink()
-    assert find_cifar(kind, str(tmp_path), False, print) == found
+    assert find_archive(kind, str(tmp_path), False, print) == found
     chosen = recipe(**found.changes() | {"image_size": 32})
     theirs = cifar(tmp_path, train=True)
     pixels, labels = make_batches(chosen, "cpu").batch(0)
@@ -272,7 +272,7 @@ def test_cifar_is_extracted_checked_and_read(kind, tmp_path, monkeypatch):
     victim = tmp_path / pictures.BASE[kind] / cifar.train_list[0][0]
     victim.write_bytes(victim.read_bytes()[:-1])
     with pytest.raises(DataError, match="wrong checksum") as said:
-        find_cifar(kind, str(tmp_path), False, print)
+        find_archive(kind, str(tmp_path), False, print)
     assert str(victim) in str(said.value)
     with pytest.raises(DataError, match="cannot read"):
         make_batches(chosen, "cpu")
@@ -280,21 +280,21 @@ def test_cifar_is_extracted_checked_and_read(kind, tmp_path, monkeypatch):
     pictures.cifar_archive(kind, tmp_path)
     rewritten = pictures.cifar_archive(kind, tmp_path)  # gzip writes the time
     monkeypatch.setattr(cifar, "tgz_md5", rewritten[""])
-    assert find_cifar(kind, str(tmp_path), False, print) == found
+    assert find_archive(kind, str(tmp_path), False, print) == found
     victim.unlink()
     (tmp_path / pictures.ARCHIVE[kind]).unlink()
     with pytest.raises(DataError, match=f"{victim.name} is missing; .*--download"):
-        find_cifar(kind, str(tmp_path), False, print)
+        find_archive(kind, str(tmp_path), False, print)
 
 
 def test_cifar_that_is_absent_is_fetched_only_if_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:1/cifar-10-python.tar.gz")
     said = []
     with pytest.raises(DataError, match=r"there is no cifar10 in .*add --download"):
-        find_cifar("cifar10", str(tmp_path), False, said.append)
+        find_archive("cifar10", str(tmp_path), False, said.append)
     assert not said
     with pytest.raises(DataError, match=r"127\.0\.0\.1:1/.* cannot be downloaded .*network"):
-        find_cifar("cifar10", str(tmp_path), True, said.append)
+        find_archive("cifar10", str(tmp_path), True, said.append)
     assert said == [
         f"downloading cifar10 from http://127.0.0.1:1/cifar-10-python.tar.gz to {tmp_path}"
     ]
