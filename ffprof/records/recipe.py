@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Precision = Literal["fp32", "bf16", "fp16"]
 Norm = Literal["batch", "group"]
 DataName = Literal[
-    "digits", "synthetic", "mnist", "fashion-mnist", "kmnist", "svhn", "cifar10", "cifar100",
-    "stl10", "tiny-imagenet", "imagenet100", "imagefolder",
+    "digits", "synthetic", "teacher", "mnist", "fashion-mnist", "kmnist", "svhn", "cifar10",
+    "cifar100", "stl10", "tiny-imagenet", "imagenet100", "imagefolder",
 ]  # fmt: skip
 Metric = Literal["memory", "throughput"]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]

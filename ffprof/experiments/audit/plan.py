@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ffprof.errors import UsageError
 from ffprof.experiments.options import Options
 from ffprof.experiments.request import Request
 from ffprof.experiments.selection import (
@@ -113,6 +114,10 @@ def request_for(kind: Kind, setup: Setup, *, paired: bool = False) -> Request:
     check_rounds(options.rounds, len(workloads))
     device: Device = "cpu" if kind == "cpu" else "cuda"
     recipe = setup.recipe
+    if recipe.data == "teacher":
+        raise UsageError(
+            "--data teacher is a task to be learned: ffprof learn has it", "use --data synthetic"
+        )
     if paired and kind == "cpu":
         kept = {name: options.changes.get(name) for name in _OF_BOTH}
         recipe = change_recipe(choose_preset(None, "cpu").recipe, kept)

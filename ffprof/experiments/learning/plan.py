@@ -22,6 +22,7 @@ from ffprof.experiments.session import Setup, set_up
 from ffprof.experiments.terms import terms_for
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import describe_machine, usable_cpus
+from ffprof.harness.data.catalogue import DATA
 from ffprof.records.audit import Device
 from ffprof.records.files import prepare_folder, writing
 from ffprof.records.learning import (
@@ -177,9 +178,7 @@ def _task(values: dict[str, Any], teacher: Teacher | None, data: str, classes: i
     """
     most = classes
     if values["labels"] == "coarse":
-        from ffprof.harness.data.catalogue import coarse_classes
-
-        most = coarse_classes(data)
+        most = _coarse_classes(data)
     wanted = values["classes"]
     if teacher is None and wanted is not None and wanted > most:
         raise UsageError(
@@ -192,6 +191,17 @@ def _task(values: dict[str, Any], teacher: Teacher | None, data: str, classes: i
         found["samples"] = None
     task: Task = _valid(Task, **found, teacher=teacher)
     return task
+
+
+def _coarse_classes(data: str) -> int:
+    info = DATA.get(data)
+    most = 0 if info is None else info.coarse_classes or 0
+    if not most:
+        known = [one.name for one in DATA.values() if one.coarse_classes]
+        raise UsageError(
+            f"--labels coarse: {data} has no groups of classes", f"use {' or '.join(known)}"
+        )
+    return most
 
 
 def _teacher(asked: LearningOptions, data: str) -> Teacher | None:

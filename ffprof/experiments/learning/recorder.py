@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from ffprof.errors import one_line
 from ffprof.experiments.learning.request import LearningRequest, recipe_for
 from ffprof.harness.process.child import Ending
 from ffprof.harness.process.messages import Diverged, EpochDone, Failed, Learned
 from ffprof.harness.process.monitor import Watching
-from ffprof.records.learning import LearningRecord, LearningRun, RunSlot
+from ffprof.records.learning import LearningOutcome, LearningRecord, LearningRun, RunSlot
 from ffprof.records.store import save
 from ffprof.records.trial import Conditions
 
@@ -59,7 +60,7 @@ class LearningRecorder:
         found = ending.answer(Learned)
         diverged = next((m for m in ending.messages if isinstance(m, Diverged)), None)
         method = self._request.context.get_start_method() or ""
-        told = {"start_method": method, "wall_seconds": ending.seconds}
+        told: dict[str, Any] = {"start_method": method, "wall_seconds": ending.seconds}
         with self._lock:
             run = self.run(slot)
             if isinstance(found, Learned):
@@ -78,13 +79,14 @@ class LearningRecorder:
                     "steps": found.steps,
                 }
             else:
-                outcome, message = found.outcome, found.message
+                outcome: LearningOutcome = found.outcome
+                message = found.message
                 if diverged is not None:
                     outcome, message = "diverged", diverged.message
                 update = {
                     "outcome": outcome,
                     "message": one_line(message)[:1000],
-                    "conditions": watching.add_to(Conditions(**told)),  # type: ignore[arg-type]
+                    "conditions": watching.add_to(Conditions(**told)),
                     "debit": found.debit,
                 }
             run = run.model_copy(update=update)

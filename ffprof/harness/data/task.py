@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from ffprof.errors import UsageError
 from ffprof.harness.data.arrays import Arrays, load_arrays
-from ffprof.harness.data.catalogue import find_data
+from ffprof.harness.data.catalogue import DataInfo, find_data
 from ffprof.harness.data.teacher import LabellingNetwork
 from ffprof.records.learning import Task, Training
 from ffprof.records.recipe import Recipe
@@ -82,10 +82,17 @@ def load_task(recipe: Recipe, training: Training, task: Task) -> TaskData:
         load_test=load_test,
         mean=tuple(255 * one for one in info.mean),
         deviation=tuple(255 * one for one in info.deviation),
-        padding=info.crop_padding if training.augmentation else 0,
+        padding=_padding(info, recipe.image_size) if training.augmentation else 0,
         flips=info.flips and training.augmentation,
         groups=groups,
     )
+
+
+def _padding(info: DataInfo, size: int) -> int:
+    """How far crops are shifted, in pixels of images of this size."""
+    if info.size is None or size - info.size <= 2 * MOST_PADDING:
+        return info.crop_padding
+    return round(info.crop_padding * size / info.size)
 
 
 def _synthetic(recipe: Recipe, training: Training, task: Task) -> TaskData:
