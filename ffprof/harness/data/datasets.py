@@ -20,7 +20,7 @@ from torchvision.transforms import v2
 
 from ffprof.errors import DataError
 from ffprof.harness.data.arrays import read_arrays, read_picture
-from ffprof.harness.data.catalogue import DATA, TREES, find_data, listed_classes
+from ffprof.harness.data.catalogue import DATA, TREES, DataInfo, find_data, listed_classes
 from ffprof.harness.data.folder import fingerprint
 from ffprof.records.recipe import Recipe
 
@@ -114,6 +114,11 @@ class ArrayPictures:
         return torch.from_numpy(self._images[index]).expand(3, -1, -1), int(self._labels[index])
 
 
+def is_padded(info: DataInfo, size: int) -> bool:
+    """Whether images are padded to a size, not resized: grey ones, whose background is black."""
+    return info.size is not None and info.channels == 1 and 0 < size - info.size <= MOST_PADDING
+
+
 def training_transform(recipe: Recipe) -> v2.Compose:
     """The usual augmentation of training: (3, height, width) uint8 to (3, size, size) float32.
 
@@ -127,7 +132,7 @@ def training_transform(recipe: Recipe) -> v2.Compose:
         steps.append(v2.RandomResizedCrop(size))
     else:
         more = size - info.size
-        padded = info.channels == 1 and 0 < more <= MOST_PADDING
+        padded = is_padded(info, size)
         if padded:
             steps.append(v2.Pad([more // 2, more // 2, more - more // 2, more - more // 2]))
         steps.append(v2.RandomCrop(size if padded else info.size, padding=info.crop_padding))

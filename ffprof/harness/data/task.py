@@ -17,12 +17,12 @@ from torchvision.transforms.v2 import functional as transforms
 from ffprof.errors import UsageError
 from ffprof.harness.data.arrays import Arrays, load_arrays
 from ffprof.harness.data.catalogue import DataInfo, find_data
+from ffprof.harness.data.datasets import is_padded
 from ffprof.harness.data.teacher import LabellingNetwork
 from ffprof.records.learning import Task, Training
 from ffprof.records.recipe import Recipe
 
 SPLIT_SEED = 0
-MOST_PADDING = 4  # pixels a side: images up to so much smaller than the recipe's are padded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +73,12 @@ def load_task(recipe: Recipe, training: Training, task: Task) -> TaskData:
 
     def load_test() -> LabelledImages:
         test = _relabelled(load_arrays(recipe.data, recipe.data_root, "test"), task, classes)
-        return _part(test, torch.arange(len(test)), recipe.image_size)
+        return _part(test, torch.arange(len(test)), info, recipe.image_size)
 
     groups = _groups(found, classes) if task.labels == "fine" else None
     return TaskData(
-        train=_part(kept, train, recipe.image_size),
-        validation=_part(kept, validation, recipe.image_size),
+        train=_part(kept, train, info, recipe.image_size),
+        validation=_part(kept, validation, info, recipe.image_size),
         load_test=load_test,
         mean=tuple(255 * one for one in info.mean),
         deviation=tuple(255 * one for one in info.deviation),
@@ -90,7 +90,7 @@ def load_task(recipe: Recipe, training: Training, task: Task) -> TaskData:
 
 def _padding(info: DataInfo, size: int) -> int:
     """How far crops are shifted, in pixels of images of this size."""
-    if info.size is None or size - info.size <= 2 * MOST_PADDING:
+    if info.size is None or is_padded(info, size):
         return info.crop_padding
     return round(info.crop_padding * size / info.size)
 
@@ -207,22 +207,23 @@ def _groups(found: Arrays, classes: Tensor) -> Tensor | None:
     return groups if int(groups.max()) > 0 else None
 
 
-def _part(found: LabelledImages, index: Tensor, size: int) -> LabelledImages:
+def _part(found: LabelledImages, index: Tensor, info: DataInfo, size: int) -> LabelledImages:
     return LabelledImages(
-        images=fitted(found.images[index], size), labels=found.labels[index].contiguous()
+        images=fitted(found.images[index], info, size), labels=found.labels[index].contiguous()
     )
 
 
-def fitted(images: Tensor, size: int) -> Tensor:
-    """Images (n, c, s, s) uint8 at another size: padded with zeros if a little smaller, or resized.
+def fitted(images: Tensor, info: DataInfo, size: int) -> Tensor:
+    """Images (n, c, s, s) uint8 at another size: padded with zeros where that is usual, or resized.
 
     28x28 become 32x32 by two black pixels on each side.
     """
-    short = size - images.shape[-1]
-    if images.shape[-1] == images.shape[-2] == size:
+    more = size - images.shape[-1]
+    if not more:
         return images
-    if images.shape[-1] == images.shape[-2] and 0 < short <= 2 * MOST_PADDING and not short % 2:
-        padded: Tensor = transforms.pad(images, [short // 2])
+    if is_padded(info, size):
+        near, far = more // 2, more - more // 2
+        padded: Tensor = transforms.pad(images, [near, near, far, far])
         return padded
     resized: Tensor = transforms.resize(images, [size, size], antialias=True)
     return resized
