@@ -36,9 +36,10 @@ _OF_NAME = {
     "precisions": "NAMES",
     "memory_formats": "NAMES",
     "micro_batches": "N,N,...",
-    "sweep": "NAME=N,N,...",
+    "sweep": "NAME=VALUE,...",
     "allocator": "SETTING",
     "data": "SOURCE",
+    "seeds": "N|N,N,...",
 }
 
 # Options by what they are about, in the order of --help; the rest stands last, under "Options".
@@ -52,10 +53,18 @@ _PANELS = {
         "memory_format", "memory_formats", "data", "data_workers", "download", "seed", "allocator",
         "no_workspaces",
     ),
+    "Task": (
+        "classes", "drawn_by", "samples", "samples_per_class", "labels", "teacher_depth",
+        "teacher_width", "label_noise", "teacher_seed", "test_samples", "unbalanced",
+    ),
+    "Training": (
+        "epochs", "seeds", "optimizer", "learning_rate", "weight_decay", "schedule",
+        "warmup_epochs", "augmentation", "validation", "target",
+    ),
     "Budget": ("gpu_mem", "card", "card_files", "card_file", "display", "budget"),
     "Measuring": (
         "device", "rounds", "looks", "all_points", "threads", "steps", "on_foreign", "time_limit",
-        "run_limit", "resume", "max_batch", "max_depth", "dry_run", "from_file",
+        "run_limit", "resume", "jobs", "max_batch", "max_depth", "dry_run", "from_file",
     ),
     "Output": ("out", "plot", "snapshot", "everything", "fix", "template", "format"),
 }  # fmt: skip

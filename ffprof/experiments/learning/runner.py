@@ -7,10 +7,10 @@ the checkpoints of runs that have not ended next to the record.
 from __future__ import annotations
 
 import hashlib
-import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import Any
 
 from ffprof.errors import FfprofError
@@ -37,9 +37,13 @@ def run_study(request: LearningRequest, progress: Progress) -> Outcome[LearningR
     campaign = Campaign(progress, guard, request.record.plan.run_limit_seconds)
     recorder = LearningRecorder(request)
     study = _Study(request, campaign, recorder)
-    stopped, interrupt = campaign.run(request.environment, lambda notes: study.run())
-    if not recorder.record.missing():
-        shutil.rmtree(request.checkpoints, ignore_errors=True)
+    request.checkpoints.mkdir(exist_ok=True)
+    try:
+        stopped, interrupt = campaign.run(request.environment, lambda notes: study.run())
+    finally:
+        # Of runs that have not ended, what is in it stays.
+        with suppress(OSError):
+            request.checkpoints.rmdir()
     return Outcome(record=recorder.record, stopped=stopped, interrupt=interrupt)
 
 
@@ -65,7 +69,6 @@ class _Study:
 
     def run(self) -> None:
         """All of them, as many at a time as the plan says."""
-        self._request.checkpoints.mkdir(exist_ok=True)
         jobs = self._request.record.plan.jobs
         if jobs == 1:
             for slot in self._slots:
