@@ -13,7 +13,12 @@ from typing import Any, Literal
 
 import typer
 
-from ffprof.cli.completion import complete_cards, complete_presets, complete_workloads
+from ffprof.cli.completion import (
+    complete_cards,
+    complete_data,
+    complete_presets,
+    complete_workloads,
+)
 from ffprof.experiments.options import Options
 
 Device = Literal["auto", "cuda", "cpu", "estimate"]
@@ -75,12 +80,16 @@ def _shared(
     memory_format: str = typer.Option(None, help="contiguous or channels_last."),
     data: str = typer.Option(
         None,
-        help="digits (real, embedded), synthetic, cifar10:DIR, cifar100:DIR or imagefolder:DIR.",
+        help="digits (real, embedded), synthetic, a set that ffprof data lists (fashion-mnist, or "
+        "fashion-mnist:DIR), or imagefolder:DIR.",
+        autocompletion=complete_data,
     ),
     data_workers: int = typer.Option(
         None, help="Processes that load images from files; up to 4 by default."
     ),
-    download: bool = typer.Option(False, "--download", help="Download CIFAR if it is not in DIR."),
+    download: bool = typer.Option(
+        False, "--download", help="Download the set of --data if it is absent."
+    ),
     seed: int = typer.Option(None, help="Weights, batches and order of trials."),
     threads: int = typer.Option(None, help="CPU threads of a trial; all cores by default."),
     steps: int = typer.Option(None, help="Timed optimizer steps of a trial."),

@@ -29,3 +29,10 @@ def complete_cards(incomplete: str) -> list[str]:
     if incomplete.islower():
         words = [word.lower() for word in words]
     return [word for word in words if word.startswith(incomplete)]
+
+
+def complete_data(incomplete: str) -> list[str]:
+    """Names of data sets."""
+    from ffprof.harness.data.catalogue import DATA
+
+    return [name for name in DATA if name.startswith(incomplete)]

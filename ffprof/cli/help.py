@@ -17,6 +17,7 @@ from ffprof.errors import did_you_mean, one_line
 
 # By the type of a parameter; what is chosen from a list shows the list.
 _OF_TYPE = {"int": "N", "float": "NUMBER", "str": "NAME", "Path": "FILE", "list[Path]": "FILE"}
+_OF_TYPE["list[str]"] = "NAME"
 _OF_TYPE["list"] = "FILE"  # of a type that is evaluated
 _OF_NAME = {
     # a file, or the newest in a folder
@@ -44,9 +45,9 @@ _OF_NAME = {
 
 # Options by what they are about, in the order of --help; the rest stands last, under "Options".
 _PANELS = {
-    "Arguments": ("file", "first", "second", "third", "name"),
+    "Arguments": ("file", "first", "second", "third", "name", "names"),
     "Gates": ("baseline", "current", "thresholds", "throughput", "update_baseline"),
-    "Questions": ("detail", "against", "largest", "sweep"),
+    "Questions": ("detail", "against", "largest", "sweep", "check"),
     "Recipe": (
         "preset", "workloads", "workload_files", "workload_file", "backbone", "width", "norm",
         "image_size", "batch", "micro_batch", "micro_batches", "precision", "precisions",

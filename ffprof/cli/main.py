@@ -15,6 +15,7 @@ from ffprof.cli.calibrate import calibrate
 from ffprof.cli.cards import cards
 from ffprof.cli.check import check
 from ffprof.cli.compare import compare
+from ffprof.cli.data import data
 from ffprof.cli.doctor import doctor
 from ffprof.cli.estimate import estimate
 from ffprof.cli.frontier import frontier
@@ -50,7 +51,7 @@ def make_app(debug: bool) -> typer.Typer:
         "the card you have or on one that you name.",
     )
     commands = (run, learn, estimate, frontier, report, compare, check)
-    for command in (*commands, calibrate, workloads, cards, doctor):
+    for command in (*commands, calibrate, workloads, cards, data, doctor):
         name_values(command)
         app.command(cls=Command)(_guarded(command, debug))
     app.callback(invoke_without_command=True)(_options)

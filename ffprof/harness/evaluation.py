@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ffprof.harness.data.augmentation import Preparation
-from ffprof.harness.data.task import LabelledImages
+from ffprof.harness.data.images import Images
 from ffprof.harness.step import AUTOCAST
 from ffprof.records.learning import Score
 from ffprof.records.recipe import Recipe
@@ -34,7 +34,7 @@ def predictions(module: Trainable, images: Tensor, rules: Sequence[str]) -> Mapp
 @torch.no_grad()
 def score(
     module: Trainable,
-    held_out: LabelledImages,
+    held_out: Images,
     prepare: Preparation,
     rules: Sequence[str],
     recipe: Recipe,
@@ -60,11 +60,10 @@ def score(
     grouped = None if groups is None else groups.to(device)
     prepare.draws = None
     module.train(False)
-    for start in range(0, len(held_out), recipe.batch):
-        places = slice(start, start + recipe.batch)
-        labels = held_out.labels[places].to(device)
+    for images, labels in held_out.batches(recipe.batch, device.type):
+        labels = labels.to(device)
         with autocast:
-            found = predictions(module, prepare(held_out.images[places].to(device)), rules)
+            found = predictions(module, prepare(images.to(device)), rules)
         for rule, logits in found.items():
             chosen = logits.argmax(1)
             _add(right, rule, (chosen == labels).sum())

@@ -25,7 +25,8 @@ from ffprof.hardware.flags import apply_flags
 from ffprof.harness.checkpoint import load_checkpoint, save_checkpoint
 from ffprof.harness.data.batches import cut
 from ffprof.harness.data.epochs import EpochBatches
-from ffprof.harness.data.task import LabelledImages, TaskData, load_task
+from ffprof.harness.data.images import Images
+from ffprof.harness.data.task import TaskData, load_task
 from ffprof.harness.divergence import DivergenceWatch
 from ffprof.harness.evaluation import score
 from ffprof.harness.measurements import (
@@ -211,7 +212,7 @@ class _Run:
         self._watch.check_now(total)
         return float(total) / self.batches.steps, rate
 
-    def score(self, held_out: LabelledImages) -> Score:
+    def score(self, held_out: Images) -> Score:
         """What it scores now."""
         return score(
             self.built.module,

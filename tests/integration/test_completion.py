@@ -12,7 +12,7 @@ from ffprof.hardware.cards import find_card, known_cards
 ENVIRONMENT = {**os.environ, "COLUMNS": "200"}
 COMMANDS = [
     "run", "estimate", "frontier", "report", "compare", "check", "calibrate", "workloads", "cards",
-    "doctor",
+    "data", "doctor",
 ]  # fmt: skip
 
 
@@ -54,6 +54,8 @@ def completed(shell, line):
         ("ffprof run --device c", ["cuda", "cpu"]),
         ("ffprof run --card RTX3070M", ["RTX3070Mobile"]),
         ("ffprof cards rtx3070t", ["rtx3070ti"]),
+        ("ffprof data fash", ["fashion-mnist"]),
+        ("ffprof run --data cifar", ["cifar10", "cifar100"]),
     ],
 )
 def test_bash(line, expected):

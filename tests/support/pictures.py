@@ -1,12 +1,16 @@
-"""Image folders and CIFAR archives, made small."""
+"""Image folders and archives of data sets in their own formats, made small."""
 
+import gzip
 import hashlib
 import http.server
 import io
 import os
 import pickle
+import struct
 import tarfile
 import threading
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +98,132 @@ def expect(cifar, sums, set_):
     set_(cifar, "train_list", [[name, sums[name]] for name, _ in cifar.train_list])
     set_(cifar, "test_list", [[name, sums[name]] for name, _ in cifar.test_list])
     set_(cifar, "meta", {**cifar.meta, "md5": sums[cifar.meta["filename"]]})
+
+
+def _md5(path):
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def idx(array):
+    """An array of bytes in the format of MNIST's files."""
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+def idx_files(folder: Path, train=40, test=20, seed=0):
+    """The four files of a set like MNIST; returns their sums, and images and labels by part."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    sums, made = {}, {}
+    for part, start, count in (("train", "train", train), ("test", "t10k", test)):
+        images = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        made[part] = (images, labels)
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            path = folder / f"{start}-{kind}-ubyte.gz"
+            path.write_bytes(gzip.compress(idx(array)))
+            sums[path.name] = _md5(path)
+    return sums, made
+
+
+def svhn_files(folder: Path, train=12, test=6):
+    """SVHN's two files for MATLAB; its zero has the label 10."""
+    from scipy.io import savemat
+
+    rng = np.random.default_rng(0)
+    sums, made = {}, {}
+    for part, count in (("train", train), ("test", test)):
+        images = rng.integers(0, 256, (32, 32, 3, count), dtype=np.uint8)
+        labels = (np.arange(count) % 10 + 1).astype(np.uint8)
+        path = folder / f"{part}_32x32.mat"
+        savemat(path, {"X": images, "y": labels[:, None]}, do_compression=True)
+        made[part], sums[path.name] = (images.transpose(3, 2, 0, 1), labels % 10), _md5(path)
+    return sums, made
+
+
+def stl10_archive(folder: Path, train=4, test=3):
+    """STL-10's archive: images by column, labels from 1; returns the sums of what is in it."""
+    rng = np.random.default_rng(0)
+    files, made = {"unlabeled_X.bin": b"", "class_names.txt": b"airplane\n"}, {}
+    for part, count in (("train", train), ("test", test)):
+        images = rng.integers(0, 256, (count, 3, 96, 96), dtype=np.uint8)
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        made[part] = (images, labels)
+        files[f"{part}_X.bin"] = images.transpose(0, 1, 3, 2).tobytes()
+        files[f"{part}_y.bin"] = (labels + 1).tobytes()
+    path = folder / "stl10_binary.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(f"stl10_binary/{name}")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    sums = {name: hashlib.md5(content).hexdigest() for name, content in files.items()}
+    return sums | {"": _md5(path)}, made
+
+
+def tiny_imagenet(folder: Path, *, classes=200, packed=True):
+    """Tiny-ImageNet's tree of JPEGs, or its archive; returns the archive's sum and the names."""
+    names = [f"n{10_000_000 + 7 * n}" for n in range(classes)]
+    files, rows = {}, []
+    for n, name in enumerate(names):
+        files[f"train/{name}/images/{name}_0.JPEG"] = _jpeg(64, n)
+        if n < 5:
+            files[f"val/images/val_{n}.JPEG"] = _jpeg(64, classes + n)
+            rows.append(f"val_{n}.JPEG\t{name}\t0\t0\t63\t63\n")
+    files["val/val_annotations.txt"] = "".join(rows).encode()
+    path = folder / "tiny-imagenet-200.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(f"tiny-imagenet-200/{name}", content)
+    found = {path.name: _md5(path)}
+    if not packed:
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(folder)
+        path.unlink()
+    return found, names
+
+
+def _jpeg(size, seed):
+    file = io.BytesIO()
+    noise(size, size, seed).save(file, "JPEG")
+    return file.getvalue()
+
+
+def expect_files(set_item, name, sums, url=""):
+    """Tell the catalogue which sums a set's archives have; ``set_item`` is like monkeypatch's."""
+    from ffprof.harness.data.catalogue import DATA
+
+    mirrors = (url,) if url else DATA[name].mirrors
+    set_item(DATA, name, replace(DATA[name], files=sums, contents={}, mirrors=mirrors))
+
+
+_CATALOGUE = """
+import importlib.abc, importlib.util, sys
+class Patch(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "ffprof.harness.data.catalogue":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        run = spec.loader.exec_module
+        def exec_module(module):
+            run(module)
+            from dataclasses import replace
+            one = module.DATA[{name!r}]
+            module.DATA[{name!r}] = replace(
+                one, files={sums!r}, contents={{}}, mirrors=({url!r},) if {url!r} else one.mirrors
+            )
+        spec.loader.exec_module = exec_module
+        return spec
+sys.meta_path.insert(0, Patch())
+"""
+
+
+def expecting_environment(folder: Path, name, sums, url=""):
+    """An environment in which every process of ffprof expects these sums of a set's archives."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sitecustomize.py").write_text(_CATALOGUE.format(name=name, sums=sums, url=url))
+    paths = [str(folder), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
 
 
 _SITE = """

@@ -23,6 +23,7 @@ from ffprof.experiments.terms import terms_for
 from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import describe_machine, usable_cpus
 from ffprof.harness.data.catalogue import DATA
+from ffprof.harness.data.folder import two_levels
 from ffprof.records.audit import Device
 from ffprof.records.files import prepare_folder, writing
 from ffprof.records.learning import (
@@ -33,6 +34,7 @@ from ffprof.records.learning import (
     Training,
     learning_digest,
 )
+from ffprof.records.recipe import Recipe
 from ffprof.records.store import first_problem
 from ffprof.version import __version__
 from ffprof.workload import Description
@@ -59,7 +61,7 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
         workloads = setup.chosen.workloads
         _check_steps(workloads)
         _check_jobs(asked.jobs, recipe.threads or 1, device)
-        swept, tasks = parse_tasks(asked, recipe.data, recipe.classes)
+        swept, tasks = parse_tasks(asked, recipe.data, *class_counts(recipe))
         terms = terms_for(setup.kinds[0], setup, paired=False)
         created = datetime.now(UTC)
         plan = _valid(
@@ -125,13 +127,29 @@ def parse_seeds(words: str, first: int) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def parse_tasks(asked: LearningOptions, data: str, classes: int) -> tuple[str, tuple[Task, ...]]:
+def class_counts(recipe: Recipe) -> tuple[int, int]:
+    """How many classes the data has, and how many groups of them; no group is 0.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    if recipe.data == "imagefolder":
+        levels = two_levels(recipe.data_root)
+        return (recipe.classes, 0) if levels is None else (len(levels[0]), len(set(levels[1])))
+    info = DATA.get(recipe.data)
+    return recipe.classes, 0 if info is None else info.coarse_classes or 0
+
+
+def parse_tasks(
+    asked: LearningOptions, data: str, classes: int, groups: int
+) -> tuple[str, tuple[Task, ...]]:
     """What is swept, and the tasks; one task without a sweep.
 
     Args:
         asked: the options.
         data: the kind of data.
-        classes: that the data has, with fine labels.
+        classes: that the data has.
+        groups: of these classes, which coarse labels name; 0 without.
 
     Raises:
         UsageError: a task that cannot be.
@@ -147,7 +165,7 @@ def parse_tasks(asked: LearningOptions, data: str, classes: int) -> tuple[str, t
     if asked.sweep is not None:
         swept, values = _swept(asked.sweep, base)
     teacher = _teacher(asked, data)
-    return swept, tuple(_task(one, teacher, data, classes) for one in values)
+    return swept, tuple(_task(one, teacher, data, classes, groups) for one in values)
 
 
 def _swept(words: str, base: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
@@ -170,7 +188,9 @@ def _swept(words: str, base: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]
     return name, [{**base, field: int(text)} for text in texts]
 
 
-def _task(values: dict[str, Any], teacher: Teacher | None, data: str, classes: int) -> Task:
+def _task(
+    values: dict[str, Any], teacher: Teacher | None, data: str, classes: int, groups: int
+) -> Task:
     """One task; its classes are by default all that there are.
 
     Raises:
@@ -178,7 +198,13 @@ def _task(values: dict[str, Any], teacher: Teacher | None, data: str, classes: i
     """
     most = classes
     if values["labels"] == "coarse":
-        most = _coarse_classes(data)
+        if not groups:
+            known = [one.name for one in DATA.values() if one.coarse_classes]
+            raise UsageError(
+                f"--labels coarse: {data} has no groups of classes",
+                f"use {', '.join(known)}, or a folder of two levels",
+            )
+        most = groups
     wanted = values["classes"]
     if teacher is None and wanted is not None and wanted > most:
         raise UsageError(
@@ -191,17 +217,6 @@ def _task(values: dict[str, Any], teacher: Teacher | None, data: str, classes: i
         found["samples"] = None
     task: Task = _valid(Task, **found, teacher=teacher)
     return task
-
-
-def _coarse_classes(data: str) -> int:
-    info = DATA.get(data)
-    most = 0 if info is None else info.coarse_classes or 0
-    if not most:
-        known = [one.name for one in DATA.values() if one.coarse_classes]
-        raise UsageError(
-            f"--labels coarse: {data} has no groups of classes", f"use {' or '.join(known)}"
-        )
-    return most
 
 
 def _teacher(asked: LearningOptions, data: str) -> Teacher | None:
@@ -245,7 +260,7 @@ def _valid(model: Any, **values: Any) -> Any:
         raise UsageError(problem, "--help shows what is") from error
 
 
-def _recipe(setup: Setup, asked: LearningOptions) -> Any:
+def _recipe(setup: Setup, asked: LearningOptions) -> Recipe:
     """With the optimizer that was requested; the learning rate has a default of its own."""
     recipe = setup.recipe
     given = {

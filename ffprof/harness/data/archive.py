@@ -18,7 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from ffprof.errors import DataError
-from ffprof.harness.data.catalogue import TREES, DataInfo, file_folder, find_data, lies_in
+from ffprof.harness.data.catalogue import (
+    TREES,
+    DataInfo,
+    file_folder,
+    find_data,
+    lies_in,
+    listed_classes,
+)
 from ffprof.harness.data.folder import look_through
 from ffprof.harness.data.source import DataSet
 from ffprof.records.recipe import DataName
@@ -100,6 +107,25 @@ def find_archive(
         raise DataError(
             f"{kind} in {root} cannot be made ready: {error}", "see that the folder can be written"
         ) from error
+
+
+def check_archive(kind: DataName, root: str) -> None:
+    """Check the sums of a set that is there; nothing is written.
+
+    Raises:
+        DataError: it is damaged or not whole.
+    """
+    info = find_data(kind)
+    if not info.files:
+        for part in info.parts().values():
+            look_through(f"{root}/{part}", listed_classes(info))
+        return
+    archives = _archives(info, Path(root))
+    # What was unpacked is unpacked again if it is not right; only trees are read as they are.
+    tree = info.name in TREES and (Path(root) / info.folder).is_dir()
+    if info.unpacked and not tree and all(part.right() for part in archives):
+        return
+    find_archive(kind, root, False, print, look_only=True)
 
 
 def _archives(info: DataInfo, root: Path) -> list[Part]:

@@ -127,7 +127,7 @@ def _idx(info: DataInfo, root: Path, split: Split) -> tuple[Any, ...]:
             archive = folder / f"{start}-{kind}-ubyte.gz"
             found.append(read(extract_archive(str(archive), unpacked)))
     # Arrays of their own: a trial counts the tensors that live.
-    return np.array(found[0])[:, None], np.array(found[1])
+    return found[0].numpy().copy()[:, None], found[1].numpy().copy()
 
 
 class _Svhn(SVHN):  # type: ignore[misc]
@@ -142,7 +142,8 @@ def _svhn(info: DataInfo, root: Path, split: Split) -> tuple[Any, ...]:
         found = _Svhn(root, split=split)
     except MatReadError as error:
         raise ValueError(str(error)) from error
-    return found.data, found.labels
+    # In the file an image's bytes lie apart from each other.
+    return np.ascontiguousarray(found.data), found.labels
 
 
 def _cifar(info: DataInfo, root: Path, split: Split) -> tuple[Any, ...]:

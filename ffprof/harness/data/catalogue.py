@@ -25,7 +25,9 @@ class DataInfo:
     those that others pack again. ``folder`` is where torchvision keeps the set below its root: with
     ``unpacked``, what archives were unpacked to, and else these themselves. ``mirrors`` are
     addresses before a file's name; without one it cannot be downloaded. ``places`` are folders of
-    systems where it is looked for. ``groups`` are coarse classes by name, with their classes.
+    systems where it is looked for, ``package`` the Debian package that fills them. ``licence`` is
+    what its authors say, or that they say nothing. ``groups`` are coarse classes by name, with
+    their classes.
     """
 
     name: str
@@ -208,7 +210,7 @@ _KNOWN = (
         size=32,
         train=73_257,
         test=26_032,
-        licence="non-commercial use",
+        licence="non-commercial",
         source="http://ufldl.stanford.edu/housenumbers/",
         mean=(0.4377, 0.4438, 0.4728),
         deviation=(0.1980, 0.2010, 0.1970),
@@ -294,8 +296,8 @@ _KNOWN = (
         size=64,
         train=100_000,
         test=10_000,  # its validation images: the labels of its own test images are not public
-        licence="ImageNet's: research only",
-        source="http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+        licence="research only",
+        source="http://cs231n.stanford.edu/",
         mean=(0.4802, 0.4481, 0.3975),
         deviation=(0.2770, 0.2691, 0.2821),
         flips=True,
@@ -314,7 +316,7 @@ _KNOWN = (
         size=None,
         train=126_689,
         test=5_000,
-        licence="ImageNet's: research only",
+        licence="research only",
         source="https://www.image-net.org/download.php",
         mean=_IMAGENET["mean"],
         deviation=_IMAGENET["deviation"],

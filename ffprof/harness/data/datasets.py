@@ -98,6 +98,11 @@ class FolderPictures:
         pixels = read_picture(self._paths[index])
         return torch.from_numpy(pixels).permute(2, 0, 1), self._labels[index]
 
+    @property
+    def labels(self) -> Tensor:
+        """(n,) int64."""
+        return torch.tensor(self._labels)
+
 
 class ArrayPictures:
     """The training images of a set that is held in memory; grey ones are seen three times."""

@@ -1,8 +1,7 @@
-"""The micro-batches of a run's epochs, from images in memory.
+"""The micro-batches of a run's epochs, and what turns stored images into a network's input.
 
-An epoch is as many whole batches as the training images fill, in an order drawn from the seed; the
-images left over take their turn in another epoch. What is fed at a step depends on the seed and
-on the step alone.
+An epoch is as many whole batches as the training images fill; the images left over take their turn
+in another epoch. What is fed at a step depends on the seed and on the step alone.
 """
 
 from __future__ import annotations
@@ -14,15 +13,20 @@ import torch
 from torch import Tensor
 
 from ffprof.errors import UsageError
-from ffprof.harness.data.augmentation import Draws, Preparation, draw
+from ffprof.harness.data.augmentation import Draws, Preparation
+from ffprof.harness.data.images import LabelledImages, Part
 from ffprof.harness.data.task import TaskData
 from ffprof.records.recipe import Recipe
 
-Part = tuple[Tensor, Tensor]
-
 
 class EpochBatches:
-    """The micro-batches of every step, as they are stored, augmented on the device.
+    """The parts of every step, on the host as they are stored, and ``prepared`` on the device.
+
+    Args:
+        data: the task's.
+        recipe: batch, seed, channels and memory format.
+        micro_batch: images of a part.
+        device: where they are trained on.
 
     Raises:
         UsageError: fewer images than a batch takes.
@@ -31,9 +35,10 @@ class EpochBatches:
     def __init__(
         self, data: TaskData, recipe: Recipe, micro_batch: int, device: torch.device
     ) -> None:
-        self._images, self._data, self._recipe = data.train, data, recipe
-        self._micro, self._device = micro_batch, device
-        self._fed: tuple[Tensor, Tensor] | None = None
+        self._images, self._recipe, self._micro, self._device = (
+            data.train, recipe, micro_batch, device,
+        )  # fmt: skip
+        self._fed: Part | None = None
         self.steps = len(data.train) // recipe.batch
         self.seconds = 0.0  # that making batches has taken
         if not self.steps:
@@ -41,45 +46,42 @@ class EpochBatches:
                 f"{len(data.train)} training images are fewer than a batch of {recipe.batch}",
                 "use a smaller --batch (and --micro-batch), or more images",
             )
+        last = recipe.memory_format == "channels_last"
         self.prepare = Preparation(
             data.mean,
             data.deviation,
             recipe.channels,
-            data.padding,
-            torch.channels_last
-            if recipe.memory_format == "channels_last"
-            else torch.contiguous_format,
+            data.train.padding if isinstance(data.train, LabelledImages) else 0,
+            torch.channels_last if last else torch.contiguous_format,
         )
 
     def epoch(self, number: int) -> Iterator[Iterator[Part]]:
         """The parts of one step after the other, of epoch ``number``, counted from 0.
 
-        Each part must be fed before the next is drawn: ``prepare`` is set for it.
+        Each part must be fed before the next is taken: ``prepare`` is set for it.
         """
-        began = time.perf_counter()
-        data, seed, total = self._data, self._recipe.seed, len(self._images)
-        generator = torch.Generator().manual_seed((seed * 1_000_003 + number) % 2**63)
-        order = torch.randperm(total, generator=generator)
-        draws = None
-        if data.padding or data.flips:
-            draws = draw(total, data.padding, flips=data.flips, seed=seed, epoch=number)
-        self.seconds += time.perf_counter() - began
-        for step in range(self.steps):
-            yield self._parts(order, draws, step * self._recipe.batch)
-
-    def _parts(self, order: Tensor, draws: Draws | None, first: int) -> Iterator[Part]:
-        pinned = self._device.type == "cuda"
-        for start in range(first, first + self._recipe.batch, self._micro):
+        batches = self._images.epoch(
+            self._recipe.batch, self._recipe.seed, number, self._device.type
+        )
+        for _ in range(self.steps):
             began = time.perf_counter()
-            places = slice(start, start + self._micro)
-            index = order[places]
-            images, labels = self._images.images[index], self._images.labels[index]
-            if pinned:
-                images, labels = images.pin_memory(), labels.pin_memory()
-            self.prepare.draws = None if draws is None else draws.of(places)
-            self._fed = images, labels
+            images, labels, draws = next(batches)
             self.seconds += time.perf_counter() - began
-            yield images, labels
+            yield self._parts(images, labels, draws)
+
+    def _parts(self, images: Tensor, labels: Tensor, draws: Draws | None) -> Iterator[Part]:
+        for start in range(0, len(labels), self._micro):
+            places = slice(start, start + self._micro)
+            self.prepare.draws = None if draws is None else draws.of(places)
+            self._fed = images[places], labels[places]
+            yield self._fed
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """Images on the device as the network takes them; the time counts as data."""
+        began = time.perf_counter()
+        x = self.prepare(images)
+        self.seconds += time.perf_counter() - began
+        return x
 
     def again(self) -> Part:
         """The part that was fed last, on the device, as the network takes it."""
@@ -90,18 +92,10 @@ class EpochBatches:
 
     def held(self) -> list[Tensor]:
         """The tensors that are kept between steps; they are no workload's."""
-        return [*(self._fed or ()), *self.prepare.held()]
+        return [*(self._fed or ()), *self._images.held(), *self.prepare.held()]
 
     def ready(self) -> Part:
         """A whole batch on the host as the network takes it, not augmented."""
         self.prepare.draws = None
-        places = slice(self._recipe.batch)
-        images = self.prepare(self._images.images[places])
-        return images, self._images.labels[places]
-
-    def prepared(self, images: Tensor) -> Tensor:
-        """Images on the device as the network takes them; the time counts as data."""
-        began = time.perf_counter()
-        x = self.prepare(images)
-        self.seconds += time.perf_counter() - began
-        return x
+        images, labels = next(self._images.batches(self._recipe.batch, "cpu"))
+        return self.prepare(images), labels

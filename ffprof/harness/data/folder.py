@@ -96,7 +96,8 @@ def two_levels(root: str) -> tuple[tuple[str, ...], tuple[int, ...]] | None:
 
 
 def _these(root: str, only: Sequence[str]) -> Sequence[str]:
-    missing = sorted(set(only) - set(class_folders(root)))
+    _entries(root)  # if it cannot be read, that is what is wrong
+    missing = [name for name in only if not os.path.isdir(os.path.join(root, name))]  # noqa: PTH112, PTH118
     if missing:
         raise DataError(
             f"{root} lacks {len(missing)} of the {len(only)} class folders that belong to it, such "

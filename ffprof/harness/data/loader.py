@@ -105,7 +105,8 @@ class _Endless:
         return (range(n * self._size, (n + 1) * self._size) for n in count())
 
 
-def _collate(samples: list[tuple[Tensor, int] | Unreadable]) -> Any:
+def collate(samples: list[tuple[Tensor, int] | Unreadable]) -> Any:
+    """A batch of pictures and labels, or the first picture that cannot be read."""
     unreadable = next((one for one in samples if isinstance(one, Unreadable)), None)
     return unreadable or default_collate(samples)
 
@@ -122,7 +123,7 @@ def worker_context(device_type: str) -> BaseContext:
     return context
 
 
-def _taken(iterator: Iterator[Any]) -> Any:
+def taken(iterator: Iterator[Any]) -> Any:
     """The next batch; torch notices a worker that died, but not one that dies handing it over."""
     try:
         return next(iterator)
@@ -153,7 +154,7 @@ class FileBatches:
         loader = DataLoader(
             self._dataset,
             batch_sampler=_Endless(self._size),  # type: ignore[arg-type]
-            collate_fn=_collate,
+            collate_fn=collate,
             num_workers=self._workers,
             pin_memory=self._device_type == "cuda",
             prefetch_factor=PREFETCH if self._workers else None,
@@ -177,7 +178,7 @@ class FileBatches:
         """
         if self._iterator is not None and number == self._next:
             self._next += 1
-            made = _taken(self._iterator)
+            made = taken(self._iterator)
         else:
             made = self._made_here(number)
         if isinstance(made, Unreadable):
@@ -189,7 +190,7 @@ class FileBatches:
         first, threads = number * self._size, torch.get_num_threads()
         torch.set_num_threads(1)  # as in a worker: one image has no work for more
         try:
-            return _collate([self._dataset[n] for n in range(first, first + self._size)])
+            return collate([self._dataset[n] for n in range(first, first + self._size)])
         finally:
             torch.set_num_threads(threads)
 

@@ -8,32 +8,26 @@ images are drawn from what is left, by the seed of the run.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
 from ffprof.errors import UsageError
-from ffprof.harness.data.arrays import Arrays, load_arrays
-from ffprof.harness.data.catalogue import DataInfo, find_data
-from ffprof.harness.data.datasets import is_padded
+from ffprof.harness.data.arrays import Split, load_arrays
+from ffprof.harness.data.catalogue import DATA, DataInfo, listed_classes
+from ffprof.harness.data.datasets import PHOTOGRAPHS, FolderPictures, is_padded
+from ffprof.harness.data.folder import two_levels
+from ffprof.harness.data.images import Images, LabelledImages
+from ffprof.harness.data.photographs import Photographs
 from ffprof.harness.data.teacher import LabellingNetwork
 from ffprof.records.learning import Task, Training
 from ffprof.records.recipe import Recipe
 
 SPLIT_SEED = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelledImages:
-    """Images (n, channels, size, size) and labels (n,) int64, on the host."""
-
-    images: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
+TEST_SHARE = 0.1  # of each class, where a folder has no test set of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,18 +35,28 @@ class TaskData:
     """Everything that a run reads; the test images not before ``load_test`` is called.
 
     Images are as they lie in their files, at the recipe's size; ``mean`` and ``deviation`` are of
-    their values, by channel. ``padding`` and ``flips`` say how they may be augmented. ``groups``
-    (classes,) is the group of each class, where classes have some.
+    their values, by channel. ``groups`` (classes,) is the group of each class, where classes have
+    some.
     """
 
-    train: LabelledImages
-    validation: LabelledImages
-    load_test: Callable[[], LabelledImages]
+    train: Images
+    validation: Images
+    load_test: Callable[[], Images]
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
-    padding: int
-    flips: bool
     groups: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """All images of one part of a data set: labels (n,), coarse ones if any, and how to take some.
+
+    ``take`` is told places (m,) and their labels in the task.
+    """
+
+    labels: Tensor
+    coarse: Tensor | None
+    take: Callable[[Tensor, Tensor], Images]
 
 
 def load_task(recipe: Recipe, training: Training, task: Task) -> TaskData:
@@ -64,28 +68,72 @@ def load_task(recipe: Recipe, training: Training, task: Task) -> TaskData:
     """
     if task.teacher is not None:
         return _synthetic(recipe, training, task)
-    info = find_data(recipe.data)
-    found = load_arrays(recipe.data, recipe.data_root, "train")
+    info = DATA.get(recipe.data, PHOTOGRAPHS)
+    found = _source(recipe, info, "train")
     classes = chosen_classes(task, _label_count(found, task))
-    kept = _relabelled(found, task, classes)
-    validation, rest = split(kept.labels, training.validation)
-    train = rest[drawn(kept.labels[rest], task, recipe.seed)]
+    kept, labels = _relabelled(found, task, classes)
+    validation, rest = split(labels, training.validation)
+    train = rest[drawn(labels[rest], task, recipe.seed)]
 
-    def load_test() -> LabelledImages:
-        test = _relabelled(load_arrays(recipe.data, recipe.data_root, "test"), task, classes)
-        return _part(test, torch.arange(len(test)), info, recipe.image_size)
+    def load_test() -> Images:
+        held_out = _source(recipe, info, "test")
+        return held_out.take(*_relabelled(held_out, task, classes))
 
-    groups = _groups(found, classes) if task.labels == "fine" else None
+    shown = found.take(kept[train], labels[train])
     return TaskData(
-        train=_part(kept, train, info, recipe.image_size),
-        validation=_part(kept, validation, info, recipe.image_size),
+        train=_augmented(shown, info, recipe.image_size) if training.augmentation else shown,
+        validation=found.take(kept[validation], labels[validation]),
         load_test=load_test,
         mean=tuple(255 * one for one in info.mean),
         deviation=tuple(255 * one for one in info.deviation),
-        padding=_padding(info, recipe.image_size) if training.augmentation else 0,
-        flips=info.flips and training.augmentation,
-        groups=groups,
+        groups=_groups(found, classes) if task.labels == "fine" else None,
     )
+
+
+def _source(recipe: Recipe, info: DataInfo, part: Split) -> _Source:
+    if info.size is None:
+        return _folders(recipe, info, part)
+    found = load_arrays(recipe.data, recipe.data_root, part)
+
+    def take(places: Tensor, labels: Tensor) -> Images:
+        images = fitted(found.images[places], info, recipe.image_size)
+        return LabelledImages(images=images, labels=labels)
+
+    return _Source(labels=found.labels, coarse=found.coarse, take=take)
+
+
+def _folders(recipe: Recipe, info: DataInfo, part: Split) -> _Source:
+    """Photographs; of a folder of the user's own, a tenth of each class is the test set."""
+    root, coarse = recipe.data_root, None
+    if recipe.data == "imagefolder":
+        levels = two_levels(root)
+        pictures = FolderPictures(root, only=levels and levels[0])
+        tested, trained = split(pictures.labels, TEST_SHARE)
+        places = tested if part == "test" else trained
+        labels = pictures.labels[places]
+        coarse = None if levels is None else torch.tensor(levels[1])[labels]
+    else:
+        pictures = FolderPictures(str(Path(root) / info.parts()[part]), only=listed_classes(info))
+        labels, places = pictures.labels, torch.arange(len(pictures))
+
+    def take(chosen: Tensor, new_labels: Tensor) -> Images:
+        return Photographs(
+            pictures=pictures,
+            places=places[chosen],
+            labels=new_labels,
+            size=recipe.image_size,
+            workers=recipe.data_workers or 0,
+        )
+
+    return _Source(labels=labels, coarse=coarse, take=take)
+
+
+def _augmented(shown: Images, info: DataInfo, size: int) -> Images:
+    if isinstance(shown, Photographs):
+        return replace(shown, augmented=True)
+    if isinstance(shown, LabelledImages):
+        return replace(shown, padding=_padding(info, size), flips=info.flips)
+    return shown
 
 
 def _padding(info: DataInfo, size: int) -> int:
@@ -115,8 +163,6 @@ def _synthetic(recipe: Recipe, training: Training, task: Task) -> TaskData:
         load_test=load_test,
         mean=(0.0,) * recipe.channels,
         deviation=(1.0,) * recipe.channels,
-        padding=0,
-        flips=False,
     )
 
 
@@ -177,7 +223,7 @@ def drawn(labels: Tensor, task: Task, seed: int) -> Tensor:
     return torch.cat(parts).sort().values
 
 
-def _label_count(found: Arrays, task: Task) -> int:
+def _label_count(found: _Source, task: Task) -> int:
     labels = found.labels if task.labels == "fine" else found.coarse
     if labels is None:
         raise UsageError(
@@ -186,18 +232,17 @@ def _label_count(found: Arrays, task: Task) -> int:
     return int(labels.max()) + 1
 
 
-def _relabelled(found: Arrays, task: Task, classes: Tensor) -> LabelledImages:
-    """What has a chosen label, with labels counted from 0."""
+def _relabelled(found: _Source, task: Task, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """Places of what has a chosen label, and its labels counted from 0."""
     labels = found.labels if task.labels == "fine" or found.coarse is None else found.coarse
-    places = torch.full((int(labels.max()) + 1,), -1)
-    places[classes] = torch.arange(len(classes))
-    new = places[labels]
-    kept = new >= 0
-    images = found.images if bool(kept.all()) else found.images[kept]
-    return LabelledImages(images=images, labels=new[kept])
+    numbers = torch.full((int(torch.cat((labels, classes)).max()) + 1,), -1)
+    numbers[classes] = torch.arange(len(classes))
+    new = numbers[labels]
+    kept = (new >= 0).nonzero()[:, 0]
+    return kept, new[kept]
 
 
-def _groups(found: Arrays, classes: Tensor) -> Tensor | None:
+def _groups(found: _Source, classes: Tensor) -> Tensor | None:
     """The group of each chosen class; None without groups, or if all are in one."""
     if found.coarse is None:
         return None
@@ -205,12 +250,6 @@ def _groups(found: Arrays, classes: Tensor) -> Tensor | None:
     by_label[found.labels] = found.coarse
     groups: Tensor = by_label[classes].unique(return_inverse=True)[1]
     return groups if int(groups.max()) > 0 else None
-
-
-def _part(found: LabelledImages, index: Tensor, info: DataInfo, size: int) -> LabelledImages:
-    return LabelledImages(
-        images=fitted(found.images[index], info, size), labels=found.labels[index].contiguous()
-    )
 
 
 def fitted(images: Tensor, info: DataInfo, size: int) -> Tensor:

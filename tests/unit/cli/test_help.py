@@ -8,7 +8,7 @@ from ffprof.cli.main import main
 
 COMMANDS = (
     "run", "estimate", "frontier", "report", "compare", "check", "calibrate", "workloads",
-    "cards", "doctor",
+    "cards", "data", "doctor",
 )  # fmt: skip
 
 

@@ -34,6 +34,7 @@ OF_COMMAND = {
     "calibrate": RECIPE | CUTS | SHARED | {"from", "format"},
     "workloads": {"format"},
     "cards": {"card-file", "template", "format"},
+    "data": {"check", "download", "format"},
     "doctor": {"device", "fix", "out", "format"},
 }  # fmt: skip
 # What stands beside an option's help: its default and bounds, where a command has its own.
@@ -53,7 +54,7 @@ FORMATS = {
     "frontier": "table|markdown|json", "calibrate": "table|markdown|json",
     "estimate": "table|markdown|json",
     "check": "table|markdown|json|github", "workloads": "table|json", "cards": "table|json",
-    "doctor": "table|json",
+    "data": "table|json", "doctor": "table|json",
 }  # fmt: skip
 
 

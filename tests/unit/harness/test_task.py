@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from records import recipe
 
 from ffprof.errors import DataError, UsageError
@@ -107,9 +108,9 @@ def test_slightly_smaller_images_are_padded_and_others_resized():
 
 def test_without_augmentation_nothing_is_shifted_or_flipped():
     plain = digits(Task(classes=10), training=TRAINING.model_copy(update={"augmentation": False}))
-    assert plain.padding == 0
-    assert digits(Task(classes=10)).padding == 2  # an eighth of 16 pixels
-    assert not digits(Task(classes=10)).flips
+    assert plain.train.padding == 0
+    assert digits(Task(classes=10)).train.padding == 2  # an eighth of 16 pixels
+    assert not digits(Task(classes=10)).train.flips
 
 
 def teacher(**changes):
@@ -148,6 +149,71 @@ def test_unbalanced_classes_are_as_often_as_the_teacher_gives_them():
 def test_a_teacher_that_is_too_deep_is_one_line():
     with pytest.raises(DataError, match="depth 9 halves images of 8 pixels to nothing"):
         LabellingNetwork(Teacher(depth=9), 4, 3, 8)
+
+
+def folder_of_colours(root, levels):
+    """Twenty pictures a class, each of its own colour and size."""
+    for number, name in enumerate(levels):
+        (root / name).mkdir(parents=True)
+        for one in range(20):
+            shade = (40 * number + 20, 5 * one, 100)
+            Image.new("RGB", (24 + one, 30), shade).save(root / name / f"{one:02d}.png")
+    return root
+
+
+def folder_task(root, task, **changes):
+    made = recipe(data="imagefolder", data_root=str(root), image_size=16, **changes)
+    return load_task(made, TRAINING, task)
+
+
+def test_a_tenth_of_each_class_of_a_folder_is_its_test_set(tmp_path):
+    root = folder_of_colours(tmp_path, ["a", "b", "c"])
+    data = folder_task(root, Task(classes=3))
+    test = data.load_test()
+    assert torch.bincount(test.labels).tolist() == [2, 2, 2]
+    assert torch.bincount(data.validation.labels).tolist() == [2, 2, 2]
+    assert torch.bincount(data.train.labels).tolist() == [16, 16, 16]
+    places = [set(part.places.tolist()) for part in (data.train, data.validation, test)]
+    assert sorted(set.union(*places)) == list(range(60))
+    ((images, labels),) = test.batches(10, "cpu")
+    assert images.shape == (6, 3, 16, 16)
+    assert images.dtype == torch.uint8
+    # Red says the class: a crop in the middle of one colour is that colour.
+    assert (images[:, 0] == (40 * labels + 20)[:, None, None]).all()
+
+
+def test_photographs_of_an_epoch_are_the_same_with_any_number_of_workers(tmp_path):
+    root = folder_of_colours(tmp_path, ["a", "b"])
+    runs = []
+    for workers in (0, 2):
+        train = folder_task(root, Task(classes=2), data_workers=workers).train
+        state = torch.get_rng_state()
+        runs.append([(x, y) for x, y, _ in train.epoch(8, 3, 1, "cpu")])
+        assert torch.equal(torch.get_rng_state(), state)
+    assert len(runs[0]) == 4
+    for (x, y), (other_x, other_y) in zip(*runs, strict=True):
+        assert torch.equal(x, other_x) and torch.equal(y, other_y)
+    again = [y for _, y, _ in train.epoch(8, 3, 2, "cpu")]
+    assert not torch.equal(torch.cat(again), torch.cat([y for _, y in runs[0]]))
+
+
+def test_two_levels_of_folders_have_coarse_labels(tmp_path):
+    names = ["cold/blue", "cold/green", "warm/orange", "warm/red", "warm/yellow"]
+    root = folder_of_colours(tmp_path, names)
+    fine = folder_task(root, Task(classes=5))
+    assert fine.groups.tolist() == [0, 0, 1, 1, 1]
+    coarse = folder_task(root, Task(classes=2, labels="coarse"))
+    assert torch.bincount(coarse.load_test().labels).tolist() == [4, 6]
+    assert coarse.groups is None
+
+
+def test_a_photograph_that_cannot_be_decoded_is_named(tmp_path):
+    root = folder_of_colours(tmp_path, ["a", "b"])
+    for path in (root / "b").iterdir():
+        path.write_bytes(path.read_bytes()[:60])
+    train = folder_task(root, Task(classes=2)).train
+    with pytest.raises(DataError, match=r"b/\d\d\.png cannot be decoded"):
+        list(train.epoch(8, 0, 0, "cpu"))
 
 
 def test_arrays_of_the_two_splits_differ():
