@@ -348,6 +348,6 @@ def _audit(result: str | Path | Record) -> tuple[Record, str]:
 def _progress(shown: bool) -> Progress:
     from rich.console import Console
 
-    from ffprof.cli.progress import QuietProgress, progress_for
+    from ffprof.cli.output.progress import QuietProgress, progress_for
 
     return progress_for() if shown else QuietProgress(Console(quiet=True))

@@ -17,10 +17,10 @@ from ffprof.cli.common_options import (
     MEASURING,
     MODEL,
     Format,
+    complete_workloads,
     takes,
     written_options,
 )
-from ffprof.cli.completion import complete_workloads
 from ffprof.cli.interrupts import end_when_asked
 from ffprof.experiments.options import Options
 

@@ -7,8 +7,7 @@ from typing import Literal
 
 import typer
 
-from ffprof.cli.common_options import FORMAT
-from ffprof.cli.completion import complete_cards
+from ffprof.cli.common_options import FORMAT, complete_cards
 
 
 def cards(

@@ -141,7 +141,7 @@ def _again(**options: Any) -> Callable[[Record, Path], Record]:
     def again(baseline: Record, path: Path) -> Record:
         from rich.console import Console
 
-        from ffprof.cli.progress import progress_for
+        from ffprof.cli.output.progress import progress_for
         from ffprof.experiments.check.rerun import run_again
 
         notices = Console(stderr=True, highlight=False, soft_wrap=True)

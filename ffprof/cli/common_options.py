@@ -1,4 +1,4 @@
-"""Options that commands share, each defined once, and which of them were written.
+"""Options that commands share, each defined once, what Tab offers for them, and what was written.
 
 Imports nothing heavy: every ``--help`` and every Tab reads this.
 """
@@ -13,13 +13,43 @@ from typing import Any, Literal
 
 import typer
 
-from ffprof.cli.completion import (
-    complete_cards,
-    complete_data,
-    complete_presets,
-    complete_workloads,
-)
 from ffprof.experiments.options import Options
+
+
+def complete_workloads(incomplete: str) -> list[str]:
+    """Ids after the last comma, and before any of them also core and all."""
+    from ffprof.workload import workload_names
+
+    before, comma, last = incomplete.rpartition(",")
+    names = workload_names() if comma else ["core", "all", *workload_names()]
+    taken = before.split(",")
+    found = [name for name in names if name.startswith(last) and name not in taken]
+    return [f"{before}{comma}{name}" for name in found]
+
+
+def complete_presets(incomplete: str) -> list[str]:
+    """Names of presets."""
+    from ffprof.workload import preset_names
+
+    return [name for name in preset_names() if name.startswith(incomplete)]
+
+
+def complete_cards(incomplete: str) -> list[str]:
+    """Names of cards without their maker's word and without blanks, in the case that is typed."""
+    from ffprof.hardware.cards import known_cards
+
+    words = [card.name.removeprefix("GeForce ").replace(" ", "") for card in known_cards()]
+    if incomplete.islower():
+        words = [word.lower() for word in words]
+    return [word for word in words if word.startswith(incomplete)]
+
+
+def complete_data(incomplete: str) -> list[str]:
+    """Names of data sets."""
+    from ffprof.harness.data.catalogue import DATA
+
+    return [name for name in DATA if name.startswith(incomplete)]
+
 
 Device = Literal["auto", "cuda", "cpu", "estimate"]
 OnForeign = Literal["warn", "wait", "refuse"]

@@ -6,8 +6,7 @@ from typing import Literal
 
 import typer
 
-from ffprof.cli.common_options import FORMAT
-from ffprof.cli.completion import complete_data
+from ffprof.cli.common_options import FORMAT, complete_data
 
 
 def data(

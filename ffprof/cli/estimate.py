@@ -7,8 +7,7 @@ from typing import Literal
 
 import typer
 
-from ffprof.cli.common_options import BUDGET, CUT, FORMAT, MODEL, Format, takes
-from ffprof.cli.completion import complete_presets
+from ffprof.cli.common_options import BUDGET, CUT, FORMAT, MODEL, Format, complete_presets, takes
 from ffprof.experiments.options import Options
 
 

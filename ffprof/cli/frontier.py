@@ -97,8 +97,8 @@ def frontier(
 def _run_and_print(request: FrontierRequest, plot: Path | None, format: Format) -> int:
     from rich.console import Console
 
+    from ffprof.cli.output.progress import progress_for
     from ffprof.cli.output.result import print_result
-    from ffprof.cli.progress import progress_for
     from ffprof.errors import NothingMeasuredError
     from ffprof.experiments.frontier.runner import find_frontier
 

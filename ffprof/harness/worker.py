@@ -264,9 +264,9 @@ def _learn(
 ) -> Learned | Diverged | FfprofError:
     import torch
 
-    from ffprof.harness.divergence import DivergedError
+    from ffprof.harness.learning.divergence import DivergedError
+    from ffprof.harness.learning.training import learn
     from ffprof.harness.timeline import instruments_for
-    from ffprof.harness.training import learn
 
     device = torch.device(device_name)
     if held is not None:

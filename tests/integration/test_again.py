@@ -17,7 +17,7 @@ from pathlib import Path
 from ffprof import load
 from ffprof.experiments.check.rerun import run_again
 from ffprof.cli.interrupts import raise_terminated, interrupt_code
-from ffprof.cli.progress import progress_for
+from ffprof.cli.output.progress import progress_for
 from ffprof.errors import FfprofError
 from rich.console import Console
 

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from ffprof.cli.common_options import Format
 from ffprof.cli.interrupts import Terminated, interrupt_code
+from ffprof.cli.output.progress import progress_for
 from ffprof.cli.output.result import print_result
-from ffprof.cli.progress import progress_for
 from ffprof.errors import NothingMeasuredError
 from ffprof.experiments.audit.looks import remember_new, run_looks, why_no_more
 from ffprof.experiments.request import Request

@@ -13,8 +13,8 @@ from rich.console import Console
 from ffprof.analysis.calibration import FEWEST_ROUNDS, calibration_of
 from ffprof.cli.common_options import Format
 from ffprof.cli.interrupts import Terminated, interrupt_code
+from ffprof.cli.output.progress import progress_for
 from ffprof.cli.output.result import print_result
-from ffprof.cli.progress import progress_for
 from ffprof.errors import DeviceError, RecordError, UsageError, one_line
 from ffprof.estimator.overhead import remember
 from ffprof.experiments.audit.plan import prepare

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from ffprof.cli.common_options import Format
 from ffprof.cli.interrupts import Terminated, interrupt_code
+from ffprof.cli.output.progress import progress_for
 from ffprof.cli.output.result import print_result
-from ffprof.cli.progress import progress_for
 from ffprof.errors import NothingMeasuredError
 from ffprof.experiments.capacity.plan import grown_by, prepare_search
 from ffprof.experiments.capacity.runner import find_capacities

@@ -11,8 +11,8 @@ from typing import cast
 from pydantic import BaseModel
 
 from ffprof.cli.common_options import Format
+from ffprof.cli.output.progress import progress_for
 from ffprof.cli.output.result import print_document
-from ffprof.cli.progress import progress_for
 from ffprof.errors import NothingMeasuredError
 from ffprof.estimator.sizes import Question, flat_width, varied_by
 from ffprof.experiments.estimate import EstimateQuestion, EstimateSession, Sweep

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from ffprof.cli.progress import progress_for
+from ffprof.cli.output.progress import progress_for
 
 
 def shown(terminal):

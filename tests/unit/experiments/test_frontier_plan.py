@@ -10,7 +10,7 @@ from point_states import point, run, settled
 from records import MIB, record, trial
 from rich.console import Console
 
-from ffprof.cli.progress import QuietProgress
+from ffprof.cli.output.progress import QuietProgress
 from ffprof.experiments.attempt import Attempts, Debits, Retakes
 from ffprof.experiments.campaign import Campaign
 from ffprof.experiments.options import BudgetChoice

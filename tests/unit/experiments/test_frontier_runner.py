@@ -7,7 +7,7 @@ import pytest
 from records import MIB, recipe, record, trial
 from rich.console import Console
 
-from ffprof.cli.progress import QuietProgress
+from ffprof.cli.output.progress import QuietProgress
 from ffprof.experiments.attempt import Attempts
 from ffprof.experiments.campaign import OUT_OF_TIME, StoppedError
 from ffprof.experiments.frontier.request import FrontierRequest, default_sizes, make_points

@@ -10,7 +10,7 @@ import pytest
 from fake_gpu import MIB, UUID, FakeGpu, with_processes
 from records import record
 
-from ffprof.cli.progress import QuietProgress
+from ffprof.cli.output.progress import QuietProgress
 from ffprof.errors import DeviceError
 from ffprof.experiments import attempt
 from ffprof.experiments.audit import runner

@@ -82,9 +82,7 @@ def test_tasks_that_cannot_be_are_one_line(options, said):
 
 
 def test_data_without_groups_has_no_coarse_labels():
-    with pytest.raises(
-        UsageError, match="digits has no groups of classes; use fashion"
-    ):
+    with pytest.raises(UsageError, match="digits has no groups of classes; use fashion"):
         tasks(data="digits", labels="coarse")
 
 

@@ -22,13 +22,13 @@ from torch.optim.lr_scheduler import (
 )
 
 from ffprof.hardware.flags import apply_flags
-from ffprof.harness.checkpoint import load_checkpoint, save_checkpoint
 from ffprof.harness.data.batches import cut
-from ffprof.harness.data.epochs import EpochBatches
-from ffprof.harness.data.images import Images
-from ffprof.harness.data.task import TaskData, load_task
-from ffprof.harness.divergence import DivergenceWatch
-from ffprof.harness.evaluation import score
+from ffprof.harness.learning.checkpoint import load_checkpoint, save_checkpoint
+from ffprof.harness.learning.divergence import DivergenceWatch
+from ffprof.harness.learning.epochs import EpochBatches
+from ffprof.harness.learning.evaluation import score
+from ffprof.harness.learning.images import Images
+from ffprof.harness.learning.task import TaskData, load_task
 from ffprof.harness.measurements import (
     breakdown,
     memory_figures,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as transforms
 
-from ffprof.harness.data.augmentation import Draws, Preparation, cropped, draw
+from ffprof.harness.learning.augmentation import Draws, Preparation, cropped, draw
 
 
 def images(count=6, channels=3, size=9):

@@ -9,10 +9,10 @@ from torch import nn
 
 from ffprof.errors import DataError, UsageError
 from ffprof.harness.data.batches import load_digits
-from ffprof.harness.divergence import DivergedError, origin
+from ffprof.harness.learning.divergence import DivergedError, origin
+from ffprof.harness.learning.training import learn, scheduler_for
 from ffprof.harness.process.messages import Assignment
 from ffprof.harness.timeline import MAX_WARMUP, instruments_for
-from ffprof.harness.training import learn, scheduler_for
 from ffprof.records.learning import Task, Training
 from ffprof.workload import find_workload
 

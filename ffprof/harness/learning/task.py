@@ -20,9 +20,9 @@ from ffprof.harness.data.arrays import Split, load_arrays
 from ffprof.harness.data.catalogue import DATA, DataInfo, listed_classes
 from ffprof.harness.data.datasets import PHOTOGRAPHS, FolderPictures, is_padded
 from ffprof.harness.data.folder import two_levels
-from ffprof.harness.data.images import Images, LabelledImages
-from ffprof.harness.data.photographs import Photographs
-from ffprof.harness.data.teacher import LabellingNetwork
+from ffprof.harness.learning.images import Images, LabelledImages
+from ffprof.harness.learning.photographs import Photographs
+from ffprof.harness.learning.teacher import LabellingNetwork
 from ffprof.records.learning import Task, Training
 from ffprof.records.recipe import Recipe
 

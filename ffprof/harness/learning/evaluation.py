@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ffprof.harness.data.augmentation import Preparation
-from ffprof.harness.data.images import Images
+from ffprof.harness.learning.augmentation import Preparation
+from ffprof.harness.learning.images import Images
 from ffprof.harness.step import AUTOCAST
 from ffprof.records.learning import Score
 from ffprof.records.recipe import Recipe

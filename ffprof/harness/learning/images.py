@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ffprof.harness.data.augmentation import Draws, draw
+from ffprof.harness.learning.augmentation import Draws, draw
 
 Part = tuple[Tensor, Tensor]
 Drawn = tuple[Tensor, Tensor, Draws | None]

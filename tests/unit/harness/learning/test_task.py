@@ -10,8 +10,8 @@ from records import recipe
 from ffprof.errors import DataError, UsageError
 from ffprof.harness.data.arrays import load_arrays
 from ffprof.harness.data.catalogue import find_data
-from ffprof.harness.data.task import chosen_classes, drawn, fitted, load_task, split
-from ffprof.harness.data.teacher import LabellingNetwork
+from ffprof.harness.learning.task import chosen_classes, drawn, fitted, load_task, split
+from ffprof.harness.learning.teacher import LabellingNetwork
 from ffprof.records.learning import Task, Teacher, Training
 
 TRAINING = Training(epochs=2, warmup_epochs=0)

@@ -20,8 +20,8 @@ from torchvision.transforms import v2
 from ffprof.errors import DataError
 from ffprof.harness.data.datasets import Pictures
 from ffprof.harness.data.discovery import PREFETCH
-from ffprof.harness.data.images import Drawn, Part, epoch_order
 from ffprof.harness.data.loader import Unreadable, collate, taken, worker_context
+from ffprof.harness.learning.images import Drawn, Part, epoch_order
 
 _RESIZED = 256 / 224  # of the crop's side, before a held-out picture is cropped
 _STREAM = 0x8EBC6AF09C88C6E3 % 2**63

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ffprof.errors import UsageError
-from ffprof.harness.data.augmentation import Draws, Preparation
-from ffprof.harness.data.images import LabelledImages, Part
-from ffprof.harness.data.task import TaskData
+from ffprof.harness.learning.augmentation import Draws, Preparation
+from ffprof.harness.learning.images import LabelledImages, Part
+from ffprof.harness.learning.task import TaskData
 from ffprof.records.recipe import Recipe
 
 

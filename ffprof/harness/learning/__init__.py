@@ -1,0 +1,1 @@
+"""Training of one workload to its last epoch, and what it scores."""
