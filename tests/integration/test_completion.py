@@ -11,7 +11,7 @@ from ffprof.hardware.cards import find_card, known_cards
 
 ENVIRONMENT = {**os.environ, "COLUMNS": "200"}
 COMMANDS = [
-    "run", "estimate", "frontier", "report", "compare", "check", "calibrate", "workloads", "cards",
+    "run", "learn", "estimate", "frontier", "report", "compare", "check", "calibrate", "workloads", "cards",
     "data", "doctor",
 ]  # fmt: skip
 

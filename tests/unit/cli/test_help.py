@@ -7,7 +7,7 @@ import pytest
 from ffprof.cli.main import main
 
 COMMANDS = (
-    "run", "estimate", "frontier", "report", "compare", "check", "calibrate", "workloads",
+    "run", "learn", "estimate", "frontier", "report", "compare", "check", "calibrate", "workloads",
     "cards", "data", "doctor",
 )  # fmt: skip
 

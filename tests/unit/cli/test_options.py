@@ -125,7 +125,7 @@ def test_every_shared_option_is_a_field_of_the_options_and_reaches_it():
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["rnu"], "no such command: rnu; did you mean run? there are run, "),
+        (["rnu"], "no such command: rnu; did you mean run or learn? there are run, "),
         (["--versoin"], "no such option: --versoin; did you mean --version? "),
         (["run", "--worklods", "bp"], "no such option: --worklods; did you mean --workloads"),
         (["report", "x", "-f", "jsn"], "did you mean json?"),
