@@ -8,6 +8,7 @@ What the commands do, from Python::
     print(record)                             # a table; in a notebook the whole report
     ffprof.compare("before.json", record)     # memory and speed of two results
     ffprof.check("baseline.json", record)     # did anything get worse?
+    ffprof.learn("core", data="digits")       # does it also learn?
     ffprof.load("audit.json")                 # a result file of any kind; no torch, no GPU
     ffprof.trials_frame(record)               # a pandas table, one row a trial
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ffprof.estimator.estimate import Estimate
     from ffprof.records.audit import Record
     from ffprof.report.exporters.frame import trials_frame
+    from ffprof.study import learn
     from ffprof.workload.decorators import register_step, register_workload
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "check",
     "compare",
     "estimate",
+    "learn",
     "load",
     "register_step",
     "register_workload",
@@ -55,6 +58,7 @@ _HOME = {
     "check": "ffprof.api",
     "compare": "ffprof.api",
     "estimate": "ffprof.estimator.api",
+    "learn": "ffprof.study",
     "load": "ffprof.api",
     "register_step": "ffprof.workload.decorators",
     "register_workload": "ffprof.workload.decorators",

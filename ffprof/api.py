@@ -124,12 +124,12 @@ def run(
         if rounds != 3:
             raise UsageError("looks and rounds both say how many rounds", "leave one of them out")
         asked["rounds"] = LOOKS[0]
-    with _folder(out) as folder, _without_main():
+    with folder_for(out) as folder, without_main():
         with prepare(_options(asked, folder)) as (request,):
             command = f"ffprof.run({_words(asked)})"[:4000]
             record = request.record.model_copy(update={"command": command})
             request = replace(request, record=record)
-            outcome = run_looks(request, lambda: _progress(progress), looks=looks)
+            outcome = run_looks(request, lambda: progress_or_none(progress), looks=looks)
         record = outcome.record
         if request.device == "cuda" and request.target is None:
             remember_new(record, request.record)
@@ -230,7 +230,7 @@ def check(
     def again(record: Record, path: Path) -> Record:
         from ffprof.experiments.check.rerun import run_again
 
-        shown = _progress(progress)
+        shown = progress_or_none(progress)
         return run_again(
             record,
             path,
@@ -246,7 +246,7 @@ def check(
             say=shown.says,
         )
 
-    with _folder(None) as folder, _without_main():
+    with folder_for(None) as folder, without_main():
         if isinstance(current, Record):
             current = _saved(current, folder / "the new result")
         if isinstance(baseline, Record):
@@ -313,7 +313,8 @@ def _words(asked: dict[str, Any]) -> str:
 
 
 @contextmanager
-def _folder(out: str | Path | None) -> Iterator[Path]:
+def folder_for(out: str | Path | None) -> Iterator[Path]:
+    """The folder of a result file, or one that is gone afterwards."""
     if out is not None:
         yield Path(out)
         return
@@ -322,7 +323,7 @@ def _folder(out: str | Path | None) -> Iterator[Path]:
 
 
 @contextmanager
-def _without_main() -> Iterator[None]:
+def without_main() -> Iterator[None]:
     """Children import nothing of the calling script, which would otherwise run once more in each.
 
     They need nothing of it: what they call are functions of this package.
@@ -345,7 +346,8 @@ def _audit(result: str | Path | Record) -> tuple[Record, str]:
     return store.load(path), str(path)
 
 
-def _progress(shown: bool) -> Progress:
+def progress_or_none(shown: bool) -> Progress:
+    """The terminal's progress, or one that says nothing."""
     from rich.console import Console
 
     from ffprof.cli.output.progress import QuietProgress, progress_for
