@@ -26,6 +26,7 @@ ALLOWED = {
     "cli": EVERYTHING,
     # Above all packages: the public names, and how results print themselves.
     "api.py": EVERYTHING | {"result"},
+    "study.py": EVERYTHING | {"api", "result"},
     "result.py": EVERYTHING - {"cli"},
     "report": {"analysis", "records"},
     "experiments": {"analysis", "estimator", "harness", "hardware", "workload", "records"},
