@@ -105,9 +105,9 @@ def paired_differences(
 
     apart = ours - theirs
     seeds = apart.shape[-1]
-    variances = np.maximum(apart.var(axis=-1, ddof=1), least)
+    variances = np.asarray(apart.var(axis=-1, ddof=1))
     freedom: Array = np.full(variances.shape, float(seeds - 1))
     if noise is not None:
         variances, freedom = moderated(variances, seeds - 1, noise)
-    half = t_quantile(1 - error / 2, freedom) * np.sqrt(variances / seeds)
+    half = t_quantile(1 - error / 2, freedom) * np.sqrt(np.maximum(variances, least) / seeds)
     return Intervals(middle=apart.mean(axis=-1), half=half)

@@ -56,7 +56,11 @@ class GapLine:
 
 
 def gap_line(
-    classes: Sequence[float], seeds: Sequence[int], gaps: Sequence[float], error: float
+    classes: Sequence[float],
+    seeds: Sequence[int],
+    gaps: Sequence[float],
+    error: float,
+    least: float = 0.0,
 ) -> GapLine | str:
     """Fit the line, or say why it cannot be fitted.
 
@@ -65,6 +69,8 @@ def gap_line(
         seeds: the seed of every gap.
         gaps: in points.
         error: the chance that the interval of the slope may be wrong, both sides together.
+        least: variance of one gap below which its scatter is not believed
+            (``ffprof.analysis.statistics.differences.resolution``).
 
     Raises:
         ValueError: unequal lengths.
@@ -94,11 +100,11 @@ def gap_line(
     if spread == 0:
         return "no seed has two values of K"
     slope = float(centred @ values / spread)
-    variance = _slope_variance(centred, line, freedom, of_class)
+    variance = max(_slope_variance(centred, line, freedom, of_class), least / spread)
     half = _quantile(error, freedom) * variance**0.5
     heights = levels.T @ (values - slope * x) / levels.sum(axis=0)
     level, middle = float(heights.mean()), float((levels.T @ x / levels.sum(axis=0)).mean())
-    scatter = float(heights.var(ddof=1)) / len(names)
+    scatter = max(float(heights.var(ddof=1)) / len(names), least / len(values))
 
     # Halves of intervals add in squares, each with its own quantile (Zou and Donner, 2008,
     # "Construction of confidence limits about effect measures", Statistics in Medicine 27): pooled
