@@ -30,10 +30,13 @@ OnForeign = Literal["warn", "wait", "refuse"]
 
 
 def load(path: str | Path) -> Any:
-    """Read a result file of any kind: audit, frontier, search for the largest size, calibration.
+    """Read a result file of any kind.
+
+    An audit, a frontier, a search for the largest size, a calibration, or a learning study.
 
     Returns:
-        a ``Record``, a ``FrontierRecord`` or a ``CalibrationRecord``; of a folder its newest.
+        a ``Record``, a ``FrontierRecord``, a ``CalibrationRecord`` or a ``LearningRecord``; of a
+        folder its newest.
 
     Raises:
         RecordError: absent, damaged, or written by a newer ffprof.

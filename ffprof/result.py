@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from ffprof.records.audit import Record
 from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.frontier import FrontierRecord
+from ffprof.records.learning import LearningRecord
 
 if TYPE_CHECKING:
     from ffprof.analysis.gates.result import BaselineCheck, GateResult
     from ffprof.report.document import Document
 
-AnyRecord = Record | FrontierRecord | CalibrationRecord
+AnyRecord = Record | FrontierRecord | CalibrationRecord | LearningRecord
 
 
 class Shown:
@@ -48,7 +49,7 @@ def _documents(record: AnyRecord) -> Sequence[Document]:
     return (document_of(record),)
 
 
-for _kind in (Record, FrontierRecord, CalibrationRecord):
+for _kind in (Record, FrontierRecord, CalibrationRecord, LearningRecord):
     setattr(_kind, "documents", _documents)  # noqa: B010
     for _name in ("__str__", "__repr__", "_repr_html_"):
         setattr(_kind, _name, vars(Shown)[_name])

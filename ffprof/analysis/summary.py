@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from ffprof.records.audit import Outcome, Record, Trial
+from ffprof.records.learning import LearningRun
 from ffprof.records.trial import Fit
 
 # The figure that memory verdicts are about, by device. Both repeat to the byte.
@@ -116,7 +117,7 @@ def rate(trial: Trial) -> float:
     return trial.throughput.images_per_second
 
 
-def memory_of(trial: Trial) -> int | None:
+def memory_of(trial: Trial | LearningRun) -> int | None:
     """The bytes that memory verdicts are about."""
     value: int | None = getattr(trial.memory, MEMORY_FIELD[trial.device])
     return value
@@ -140,13 +141,13 @@ def _row(record: Record, name: str, trials: Sequence[Trial], retaken: int) -> Ro
         device=any_trial.device if any_trial else "cpu",
         outcome=_outcome(outcomes),
         outcomes=outcomes,
-        memory=_spread([memory_of(t) for t in known]),
-        reserved=_spread([t.memory.reserved_peak_bytes for t in known]),
-        cold_reserved=_spread([t.memory.cold_reserved_peak_bytes for t in known]),
+        memory=spread_of([memory_of(t) for t in known]),
+        reserved=spread_of([t.memory.reserved_peak_bytes for t in known]),
+        cold_reserved=spread_of([t.memory.cold_reserved_peak_bytes for t in known]),
         capped=any(t.memory.capped for t in good),
-        device_peak=_spread([t.memory.device_peak_bytes for t in good]),
-        host_peak=_spread([t.memory.host_peak_bytes for t in good]),
-        throughput=_spread([rate(t) if t.throughput else None for t in good]),
+        device_peak=spread_of([t.memory.device_peak_bytes for t in good]),
+        host_peak=spread_of([t.memory.host_peak_bytes for t in good]),
+        throughput=spread_of([rate(t) if t.throughput else None for t in good]),
         data_wait=_middle([_wait(t) for t in good]),
         loss_first=_middle([loss.first for loss in losses]),
         loss_last=_middle([loss.last for loss in losses]),
@@ -156,11 +157,11 @@ def _row(record: Record, name: str, trials: Sequence[Trial], retaken: int) -> Ro
         disturbed=tuple(dict.fromkeys(d for t in trials for d in t.conditions.disturbances)),
         retaken=retaken,
         uncapped=_uncapped(record, name),
-        energy=_spread([t.energy.joules_per_image if t.energy else None for t in good]),
+        energy=spread_of([t.energy.joules_per_image if t.energy else None for t in good]),
         planned=record.plan.rounds,
         fit=estimate.memory.fit if estimate else None,
         retries=estimate.memory.alloc_retries if estimate else None,
-        expandable_reserved=_spread([t.memory.expandable_reserved_peak_bytes for t in known]),
+        expandable_reserved=spread_of([t.memory.expandable_reserved_peak_bytes for t in known]),
         process_range=estimate.memory.process_range_bytes if estimate else None,
         speed_range=_band(estimate),
     )
@@ -215,7 +216,8 @@ def _took_no_step(trial: Trial) -> bool:
     return skipped >= len(speed.warmup_step_seconds) + 1 + len(speed.step_seconds)
 
 
-def _spread(values: Sequence[float | None]) -> Spread | None:
+def spread_of(values: Sequence[float | None]) -> Spread | None:
+    """Middle and range; None if there is no value, or one is not known."""
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
         return None

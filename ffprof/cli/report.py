@@ -11,8 +11,7 @@ from ffprof.cli.common_options import FORMAT, Format
 
 if TYPE_CHECKING:
     from ffprof.records.audit import Record
-    from ffprof.records.calibration import CalibrationRecord
-    from ffprof.records.frontier import FrontierRecord
+    from ffprof.records.store import AnyRecord
 
 
 def report(
@@ -21,19 +20,65 @@ def report(
     judge: bool = typer.Option(
         False, "--judge", help="Judge the claims again by the rules of this version of ffprof."
     ),
+    plot: str = typer.Option(
+        None,
+        help="Draw a learning study: curves, accuracy-memory, accuracy-time, accuracy-energy "
+        "or gap.",
+    ),
+    output: Path = typer.Option(None, help="With --plot: a .png, .svg or .pdf file."),
+    second: Path = typer.Option(
+        None, "--with", help="With --plot: a second study, drawn next to it.", readable=False
+    ),
 ) -> None:
-    """Print a result file of any kind.
+    """Print a result file of any kind, or draw it.
 
-    Verdicts are those stored in the file, unless --judge is given.
+    Verdicts are those stored in the file, unless --judge is given; those of a learning study are
+    made anew from its runs.
     """
-    from ffprof.cli.output.result import print_result
+    from ffprof.cli.output.result import print_document, print_result
+    from ffprof.errors import UsageError
+    from ffprof.records.learning import LearningRecord
     from ffprof.records.store import RESULT_FILES, find_record, load_any
+    from ffprof.report.learning import learning_document
 
-    record = load_any(find_record(file, RESULT_FILES))
-    print_result(_judged(record) if judge else record, format)
+    path = find_record(file, RESULT_FILES)
+    record = load_any(path)
+    if plot is not None:
+        _draw(record, plot, output, second)
+        return
+    if output is not None or second is not None:
+        raise UsageError("--output and --with are for --plot", "say what to draw")
+    if judge:
+        record = _judged(record)
+    if isinstance(record, LearningRecord) and format != "json":
+        print_document(learning_document(record, path), format)
+    else:
+        print_result(record, format)
 
 
-def _judged(record: Record | FrontierRecord | CalibrationRecord) -> Record:
+def _draw(record: AnyRecord, plot: str, output: Path | None, second: Path | None) -> None:
+    from ffprof.errors import UsageError
+    from ffprof.experiments.estimate import check_file, check_plot
+    from ffprof.records.learning import LearningRecord
+    from ffprof.records.store import load_learning
+    from ffprof.report.exporters.learning_plots import PLOTS, draw_learning
+
+    if not isinstance(record, LearningRecord):
+        kind = getattr(record, "kind", "audit")
+        raise UsageError(
+            f"--plot {plot}: this is no learning study but a result of kind {kind!r}",
+            f"a learning study has {', '.join(PLOTS)}; frontier and estimate draw with their own",
+        )
+    if output is None:
+        raise UsageError("--plot needs a file", "add --output fig.pdf")
+    check_plot(output, "--output")
+    check_file("--output", output)
+    others = [] if second is None else [load_learning(second)]
+    draw_learning([record, *others], plot, output)
+    typer.echo(f"written to {output}", err=True)
+
+
+def _judged(record: AnyRecord) -> Record:
     from ffprof.analysis.verdicts import judge
     from ffprof.errors import UsageError
     from ffprof.records.audit import Record

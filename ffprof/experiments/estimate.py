@@ -107,14 +107,14 @@ def check_question(asked: EstimateQuestion) -> Sweep | None:
     return None if asked.sweep is None else _sweep(asked.sweep, asked.changes)
 
 
-def check_plot(path: Path) -> None:
+def check_plot(path: Path, option: str = "--plot") -> None:
     """Refuse what no plot can be written as.
 
     Raises:
         UsageError: its name ends in no format that is known.
     """
     if path.suffix.lower() not in PLOT_FORMATS:
-        raise UsageError(f"--plot {path}: unknown format", f"end it in {' or '.join(PLOT_FORMATS)}")
+        raise UsageError(f"{option} {path}: unknown format", f"end it in {' or '.join(PLOT_FORMATS)}")
 
 
 def check_file(option: str, path: Path) -> None:

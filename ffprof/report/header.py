@@ -8,6 +8,7 @@ from pathlib import PurePath
 from ffprof.records.audit import Budget, Evidence, Machine, Record
 from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.frontier import FrontierRecord
+from ffprof.records.learning import LearningRecord, Task
 from ffprof.records.recipe import FILE_DATA, Recipe
 from ffprof.units import format_bytes
 
@@ -55,7 +56,9 @@ def images(recipe: Recipe) -> str:
     return f"{recipe.data} images {recipe.channels}x{recipe.image_size}x{recipe.image_size}"
 
 
-def processor(record: Record | FrontierRecord | CalibrationRecord) -> str:
+def processor(
+    record: Record | FrontierRecord | CalibrationRecord | LearningRecord,
+) -> str:
     """The device and the CPU threads."""
     threads = record.recipe.threads
     return (
@@ -117,3 +120,60 @@ def _data(record: Record) -> tuple[str, ...]:
         + (f"{count:,} images an epoch, " if count else "")
         + f"loader workers {recipe.data_workers or 0}",
     )
+
+
+def learning_setting(record: LearningRecord) -> tuple[str, ...]:
+    """Of a learning study: data and task, recipe, training, seeds, machine and budget."""
+    recipe, training, plan, machine = record.recipe, record.training, record.plan, record.machine
+    optimizer = recipe.optimizer
+    warmup = f" after {training.warmup_epochs:g} of warm-up" if training.warmup_epochs else ""
+    target = "" if training.target is None else f", target {100 * training.target:g} %"
+    commit = f", commit {machine.commit}" if machine.commit else ""
+    held: tuple[str, ...] = ()
+    if record.budget.total_bytes is not None:
+        held = (_budget(record.budget, record.evidence),)
+    seeds = len(plan.seeds)
+    return (
+        f"{recipe.backbone} at width {recipe.width:g}, {recipe.norm} norm, {images(recipe)}, "
+        f"{_tasks(plan.tasks, plan.swept)}",
+        f"effective batch {recipe.batch}, {recipe.precision}, {optimizer.name}, learning rate "
+        f"{optimizer.lr:g}, weight decay {optimizer.weight_decay:g}",
+        f"{training.epochs} epochs, {training.schedule}{warmup}, "
+        f"{'with' if training.augmentation else 'without'} augmentation, validation on "
+        f"{training.validation:.0%} of the training set{target}",
+        f"{seeds} seed{'' if seeds == 1 else 's'} ({_numbers(plan.seeds)}); "
+        f"{processor(record)}, {torch_of(machine)}{commit}",
+        *held,
+    )
+
+
+def _tasks(tasks: tuple[Task, ...], swept: str) -> str:
+    """What all tasks have in common, and what is swept."""
+    told = []
+    if swept != "classes":
+        classes = list(dict.fromkeys(f"{task.classes:,}" for task in tasks))
+        told.append(f"{' or '.join(classes)} classes")
+    first = tasks[0]
+    if first.drawn_by is not None:
+        told.append(f"classes drawn by {first.drawn_by}")
+    if swept != "labels" and first.labels == "coarse":
+        told.append("coarse labels")
+    if swept != "samples" and first.samples:
+        told.append(f"{first.samples:,} images")
+    if swept != "samples-per-class" and first.samples_per_class:
+        told.append(f"{first.samples_per_class:,} images a class")
+    if first.teacher is not None:
+        one = first.teacher
+        told.append(
+            f"labelled by a random network of depth {one.depth} and width {one.width}"
+            + (f", {one.label_noise:.0%} of the labels random" if one.label_noise else "")
+        )
+    if swept:
+        told.append(f"swept over {swept.replace('-', ' ')}")
+    return ", ".join(told)
+
+
+def _numbers(seeds: tuple[int, ...]) -> str:
+    if len(seeds) > 2 and seeds == tuple(range(seeds[0], seeds[0] + len(seeds))):
+        return f"{seeds[0]} to {seeds[-1]}"
+    return ", ".join(map(str, seeds))

@@ -6,24 +6,28 @@ import json
 
 from ffprof.records.audit import Record
 from ffprof.records.calibration import CalibrationRecord
-from ffprof.records.frontier import FrontierRecord
+from ffprof.records.learning import LearningRecord
+from ffprof.records.store import AnyRecord
 from ffprof.report.audit import make_document
 from ffprof.report.calibration import calibration_document
 from ffprof.report.capacity import capacity_document
 from ffprof.report.document import Document
 from ffprof.report.frontier import frontier_document
+from ffprof.report.learning import learning_document
 
 
-def document_of(record: Record | FrontierRecord | CalibrationRecord) -> Document:
+def document_of(record: AnyRecord) -> Document:
     """The report of a result, whatever its kind."""
     if isinstance(record, Record):
         return make_document(record)
     if isinstance(record, CalibrationRecord):
         return calibration_document(record)
+    if isinstance(record, LearningRecord):
+        return learning_document(record)
     return capacity_document(record) if record.kind == "capacity" else frontier_document(record)
 
 
-def json_of(record: Record | FrontierRecord | CalibrationRecord) -> str:
+def json_of(record: AnyRecord) -> str:
     """The record as JSON in which nothing is left that a terminal might obey."""
     text = record.model_dump_json(indent=1)
     # Outside of strings there are only line feeds.

@@ -5,14 +5,12 @@ from __future__ import annotations
 import sys
 
 from ffprof.cli.common_options import Format
-from ffprof.records.audit import Record
-from ffprof.records.calibration import CalibrationRecord
-from ffprof.records.frontier import FrontierRecord
+from ffprof.records.store import AnyRecord
 from ffprof.report.document import Document
 from ffprof.report.kinds import document_of, json_of
 
 
-def print_result(record: Record | FrontierRecord | CalibrationRecord, format: Format) -> None:
+def print_result(record: AnyRecord, format: Format) -> None:
     """Print a record; several of them as JSON are one value after the other."""
     if format == "json":
         print(json_of(record))
