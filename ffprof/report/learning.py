@@ -160,9 +160,7 @@ def _sweep(record: LearningRecord, rows: Sequence[LearningRow]) -> Block:
         caption += f"; ±: {CONFIDENCE:.0%} interval of the mean"
     elif most is not None:
         caption += f"; {CONFIDENCE:.0%} intervals are at most ±{most:.2f}"
-    table = tuple(
-        (name, *(cell(task, name) for task in places)) for name in _ordered(record, rows)
-    )
+    table = tuple((name, *(cell(task, name) for task in places)) for name in _ordered(record, rows))
     return Block(columns=columns, rows=table, caption=caption)
 
 
@@ -281,9 +279,7 @@ def _cost_caption(record: LearningRecord, rows: Sequence[LearningRow]) -> str:
     return "; ".join([*parts, f"all figures {record.evidence}, medians over seeds"])
 
 
-def _verdicts(
-    record: LearningRecord, verdicts: Sequence[AccuracyVerdict], against: str
-) -> Block:
+def _verdicts(record: LearningRecord, verdicts: Sequence[AccuracyVerdict], against: str) -> Block:
     """A sentence each; in a sweep one line a workload, and the sentences further below."""
     heading = "Accuracy"
     if len(record.plan.tasks) == 1:

@@ -78,7 +78,7 @@ def test_it_learns(study):
 
 def test_report_prints_it_in_every_format(study):
     done, record, folder = study
-    assert ffprof("report", folder).stdout == done.stdout
+    assert ffprof("report", folder).stdout == done.stdout.removesuffix("\n")
     assert "bp" in ffprof("report", folder, "-f", "markdown").stdout
     found = json.loads(ffprof("report", folder, "-f", "json").stdout)
     assert found == json.loads(record.model_dump_json())

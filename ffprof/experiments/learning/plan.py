@@ -88,7 +88,7 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
             budget=terms.budget,
             machine=describe_machine(setup.session.found, wanted),
             evidence=terms.evidence,
-            notes=(*terms.notes, *setup.chosen.notes(recipe)),
+            notes=tuple(note for note in (*terms.notes, *setup.chosen.notes(recipe)) if note),
         )
         prepare_folder(options.out)
         path = options.out / f"learning-{recipe.data}-{created:%Y%m%d-%H%M%S}-{os.getpid()}.json"
