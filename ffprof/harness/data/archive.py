@@ -118,7 +118,7 @@ def check_archive(kind: DataName, root: str) -> None:
     info = find_data(kind)
     if not info.files:
         for part in info.parts().values():
-            look_through(f"{root}/{part}", listed_classes(info))
+            look_through(f"{root}/{part}", listed_classes(info, Path(root)))
         return
     archives = _archives(info, Path(root))
     # What was unpacked is unpacked again if it is not right; only trees are read as they are.

@@ -54,7 +54,9 @@ def open_pictures(recipe: Recipe) -> Pictures:
     info = find_data(recipe.data)
     if info.name in TREES:
         root = str(Path(recipe.data_root) / info.parts()["train"])
-        return FolderPictures(root, recipe.data_fingerprint, listed_classes(info))
+        return FolderPictures(
+            root, recipe.data_fingerprint, listed_classes(info, Path(recipe.data_root))
+        )
     return ArrayPictures(recipe.data, recipe.data_root)
 
 

@@ -11,6 +11,7 @@ from ffprof.errors import DataError, UsageError
 from ffprof.hardware.machine import usable_cpus
 from ffprof.harness.data.archive import archive_child
 from ffprof.harness.data.catalogue import (
+    CLASS_LIST,
     DATA,
     DOWNLOADABLE,
     DataInfo,
@@ -51,7 +52,14 @@ def look_at(words: DataWords | None, download: bool) -> DataSet | None:
     info = DATA.get(words.kind)
     if words.kind == "imagenet100" and info is not None:
         _check_there(info, words.root)
-        return _tree(words, f"{words.root}/{info.parts()['train']}", listed_classes(info))
+        only = listed_classes(info, Path(words.root))
+        found = _tree(words, f"{words.root}/{info.parts()['train']}", only)
+        if found.classes != info.classes:
+            raise DataError(
+                f"{words.root} holds {found.classes} class folders, {info.name} has {info.classes}",
+                f"put the published list there as {CLASS_LIST}: it names those that are meant",
+            )
+        return found
     if info is not None and info.files and not download:
         _check_there(info, words.root)
     return DataSet(kind=words.kind, root=words.root, classes=DATA_CLASSES.get(words.kind))

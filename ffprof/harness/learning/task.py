@@ -113,7 +113,8 @@ def _folders(recipe: Recipe, info: DataInfo, part: Split) -> _Source:
         labels = pictures.labels[places]
         coarse = None if levels is None else torch.tensor(levels[1])[labels]
     else:
-        pictures = FolderPictures(str(Path(root) / info.parts()[part]), only=listed_classes(info))
+        only = listed_classes(info, Path(root))
+        pictures = FolderPictures(str(Path(root) / info.parts()[part]), only=only)
         labels, places = pictures.labels, torch.arange(len(pictures))
 
     def take(chosen: Tensor, new_labels: Tensor) -> Images:

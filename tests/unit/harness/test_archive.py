@@ -17,7 +17,7 @@ from ffprof.errors import DataError, UsageError
 from ffprof.harness.data import catalogue
 from ffprof.harness.data.archive import check_archive, find_archive
 from ffprof.harness.data.arrays import load_arrays
-from ffprof.harness.data.catalogue import DATA, listed_classes
+from ffprof.harness.data.catalogue import DATA
 from ffprof.harness.data.datasets import open_pictures
 from ffprof.harness.data.discovery import look_at
 from ffprof.harness.data.inventory import check_stock, take_stock
@@ -155,11 +155,14 @@ def test_nobodys_home(monkeypatch):
 
 
 def test_imagenet100_is_its_listed_folders(tmp_path):
-    names = listed_classes(DATA["imagenet100"])
+    names = [f"n{number:08d}" for number in range(1, 101)]
     for part in ("train", "val"):
         for name in (*names, "n00000000"):  # one of the other 900
             (tmp_path / part / name).mkdir(parents=True)
             pictures.noise(8, 8).save(tmp_path / part / name / "0.JPEG")
+    with pytest.raises(DataError, match=r"holds 101 class folders.*imagenet100\.txt"):
+        look_at(parse_data(f"imagenet100:{tmp_path}"), download=False)
+    (tmp_path / "imagenet100.txt").write_text("\n".join(names))
     seen = look_at(parse_data(f"imagenet100:{tmp_path}"), download=False)
     assert (seen.classes, seen.images, len(seen.fingerprint)) == (100, 100, 64)
     assert len(open_pictures(Recipe.model_validate(

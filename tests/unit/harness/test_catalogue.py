@@ -1,6 +1,5 @@
 """Facts about the sets agree with torchvision and with the recipe; places; levels of trees."""
 
-import hashlib
 import tempfile
 from pathlib import Path
 
@@ -66,14 +65,20 @@ def test_the_groups_of_fashion_mnist():
     assert list(DATA["fashion-mnist"].groups) == ["tops", "trousers", "dress", "footwear", "bag"]
 
 
-def test_the_published_class_list():
-    names = listed_classes(DATA["imagenet100"])
-    assert len(names) == len(set(names)) == 100
-    assert list(names) == sorted(names)
-    assert all(one[0] == "n" and len(one) == 9 for one in names)
-    # What the published file holds, in any order.
-    assert hashlib.md5("\n".join(names).encode()).hexdigest() == "78ee44ea7acf97e05f7537df33d7f419"
-    assert listed_classes(DATA["cifar10"]) is None
+def test_a_class_list_names_the_folders_that_are_meant(tmp_path):
+    info, names = DATA["imagenet100"], [f"n{number:08d}" for number in range(100)]
+    assert listed_classes(info, tmp_path) is None
+    assert listed_classes(DATA["cifar10"], tmp_path) is None
+    path = tmp_path / "imagenet100.txt"
+    path.write_text("\n".join(reversed(names)))
+    assert listed_classes(info, tmp_path) == tuple(names)
+    for wrong in ("\n".join(names[:99]), " ".join([*names[:99], "../other"]), "", "\0"):
+        path.write_text(wrong)
+        with pytest.raises(DataError, match="does not name 100 class folders"):
+            listed_classes(info, tmp_path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match="cannot read .*imagenet100"):
+        listed_classes(info, tmp_path)
 
 
 def test_an_unknown_set_is_one_line():
