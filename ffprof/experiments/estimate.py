@@ -114,7 +114,9 @@ def check_plot(path: Path, option: str = "--plot") -> None:
         UsageError: its name ends in no format that is known.
     """
     if path.suffix.lower() not in PLOT_FORMATS:
-        raise UsageError(f"{option} {path}: unknown format", f"end it in {' or '.join(PLOT_FORMATS)}")
+        raise UsageError(
+            f"{option} {path}: unknown format", f"end it in {' or '.join(PLOT_FORMATS)}"
+        )
 
 
 def check_file(option: str, path: Path) -> None:

@@ -99,10 +99,10 @@ def judge_learning(
         {name: _side(record, task, name) for name in plan.workloads}
         for task in range(len(plan.tasks))
     ]
-    noise = _noise([list(table.values()) for table in tables])
+    noises = _noises([list(table.values()) for table in tables])
     found = [
         _judge(
-            "rows", task, name, theirs, (table[name], table[theirs]), noise, error,
+            "rows", task, name, theirs, (table[name], table[theirs]), noises[task], error,
             f"at {task_words(record, task)}, " if len(plan.tasks) > 1 else "",
         )
         for task, table in enumerate(tables)
@@ -116,7 +116,7 @@ def judge_learning(
             )
             for name in plan.workloads
         }
-        noise = _noise([[side for both in heads.values() for side in both]])
+        (noise,) = _noises([[side for both in heads.values() for side in both]])
         found += [
             _judge("labels", coarse, name, name, both, noise, error, f"{name}: ")
             for name, both in heads.items()
@@ -215,18 +215,16 @@ def _side(
     )
 
 
-def _noise(tables: Sequence[Sequence[_Side]]) -> Noise | None:
-    """What the rows of all tasks know together; of tasks with as many seeds as the fullest."""
-    blocks = [
-        block
-        for sides in tables
-        if (block := _block([side.points for side in sides if not side.objection])) is not None
+def _noises(tables: Sequence[Sequence[_Side]]) -> list[Noise | None]:
+    """What the rows of each task know of noise; None for a task with fewer seeds than others."""
+    blocks = [_block([one.points for one in sides if not one.objection]) for sides in tables]
+    seeds = max((block.shape[-1] for block in blocks if block is not None), default=0)
+    full = [block for block in blocks if block is not None and block.shape[-1] == seeds]
+    images = max(one.images for sides in tables for one in sides)
+    found = iter(noise_of_runs(full, resolution(images)) if full else [])
+    return [
+        next(found) if block is not None and block.shape[-1] == seeds else None for block in blocks
     ]
-    if not blocks:
-        return None
-    seeds = max(block.shape[-1] for block in blocks)
-    images = max(side.images for sides in tables for side in sides)
-    return noise_of_runs([b for b in blocks if b.shape[-1] == seeds], resolution(images))
 
 
 def _block(rows: Sequence[Mapping[int, float]]) -> NDArray[np.float64] | None:
@@ -266,13 +264,13 @@ def _judge(
     if objection:
         sentence = f"{where}{ours.name} against {theirs.name}: not comparable, {objection}"
     else:
-        pair = [np.array([[side.points[seed] for seed in common]]) for side in sides]
-        points = float((pair[0] - pair[1]).mean())
+        mine, other = (np.array([[side.points[s] for s in common]]) for side in sides)
+        points = float((mine - other).mean())
         finding, told = "too few seeds", _seeds(common)
         if len(common) >= FEWEST_SEEDS:
             # Accuracies are steps of one image: the side with fewer images has the larger ones.
             least = resolution(min(side.images for side in sides))
-            found = paired_differences(*pair, error, noise, least)
+            found = paired_differences(mine, other, error, noise, least)
             half = float(found.half[0])
             interval = (points - half, points + half)
             finding, told = place_of(*interval), f"{interval_words(*interval)}, {told}"

@@ -121,7 +121,7 @@ def gap_line(
     more = freedom - most
     bent = None
     if more > 0 and most > 0:
-        pure = float(free @ free) / most
+        pure = max(float(free @ free) / most, least)
         extra = max(0.0, float(line @ line) - float(free @ free)) / more
         bent = float(fdtrc(more, most, extra / pure)) if pure > 0 else float(extra <= 1e-18)
     means = np.array([line[of_class == at].mean() for at in range(len(known))])
@@ -139,9 +139,7 @@ def gap_line(
 
 
 def _quantile(error: float, freedom: float) -> float:
-    import numpy as np
-
-    return float(t_quantile(1 - error / 2, np.float64(freedom)))
+    return float(t_quantile(1 - error / 2, freedom))
 
 
 def _rest(design: Array, values: Array) -> tuple[Array, float]:
