@@ -39,8 +39,9 @@ ALLOWED = {
 }
 MOST_LINES = 400
 MOST_MODULES = 17  # in a folder, besides its __init__
-# Nouns that end as a gerund does: CUDACachingAllocator, Hoeffding races, the bootstrap, a finding.
-TERMS = {"caching", "finding", "racing", "resampling", "tracing"}
+# Nouns that end as a gerund does: CUDACachingAllocator, machine learning, Hoeffding races, the
+# bootstrap, a finding.
+TERMS = {"caching", "finding", "learning", "racing", "resampling", "tracing"}
 PARTICIPLES = {"held", "told", "kept", "begun", "seen", "written", "taken", "known", "shown"}
 
 

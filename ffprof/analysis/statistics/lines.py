@@ -150,7 +150,9 @@ def _rest(design: Array, values: Array) -> tuple[Array, float]:
     return values - design @ found, float(len(values) - rank)
 
 
-def _slope_variance(centred: Array, rest: Array, freedom: float, of_class: Array) -> float:
+def _slope_variance(
+    centred: Array, rest: Array, freedom: float, of_class: NDArray[np.intp]
+) -> float:
     """Of the slope: by the residuals of all K alike, or of each K, whichever is more.
 
     Accuracies of many classes scatter more than those of few, and where the ends, which decide the

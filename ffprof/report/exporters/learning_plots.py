@@ -165,7 +165,7 @@ def _against(record: LearningRecord, task: int, kind: str) -> Callable[[Any], No
     sizes = [row.memory.median for row in rows if row.memory]
     unit, name = (GIB, "GiB") if max(sizes, default=0) >= GIB else (MIB, "MiB")
     memory = next((row.memory_is for row in rows if row.memory_is), "memory")
-    figure, words = {
+    known: dict[str, tuple[_Figure, str]] = {
         "accuracy-memory": (
             lambda row: None if row.memory is None else row.memory.median / unit,
             f"{memory}, {name}",
@@ -178,7 +178,8 @@ def _against(record: LearningRecord, task: int, kind: str) -> Callable[[Any], No
             lambda row: None if row.joules is None else row.joules.median / 1e3,
             "energy of training, kJ",
         ),
-    }[kind]
+    }
+    figure, words = known[kind]
     points = [(row, value) for row in rows if (value := figure(row)) is not None]
     if not points:
         return None
