@@ -157,9 +157,9 @@ def _sweep(record: LearningRecord, rows: Sequence[LearningRow]) -> Block:
     swept = what.get(record.plan.swept, record.plan.swept.replace("-", " "))
     caption = f"test accuracy in percent, mean over seeds, by {swept}"
     if whole and most is not None:
-        caption += f"; ±: {CONFIDENCE:.0%} interval of the mean"
+        caption += f"; ±: {100 * CONFIDENCE:g} % interval of the mean"
     elif most is not None:
-        caption += f"; {CONFIDENCE:.0%} intervals are at most ±{most:.2f}"
+        caption += f"; {100 * CONFIDENCE:g} % intervals are at most ±{most:.2f}"
     table = tuple((name, *(cell(task, name) for task in places)) for name in _ordered(record, rows))
     return Block(columns=columns, rows=table, caption=caption)
 
@@ -267,7 +267,7 @@ def _costs(record: LearningRecord, rows: Sequence[LearningRow]) -> Block:
 
 def _caption(record: LearningRecord, rows: Sequence[LearningRow]) -> str:
     return (
-        f"accuracy: on the test set, mean over seeds ± {CONFIDENCE:.0%} interval; "
+        f"accuracy: on the test set, mean over seeds ± {100 * CONFIDENCE:g} % interval; "
         f"{_cost_caption(record, rows)}"
     )
 
@@ -286,9 +286,16 @@ def _cost_caption(record: LearningRecord, rows: Sequence[LearningRow]) -> str:
 def _verdicts(record: LearningRecord, verdicts: Sequence[AccuracyVerdict], against: str) -> Block:
     """A sentence each; in a sweep one line a workload, and the sentences further below."""
     heading = "Accuracy"
+    intervals = any(one.interval for one in verdicts)
+    caption = (
+        "intervals of differences hold for all of them together in 99 of 100 studies"
+        if intervals
+        else ""
+    )
     if len(record.plan.tasks) == 1:
-        return Block(heading=heading, lines=tuple(v.sentence for v in verdicts))
-    lines = []
+        every = tuple(one.sentence for one in verdicts)
+        return Block(heading=heading, lines=every, caption=caption)
+    lines: list[str] = []
     for name in record.plan.workloads:
         told: dict[str, list[str]] = {}
         for one in verdicts:
@@ -298,7 +305,7 @@ def _verdicts(record: LearningRecord, verdicts: Sequence[AccuracyVerdict], again
             parts = [f"{word} at {_listed(values)}" for word, values in told.items()]
             lines.append(f"{name} against {against}: {'; '.join(parts)}")
     lines += [one.sentence for one in verdicts if one.about == "labels"]
-    return Block(heading=heading, lines=tuple(lines))
+    return Block(heading=heading, lines=tuple(lines), caption=caption)
 
 
 def _differences(verdicts: Sequence[AccuracyVerdict]) -> Block:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ffprof.analysis.learning.summary import task_words
+from ffprof.analysis.learning.summary import ended_runs, percent_of, task_words
 from ffprof.analysis.statistics.differences import noise_of_runs, paired_differences, resolution
 from ffprof.analysis.statistics.looks import ERROR
 from ffprof.errors import UsageError
@@ -94,9 +94,9 @@ def judge_learning(
     count = len(plan.tasks) * len(others) + len(pairs) * len(plan.workloads)
     if not count:
         return ()
-    error = ERROR / count
+    error, runs = ERROR / count, ended_runs(record)
     tables = [
-        {name: _side(record, task, name) for name in plan.workloads}
+        {name: _side(record, runs[task, name], name) for name in plan.workloads}
         for task in range(len(plan.tasks))
     ]
     noises = _noises([list(table.values()) for table in tables])
@@ -111,8 +111,8 @@ def judge_learning(
     for fine, coarse in pairs:
         heads = {
             name: (
-                _side(record, coarse, name, "a head trained on coarse labels"),
-                _side(record, fine, name, "a fine head graded on them", graded=True),
+                _side(record, runs[coarse, name], "a head trained on coarse labels"),
+                _side(record, runs[fine, name], "a fine head graded on them", graded=True),
             )
             for name in plan.workloads
         }
@@ -176,41 +176,27 @@ def interval_words(low: float, high: float, less: str = "less", more: str = "mor
     return f"{points_words(low)} {less} to {points_words(high)} {more}"
 
 
-def runs_of(record: LearningRecord, task: int, workload: str) -> list[LearningRun]:
-    """The runs of a row that have ended."""
-    return [
-        run
-        for run in record.runs
-        if (run.task, run.workload) == (task, workload) and run.outcome != "unfinished"
-    ]
-
-
-def diverged_words(record: LearningRecord, task: int, workload: str) -> str:
-    """In how many seeds a row diverged, in words; empty if in none."""
-    count = sum(run.outcome == "diverged" for run in runs_of(record, task, workload))
-    return f"diverged in {count} of {len(record.plan.seeds)} seeds" if count else ""
+def diverged_words(runs: Sequence[LearningRun], planned: int) -> str:
+    """In how many of the planned seeds a row diverged, in words; empty if in none."""
+    count = sum(run.outcome == "diverged" for run in runs)
+    return f"diverged in {count} of {planned} seeds" if count else ""
 
 
 def _side(
-    record: LearningRecord, task: int, workload: str, name: str = "", *, graded: bool = False
+    record: LearningRecord, runs: Sequence[LearningRun], name: str, *, graded: bool = False
 ) -> _Side:
-    name = name or workload
-    points, images = {}, []
-    for run in runs_of(record, task, workload):
-        if run.test is not None:
-            scores = run.test.coarse_accuracy if graded else run.test.accuracy
-            if run.rule in scores:
-                points[run.seed] = 100 * scores[run.rule]
-                images.append(run.test.images)
-    told = diverged_words(record, task, workload)
-    if not told and not points:
-        ended = Counter(run.outcome for run in runs_of(record, task, workload))
+    scored = [
+        (run, points) for run in runs if (points := percent_of(run, graded=graded)) is not None
+    ]
+    told = diverged_words(runs, len(record.plan.seeds))
+    if not told and not scored:
+        ended = Counter(run.outcome for run in runs)
         counts = ", ".join(f"{count} {outcome}" for outcome, count in ended.items())
         told = f"has no score ({counts or 'not run'})"
     return _Side(
         name=name,
-        points=points,
-        images=min(images, default=1),
+        points={run.seed: points for run, points in scored},
+        images=min((run.test.images for run, _ in scored if run.test is not None), default=1),
         objection=f"{name} {told}" if told else "",
     )
 

@@ -15,6 +15,7 @@ from ffprof.analysis.learning.summary import LearningRow, summarise_learning, ta
 from ffprof.analysis.statistics.differences import mean_of
 from ffprof.errors import StoreError, UsageError
 from ffprof.records.learning import LearningRecord
+from ffprof.report.document import clean
 from ffprof.report.exporters.plots import check_matplotlib
 from ffprof.units import GIB, MIB
 
@@ -233,14 +234,15 @@ def _gaps(place: Any, gaps: Sequence[Gap], styles: dict[str, dict[str, Any]]) ->
     place.xaxis.set_minor_locator(NullLocator())
     place.xaxis.set_major_formatter(ScalarFormatter())
     place.set_xlabel("classes K")
-    place.set_ylabel(f"{gaps[0].series.baseline} less workload, points")
+    name = clean(gaps[0].series.baseline)
+    place.set_ylabel(f"{name} less workload, points", parse_math=False)
 
 
 def _label(place: Any, name: str, x: float, y: float, color: str) -> None:
     """The name to the right of a point."""
     place.annotate(
-        name, (x, y), xytext=(5, 0), textcoords="offset points", va="center", ha="left",
-        color=color, fontsize=7, annotation_clip=False,
+        clean(name), (x, y), xytext=(5, 0), textcoords="offset points", va="center", ha="left",
+        color=color, fontsize=7, annotation_clip=False, parse_math=False,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.8},
     )  # fmt: skip
 

@@ -205,6 +205,17 @@ def test_curves_of_a_study_that_is_not_finished(tmp_path):
     assert (tmp_path / "fig.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_names_are_no_markup_and_runs_may_lack_their_rule(tmp_path):
+    name = "a$_b^{\x1b[31m"
+    runs = [run(name, 0.7, seed=s) for s in range(3)]
+    runs += [run("b", 0.7, seed=s, rules=("another",) if s else ()) for s in range(3)]
+    record = study(runs)
+    draw_learning([record], "accuracy-memory", tmp_path / "fig.png")
+    draw_learning([record], "curves", tmp_path / "fig.png")
+    assert "b has no score (3 ok)" in shown(record)
+    assert "\x1b[31m" not in shown(record)
+
+
 def test_no_two_names_stand_on_each_other():
     from matplotlib.figure import Figure
 
