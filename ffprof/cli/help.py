@@ -27,6 +27,7 @@ _OF_NAME = {
     "first": "PATH",
     "resume": "PATH",
     "second": "PATH|NAME",
+    "other": "PATH",
     # others
     "out": "FOLDER",
     "gpu_mem": "SIZE",
@@ -67,7 +68,9 @@ _PANELS = {
         "device", "rounds", "looks", "all_points", "threads", "steps", "on_foreign", "time_limit",
         "run_limit", "resume", "jobs", "max_batch", "max_depth", "dry_run", "from_file",
     ),
-    "Output": ("out", "plot", "snapshot", "everything", "fix", "template", "format"),
+    "Output": (
+        "out", "plot", "output", "other", "snapshot", "everything", "fix", "template", "format",
+    ),
 }  # fmt: skip
 _KNOWN = {name for names in _PANELS.values() for name in names}
 

@@ -26,7 +26,7 @@ def report(
         "or gap.",
     ),
     output: Path = typer.Option(None, help="With --plot: a .png, .svg or .pdf file."),
-    second: Path = typer.Option(
+    other: Path = typer.Option(
         None, "--with", help="With --plot: a second study, drawn next to it.", readable=False
     ),
 ) -> None:
@@ -44,9 +44,9 @@ def report(
     path = find_record(file, RESULT_FILES)
     record = load_any(path)
     if plot is not None:
-        _draw(record, plot, output, second)
+        _draw(record, plot, output, other)
         return
-    if output is not None or second is not None:
+    if output is not None or other is not None:
         raise UsageError("--output and --with are for --plot", "say what to draw")
     if judge:
         record = _judged(record)
@@ -56,7 +56,7 @@ def report(
         print_result(record, format)
 
 
-def _draw(record: AnyRecord, plot: str, output: Path | None, second: Path | None) -> None:
+def _draw(record: AnyRecord, plot: str, output: Path | None, other: Path | None) -> None:
     from ffprof.errors import UsageError
     from ffprof.experiments.estimate import check_file, check_plot
     from ffprof.records.learning import LearningRecord
@@ -73,8 +73,8 @@ def _draw(record: AnyRecord, plot: str, output: Path | None, second: Path | None
         raise UsageError("--plot needs a file", "add --output fig.pdf")
     check_plot(output, "--output")
     check_file("--output", output)
-    others = [] if second is None else [load_learning(second)]
-    draw_learning([record, *others], plot, output)
+    beside = [] if other is None else [load_learning(other)]
+    draw_learning([record, *beside], plot, output)
     typer.echo(f"written to {output}", err=True)
 
 

@@ -140,7 +140,7 @@ def learning_setting(record: LearningRecord) -> tuple[str, ...]:
         f"{optimizer.lr:g}, weight decay {optimizer.weight_decay:g}",
         f"{training.epochs} epochs, {training.schedule}{warmup}, "
         f"{'with' if training.augmentation else 'without'} augmentation, validation on "
-        f"{training.validation:.0%} of the training set{target}",
+        f"{100 * training.validation:g} % of the training set{target}",
         f"{seeds} seed{'' if seeds == 1 else 's'} ({_numbers(plan.seeds)}); "
         f"{processor(record)}, {torch_of(machine)}{commit}",
         *held,
@@ -166,7 +166,7 @@ def _tasks(tasks: tuple[Task, ...], swept: str) -> str:
         one = first.teacher
         told.append(
             f"labelled by a random network of depth {one.depth} and width {one.width}"
-            + (f", {one.label_noise:.0%} of the labels random" if one.label_noise else "")
+            + (f", {100 * one.label_noise:g} % of the labels random" if one.label_noise else "")
         )
     if swept:
         told.append(f"swept over {swept.replace('-', ' ')}")

@@ -125,13 +125,13 @@ def _plain(
     ordered = [by_name[name] for name in _ordered(record, rows)]
     told = {v.workload: _short(v) for v in verdicts if v.about == "rows"}
     base = next((v.baseline for v in verdicts if v.about == "rows"), "")
-    against = (Column(name=f"less {base}", rank=1), lambda row: told.get(row.workload, "-"))
+    against: tuple[Column, _Cell] = (
+        Column(name=f"less {base}", rank=1),
+        lambda row: told.get(row.workload, "-"),
+    )
     columns = [_ROW, _ACCURACY, *([against] if told else []), *_cost_columns(record), *_MORE]
     rules = dict.fromkeys(rule for row in ordered for rule in row.rules)
-    columns += [
-        (Column(name=f"by {rule}", wide=True), lambda row, rule=rule: percent(row.rules.get(rule)))
-        for rule in rules
-    ]
+    columns += [(Column(name=f"by {rule}", wide=True), _by(rule)) for rule in rules]
     return _table(columns, ordered, _caption(record, ordered))
 
 
@@ -157,11 +157,15 @@ def _sweep(record: LearningRecord, rows: Sequence[LearningRow]) -> Block:
     swept = what.get(record.plan.swept, record.plan.swept.replace("-", " "))
     caption = f"test accuracy in percent, mean over seeds, by {swept}"
     if whole and most is not None:
-        caption += f"; ±: {CONFIDENCE:.0%} interval of the mean"
+        caption += f"; ±: {100 * CONFIDENCE:g} % interval of the mean"
     elif most is not None:
-        caption += f"; {CONFIDENCE:.0%} intervals are at most ±{most:.2f}"
+        caption += f"; {100 * CONFIDENCE:g} % intervals are at most ±{most:.2f}"
     table = tuple((name, *(cell(task, name) for task in places)) for name in _ordered(record, rows))
     return Block(columns=columns, rows=table, caption=caption)
+
+
+def _by(rule: str) -> _Cell:
+    return lambda row: percent(row.rules.get(rule))
 
 
 def _short(verdict: AccuracyVerdict) -> str:
@@ -210,7 +214,7 @@ def _size(spread: Spread | None) -> str:
 
 
 def _number(spread: Spread | None) -> str:
-    return "-" if spread is None else f"{spread.median:.3g}"
+    return "-" if spread is None else format_rate(spread.median)
 
 
 _ROW: tuple[Column, _Cell] = (Column(name="workload", numeric=False), lambda row: row.workload)
@@ -227,7 +231,7 @@ _MORE: tuple[tuple[Column, _Cell], ...] = (
     ),
     (Column(name="img to target", wide=True), _target_images),
     (Column(name="J/img", wide=True), lambda row: _number(row.joules_per_image)),
-    (Column(name="kJ", wide=True), lambda row: "-" if row.joules is None else f"{row.joules.median / 1e3:.3g}"),
+    (Column(name="J", wide=True), lambda row: _number(row.joules)),
 )  # fmt: skip
 
 
@@ -263,7 +267,7 @@ def _costs(record: LearningRecord, rows: Sequence[LearningRow]) -> Block:
 
 def _caption(record: LearningRecord, rows: Sequence[LearningRow]) -> str:
     return (
-        f"accuracy: on the test set, mean over seeds ± {CONFIDENCE:.0%} interval; "
+        f"accuracy: on the test set, mean over seeds ± {100 * CONFIDENCE:g} % interval; "
         f"{_cost_caption(record, rows)}"
     )
 
@@ -282,9 +286,16 @@ def _cost_caption(record: LearningRecord, rows: Sequence[LearningRow]) -> str:
 def _verdicts(record: LearningRecord, verdicts: Sequence[AccuracyVerdict], against: str) -> Block:
     """A sentence each; in a sweep one line a workload, and the sentences further below."""
     heading = "Accuracy"
+    intervals = any(one.interval for one in verdicts)
+    caption = (
+        "intervals of differences hold for all of them together in 99 of 100 studies"
+        if intervals
+        else ""
+    )
     if len(record.plan.tasks) == 1:
-        return Block(heading=heading, lines=tuple(v.sentence for v in verdicts))
-    lines = []
+        every = tuple(one.sentence for one in verdicts)
+        return Block(heading=heading, lines=every, caption=caption)
+    lines: list[str] = []
     for name in record.plan.workloads:
         told: dict[str, list[str]] = {}
         for one in verdicts:
@@ -294,7 +305,7 @@ def _verdicts(record: LearningRecord, verdicts: Sequence[AccuracyVerdict], again
             parts = [f"{word} at {_listed(values)}" for word, values in told.items()]
             lines.append(f"{name} against {against}: {'; '.join(parts)}")
     lines += [one.sentence for one in verdicts if one.about == "labels"]
-    return Block(heading=heading, lines=tuple(lines))
+    return Block(heading=heading, lines=tuple(lines), caption=caption)
 
 
 def _differences(verdicts: Sequence[AccuracyVerdict]) -> Block:

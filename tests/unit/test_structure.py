@@ -40,7 +40,8 @@ ALLOWED = {
 }
 MOST_LINES = 400
 MOST_MODULES = 17  # in a folder, besides its __init__
-# Nouns that end as a gerund does: CUDACachingAllocator, Hoeffding races, the bootstrap, a finding.
+# Nouns that end as a gerund does: CUDACachingAllocator, machine learning, Hoeffding races, the
+# bootstrap, the training of a network, a finding.
 TERMS = {"caching", "finding", "learning", "racing", "resampling", "tracing", "training"}
 PARTICIPLES = {"held", "told", "kept", "begun", "seen", "written", "taken", "known", "shown"}
 

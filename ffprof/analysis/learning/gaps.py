@@ -5,20 +5,21 @@ gap = baseline less workload, in points of accuracy: positive where the baseline
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ffprof.analysis.learning.summary import ended_runs, percent_of
 from ffprof.analysis.learning.verdicts import (
     baseline_of,
     diverged_words,
     interval_words,
     points_words,
-    runs_of,
 )
 from ffprof.analysis.statistics.differences import resolution
 from ffprof.analysis.statistics.lines import BENT, Fitted, GapLine, gap_line
 from ffprof.analysis.statistics.looks import ERROR
-from ffprof.records.learning import LearningRecord
+from ffprof.records.learning import LearningRecord, LearningRun
 
 ZONE_SLOPE = 0.25  # points per doubling: a gap that changes by less counts as steady
 GapWord = Literal["widens", "narrows", "changes sign", "moves", "does not change", "cannot tell"]
@@ -62,36 +63,47 @@ def judge_gaps(record: LearningRecord, baseline: str | None = None) -> tuple[Gap
     others = [name for name in record.plan.workloads if name != theirs]
     if record.plan.swept != "classes":
         return ()
-    return tuple(judge_gap(series_of(record, name, theirs), ERROR / len(others)) for name in others)
+    runs = ended_runs(record)
+    return tuple(
+        judge_gap(series_of(record, name, theirs, runs), ERROR / len(others)) for name in others
+    )
 
 
-def series_of(record: LearningRecord, workload: str, baseline: str) -> GapSeries:
-    """The gaps of all seeds that both sides have, by number of classes; not where one diverged."""
+def series_of(
+    record: LearningRecord,
+    workload: str,
+    baseline: str,
+    runs: Mapping[tuple[int, str], Sequence[LearningRun]] | None = None,
+) -> GapSeries:
+    """The gaps of all seeds that both sides have, by number of classes; not where one diverged.
+
+    ``runs`` are those of the record that have ended, where they are known.
+    """
+    runs = ended_runs(record) if runs is None else runs
     found: list[tuple[float, int, float]] = []
-    images, left_out = [1_000_000], []
+    images, left_out = [], list[str]()
     for task, one in enumerate(record.plan.tasks):
+        sides = [runs[task, name] for name in (baseline, workload)]
         told = [
             f"{one.classes:,} classes are left out: {name} {words}"
-            for name in (workload, baseline)
-            if (words := diverged_words(record, task, name))
+            for name, side in zip((baseline, workload), sides, strict=True)
+            if (words := diverged_words(side, len(record.plan.seeds)))
         ]
         left_out += told
-        sides = [
-            {run.seed: run for run in runs_of(record, task, name) if run.test is not None}
-            for name in (baseline, workload)
-        ]
-        for seed in () if told else sorted(sides[0].keys() & sides[1].keys()):
-            theirs, ours = (side[seed] for side in sides)
-            gap = 100 * ((theirs.accuracy or 0.0) - (ours.accuracy or 0.0))
-            found.append((float(one.classes), seed, gap))
-            images += [run.test.images for run in (theirs, ours) if run.test is not None]
+        if told:
+            continue
+        theirs, ours = ({run.seed: percent_of(run) for run in side} for side in sides)
+        for seed in sorted(theirs.keys() & ours.keys()):
+            if (a := theirs[seed]) is not None and (b := ours[seed]) is not None:
+                found.append((float(one.classes), seed, a - b))
+        images += [run.test.images for side in sides for run in side if run.test is not None]
     return GapSeries(
         workload=workload,
         baseline=baseline,
         classes=tuple(one[0] for one in found),
         seeds=tuple(one[1] for one in found),
         gaps=tuple(one[2] for one in found),
-        least=resolution(min(images)),
+        least=resolution(min(images, default=1)),
         left_out=tuple(left_out),
     )
 

@@ -148,6 +148,25 @@ def _row(record: LearningRecord, task: int, name: str, runs: Sequence[LearningRu
     )
 
 
+def ended_runs(record: LearningRecord) -> dict[tuple[int, str], list[LearningRun]]:
+    """The runs that have ended, well or not, by task and workload."""
+    found: dict[tuple[int, str], list[LearningRun]] = {
+        (task, name): [] for task in range(len(record.plan.tasks)) for name in record.plan.workloads
+    }
+    for run in record.runs:
+        if run.outcome != "unfinished":
+            found[run.task, run.workload].append(run)
+    return found
+
+
+def percent_of(run: LearningRun, *, graded: bool = False) -> float | None:
+    """Test accuracy in percent by the run's rule, ``graded`` on groups of classes; None if none."""
+    if run.test is None:
+        return None
+    share = (run.test.coarse_accuracy if graded else run.test.accuracy).get(run.rule)
+    return None if share is None else 100 * share
+
+
 def speed_of(run: LearningRun) -> float | None:
     """Images per second: the median over epochs after the first, which also warms up."""
     epochs = run.epochs[1:] or run.epochs

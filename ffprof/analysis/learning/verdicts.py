@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ffprof.analysis.learning.summary import task_words
+from ffprof.analysis.learning.summary import ended_runs, percent_of, task_words
 from ffprof.analysis.statistics.differences import noise_of_runs, paired_differences, resolution
 from ffprof.analysis.statistics.looks import ERROR
 from ffprof.errors import UsageError
@@ -94,15 +94,15 @@ def judge_learning(
     count = len(plan.tasks) * len(others) + len(pairs) * len(plan.workloads)
     if not count:
         return ()
-    error = ERROR / count
+    error, runs = ERROR / count, ended_runs(record)
     tables = [
-        {name: _side(record, task, name) for name in plan.workloads}
+        {name: _side(record, runs[task, name], name) for name in plan.workloads}
         for task in range(len(plan.tasks))
     ]
-    noise = _noise([list(table.values()) for table in tables])
+    noises = _noises([list(table.values()) for table in tables])
     found = [
         _judge(
-            "rows", task, name, theirs, (table[name], table[theirs]), noise, error,
+            "rows", task, name, theirs, (table[name], table[theirs]), noises[task], error,
             f"at {task_words(record, task)}, " if len(plan.tasks) > 1 else "",
         )
         for task, table in enumerate(tables)
@@ -111,12 +111,12 @@ def judge_learning(
     for fine, coarse in pairs:
         heads = {
             name: (
-                _side(record, coarse, name, "a head trained on coarse labels"),
-                _side(record, fine, name, "a fine head graded on them", graded=True),
+                _side(record, runs[coarse, name], "a head trained on coarse labels"),
+                _side(record, runs[fine, name], "a fine head graded on them", graded=True),
             )
             for name in plan.workloads
         }
-        noise = _noise([[side for both in heads.values() for side in both]])
+        (noise,) = _noises([[side for both in heads.values() for side in both]])
         found += [
             _judge("labels", coarse, name, name, both, noise, error, f"{name}: ")
             for name, both in heads.items()
@@ -176,57 +176,41 @@ def interval_words(low: float, high: float, less: str = "less", more: str = "mor
     return f"{points_words(low)} {less} to {points_words(high)} {more}"
 
 
-def runs_of(record: LearningRecord, task: int, workload: str) -> list[LearningRun]:
-    """The runs of a row that have ended."""
-    return [
-        run
-        for run in record.runs
-        if (run.task, run.workload) == (task, workload) and run.outcome != "unfinished"
-    ]
-
-
-def diverged_words(record: LearningRecord, task: int, workload: str) -> str:
-    """In how many seeds a row diverged, in words; empty if in none."""
-    count = sum(run.outcome == "diverged" for run in runs_of(record, task, workload))
-    return f"diverged in {count} of {len(record.plan.seeds)} seeds" if count else ""
+def diverged_words(runs: Sequence[LearningRun], planned: int) -> str:
+    """In how many of the planned seeds a row diverged, in words; empty if in none."""
+    count = sum(run.outcome == "diverged" for run in runs)
+    return f"diverged in {count} of {planned} seeds" if count else ""
 
 
 def _side(
-    record: LearningRecord, task: int, workload: str, name: str = "", *, graded: bool = False
+    record: LearningRecord, runs: Sequence[LearningRun], name: str, *, graded: bool = False
 ) -> _Side:
-    name = name or workload
-    points, images = {}, []
-    for run in runs_of(record, task, workload):
-        if run.test is not None:
-            scores = run.test.coarse_accuracy if graded else run.test.accuracy
-            if run.rule in scores:
-                points[run.seed] = 100 * scores[run.rule]
-                images.append(run.test.images)
-    told = diverged_words(record, task, workload)
-    if not told and not points:
-        ended = Counter(run.outcome for run in runs_of(record, task, workload))
+    scored = [
+        (run, points) for run in runs if (points := percent_of(run, graded=graded)) is not None
+    ]
+    told = diverged_words(runs, len(record.plan.seeds))
+    if not told and not scored:
+        ended = Counter(run.outcome for run in runs)
         counts = ", ".join(f"{count} {outcome}" for outcome, count in ended.items())
         told = f"has no score ({counts or 'not run'})"
     return _Side(
         name=name,
-        points=points,
-        images=min(images, default=1),
+        points={run.seed: points for run, points in scored},
+        images=min((run.test.images for run, _ in scored if run.test is not None), default=1),
         objection=f"{name} {told}" if told else "",
     )
 
 
-def _noise(tables: Sequence[Sequence[_Side]]) -> Noise | None:
-    """What the rows of all tasks know together; of tasks with as many seeds as the fullest."""
-    blocks = [
-        block
-        for sides in tables
-        if (block := _block([side.points for side in sides if not side.objection])) is not None
+def _noises(tables: Sequence[Sequence[_Side]]) -> list[Noise | None]:
+    """What the rows of each task know of noise; None for a task with fewer seeds than others."""
+    blocks = [_block([one.points for one in sides if not one.objection]) for sides in tables]
+    seeds = max((block.shape[-1] for block in blocks if block is not None), default=0)
+    full = [block for block in blocks if block is not None and block.shape[-1] == seeds]
+    images = max(one.images for sides in tables for one in sides)
+    found = iter(noise_of_runs(full, resolution(images)) if full else [])
+    return [
+        next(found) if block is not None and block.shape[-1] == seeds else None for block in blocks
     ]
-    if not blocks:
-        return None
-    seeds = max(block.shape[-1] for block in blocks)
-    images = max(side.images for sides in tables for side in sides)
-    return noise_of_runs([b for b in blocks if b.shape[-1] == seeds], resolution(images))
 
 
 def _block(rows: Sequence[Mapping[int, float]]) -> NDArray[np.float64] | None:
@@ -266,13 +250,13 @@ def _judge(
     if objection:
         sentence = f"{where}{ours.name} against {theirs.name}: not comparable, {objection}"
     else:
-        pair = [np.array([[side.points[seed] for seed in common]]) for side in sides]
-        points = float((pair[0] - pair[1]).mean())
+        mine, other = (np.array([[side.points[s] for s in common]]) for side in sides)
+        points = float((mine - other).mean())
         finding, told = "too few seeds", _seeds(common)
         if len(common) >= FEWEST_SEEDS:
             # Accuracies are steps of one image: the side with fewer images has the larger ones.
             least = resolution(min(side.images for side in sides))
-            found = paired_differences(*pair, error, noise, least)
+            found = paired_differences(mine, other, error, noise, least)
             half = float(found.half[0])
             interval = (points - half, points + half)
             finding, told = place_of(*interval), f"{interval_words(*interval)}, {told}"

@@ -43,13 +43,11 @@ class Mean:
 
 def mean_of(values: Sequence[float]) -> Mean | None:
     """Mean, standard deviation and half the width of Student's t interval (95 %); None of none."""
-    import numpy as np
-
     count = len(values)
     if count < 2:
         return Mean(value=values[0], sd=None, half=None, count=1) if values else None
     sd = stdev(values)
-    quantile = float(t_quantile(0.5 + CONFIDENCE / 2, np.float64(count - 1)))
+    quantile = float(t_quantile(0.5 + CONFIDENCE / 2, count - 1))
     return Mean(value=fmean(values), sd=sd, half=quantile * sd / math.sqrt(count), count=count)
 
 
@@ -63,30 +61,32 @@ def resolution(images: int) -> float:
     return (100 / images) ** 2 / 6
 
 
-def noise_of_runs(blocks: Sequence[Array], least: float) -> Noise | None:
-    """What the runs of a study know together of the variance of one difference.
+def noise_of_runs(blocks: Sequence[Array], least: float) -> list[Noise]:
+    """What runs know of the variance of one difference, for each task.
+
+    How noisy runs are, and how far that agrees, is known from all tasks together. No row is
+    believed to be quieter than the mean of its own task, because tasks differ in noise.
 
     Args:
-        blocks: (..., rows, seeds) for each task; equally many seeds, at least two, in all.
+        blocks: (..., rows, seeds) of each task; two rows or more, and equally many seeds in all.
         least: as of ``resolution``.
-
-    Returns:
-        None if no block has two rows.
     """
     import numpy as np
 
-    # Of two rows, only the difference is known, so they have one variance between them.
-    found = [
-        2 * row_variances(block)[..., : (None if block.shape[-2] > 2 else 1)]
-        for block in blocks
-        if block.shape[-2] > 1
-    ]
-    if not found:
-        return None
     freedom = blocks[0].shape[-1] - 1
-    noise = shared_noise(np.maximum(np.concatenate(found, axis=-1), least), freedom)
+    # Of two rows, only the difference is known, so they have one variance between them.
+    variances = [
+        np.maximum(2 * row_variances(block)[..., : block.shape[-2] if block.shape[-2] > 2 else 1],
+                   least)
+        for block in blocks
+    ]  # fmt: skip
+    together = shared_noise(np.concatenate(variances, axis=-1), freedom)
     rows = sum(block.shape[-2] - 1 for block in blocks)
-    return replace(noise, freedom=np.minimum(noise.freedom, min(rows, MOST_SHARED) * freedom))
+    worth = np.minimum(together.freedom, min(rows, MOST_SHARED) * freedom)
+    return [
+        replace(together, freedom=worth, least=shared_noise(own, freedom).least)
+        for own in variances
+    ]
 
 
 def paired_differences(

@@ -111,7 +111,7 @@ def absolute_intervals(
     return Intervals(middle=_change(before, after), half=_half(parts, error))
 
 
-def t_quantile(probability: float, freedom: Array) -> Array:
+def t_quantile(probability: float, freedom: Array | float) -> Array:
     """Quantile of Student's t."""
     import numpy as np
     from scipy.special import stdtrit  # scipy.stats takes four times as long to import

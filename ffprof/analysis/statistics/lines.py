@@ -121,7 +121,7 @@ def gap_line(
     more = freedom - most
     bent = None
     if more > 0 and most > 0:
-        pure = float(free @ free) / most
+        pure = max(float(free @ free) / most, least)
         extra = max(0.0, float(line @ line) - float(free @ free)) / more
         bent = float(fdtrc(more, most, extra / pure)) if pure > 0 else float(extra <= 1e-18)
     means = np.array([line[of_class == at].mean() for at in range(len(known))])
@@ -139,9 +139,7 @@ def gap_line(
 
 
 def _quantile(error: float, freedom: float) -> float:
-    import numpy as np
-
-    return float(t_quantile(1 - error / 2, np.float64(freedom)))
+    return float(t_quantile(1 - error / 2, freedom))
 
 
 def _rest(design: Array, values: Array) -> tuple[Array, float]:
@@ -152,7 +150,9 @@ def _rest(design: Array, values: Array) -> tuple[Array, float]:
     return values - design @ found, float(len(values) - rank)
 
 
-def _slope_variance(centred: Array, rest: Array, freedom: float, of_class: Array) -> float:
+def _slope_variance(
+    centred: Array, rest: Array, freedom: float, of_class: NDArray[np.intp]
+) -> float:
     """Of the slope: by the residuals of all K alike, or of each K, whichever is more.
 
     Accuracies of many classes scatter more than those of few, and where the ends, which decide the

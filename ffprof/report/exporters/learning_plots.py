@@ -15,6 +15,7 @@ from ffprof.analysis.learning.summary import LearningRow, summarise_learning, ta
 from ffprof.analysis.statistics.differences import mean_of
 from ffprof.errors import StoreError, UsageError
 from ffprof.records.learning import LearningRecord
+from ffprof.report.document import clean
 from ffprof.report.exporters.plots import check_matplotlib
 from ffprof.units import GIB, MIB
 
@@ -24,7 +25,7 @@ WIDTH = 3.5  # inches: one column of two on a page
 _COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _MARKERS = "osD^vP*X"
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-_FONT = {
+_FONT: Any = {
     "font.size": 7.5, "axes.labelsize": 7.5, "axes.titlesize": 8, "xtick.labelsize": 7,
     "ytick.labelsize": 7, "axes.linewidth": 0.6, "lines.linewidth": 1.1, "pdf.fonttype": 42,
 }  # fmt: skip
@@ -58,7 +59,10 @@ def draw_learning(records: Sequence[LearningRecord], kind: str, path: Path) -> N
             figsize=(WIDTH * (1 if len(panels) == 1 else 2), 2.5 * ((len(panels) + 1) // 2)),
             layout="constrained",
         )
-        places = drawn.subplots((len(panels) + 1) // 2, min(2, len(panels)), squeeze=False)
+        # Two gaps are there to be compared.
+        places = drawn.subplots(
+            (len(panels) + 1) // 2, min(2, len(panels)), squeeze=False, sharey=kind == "gap"
+        )
         flat = list(places.flat)
         for place, (title, draw) in zip(flat, panels, strict=False):
             draw(place)
@@ -70,7 +74,7 @@ def draw_learning(records: Sequence[LearningRecord], kind: str, path: Path) -> N
             place.set_visible(False)
         drawn.draw_without_rendering()
         for place in flat:
-            _spread_labels(place)
+            _free_labels(place) if kind in _CLOUDS else _spread_labels(place)
         try:
             drawn.savefig(path, dpi=300)
         except (OSError, ValueError) as error:
@@ -81,6 +85,7 @@ def draw_learning(records: Sequence[LearningRecord], kind: str, path: Path) -> N
             ) from error
 
 
+_CLOUDS = ("accuracy-memory", "accuracy-time", "accuracy-energy")
 _LACKS = {
     "curves": "no run has a validation accuracy",
     "accuracy-memory": "no run has an accuracy and a memory",
@@ -150,7 +155,7 @@ def _curves(record: LearningRecord, task: int) -> Callable[[Any], None] | None:
             _label(place, name, epochs[-1], means[-1], look["color"])
         place.set_xlabel("epoch")
         place.set_ylabel("validation accuracy, %")
-        place.xaxis.get_major_locator().set_params(integer=True)
+        place.locator_params(axis="x", integer=True)
 
     return draw
 
@@ -161,7 +166,7 @@ def _against(record: LearningRecord, task: int, kind: str) -> Callable[[Any], No
     sizes = [row.memory.median for row in rows if row.memory]
     unit, name = (GIB, "GiB") if max(sizes, default=0) >= GIB else (MIB, "MiB")
     memory = next((row.memory_is for row in rows if row.memory_is), "memory")
-    figure, words = {
+    known: dict[str, tuple[_Figure, str]] = {
         "accuracy-memory": (
             lambda row: None if row.memory is None else row.memory.median / unit,
             f"{memory}, {name}",
@@ -174,7 +179,8 @@ def _against(record: LearningRecord, task: int, kind: str) -> Callable[[Any], No
             lambda row: None if row.joules is None else row.joules.median / 1e3,
             "energy of training, kJ",
         ),
-    }[kind]
+    }
+    figure, words = known[kind]
     points = [(row, value) for row in rows if (value := figure(row)) is not None]
     if not points:
         return None
@@ -228,14 +234,16 @@ def _gaps(place: Any, gaps: Sequence[Gap], styles: dict[str, dict[str, Any]]) ->
     place.xaxis.set_minor_locator(NullLocator())
     place.xaxis.set_major_formatter(ScalarFormatter())
     place.set_xlabel("classes K")
-    place.set_ylabel(f"{gaps[0].series.baseline} less workload, points")
+    name = clean(gaps[0].series.baseline)
+    place.set_ylabel(f"{name} less workload, points", parse_math=False)
 
 
 def _label(place: Any, name: str, x: float, y: float, color: str) -> None:
     """The name to the right of a point."""
     place.annotate(
-        name, (x, y), xytext=(5, 0), textcoords="offset points", va="center", ha="left",
-        color=color, fontsize=7, annotation_clip=False,
+        clean(name), (x, y), xytext=(5, 0), textcoords="offset points", va="center", ha="left",
+        color=color, fontsize=7, annotation_clip=False, parse_math=False,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4, "alpha": 0.8},
     )  # fmt: skip
 
 
@@ -260,3 +268,36 @@ def _spread_labels(place: Any) -> None:
                     moved = True
         if not moved:
             return
+
+
+# Where a name may stand to its point, in points of 1/72 inch, and how it is aligned.
+_SIDES = (
+    (5, 0, "left", "center"), (-5, 0, "right", "center"), (0, 9, "center", "bottom"),
+    (0, -9, "center", "top"), (4, 6, "left", "bottom"), (4, -6, "left", "top"),
+    (-4, 6, "right", "bottom"), (-4, -6, "right", "top"),
+)  # fmt: skip
+
+
+def _free_labels(place: Any) -> None:
+    """Put every name on the first side of its point where it covers no other name and no point."""
+    from matplotlib.transforms import Bbox
+
+    reach = 3.5 * place.figure.dpi / 72  # of a marker
+    taken = []
+    for label in place.texts:
+        x, y = place.transData.transform(label.xy)
+        taken.append(Bbox.from_extents(x - reach, y - reach, x + reach, y + reach))
+    limits = place.figure.bbox
+    for label in place.texts:
+        tried: list[tuple[int, int, Any, tuple[int, int, str, str]]] = []
+        for x, y, across, upright in _SIDES:
+            label.set(position=(x, y), ha=across, va=upright)
+            box = label.get_window_extent()
+            outside = box.x1 > limits.x1 or box.x0 < place.bbox.x0 or box.y1 > limits.y1
+            clashes = box.count_overlaps(taken) + 10 * outside
+            tried.append((clashes, len(tried), box, (x, y, across, upright)))
+            if not clashes:
+                break
+        _, _, box, (x, y, across, upright) = min(tried, key=lambda one: one[:2])
+        label.set(position=(x, y), ha=across, va=upright)
+        taken.append(box)

@@ -24,7 +24,7 @@ OF_COMMAND = {
        "largest", "sweep", "plot", "snapshot", "format"},
     "frontier": RECIPE | CARDS | SHARED
     | {"micro-batches", "precisions", "memory-formats", "all-points", "resume", "plot", "format"},
-    "report": {"format", "judge"},
+    "report": {"format", "judge", "plot", "output", "with"},
     "compare": {"format"},
     "check": {
         "baseline", "current", "thresholds", "budget", "throughput", "update-baseline", "rounds",

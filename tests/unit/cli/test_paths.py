@@ -4,7 +4,7 @@ import inspect
 
 from ffprof.cli.main import make_app
 
-WRITTEN = ("out", "plot", "snapshot")
+WRITTEN = ("out", "output", "plot", "snapshot")
 
 
 def test_no_file_to_be_read_is_looked_at_by_typer():
