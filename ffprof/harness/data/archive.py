@@ -24,9 +24,8 @@ from ffprof.harness.data.catalogue import (
     file_folder,
     find_data,
     lies_in,
-    listed_classes,
 )
-from ffprof.harness.data.folder import look_through
+from ffprof.harness.data.folder import listed_classes, look_through
 from ffprof.harness.data.source import DataSet
 from ffprof.records.recipe import DataName
 

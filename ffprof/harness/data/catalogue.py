@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ffprof.errors import DataError, UsageError, did_you_mean
+from ffprof.errors import UsageError, did_you_mean
 from ffprof.records.files import cache_folder
-
-CLASS_LIST = "imagenet100.txt"  # of a folder, as its publishers name it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -342,33 +340,6 @@ def find_data(name: str) -> DataInfo:
             f"{did_you_mean(name, DATA)}known are: {', '.join(DATA)}",
         )
     return DATA[name]
-
-
-def listed_classes(info: DataInfo, root: Path) -> tuple[str, ...] | None:
-    """The class folders that the list in a folder of ImageNet-100 names, in the order of labels.
-
-    The list is the published one, a WordNet id a line (Tian, Krishnan and Isola, "Contrastive
-    Multiview Coding", 2019), so that all of ImageNet may lie there. None without a list, and for
-    other sets: then every folder is a class.
-
-    Raises:
-        DataError: the list cannot be read, or does not name as many as there are classes.
-    """
-    if info.name != "imagenet100":
-        return None
-    path = root / CLASS_LIST
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}", "replace it") from error
-    names = tuple(sorted(set(text.split())))
-    if len(names) != info.classes or any("/" in name or name.startswith(".") for name in names):
-        raise DataError(
-            f"{path} does not name {info.classes} class folders", f"get it from {info.source}"
-        )
-    return names
 
 
 def file_folder(info: DataInfo, root: Path) -> Path | None:

@@ -20,8 +20,8 @@ from torchvision.transforms import v2
 
 from ffprof.errors import DataError
 from ffprof.harness.data.arrays import read_arrays, read_picture
-from ffprof.harness.data.catalogue import DATA, TREES, DataInfo, find_data, listed_classes
-from ffprof.harness.data.folder import fingerprint
+from ffprof.harness.data.catalogue import DATA, TREES, DataInfo, find_data
+from ffprof.harness.data.folder import fingerprint, listed_classes
 from ffprof.records.recipe import Recipe
 
 # ImageNet's statistics are usual for other photographs, too.

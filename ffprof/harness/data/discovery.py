@@ -11,14 +11,12 @@ from ffprof.errors import DataError, UsageError
 from ffprof.hardware.machine import usable_cpus
 from ffprof.harness.data.archive import archive_child
 from ffprof.harness.data.catalogue import (
-    CLASS_LIST,
     DATA,
     DOWNLOADABLE,
     DataInfo,
-    listed_classes,
     own_place,
 )
-from ffprof.harness.data.folder import look_through
+from ffprof.harness.data.folder import CLASS_LIST, listed_classes, look_through
 from ffprof.harness.data.source import DataSet, DataWords
 from ffprof.harness.process.child import run_child
 from ffprof.records.audit import Device

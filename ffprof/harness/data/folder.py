@@ -11,12 +11,15 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from ffprof.errors import DataError
+from ffprof.harness.data.catalogue import DataInfo
 
 # torchvision.datasets.folder.IMG_EXTENSIONS; any case.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+CLASS_LIST = "imagenet100.txt"  # of a folder, as its publishers name it
 HEADERS_UP_TO = 20_000  # images; beyond, opening every file would take too long
 
 # How files of these formats begin; Netpbm's are P1 to P6.
@@ -93,6 +96,33 @@ def two_levels(root: str) -> tuple[tuple[str, ...], tuple[int, ...]] | None:
         fine += (f"{name}/{one}" for one in folders)
         parents += [number] * len(folders)
     return (tuple(fine), tuple(parents)) if len(fine) > len(coarse) else None
+
+
+def listed_classes(info: DataInfo, root: Path) -> tuple[str, ...] | None:
+    """The class folders that the list in a folder of ImageNet-100 names, in the order of labels.
+
+    The list is the published one, a WordNet id a line (Tian, Krishnan and Isola, "Contrastive
+    Multiview Coding", 2019), so that all of ImageNet may lie there. None without a list, and for
+    other sets: then every folder is a class.
+
+    Raises:
+        DataError: the list cannot be read, or does not name as many as there are classes.
+    """
+    if info.name != "imagenet100":
+        return None
+    path = root / CLASS_LIST
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: {error}", "replace it") from error
+    names = tuple(sorted(set(text.split())))
+    if len(names) != info.classes or any("/" in name or name.startswith(".") for name in names):
+        raise DataError(
+            f"{path} does not name {info.classes} class folders", f"get it from {info.source}"
+        )
+    return names
 
 
 def _these(root: str, only: Sequence[str]) -> Sequence[str]:

@@ -17,9 +17,9 @@ from torchvision.transforms.v2 import functional as transforms
 
 from ffprof.errors import UsageError
 from ffprof.harness.data.arrays import Split, load_arrays
-from ffprof.harness.data.catalogue import DATA, DataInfo, listed_classes
+from ffprof.harness.data.catalogue import DATA, DataInfo
 from ffprof.harness.data.datasets import PHOTOGRAPHS, FolderPictures, is_padded
-from ffprof.harness.data.folder import two_levels
+from ffprof.harness.data.folder import listed_classes, two_levels
 from ffprof.harness.learning.images import Images, LabelledImages
 from ffprof.harness.learning.photographs import Photographs
 from ffprof.harness.learning.teacher import LabellingNetwork

@@ -17,10 +17,9 @@ from ffprof.harness.data.catalogue import (
     find_data,
     find_place,
     lies_in,
-    listed_classes,
     own_place,
 )
-from ffprof.harness.data.folder import look_through, two_levels
+from ffprof.harness.data.folder import listed_classes, look_through, two_levels
 from ffprof.records.recipe import DATA_CLASSES, FILE_DATA
 
 IDX = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST, "kmnist": datasets.KMNIST}
@@ -77,7 +76,7 @@ def test_a_class_list_names_the_folders_that_are_meant(tmp_path):
         with pytest.raises(DataError, match="does not name 100 class folders"):
             listed_classes(info, tmp_path)
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(DataError, match="cannot read .*imagenet100"):
+    with pytest.raises(DataError, match=r"cannot read .*imagenet100"):
         listed_classes(info, tmp_path)
 
 
