@@ -7,6 +7,9 @@ RUN := $(VENV)/bin
 STAMP := $(VENV)/ready-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 DOCS := $(subst /ready-,/ready-for-docs-,$(STAMP))
 
+# Tests start hundreds of interpreters, of which each would compile the packages anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: audit test test-fast fuzz lint check baselines format docs bench clean
 
 # Set up, then measure: on a CPU in minutes, on a GPU with its default recipe.

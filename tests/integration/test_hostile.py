@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
-from command import TINY, ffprof, only_record, outcomes
+from command import TINY, ffprof, only_record, outcomes, started
 from plugins import install_hostile
 
 
@@ -123,24 +124,37 @@ def test_a_name_that_two_packages_register_is_refused(tmp_path):
 
 
 def test_a_forgotten_thread_does_not_make_a_trial_late(hostile_env, tmp_path):
-    env = {**hostile_env, "HOSTILE_PIDS": str(tmp_path / "pids")}
-    _, record = audit(env, tmp_path / "out", "daemon", more=["--time-limit", 60])
+    pids = no_pids(hostile_env)
+    _, record = audit(hostile_env, tmp_path / "out", "daemon", more=["--time-limit", 60])
     assert outcomes(record) == {"daemon": "ok"}
     assert record.trials[0].conditions.wall_seconds < 50
-    for pid in (tmp_path / "pids").read_text().split():
+    for pid in pids.read_text().split():
         subprocess.run(["kill", "-9", pid], check=False)
 
 
-class Running:
-    """An audit in the background whose hostile trial has written down its processes."""
+def no_pids(env):
+    """Where hostile trials write down their processes, emptied."""
+    file = Path(env["HOSTILE_PIDS"])
+    file.unlink(missing_ok=True)
+    return file
 
-    def __init__(self, env, tmp_path, *workloads, rounds=1):
-        self.pids_file = tmp_path / "pids"
+
+class Running:
+    """An audit in the background whose hostile trial has written down its processes.
+
+    One that is started afresh has a server of its own, which must end with it.
+    """
+
+    def __init__(self, env, tmp_path, *workloads, rounds=1, afresh=False):
+        self.pids_file = no_pids(env)
         self.folder = tmp_path / "out"
-        env = {**env, "HOSTILE_PIDS": str(self.pids_file), "HOSTILE_SLEEP": "600"}
-        words = [*TINY, "--rounds", rounds, "--workloads", ",".join(workloads)]
+        words = ["run", *TINY, "--rounds", rounds, "--workloads", ",".join(workloads)]
+        words += ["--out", self.folder]
+        if not afresh:
+            self.process = started(*words, env=env, session=True)
+            return
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ffprof", "run", *map(str, words), "--out", str(self.folder)],
+            [sys.executable, "-m", "ffprof", *map(str, words)],
             env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -233,7 +247,7 @@ def test_ctrl_c_while_starting_is_quiet(moment, tmp_path):
 
 
 def test_a_process_that_leaves_the_group_ends_with_the_audit(hostile_env, tmp_path):
-    running = Running(hostile_env, tmp_path, "daemon")
+    running = Running(hostile_env, tmp_path, "lingers")
     (daemon, *_) = running.wait_for_trial(least=1)
     os.kill(running.process.pid, signal.SIGINT)
     running.process.communicate(timeout=200)
@@ -244,7 +258,8 @@ def test_a_process_that_leaves_the_group_ends_with_the_audit(hostile_env, tmp_pa
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
 )
 def test_an_interrupt_ends_everything_and_keeps_what_is_done(number, code, hostile_env, tmp_path):
-    running = Running(hostile_env, tmp_path, "bp", "with-worker", rounds=2)
+    afresh = number == signal.SIGHUP  # the others are sent to such ones as they start, above
+    running = Running(hostile_env, tmp_path, "bp", "with-worker", rounds=2, afresh=afresh)
     worker, trial = running.wait_for_trial()
     pids = {worker, trial, *running.everything()}
     os.kill(running.process.pid, number)
@@ -264,7 +279,7 @@ def test_an_interrupt_ends_everything_and_keeps_what_is_done(number, code, hosti
 
 
 def test_a_killed_parent_takes_its_trials_and_their_workers_along(hostile_env, tmp_path):
-    running = Running(hostile_env, tmp_path, "with-worker")
+    running = Running(hostile_env, tmp_path, "with-worker", afresh=True)
     pids = {*running.wait_for_trial(), *running.everything()}
     running.process.kill()
     running.process.communicate(timeout=200)

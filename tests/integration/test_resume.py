@@ -3,12 +3,10 @@
 import fcntl
 import json
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
-from command import TINY, ffprof, only_record
+from command import TINY, ffprof, only_record, started
 
 from ffprof import load
 from ffprof.analysis.verdicts import judge
@@ -19,13 +17,7 @@ WORDS = [*TINY, "--workloads", "bp,dtg-ff-accum", "--rounds", "2"]
 
 def begin_and_interrupt(folder):
     """Starts an audit and sends Ctrl-C when its first trial is stored."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ffprof", "run", *WORDS, "--out", str(folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = started("run", *WORDS, "--out", folder)
     deadline = time.monotonic() + 200
     # Gradient proofs are stored before the first trial is. Each save is a file in one step.
     while not any(load(file).trials for file in folder.glob("audit-*.json")):

@@ -5,7 +5,7 @@ import re
 
 import jsonschema
 import pytest
-from command import TINY, by_workload, ffprof, only_record, outcomes
+from command import TINY, by_workload, ffprof, only_record, outcomes, started
 
 from ffprof.analysis.verdicts import judge
 from ffprof.units import format_bytes
@@ -162,11 +162,8 @@ def test_narrow_terminals_get_whole_figures(smoke, width):
 
 
 def test_two_audits_in_one_folder_keep_both_records(tmp_path):
-    import subprocess
-    import sys
-
-    words = ["run", *TINY, "--workloads", "bp", "--rounds", "1", "--out", str(tmp_path)]
-    both = [subprocess.Popen([sys.executable, "-m", "ffprof", *words]) for _ in range(2)]
+    words = ["run", *TINY, "--workloads", "bp", "--rounds", "1", "--out", tmp_path]
+    both = [started(*words) for _ in range(2)]
     assert [process.wait(timeout=200) for process in both] == [0, 0]
     assert len(list(tmp_path.glob("audit-*.json"))) == 2
 
