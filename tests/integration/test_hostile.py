@@ -13,6 +13,19 @@ import pytest
 from command import TINY, ffprof, only_record, outcomes, started
 from plugins import install_hostile
 
+LIMITS = {"trial": ("--time-limit", 8), "run": ("--rounds", 2, "--run-limit", 15)}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def limited(hostile_env, tmp_path_factory):
+    """Audits that come to their limits while other tests run: both only wait for a trial to end."""
+    found = {}
+    for name, more in LIMITS.items():
+        folder = tmp_path_factory.mktemp("limited")
+        words = (*TINY, "--rounds", 1, "--workloads", "bp,hang", "--out", folder, *more)
+        found[name] = started("run", *words, env=hostile_env), folder
+    return found
+
 
 def audit(env, folder, *workloads, rounds=1, more=()):
     done = ffprof(
@@ -65,21 +78,6 @@ def test_every_ending_is_an_outcome_and_the_others_are_measured(hostile_env, tmp
     assert "learns-nothing: its loss did not fall; it cannot win a claim" in flowed
     assert "backbone: own: unmatched in own-backbone" in flowed
     assert "Traceback" not in done.stderr
-
-
-def test_a_trial_over_its_limit_is_a_timeout(hostile_env, tmp_path):
-    _, record = audit(hostile_env, tmp_path / "out", "bp", "hang", more=["--time-limit", 8])
-    assert outcomes(record) == {"bp": "ok", "hang": "timeout"}
-
-
-def test_the_runs_limit_keeps_what_is_done_and_names_what_is_missing(hostile_env, tmp_path):
-    done, record = audit(
-        hostile_env, tmp_path / "out", "bp", "hang", rounds=2, more=["--run-limit", 15]
-    )
-    assert done.returncode == 0
-    assert "hang" not in outcomes(record)
-    assert (0, "hang") in record.missing()
-    assert "stopped early: the run's time limit is over" in done.stderr
 
 
 def test_nothing_measured_is_code_3_and_the_record_says_why(hostile_env, tmp_path):
@@ -297,3 +295,19 @@ def test_a_trial_that_is_killed_is_a_crashed_row_and_the_others_remain(hostile_e
     (message,) = [t.message for t in record.trials if t.workload == "with-worker"]
     assert "SIGKILL" in message
     assert all_gone({worker, trial})
+
+
+def test_a_trial_over_its_limit_is_a_timeout(limited):
+    running, folder = limited["trial"]
+    _, err = running.communicate(timeout=200)
+    assert outcomes(only_record(folder)) == {"bp": "ok", "hang": "timeout"}, err
+
+
+def test_the_runs_limit_keeps_what_is_done_and_names_what_is_missing(limited):
+    running, folder = limited["run"]
+    _, err = running.communicate(timeout=200)
+    assert running.returncode == 0, err
+    record = only_record(folder)
+    assert "hang" not in outcomes(record)
+    assert (0, "hang") in record.missing()
+    assert "stopped early: the run's time limit is over" in err
