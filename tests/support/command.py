@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import torch
 from forked import seen_by_trials
 
 from ffprof import load
@@ -153,6 +154,11 @@ _first: dict[str, str] = {}
 def begin_with(environment):
     """The environment of the tests, before any of them has changed it."""
     _first.update(environment)
+
+
+def without_gpu():
+    """An environment in which torch finds no GPU: that of the tests where there is none."""
+    return {**os.environ, **({"CUDA_VISIBLE_DEVICES": ""} if torch.cuda.is_available() else {})}
 
 
 def _usual():
