@@ -7,6 +7,9 @@ RUN := $(VENV)/bin
 STAMP := $(VENV)/ready-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 DOCS := $(subst /ready-,/ready-for-docs-,$(STAMP))
 
+# Tests start hundreds of interpreters, of which each would compile the packages anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: audit test test-fast fuzz lint check baselines format docs bench clean
 
 # Set up, then measure: on a CPU in minutes, on a GPU with its default recipe.
@@ -14,8 +17,8 @@ audit: $(STAMP)
 	@$(RUN)/ffprof run --out audits
 
 # Set up, then test, on two processors.
-# Without a GPU the tests that need one are skipped. Files keep their order, so that those of long
-# tests come first, and short ones fill up the end.
+# Without a GPU the tests that need one are skipped. Files keep their order, in which those of long
+# tests come first (tests/conftest.py), and short ones fill up the end.
 PYTEST = $(RUN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 test: $(STAMP)
 	@$(PYTEST)

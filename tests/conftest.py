@@ -67,6 +67,9 @@ def _same_torch_state():
 
 
 def pytest_collection_modifyitems(items):
+    # Files with long tests come first, so that workers have short ones to fill up the end.
+    long = {i.path for i in items if i.get_closest_marker("slow") or "integration" in i.path.parts}
+    items.sort(key=lambda item: item.path not in long)
     if torch.cuda.is_available():
         return
     skip = pytest.mark.skip(reason="no CUDA device")

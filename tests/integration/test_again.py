@@ -2,12 +2,11 @@
 
 import shutil
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
-from command import TINY, by_workload, ffprof, only_record, python
+from command import TINY, by_workload, ffprof, only_record, python, started
 
 from ffprof import load
 
@@ -250,14 +249,7 @@ def test_an_interrupted_one_keeps_what_it_has(measured, tmp_path, number, code):
     shutil.copy(path, copied)
     out = tmp_path / "new"
     words = ("check", "--baseline", copied, "--rounds", "9", "--out", out)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ffprof", *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        cwd=folder,
-    )
+    process = started(*words, cwd=folder)
     deadline = time.monotonic() + 240
     while not any(load(file).trials for file in out.glob("audit-*.json")):
         assert time.monotonic() < deadline

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from command import TINY, ffprof, only_record
+from command import TINY, ffprof, only_record, without_gpu
 from hostile_records import Damage
 
 RECORDED = Path(__file__).resolve().parents[2] / "results" / "audit-cifar-cpu.json"
@@ -73,8 +73,7 @@ def test_typers_own_refusals_have_the_same_code(words, tmp_path):
 
 
 def test_cuda_where_there_is_none(tmp_path):
-    env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    done = ffprof("run", "--device", "cuda", "--out", tmp_path, env=env)
+    done = ffprof("run", "--device", "cuda", "--out", tmp_path, env=without_gpu())
     refused(done, 3, "--device cuda", "--device cpu")
     assert list(tmp_path.iterdir()) == []
 

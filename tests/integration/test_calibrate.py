@@ -2,15 +2,12 @@
 
 import hashlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from command import TINY, ffprof, only_record
+from command import TINY, ffprof, only_record, started
 
 from ffprof.records.store import load_any
 
@@ -255,11 +252,7 @@ def test_what_cannot_be_meant_is_one_line(empty_cache, tmp_path, words, code, pr
 
 
 def test_an_interrupted_one_keeps_the_audit_and_says_how_to_go_on(empty_cache, tmp_path):
-    words = ["calibrate", *TINY, *TWO, "--rounds", "6", "--out", str(tmp_path / "out")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ffprof", *words],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=dict(os.environ),
-    )  # fmt: skip
+    process = started("calibrate", *TINY, *TWO, "--rounds", 6, "--out", tmp_path / "out", cwd=ROOT)
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline:
         files = list((tmp_path / "out").glob("audit-*.json"))

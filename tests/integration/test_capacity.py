@@ -3,12 +3,10 @@ is a function."""
 
 import json
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
-from command import ffprof
+from command import ffprof, started
 from frontiers import frontier
 
 from ffprof.estimator.target import target_for
@@ -131,9 +129,8 @@ def test_a_step_of_ones_own_is_not_resized(tmp_path):
 
 
 def test_an_interrupt_keeps_what_was_found(tmp_path):
-    words = [sys.executable, "-m", "ffprof", "run", "--max-batch", *SMALL_CARD]
-    words += ["--workloads", "bp,bp-accum,bp-ckpt,bp-ckpt-accum", "--out", str(tmp_path)]
-    run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = ["--workloads", "bp,bp-accum,bp-ckpt,bp-ckpt-accum", "--out", tmp_path]
+    run = started("run", "--max-batch", *SMALL_CARD, *words)
     deadline = time.monotonic() + 200
     while not list(tmp_path.glob("capacity-*.json")) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -3,10 +3,9 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
+import command
 import pictures
 import psutil
 import pytest
@@ -155,14 +154,10 @@ def loaders(parent):
 
 
 def started(images, out, *words):
-    return subprocess.Popen(
-        [
-            sys.executable, "-m", "ffprof", "run", "--preset", "small", "--device", "cpu",
-            "--threads", "1", "--steps", "100000", "--workloads", "bp", "--data-workers", "2",
-            "--batch", "32",
-            "--data", f"imagefolder:{images}", "--out", str(out), *words,
-        ],
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    return command.started(
+        "run", "--preset", "small", "--device", "cpu", "--threads", 1, "--steps", 100000,
+        "--workloads", "bp", "--data-workers", 2, "--batch", 32,
+        "--data", f"imagefolder:{images}", "--out", out, *words,
     )  # fmt: skip
 
 
@@ -170,7 +165,7 @@ def find_loaders(process):
     """Both, or none if the audit has ended before."""
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
-        found = loaders(process.pid)
+        found = loaders(process.above)
         if len(found) == 2:
             return found
         time.sleep(0.05)
@@ -185,7 +180,7 @@ def gone(processes, seconds=200):
 def test_no_worker_outlives_its_trial(ending, images, tmp_path):
     if ending == "timeout":
         # Long enough to start them, which takes longer where many programs compute.
-        for limit in (6, 18, 54):
+        for limit in (2, 6, 18, 54):
             words = ["--rounds", "1", "--time-limit", str(limit)]
             process = started(images, tmp_path / f"out {limit}", *words)
             workers = find_loaders(process)

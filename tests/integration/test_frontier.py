@@ -1,14 +1,11 @@
 """``ffprof frontier`` through the real command line: estimated, and measured on this processor."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
-from command import ffprof
+from command import ffprof, started
 
 from ffprof.records.store import load_frontier
 
@@ -154,19 +151,12 @@ def test_no_time_means_no_figure_and_no_file(tmp_path):
 
 
 def test_interrupted_it_keeps_what_it_has(tmp_path):
-    words = [*MEASURED, "--all-points", "--rounds", "50", "--out", str(tmp_path)]
-    with subprocess.Popen(
-        [sys.executable, "-m", "ffprof", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ,
-    ) as running:
-        deadline = time.monotonic() + 200
-        while not list(tmp_path.glob("frontier-*.json")) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=200)
+    running = started(*MEASURED, "--all-points", "--rounds", 50, "--out", tmp_path)
+    deadline = time.monotonic() + 200
+    while not list(tmp_path.glob("frontier-*.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=200)
     assert running.returncode == 130
     record = only_frontier(tmp_path)
     assert record.stopped == "interrupted"

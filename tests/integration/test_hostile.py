@@ -6,11 +6,28 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
-from command import TINY, ffprof, only_record, outcomes
+from command import TINY, ffprof, only_record, outcomes, started
 from plugins import install_hostile
+
+LIMITS = {"trial": ("--time-limit", 8), "run": ("--rounds", 2, "--run-limit", 15)}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def limited(hostile_env, tmp_path_factory):
+    """Audits that come to their limits while other tests run: both only wait for a trial to end."""
+    found = {}
+    for name, more in LIMITS.items():
+        folder = tmp_path_factory.mktemp("limited")
+        words = (*TINY, "--rounds", 1, "--workloads", "bp,hang", "--out", folder, *more)
+        found[name] = started("run", *words, env=hostile_env), folder
+    yield found
+    for running, _ in found.values():  # if nobody has waited for them
+        running.kill()
+        running.wait(timeout=200)
 
 
 def audit(env, folder, *workloads, rounds=1, more=()):
@@ -66,21 +83,6 @@ def test_every_ending_is_an_outcome_and_the_others_are_measured(hostile_env, tmp
     assert "Traceback" not in done.stderr
 
 
-def test_a_trial_over_its_limit_is_a_timeout(hostile_env, tmp_path):
-    _, record = audit(hostile_env, tmp_path / "out", "bp", "hang", more=["--time-limit", 8])
-    assert outcomes(record) == {"bp": "ok", "hang": "timeout"}
-
-
-def test_the_runs_limit_keeps_what_is_done_and_names_what_is_missing(hostile_env, tmp_path):
-    done, record = audit(
-        hostile_env, tmp_path / "out", "bp", "hang", rounds=2, more=["--run-limit", 15]
-    )
-    assert done.returncode == 0
-    assert "hang" not in outcomes(record)
-    assert (0, "hang") in record.missing()
-    assert "stopped early: the run's time limit is over" in done.stderr
-
-
 def test_nothing_measured_is_code_3_and_the_record_says_why(hostile_env, tmp_path):
     done, record = audit(hostile_env, tmp_path / "out", "crash")
     assert done.returncode == 3
@@ -123,24 +125,37 @@ def test_a_name_that_two_packages_register_is_refused(tmp_path):
 
 
 def test_a_forgotten_thread_does_not_make_a_trial_late(hostile_env, tmp_path):
-    env = {**hostile_env, "HOSTILE_PIDS": str(tmp_path / "pids")}
-    _, record = audit(env, tmp_path / "out", "daemon", more=["--time-limit", 60])
+    pids = no_pids(hostile_env)
+    _, record = audit(hostile_env, tmp_path / "out", "daemon", more=["--time-limit", 60])
     assert outcomes(record) == {"daemon": "ok"}
     assert record.trials[0].conditions.wall_seconds < 50
-    for pid in (tmp_path / "pids").read_text().split():
+    for pid in pids.read_text().split():
         subprocess.run(["kill", "-9", pid], check=False)
 
 
-class Running:
-    """An audit in the background whose hostile trial has written down its processes."""
+def no_pids(env):
+    """Where hostile trials write down their processes, emptied."""
+    file = Path(env["HOSTILE_PIDS"])
+    file.unlink(missing_ok=True)
+    return file
 
-    def __init__(self, env, tmp_path, *workloads, rounds=1):
-        self.pids_file = tmp_path / "pids"
+
+class Running:
+    """An audit in the background whose hostile trial has written down its processes.
+
+    One that is started afresh has a server of its own, which must end with it.
+    """
+
+    def __init__(self, env, tmp_path, *workloads, rounds=1, afresh=False):
+        self.pids_file = no_pids(env)
         self.folder = tmp_path / "out"
-        env = {**env, "HOSTILE_PIDS": str(self.pids_file), "HOSTILE_SLEEP": "600"}
-        words = [*TINY, "--rounds", rounds, "--workloads", ",".join(workloads)]
+        words = ["run", *TINY, "--rounds", rounds, "--workloads", ",".join(workloads)]
+        words += ["--out", self.folder]
+        if not afresh:
+            self.process = started(*words, env=env, session=True)
+            return
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "ffprof", "run", *map(str, words), "--out", str(self.folder)],
+            [sys.executable, "-m", "ffprof", *map(str, words)],
             env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -173,9 +188,12 @@ def all_gone(pids, seconds=200.0):
     return False
 
 
-def starting(folder):
+def starting(folder, moment):
+    words = ["run", *TINY, "--out", str(folder)]
+    if moment == "measures":  # its server has long started, and ends as at the moment before
+        return started(*words, session=True)
     return subprocess.Popen(
-        [sys.executable, "-m", "ffprof", "run", *TINY, "--out", str(folder)],
+        [sys.executable, "-m", "ffprof", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -215,7 +233,7 @@ MOMENTS = {
 def test_ctrl_c_while_starting_is_quiet(moment, tmp_path):
     """As a terminal does it: the whole group gets the signal, the server too. Two at once."""
     ends = {signal.SIGINT: 130, signal.SIGTERM: 143}
-    processes = {number: starting(tmp_path / number.name) for number in ends}
+    processes = {number: starting(tmp_path / number.name, moment) for number in ends}
     for number, process in processes.items():
         deadline = time.monotonic() + 120
         while not MOMENTS[moment](process, tmp_path / number.name):
@@ -233,7 +251,7 @@ def test_ctrl_c_while_starting_is_quiet(moment, tmp_path):
 
 
 def test_a_process_that_leaves_the_group_ends_with_the_audit(hostile_env, tmp_path):
-    running = Running(hostile_env, tmp_path, "daemon")
+    running = Running(hostile_env, tmp_path, "lingers")
     (daemon, *_) = running.wait_for_trial(least=1)
     os.kill(running.process.pid, signal.SIGINT)
     running.process.communicate(timeout=200)
@@ -244,7 +262,8 @@ def test_a_process_that_leaves_the_group_ends_with_the_audit(hostile_env, tmp_pa
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
 )
 def test_an_interrupt_ends_everything_and_keeps_what_is_done(number, code, hostile_env, tmp_path):
-    running = Running(hostile_env, tmp_path, "bp", "with-worker", rounds=2)
+    afresh = number == signal.SIGHUP  # the others are sent to such ones as they start, above
+    running = Running(hostile_env, tmp_path, "bp", "with-worker", rounds=2, afresh=afresh)
     worker, trial = running.wait_for_trial()
     pids = {worker, trial, *running.everything()}
     os.kill(running.process.pid, number)
@@ -264,7 +283,7 @@ def test_an_interrupt_ends_everything_and_keeps_what_is_done(number, code, hosti
 
 
 def test_a_killed_parent_takes_its_trials_and_their_workers_along(hostile_env, tmp_path):
-    running = Running(hostile_env, tmp_path, "with-worker")
+    running = Running(hostile_env, tmp_path, "with-worker", afresh=True)
     pids = {*running.wait_for_trial(), *running.everything()}
     running.process.kill()
     running.process.communicate(timeout=200)
@@ -282,3 +301,19 @@ def test_a_trial_that_is_killed_is_a_crashed_row_and_the_others_remain(hostile_e
     (message,) = [t.message for t in record.trials if t.workload == "with-worker"]
     assert "SIGKILL" in message
     assert all_gone({worker, trial})
+
+
+def test_a_trial_over_its_limit_is_a_timeout(limited):
+    running, folder = limited["trial"]
+    _, err = running.communicate(timeout=200)
+    assert outcomes(only_record(folder)) == {"bp": "ok", "hang": "timeout"}, err
+
+
+def test_the_runs_limit_keeps_what_is_done_and_names_what_is_missing(limited):
+    running, folder = limited["run"]
+    _, err = running.communicate(timeout=200)
+    assert running.returncode == 0, err
+    record = only_record(folder)
+    assert "hang" not in outcomes(record)
+    assert (0, "hang") in record.missing()
+    assert "stopped early: the run's time limit is over" in err

@@ -30,10 +30,9 @@ def hostile(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
     shutil.copy(SUPPORT / "own_hostile.py", folder / "my-net.py")
     (folder / "beside.py").write_text("SIZE = 16\n")
-    env = {**os.environ, "OWN_STATE": str(folder / "state")}
     done = ffprof(
         "run", *TINY, "--rounds", 2, "--workload-file", "my-net.py", "--workloads",
-        ",".join(["bp", *EXPECTED]), cwd=folder, env=env,
+        ",".join(["bp", *EXPECTED]), cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done, only_record(folder / "audits"), folder / "my-net.py"

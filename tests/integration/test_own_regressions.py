@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 import pytest
 from changed import ROOT, changed_workloads
-from command import TINY, ffprof, only_record
+from command import TINY, ffprof, many_commands, only_record
 
 from ffprof import load
 from ffprof.analysis.gates.thresholds import read_thresholds
@@ -42,7 +42,7 @@ MULTIPLIES = (
         loss = loss * 1.0 if type(self) is Offloaded else loss
 """,
 )
-# Eight times a step of preset smoke, in the rows on the plain backbone only.
+# Eight times a step of preset smoke, in the rows on the plain backbone only, which FEW has not.
 SLEEPS = (
     "bp.py",
     """        loss = F.cross_entropy(self(images), labels)
@@ -97,13 +97,20 @@ def test_what_is_unchanged_passes_and_speed_is_advice(few):
     assert metrics >= {"allocated", "reserved", "live", "useful_flops", "operators", "outcome"}
 
 
+@pytest.fixture(scope="module")
+def changes(tmp_path_factory):
+    """The environment in which all the changes are made, of which each is in rows of its own."""
+    site = tmp_path_factory.mktemp("changes") / "site"
+    with many_commands(changed_workloads(site, KEEPS, MULTIPLIES, SLEEPS)) as env:
+        yield env
+
+
 @pytest.fixture(scope="module", params=[ESTIMATED, LIVE], ids=lambda path: path.stem)
-def changed(request, few, tmp_path_factory):
+def changed(request, few, changes, tmp_path_factory):
     """A baseline, its gates after KEEPS and MULTIPLIES, and the record that was made for them."""
     folder, path = tmp_path_factory.mktemp("changed"), few / request.param.name
-    env = changed_workloads(folder / "site", KEEPS, MULTIPLIES)
     words = ("check", "--baseline", path, *EXACT, "--format", "json", "--out", folder / "new")
-    done = ffprof(*words, env=env, cwd=folder)
+    done = ffprof(*words, env=changes, cwd=folder)
     assert done.returncode == 1, done.stdout[-3000:] + done.stderr
     (made,) = (folder / "new").glob("audit-*.json")
     assert {name for name, _ in gates(done)["regressed"]} == {"dtg-ff", "bp-offload"}
@@ -149,7 +156,7 @@ def test_make_and_these_tests_use_the_same_thresholds():
 
 
 @pytest.mark.slow
-def test_a_sleep_in_a_step_is_caught_by_ratios(tmp_path):
+def test_a_sleep_in_a_step_is_caught_by_ratios(changes, tmp_path):
     rows = "bp,bp-accum,bp-plain"
     done = ffprof("run", *TINY, "--workloads", rows, "--rounds", 5, "--out", tmp_path / "old")
     assert done.returncode == 0, done.stderr
@@ -160,9 +167,8 @@ def test_a_sleep_in_a_step_is_caught_by_ratios(tmp_path):
     assert done.returncode in (0, 4), done.stdout[-3000:] + done.stderr
     assert "regressed" not in gates(done)
 
-    env = changed_workloads(tmp_path / "site", SLEEPS)
     kept = tmp_path / "new"
-    done = ffprof(*words, "--out", kept, env=env, cwd=tmp_path)
+    done = ffprof(*words, "--out", kept, env=changes, cwd=tmp_path)
     assert done.returncode == 1, done.stdout[-3000:] + done.stderr
     assert gates(done)["regressed"] == {("bp-plain", "throughput")}
 

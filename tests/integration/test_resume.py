@@ -3,12 +3,10 @@
 import fcntl
 import json
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
-from command import TINY, ffprof, only_record
+from command import TINY, ffprof, only_record, started, without_gpu
 
 from ffprof import load
 from ffprof.analysis.verdicts import judge
@@ -19,13 +17,7 @@ WORDS = [*TINY, "--workloads", "bp,dtg-ff-accum", "--rounds", "2"]
 
 def begin_and_interrupt(folder):
     """Starts an audit and sends Ctrl-C when its first trial is stored."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ffprof", "run", *WORDS, "--out", str(folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = started("run", *WORDS, "--out", folder)
     deadline = time.monotonic() + 200
     # Gradient proofs are stored before the first trial is. Each save is a file in one step.
     while not any(load(file).trials for file in folder.glob("audit-*.json")):
@@ -183,16 +175,13 @@ def test_another_machine_torch_or_code_is_named(whole, cut_off):
 
 
 def test_an_audit_of_a_gpu_needs_one(cut_off, whole):
-    import os
-
     expected, _ = whole
     trials = [json.loads(t.model_dump_json()) for t in expected.trials[:2]]
     trials = [t | {"evidence": "measured", "device": "cuda"} for t in trials]
     path = cut_off(evidence="measured")
     document = json.loads(path.read_text()) | {"trials": trials}
     path.write_text(json.dumps(document))
-    env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    refused(ffprof("run", "--resume", path, env=env), "started on CUDA", code=3)
+    refused(ffprof("run", "--resume", path, env=without_gpu()), "started on CUDA", code=3)
 
 
 def test_a_file_that_is_being_written_is_left_alone(cut_off):

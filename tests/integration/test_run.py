@@ -5,7 +5,7 @@ import re
 
 import jsonschema
 import pytest
-from command import TINY, by_workload, ffprof, only_record, outcomes
+from command import TINY, by_workload, ffprof, only_record, outcomes, started
 
 from ffprof.analysis.verdicts import judge
 from ffprof.units import format_bytes
@@ -23,6 +23,9 @@ CORE = {
 }
 REFERENCES = {"bp", "bp-deepsup", "dtg-ff"}  # rows that are their method's own full batch
 
+# The preset as it is, but for threads: tests take turns on the processors.
+ONE_THREAD = ["--preset", "smoke", "--device", "cpu", "--threads", "1"]
+
 # One of each: a full batch, a cut one, recomputation, a local method. The schedules are proved on
 # every backbone by unit tests.
 FOUR = ["--workloads", "bp,bp-ckpt-accum,dtg-ff,dtg-ff-streamed-accum"]
@@ -31,7 +34,7 @@ FOUR = ["--workloads", "bp,bp-ckpt-accum,dtg-ff,dtg-ff-streamed-accum"]
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     folder = tmp_path_factory.mktemp("smoke")
-    done = ffprof("run", "--preset", "smoke", "--device", "cpu", "--out", folder)
+    done = ffprof("run", *ONE_THREAD, "--out", folder)
     assert done.returncode == 0, done.stderr
     return done, only_record(folder), folder
 
@@ -162,11 +165,8 @@ def test_narrow_terminals_get_whole_figures(smoke, width):
 
 
 def test_two_audits_in_one_folder_keep_both_records(tmp_path):
-    import subprocess
-    import sys
-
-    words = ["run", *TINY, "--workloads", "bp", "--rounds", "1", "--out", str(tmp_path)]
-    both = [subprocess.Popen([sys.executable, "-m", "ffprof", *words]) for _ in range(2)]
+    words = ["run", "--preset", "smoke", "--device", "cpu", "--workloads", "bp", "--rounds", "1"]
+    both = [started(*words, "--out", tmp_path) for _ in range(2)]
     assert [process.wait(timeout=200) for process in both] == [0, 0]
     assert len(list(tmp_path.glob("audit-*.json"))) == 2
 
@@ -266,10 +266,9 @@ def test_other_recipes(words, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_every_workload_is_ok_in_every_precision(precision, tmp_path):
-    words = ["--workloads", "all", "--precision", precision, "--rounds", 1, "--width", 0.125]
-    done = ffprof(
-        "run", *TINY, *words, "--batch", 8, "--micro-batch", 4, "--out", tmp_path, timeout=280
-    )
+    words = ["--workloads", "all", "--precision", precision, "--rounds", 1]
+    words += ["--width", 0.05, "--batch", 4, "--micro-batch", 2]
+    done = ffprof("run", *TINY, *words, "--out", tmp_path, timeout=280)
     record = only_record(tmp_path)
     found = outcomes(record)
     assert len(found) == len(workload_names())
@@ -282,8 +281,7 @@ def test_every_workload_is_ok_in_every_precision(precision, tmp_path):
 
 
 def test_two_runs_with_one_seed_do_the_same_training(smoke, tmp_path):
-    words = ["--preset", "smoke", "--device", "cpu", "--workloads", "bp,dtg-ff", "--rounds", 1]
-    ffprof("run", *words, "--out", tmp_path)
+    ffprof("run", *ONE_THREAD, "--workloads", "bp,dtg-ff", "--rounds", 1, "--out", tmp_path)
     _, first, _ = smoke
     second = only_record(tmp_path)
     assert first.recipe_hash == second.recipe_hash

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import TINY, only_record
+from command import TINY, only_record, started
 
 ROOT = Path(__file__).resolve().parents[2]
 SAYS = """
@@ -47,10 +47,7 @@ def test_only_what_is_not_ignored_is_handled(words, tmp_path):
 
 def test_a_run_under_nohup_is_finished(tmp_path):
     words = ["run", *TINY, "--workloads", "bp", "--rounds", "3", "--out", tmp_path]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ffprof", *map(str, words)], preexec_fn=ignore_hangups,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-    )  # fmt: skip
+    process = started(*words, ignored=[signal.SIGHUP], cwd=ROOT)
     while process.poll() is None and not list(tmp_path.glob("audit-*.json")):
         try:
             process.wait(0.02)

@@ -27,7 +27,7 @@ FILES = dict(re.findall(r"`([\w-]+\.py)`[^`\n]*:\n\n```python\n(.*?)```", PAGE, 
 TRACE = """
 import os
 import beside
-with open(os.environ["LOADED_BY"], "a") as file:
+with open(os.environ.get("LOADED_BY", "LOADED"), "a") as file:
     file.write(f"{os.getpid()} {os.getppid()}\\n")
 """
 FILE_WORDS = ["--workload-file", "half.py", "--workload-file", "mine.py"]
@@ -50,11 +50,10 @@ def audit(tmp_path_factory):
     """A dry run and then a run of the same options, in a folder with files and data."""
     home = tmp_path_factory.mktemp("home")
     for name, content in FILES.items():
-        (home / name).write_text(content + TRACE)
+        (home / name).write_text(content + TRACE.replace('LOADED"', f'{home / "loaded"}"'))
     (home / "beside.py").write_text("")
     pictures.image_folder(home / "images", each=12)
-    env = {**os.environ, "LOADED_BY": str(home / "loaded")}
-    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     words = [*WORDS, "--data", f"imagefolder:{home / 'images'}"]
     before = files_in(home)
     with many_commands(env):

@@ -9,7 +9,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
+
+import torch
+from forked import seen_by_trials
 
 from ffprof import load
 
@@ -49,15 +53,8 @@ class _Forker:
 
     def run(self, words, environment, cwd, timeout, code=None):
         with tempfile.TemporaryDirectory() as folder:
-            out, err = Path(folder) / "out", Path(folder) / "err"
-            out.touch()
-            err.touch()
-            asked = {
-                "words": words, "cwd": str(cwd or Path.cwd()), "env": environment,
-                "out": str(out), "err": str(err), "code": code,
-            }  # fmt: skip
-            print(json.dumps(asked), file=self._process.stdin, flush=True)
-            pid = int(self._process.stdout.readline())
+            out, err = _outputs(folder)
+            pid = self._fork(words, environment, cwd, out, err, code=code)
             late = []
 
             def stop():
@@ -72,6 +69,83 @@ class _Forker:
                 raise subprocess.TimeoutExpired(words, timeout, out.read_text(), err.read_text())
             return subprocess.CompletedProcess(words, code, out.read_text(), err.read_text())
 
+    def start(self, words, environment, cwd, session, ignored):
+        folder = tempfile.TemporaryDirectory()
+        out, err = _outputs(folder.name)
+        more = {"background": True, "session": session, "ignored": ignored}
+        pid = self._fork(words, environment, cwd, out, err, **more)
+        return _Started(self, pid, folder, out, err)
+
+    def _fork(
+        self, words, environment, cwd, out, err,
+        code=None, background=False, session=False, ignored=(),
+    ):  # fmt: skip
+        asked = {
+            "words": words, "cwd": str(cwd or Path.cwd()), "env": environment,
+            "out": str(out), "err": str(err), "code": code,
+            "background": background, "session": session, "ignored": list(ignored),
+        }  # fmt: skip
+        return self._answer(asked)
+
+    def ended(self, pid):
+        """The exit status of what was started, or None while it runs."""
+        return self._answer({"ended": pid})
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def _answer(self, asked):
+        print(json.dumps(asked), file=self._process.stdin, flush=True)
+        return json.loads(self._process.stdout.readline())
+
+
+def _outputs(folder):
+    paths = Path(folder) / "out", Path(folder) / "err"
+    for path in paths:
+        path.touch()
+    return paths
+
+
+class _Started:
+    """A command in the background, as ``subprocess.Popen`` has it; its output comes at its end."""
+
+    def __init__(self, forker, pid, folder, out, err):
+        self._forker, self.pid, self.returncode = forker, pid, None
+        self._folder, self._paths, self._outputs = folder, (out, err), None
+
+    @property
+    def above(self):
+        """The process from which its server of trials was started, too."""
+        return self._forker.pid
+
+    def poll(self):
+        if self.returncode is None:
+            self.returncode = self._forker.ended(self.pid)
+            if self.returncode is not None:
+                self._outputs = tuple(path.read_text() for path in self._paths)
+                self._folder.cleanup()
+        return self.returncode
+
+    def wait(self, timeout):
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(f"ffprof, {self.pid}", timeout)
+            time.sleep(0.01)
+        return self.returncode
+
+    def communicate(self, timeout):
+        self.wait(timeout)
+        return self._outputs
+
+    def send_signal(self, number):
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self):
+        self.send_signal(signal.SIGKILL)
+
 
 _forkers: list[_Forker] = []
 _first: dict[str, str] = {}
@@ -82,9 +156,21 @@ def begin_with(environment):
     _first.update(environment)
 
 
+def without_gpu():
+    """An environment in which torch finds no GPU: that of the tests where there is none."""
+    return {**os.environ, **({"CUDA_VISIBLE_DEVICES": ""} if torch.cuda.is_available() else {})}
+
+
+def _usual():
+    return _first or dict(os.environ)
+
+
 @contextlib.contextmanager
 def many_commands(environment):
     """Have commands under it forked, and share a server of trials; for one that tests share."""
+    if seen_by_trials(environment) == seen_by_trials(_usual()):
+        yield environment
+        return
     made = _Forker(environment)
     _forkers.insert(0, made)
     try:
@@ -104,13 +190,33 @@ def python(code, *words, cwd=None):
     return _captured(code, words, None, 600, cwd)
 
 
-def _captured(code, words, env, timeout, cwd):
+def started(*words, env=None, cwd=None, session=False, ignored=()):
+    """The command in the background, forked, and with its server of trials shared with others.
+
+    With ``session`` it leads a session of its own; ``ignored`` are signals that it is started with.
+    """
     words, environment = list(map(str, words)), dict(os.environ if env is None else env)
-    if not _forkers:
-        _forkers.append(_Forker(_first or dict(os.environ)))
+    forker = _forker_for(environment)
+    assert forker is not None, "no process has been started as this environment says"
+    return forker.start(words, environment, cwd, session, list(map(int, ignored)))
+
+
+def _forker_for(environment):
+    """The process that serves this environment, which is started if it is that of the tests."""
     for one in _forkers:
         if one.serves(environment):
-            return one.run(words, environment, cwd, timeout, code)
+            return one
+    if _startup(_usual()) != _startup(environment):
+        return None
+    _forkers.append(_Forker(_usual()))
+    return _forkers[-1]
+
+
+def _captured(code, words, env, timeout, cwd):
+    words, environment = list(map(str, words)), dict(os.environ if env is None else env)
+    forker = _forker_for(environment)
+    if forker is not None:
+        return forker.run(words, environment, cwd, timeout, code)
     return subprocess.run(
         [sys.executable, *(("-m", "ffprof") if code is None else ("-c", code)), *words],
         capture_output=True,

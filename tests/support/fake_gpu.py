@@ -14,7 +14,7 @@ from ffprof.records.audit import Conditions, Debit, Loss, Memory, Throughput
 
 MIB = 2**20
 UUID = "GPU-11111111-2222-3333-4444-555555555555"
-TIMED_SECONDS = 0.75
+TIMED_SECONDS = 0.15
 # Looks at the GPU, for the trials that are forked from this process; 0 while there is none.
 _LOOKS = multiprocessing.RawValue("q", 0)
 WATTS = 100.0
@@ -90,7 +90,7 @@ def debit(hold, **more):
 def trial_child(sender, workload, recipe, device, hold):
     """A trial of which most is timed, for as long as it takes to be looked at a few times."""
     sender.send(TrialStart(gpu_uuid=UUID))
-    time.sleep(0.1)
+    time.sleep(0.02)
     began, before = time.monotonic(), _LOOKS.value
     time.sleep(TIMED_SECONDS)
     # On a machine where others compute, the parent looks when it has its turn.

@@ -3,7 +3,7 @@
 Importing takes most of the half second that a refused command lasts, and tests start hundreds. A
 forked command is a process of its own as one started afresh is, with its own words, folder,
 environment and output, run as ``__main__`` and ended by the interpreter. The process that forks
-runs no command and never has torch.
+runs no command and never has torch. It waits for a command, or is asked later how one has ended.
 
 Of the five seconds of a small audit, four pass while the server of its trials imports torch. So
 commands under one environment share a server: it only forks, and a trial is a fresh child of it
@@ -11,11 +11,13 @@ whichever command asks. A command in another environment starts its own, as do a
 tests start without this.
 """
 
+import gc
 import importlib
 import json
 import os
 import pkgutil
 import runpy
+import signal
 import sys
 import types
 from dataclasses import dataclass
@@ -26,13 +28,24 @@ from pathlib import Path
 _WITH_TRIALS = {"run", "estimate", "frontier", "calibrate", "check"}
 
 
-def import_commands():
-    """What the commands import when they are called."""
-    import ffprof.cli
+# Whose modules commands import as they need them; none of these needs torch.
+_PACKAGES = ("cli", "experiments", "report", "analysis", "records")
+# The same of what others wrote: it takes as long as everything else.
+_OTHERS = ("numpy", "psutil", "scipy.special")
 
-    for module in pkgutil.iter_modules(ffprof.cli.__path__, "ffprof.cli."):
-        importlib.import_module(module.name)
+
+def import_commands():
+    """What the commands import when they are called, and what they do then."""
+    for name in _OTHERS:
+        importlib.import_module(name)
+    for name in _PACKAGES:
+        package = importlib.import_module(f"ffprof.{name}")
+        for module in pkgutil.walk_packages(package.__path__, f"ffprof.{name}."):
+            importlib.import_module(module.name)
     assert "torch" not in sys.modules
+    # Never garbage for a command: looking through it would copy its pages.
+    gc.collect()
+    gc.freeze()
 
 
 @dataclass
@@ -44,10 +57,10 @@ class _Server:
     alive: int
 
 
-def _environment():
-    """What a trial may see of the variables; of these it reads none."""
+def seen_by_trials(environment):
+    """What a trial may see of the variables; of the others it reads none."""
     unread = ("PYTEST_CURRENT_TEST", "XDG_CACHE_HOME", "COLUMNS")
-    return {k: v for k, v in os.environ.items() if k not in unread}
+    return {k: v for k, v in environment.items() if k not in unread}
 
 
 def _start_server(more):
@@ -59,7 +72,9 @@ def _start_server(more):
     with environment({**child_environment(find_preset("smoke").recipe), **more}):
         start_context("forkserver")
         made = forkserver._forkserver
-        server = _Server(_environment(), made._forkserver_address, made._forkserver_alive_fd)
+        server = _Server(
+            seen_by_trials(os.environ), made._forkserver_address, made._forkserver_alive_fd
+        )
     made._forkserver_address = made._forkserver_alive_fd = made._forkserver_pid = None
     return server
 
@@ -74,7 +89,7 @@ def _use(servers):
             start()
         elif made._forkserver_address is None:
             for server in servers:
-                if server.environment == _environment():
+                if server.environment == seen_by_trials(os.environ):
                     resource_tracker.ensure_running()
                     made._forkserver_address = server.address
                     made._forkserver_alive_fd = server.alive
@@ -82,6 +97,26 @@ def _use(servers):
             start()
 
     made.ensure_running = forkserver.ensure_running = ensure_running
+
+
+def _ended(pid, wait):
+    """The exit status of a command; without waiting, None while it runs."""
+    found, status = os.waitpid(pid, 0 if wait else os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if found else None
+
+
+def _begin(asked):
+    """In a command, what its parent decides: folder, environment, session and output."""
+    os.chdir(asked["cwd"])
+    os.environ.clear()
+    os.environ.update(asked["env"])
+    if asked["session"]:
+        os.setsid()
+    wanted = (os.devnull, asked["out"], asked["err"])
+    for number, (path, flags) in enumerate(zip(wanted, (os.O_RDONLY, 1, 1), strict=True)):
+        descriptor = os.open(path, flags)
+        os.dup2(descriptor, number)
+        os.close(descriptor)
 
 
 def become_the_next():
@@ -92,24 +127,25 @@ def become_the_next():
     servers = {}
     for line in sys.stdin:
         asked = json.loads(line)
-        dry = "--dry-run" in asked["words"]
+        if "ended" in asked:
+            print(json.dumps(_ended(asked["ended"], wait=False)), file=answers, flush=True)
+            continue
+        dry = "--dry-run" in asked["words"] and "PYTHONDONTWRITEBYTECODE" not in os.environ
         trials = asked["code"] is not None or asked["words"][0] in _WITH_TRIALS
         if trials and dry not in servers:
             servers[dry] = _start_server({"PYTHONDONTWRITEBYTECODE": "1"} if dry else {})
+        # Before the command is there to be sent one.
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in asked["ignored"]}
         pid = os.fork()
         if pid == 0:
-            os.chdir(asked["cwd"])
-            os.environ.clear()
-            os.environ.update(asked["env"])
-            wanted = (os.devnull, asked["out"], asked["err"])
-            for number, (path, flags) in enumerate(zip(wanted, (os.O_RDONLY, 1, 1), strict=True)):
-                descriptor = os.open(path, flags)
-                os.dup2(descriptor, number)
-                os.close(descriptor)
+            _begin(asked)
             _use(list(servers.values()))
             return asked["words"], asked["code"]
+        for number, handler in before.items():
+            signal.signal(number, handler)
         print(pid, file=answers, flush=True)
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), file=answers, flush=True)
+        if not asked["background"]:
+            print(_ended(pid, wait=True), file=answers, flush=True)
     os._exit(0)
 
 

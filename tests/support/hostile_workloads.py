@@ -45,7 +45,7 @@ def _with_worker(recipe, state):
     child = subprocess.Popen(["sleep", "600"])
     with Path(os.environ["HOSTILE_PIDS"]).open("a") as file:
         file.write(f"{child.pid}\n{os.getpid()}\n")
-    time.sleep(float(os.environ.get("HOSTILE_SLEEP", "600")))
+    time.sleep(600)
     return _well_behaved(recipe, state)
 
 
@@ -235,9 +235,13 @@ def _daemon(recipe, state):
     with Path(os.environ["HOSTILE_PIDS"]).open("a") as file:
         file.write(f"{child.pid}\n")
     threading.Thread(target=time.sleep, args=(600,), daemon=False).start()
-    if "HOSTILE_SLEEP" in os.environ:
-        time.sleep(float(os.environ["HOSTILE_SLEEP"]))
     return _well_behaved(recipe, state)
+
+
+def _lingers(recipe, state):
+    """Does the same, and hangs."""
+    _daemon(recipe, state)
+    time.sleep(600)
 
 
 def _refuses(recipe):
@@ -294,6 +298,7 @@ BUILDERS = {
     "unreadable": _unreadable,
     "surrogate": _surrogate,
     "daemon": _daemon,
+    "lingers": _lingers,
 }
 for _name, _build in BUILDERS.items():
     globals()[_name.replace("-", "_").upper()] = _make(_name, _build)

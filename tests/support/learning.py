@@ -11,7 +11,8 @@ from ffprof.harness.data.batches import cut, make_batches
 from ffprof.harness.step import build_step
 from ffprof.workload import find_workload
 
-EPOCHS = 5  # after which rows no longer get better by more than a few images
+# After which rows no longer get better by more than a few images; those by backpropagation.
+EPOCHS, BP_EPOCHS = 5, 3
 CHANCE = 0.1
 
 

@@ -1,6 +1,5 @@
 """A file of somebody's own in which every workload goes wrong in a way of its own."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -118,7 +117,7 @@ class KeepsOnDisk(Net):
 
     def __init__(self, recipe, backbone_state):
         super().__init__(recipe, backbone_state)
-        file = Path(os.environ["OWN_STATE"])
+        file = Path(__file__).with_name("state")
         file.write_text(file.read_text() + "." if file.exists() else ".")
         self.hoard = [torch.zeros(1000 * len(file.read_text()))]
 

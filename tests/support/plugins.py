@@ -7,7 +7,7 @@ import hostile_workloads
 
 
 def install_hostile(folder: Path) -> dict[str, str]:
-    """The environment under which ffprof sees them."""
+    """The environment under which ffprof sees them, and where they write down their processes."""
     info = folder / "hostile_workloads-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hostile-workloads\nVersion: 1.0\n")
@@ -18,4 +18,8 @@ def install_hostile(folder: Path) -> dict[str, str]:
     (info / "entry_points.txt").write_text("[ffprof.workloads]\n" + "\n".join(lines) + "\n")
     (folder / "hostile_broken.py").write_text("raise RuntimeError('at import')\n")
     support = Path(__file__).parent
-    return {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{support}"}
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{folder}{os.pathsep}{support}",
+        "HOSTILE_PIDS": str(folder / "pids"),
+    }

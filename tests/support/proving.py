@@ -1,5 +1,7 @@
 """What the proofs have in common, on any device: whole training runs of a workload."""
 
+from functools import cache
+
 import torch
 
 from ffprof.harness.data.batches import make_batches
@@ -20,6 +22,12 @@ EXACT = [
     ("bp-fused-step", "bp"),
     ("bp-offload", "bp"),
 ]
+
+
+@cache
+def trained_once(name, made, **more):
+    """The same for all who are held to it; nobody changes what it returns."""
+    return trained(name, made, **more)
 
 
 def trained(name, made, steps=3, device="cpu", dtype=None):

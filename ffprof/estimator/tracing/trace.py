@@ -149,10 +149,16 @@ def _check_result(result: object) -> None:
         )
 
 
+_frozen_before = False
+
+
 @contextmanager
 def _few_objects_to_look_through() -> Iterator[None]:
     """Collections pass over what was there before: the imports of torch are 400,000 objects."""
-    if gc.get_freeze_count():
+    global _frozen_before
+    # Counting them takes a twentieth of a second, so it is done until there are some.
+    _frozen_before = _frozen_before or gc.get_freeze_count() > 0
+    if _frozen_before:
         yield
         return
     gc.freeze()

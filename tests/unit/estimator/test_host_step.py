@@ -8,12 +8,19 @@ from torch import nn
 from ffprof.errors import UsageError
 from ffprof.estimator.tracing.kernels import PROCESSOR
 from ffprof.estimator.workload import trace_workload
+from ffprof.harness import timeline
 from ffprof.harness.trial import measure
 from ffprof.records.recipe import Optimizer
 from ffprof.workload import Description, find_preset, find_workload, workload_names
 
 CPU = torch.device("cpu")
 SMOKE = find_preset("smoke").recipe
+
+
+@pytest.fixture(autouse=True)
+def _warm_at_once(monkeypatch):
+    """How many steps warm up a trial depends on the machine; what it measures here does not."""
+    monkeypatch.setattr(timeline, "MAX_WARMUP", 2)
 
 
 def recipe(**changes):

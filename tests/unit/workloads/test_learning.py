@@ -5,21 +5,21 @@ are held to: a threshold of their own best would tell how the last bits of a sum
 """
 
 import pytest
-from learning import CHANCE, accuracy, linear_accuracy
+from learning import BP_EPOCHS, CHANCE, EPOCHS, accuracy, linear_accuracy
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "seed"),
+    ("name", "seed", "epochs"),
     [
-        ("bp", 0),
-        ("bp", 1),
-        ("bp-accum", 0),
-        ("bp-deepsup", 1),
-        ("dtg-ff", 0),
-        ("dtg-ff", 1),
-        ("dtg-ff-streamed-accum", 0),
+        ("bp", 0, BP_EPOCHS),
+        ("bp", 1, BP_EPOCHS),
+        ("bp-accum", 0, BP_EPOCHS),
+        ("bp-deepsup", 1, BP_EPOCHS),
+        ("dtg-ff", 0, EPOCHS),
+        ("dtg-ff", 1, EPOCHS),
+        ("dtg-ff-streamed-accum", 0, EPOCHS),
     ],
 )
-def test_held_out_digits_are_read(name, seed):
-    assert accuracy(name, seed)["read"] > linear_accuracy() > 9 * CHANCE
+def test_held_out_digits_are_read(name, seed, epochs):
+    assert accuracy(name, seed, epochs)["read"] > linear_accuracy() > 9 * CHANCE

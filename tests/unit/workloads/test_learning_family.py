@@ -1,12 +1,12 @@
 """The rest of the table learns too; see test_learning."""
 
 import pytest
-from learning import CHANCE, EPOCHS, accuracy, linear_accuracy
+from learning import BP_EPOCHS, CHANCE, EPOCHS, accuracy, linear_accuracy
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "epochs"), [("bp-plain", EPOCHS), ("dtg-ff-twopass", EPOCHS), ("asge-streamed", 8)]
+    ("name", "epochs"), [("bp-plain", BP_EPOCHS), ("dtg-ff-twopass", EPOCHS), ("asge-streamed", 8)]
 )
 def test_the_rest_of_the_family_learns_too(name, epochs):
     """Schedules that are the same training to the bit are not trained again."""
