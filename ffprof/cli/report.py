@@ -25,6 +25,11 @@ def report(
         help="Draw a learning study: curves, accuracy-memory, accuracy-time, accuracy-energy "
         "or gap.",
     ),
+    learned: Path = typer.Option(
+        None,
+        help="Of an audit: add the accuracies of this learning study to its rows.",
+        readable=False,
+    ),
     output: Path = typer.Option(None, help="With --plot: a .png, .svg or .pdf file."),
     other: Path = typer.Option(
         None, "--with", help="With --plot: a second study, drawn next to it.", readable=False
@@ -50,7 +55,9 @@ def report(
         raise UsageError("--output and --with are for --plot", "say what to draw")
     if judge:
         record = _judged(record)
-    if isinstance(record, LearningRecord) and format != "json":
+    if learned is not None:
+        _with_accuracies(record, learned, format)
+    elif isinstance(record, LearningRecord) and format != "json":
         print_document(learning_document(record, path), format)
     else:
         print_result(record, format)
@@ -76,6 +83,21 @@ def _draw(record: AnyRecord, plot: str, output: Path | None, other: Path | None)
     beside = [] if other is None else [load_learning(other)]
     draw_learning([record, *beside], plot, output)
     typer.echo(f"written to {output}", err=True)
+
+
+def _with_accuracies(record: AnyRecord, learned: Path, format: Format) -> None:
+    from ffprof.cli.output.result import print_document
+    from ffprof.errors import UsageError
+    from ffprof.records.audit import Record
+    from ffprof.records.store import find_record, load_learning
+    from ffprof.report.audit import learned_from, make_document
+
+    if not isinstance(record, Record):
+        raise UsageError("--learned adds to the rows of an audit", "name the file of an audit")
+    if format == "json":
+        raise UsageError("--learned has the formats table and markdown", "choose one of them")
+    path = find_record(learned, ("learning-*.json",))
+    print_document(make_document(record, learned_from(load_learning(path), path.name)), format)
 
 
 def _judged(record: AnyRecord) -> Record:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from ffprof.analysis.learning.summary import summarise_learning
 from ffprof.analysis.summary import MEMORY_MEANING, Row, Spread, summarise
+from ffprof.errors import UsageError
 from ffprof.records.audit import Record
+from ffprof.records.learning import LearningRecord
 from ffprof.report import sections
 from ffprof.report.document import Block, Column, Document, printable
 from ffprof.report.header import setting
@@ -15,10 +19,15 @@ _Cell = Callable[[Row, Record], str]
 
 
 def table_of(
-    record: Record, rows: Sequence[Row]
+    record: Record, rows: Sequence[Row], learned: Learned | None = None
 ) -> tuple[tuple[Column, ...], tuple[tuple[str, ...], ...]]:
     """Columns and cells; a wide column without a figure is left out."""
-    wanted = _ESTIMATED if record.evidence == "estimated" else _MEASURED
+    wanted = list(_ESTIMATED if record.evidence == "estimated" else _MEASURED)
+    if learned is not None:
+        found = learned.accuracies
+        place = next(n for n, (column, _) in enumerate(wanted) if column.name == "img/s") + 1
+        column = Column(name="accuracy %")
+        wanted.insert(place, (column, lambda row, _: found.get(row.method, "-")))
     filled = [
         (column, cells)
         for column, cell in wanted
@@ -163,16 +172,56 @@ _ESTIMATED: tuple[tuple[Column, _Cell], ...] = (
 )
 
 
-def make_document(record: Record) -> Document:
-    """The report of a record."""
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """Accuracies of methods, in percent as they are printed, and what they were learned on."""
+
+    accuracies: dict[str, str]
+    meaning: str
+
+
+def learned_from(study: LearningRecord, name: str) -> Learned:
+    """What a study says of methods; schedules of a method have equal gradients, so equal ones.
+
+    Args:
+        study: of one task.
+        name: of its file.
+
+    Raises:
+        UsageError: it has several tasks.
+    """
+    if len(study.plan.tasks) > 1:
+        raise UsageError(
+            f"{name} sweeps {study.plan.swept}: it has no one accuracy of a method",
+            "name a study of one task",
+        )
+    method_of = {run.workload: run.method for run in study.runs}
+    rows = [row for row in summarise_learning(study) if row.accuracy is not None]
+    accuracies: dict[str, str] = {}
+    for row in rows:
+        if row.accuracy is not None:
+            accuracies.setdefault(method_of[row.workload], f"{row.accuracy.value:.1f}")
+    seeds = max((row.accuracy.count for row in rows if row.accuracy is not None), default=0)
+    meaning = (
+        f"accuracy: of the row's method on test images of {study.recipe.data}, {study.evidence}, "
+        f"mean over {seeds} seed{'s' * (seeds != 1)} ({name})"
+    )
+    return Learned(accuracies=accuracies, meaning=meaning)
+
+
+def make_document(record: Record, learned: Learned | None = None) -> Document:
+    """The report of a record; with ``learned``, accuracies stand next to memory and speed."""
     rows = summarise(record)
-    columns, lines = table_of(record, rows)
+    columns, lines = table_of(record, rows, learned)
+    caption = caption_of(record, rows)
+    if learned is not None:
+        caption += f"; {learned.meaning}"
     return printable(
         Document(
             title=f"Systems audit: preset {record.recipe.preset}, {record.evidence}",
             setting=setting(record),
             blocks=(
-                Block(columns=columns, rows=lines, caption=caption_of(record, rows)),
+                Block(columns=columns, rows=lines, caption=caption),
                 sections.problems(record, rows),
                 sections.verdicts(record),
                 sections.differences(record),

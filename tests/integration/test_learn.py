@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from command import ffprof
 
 from ffprof import load
 
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 TINY = [
     "--preset", "smoke", "--device", "cpu", "--threads", "1", "--samples", "192", "--epochs", "4",
     "--workloads", "bp,dtg-ff-streamed-accum,hinton-ff", "--seeds", "1",
@@ -83,6 +85,23 @@ def test_report_prints_it_in_every_format(study):
     assert "bp" in ffprof("report", folder, "-f", "markdown").stdout
     found = json.loads(ffprof("report", folder, "-f", "json").stdout)
     assert found == json.loads(record.model_dump_json())
+
+
+def test_an_audit_shows_what_its_methods_have_learned(study):
+    _, record, folder = study
+    done = ffprof("report", RESULTS / "audit-small-cpu.json", "--learned", folder)
+    assert done.returncode == 0, done.stderr
+    accuracy = {run.method: f"{100 * run.accuracy:.1f}" for run in record.runs}
+    rows = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.strip()}
+    for row, method in (("bp-accum", "bp"), ("dtg-ff", "dtg-ff"), ("hinton-ff", "hinton-ff")):
+        assert accuracy[method] in rows[row]
+    assert not set(accuracy.values()) & set(rows["asge"])  # not learned: no figure
+    assert "accuracy: of the row's method on test images of digits" in done.stdout.replace(
+        "\n", " "
+    )
+    wrong = ffprof("report", folder, "--learned", folder)
+    assert wrong.returncode == 2
+    assert "--learned adds to the rows of an audit" in wrong.stderr
 
 
 def begin(*words):
