@@ -167,6 +167,10 @@ class LearningRun(Part):
             raise ValueError("a run with outcome ok must hold its test score")
         if self.outcome != "ok" and self.test is not None:
             raise ValueError("the test set is read after the last epoch only")
+        if self.test is not None and self.rule not in self.test.accuracy:
+            raise ValueError(
+                f"the test score lacks the rule {self.rule!r} that the run is judged by"
+            )
         return self
 
     @property
