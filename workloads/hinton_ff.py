@@ -1,16 +1,18 @@
 """Hinton's Forward-Forward (arXiv 2212.13345) on the same units, streamed.
 
 A positive image carries its label, a negative one another, drawn again each step. Each unit is
-trained alone, to be more active on positive images than a threshold and less on negative ones:
+trained alone, to be more active on the positive image than on its negative twin (R: the symmetric
+loss of SymBa, arXiv 2303.08418, in the place of two losses around a threshold, which learned far
+less here):
 
     goodness G = mean over all channels and positions of a^2 (the mean: R)
-    Loss_l = mean softplus(theta - G(positive)) + mean softplus(G(negative) - theta)
+    Loss_l = mean softplus(SCALE * (G(negative) - G(positive)))
 
-What is reconstructed here (R): theta = 1, the goodness that Kaiming weights give at the start;
-units without N1, whose batch statistics would fix the very activity that is to be learned; the
-path-2 norm between units, in the place of Hinton's length normalisation; and the label, which he
-writes into the first pixels: a convolution sees these in one corner only, so here each class
-adds a wave of its own over the whole image (spatially extended labels, as in arXiv 2312.14924).
+What else is reconstructed here (R): units without N1, whose batch statistics would fix the very
+activity that is to be learned; the path-2 norm between units, in the place of Hinton's length
+normalisation; and the label, which he writes into the first pixels: a convolution sees these in
+one corner only, so here each class adds a smooth random pattern of its own over the whole image
+(spatially extended labels, as in arXiv 2312.14924).
 
 Positive and negative images go through a unit together, 2n at a time, and each unit's backward
 runs before the next unit's forward, as in Hinton's own code.
@@ -28,39 +30,49 @@ from torch import Tensor, nn
 from ffprof.workload import Backward, Recipe
 from workloads.backbones import Backbone
 from workloads.goodness import rectified_energies
+from workloads.precision import without_autocast
 
-THRESHOLD = 1.0  # theta (R)
+# Chosen on validation images of Fashion-MNIST (R): docs/learning.md.
+SCALE = 256.0  # of a difference of mean squares: Hinton's goodness is a sum over units
+FREQUENCIES = 6  # cosines along each side of a pattern
+STRENGTH = 0.5**0.5  # root mean square of a pattern; images have 1
 
 
-def class_waves(classes: int) -> Tensor:
-    """(classes, 3): cycles along each side and phase; two phases of every direction (R)."""
-    side = math.ceil(math.sqrt(classes / 2)) + 1
-    directions = sorted(
-        ((down, across) for down in range(side) for across in range(side) if down + across),
-        key=lambda d: (d[0] ** 2 + d[1] ** 2, d),
-    )
-    waves = [(*d, phase) for d in directions for phase in (0.0, math.pi / 2)]
-    return torch.tensor(waves[:classes])
+def cosines(size: int) -> Tensor:
+    """(size, FREQUENCIES): the first vectors of the discrete cosine transform (DCT-II)."""
+    at = (torch.arange(size) + 0.5) * (math.pi / size)
+    return torch.cos(at[:, None] * torch.arange(FREQUENCIES))
+
+
+def class_patterns(classes: int, channels: int, size: int) -> Tensor:
+    """Random weights (classes, channels, F, F) of cosines, without a constant; see ``STRENGTH``."""
+    weights = torch.randn(classes, channels, FREQUENCIES, FREQUENCIES)
+    weights[:, :, 0, 0] = 0
+    basis = cosines(size)
+    squares = (basis @ weights @ basis.T).square().mean((1, 2, 3), keepdim=True)
+    return weights * (STRENGTH / squares.sqrt())
 
 
 class HintonFF(nn.Module):
     """Units trained one by one to tell positive images from negative ones."""
 
-    waves: Tensor
+    patterns: Tensor
+    basis: Tensor
 
     def __init__(self, recipe: Recipe, state: Mapping[str, Tensor] | None) -> None:
         super().__init__()
         self.backbone = Backbone(recipe, state, normalised=False)
         self._classes = recipe.classes
-        self.register_buffer("waves", class_waves(recipe.classes))
+        drawn = class_patterns(recipe.classes, recipe.channels, recipe.image_size)
+        self.register_buffer("patterns", drawn)
+        self.register_buffer("basis", cosines(recipe.image_size))
 
     def labelled(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Images (n, c, s, s) with the wave of each label (n,) added to every channel."""
-        down, across, phase = self.waves[labels].to(images.dtype).unbind(1)
-        at = torch.arange(images.shape[-1], device=images.device, dtype=images.dtype)
-        at = at * (2 * math.pi / images.shape[-1])
-        angle = (down[:, None] * at)[:, :, None] + (across[:, None] * at + phase[:, None])[:, None]
-        return images + angle.cos()[:, None]
+        """Images (n, c, s, s) with the pattern of each label (n,) added."""
+        with without_autocast(images):
+            across = self.patterns[labels] @ self.basis.T
+            patterns = across.transpose(2, 3) @ self.basis.T
+        return images + patterns.to(images.dtype)
 
     def accumulate(
         self, images: Tensor, labels: Tensor, weight: float, backward: Backward
@@ -81,10 +93,7 @@ class HintonFF(nn.Module):
                 with torch.no_grad():
                     x = unit.propagate(a)
             del a
-            loss = (
-                F.softplus(THRESHOLD - goodness[:count]).mean()
-                + F.softplus(goodness[count:] - THRESHOLD).mean()
-            )
+            loss = F.softplus(SCALE * (goodness[count:] - goodness[:count])).mean()
             losses.append(loss.detach())
             backward(loss)
             del goodness, loss
