@@ -8,6 +8,7 @@ from pathlib import Path
 
 from calibrations import calibrated, noisy_audit
 from frontiers import frontier, point
+from studies import run, study
 
 from ffprof.records.recipe import Recipe
 from ffprof.records.store import load
@@ -59,6 +60,7 @@ def originals():
         "frontier": frontier("frontier", points=points, evidence=evidence),
         "capacity": frontier("capacity"),
         "calibration": calibrated(noisy_audit()),
+        "learning": study([run(name, 0.9, seed=n) for name in ("bp", "ff") for n in (0, 1, 2)]),
     }
     made |= {name: json.loads(one.model_dump_json()) for name, one in beside.items()}
     return {name: json.dumps(document) for name, document in made.items()}
