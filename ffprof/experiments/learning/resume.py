@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from ffprof.errors import RecordError
 from ffprof.experiments.audit.provenance import (
     file_rows,
     found_again,
@@ -22,7 +23,7 @@ from ffprof.experiments.session import open_session
 from ffprof.hardware.environment import child_environment
 from ffprof.records.audit import Device
 from ffprof.records.files import writing
-from ffprof.records.store import find_record, load_learning
+from ffprof.records.store import find_record, load_learning, newest_first
 
 # What may be given in addition to ``--resume``: limits, and where files lie now.
 _ALLOWED = ("time_limit", "run_limit", "on_foreign", "workload_file", "data", "download")
@@ -34,14 +35,14 @@ def resumed_study(file: Path, given: Mapping[str, Any]) -> Iterator[LearningRequ
     """A request for what is missing; with nothing missing, one that starts no process.
 
     Args:
-        file: a result file, or a folder of them, of which the newest is meant.
+        file: a result file, or a folder of them, of which the newest unfinished one is meant.
         given: the options that were given, by the name of their parameter.
 
     Raises:
         FfprofError: the study cannot be resumed here, or not like this.
     """
     check_options(given, _ALLOWED, "study")
-    path = find_record(file, LEARNING_FILES)
+    path = find_unfinished_study(file)
     load_learning(path)  # before a lock is made for what is no record
     with writing(path):
         record = load_learning(path)
@@ -85,3 +86,19 @@ def resumed_study(file: Path, given: Mapping[str, Any]) -> Iterator[LearningRequ
                 on_foreign=given.get("on_foreign", "warn"),
                 environment=child_environment(recipe),
             )
+
+
+def find_unfinished_study(path: Path) -> Path:
+    """The file itself; of a folder, the newest study that lacks runs, else the newest.
+
+    Files that cannot be read are passed over if another one can.
+
+    Raises:
+        RecordError: there is none.
+    """
+    newest = find_record(path, LEARNING_FILES)
+    for file in () if newest == path else newest_first(path, LEARNING_FILES):
+        with suppress(RecordError):
+            if load_learning(file).missing():
+                return file
+    return newest

@@ -102,13 +102,14 @@ class _Study:
         known = recorder.run(slot).epochs
         self._show(slot, len(known))
         checkpoint = self._request.checkpoints / f"{slot.id}.pt"
-        digest = hashlib.sha256(f"{record.recipe_hash} {recipe.digest()} {slot.id}".encode())
+        task = record.plan.tasks[slot.task]
+        whole = f"{record.recipe_hash} {recipe.digest()} {task.model_dump_json()} {slot.id}"
         assignment = Assignment(
             recipe=recipe,
             training=record.training,
-            task=record.plan.tasks[slot.task],
+            task=task,
             checkpoint=checkpoint,
-            digest=digest.hexdigest(),
+            digest=hashlib.sha256(whole.encode()).hexdigest(),
         )
         with self._lock:
             self._running += 1
