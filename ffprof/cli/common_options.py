@@ -111,7 +111,7 @@ def _shared(
     data: str = typer.Option(
         None,
         help="digits (real, embedded), synthetic, a set that ffprof data lists (fashion-mnist, or "
-        "fashion-mnist:DIR), or imagefolder:DIR.",
+        "fashion-mnist:DIR), imagefolder:DIR, or (learn) teacher.",
         autocompletion=complete_data,
     ),
     data_workers: int = typer.Option(

@@ -61,7 +61,8 @@ def test_the_time_is_of_the_right_order(planned):
 
 
 def test_a_step_that_takes_too_long_is_one_line_and_memory_is_forecast(tmp_path):
-    words = [*TINY, "--workloads", "bp", "--time-limit", "0.1"]
+    large = ["--image-size", "64", "--batch", "512", "--micro-batch", "512"]  # no step in 0.1 s
+    words = [*TINY, *large, "--workloads", "bp", "--time-limit", "0.1"]
     dry = ffprof("run", *words, "--dry-run", "--out", tmp_path / "out")
     assert dry.returncode == 0, dry.stderr
     (line,) = [line for line in dry.stdout.splitlines() if "time not forecast" in line]

@@ -24,7 +24,12 @@ OF_COMMAND = {
        "largest", "sweep", "plot", "snapshot", "format"},
     "frontier": RECIPE | CARDS | SHARED
     | {"micro-batches", "precisions", "memory-formats", "all-points", "resume", "plot", "format"},
-    "report": {"format", "judge", "plot", "output", "with"},
+    "learn": RECIPE | CUTS | CARDS | SHARED - {"steps", "rounds"}
+    | {"epochs", "seeds", "classes", "drawn-by", "samples", "samples-per-class", "labels", "sweep",
+       "optimizer", "learning-rate", "weight-decay", "schedule", "warmup-epochs", "augmentation",
+       "validation", "target", "teacher-depth", "teacher-width", "label-noise", "teacher-seed",
+       "test-samples", "unbalanced", "jobs", "resume", "format"},
+    "report": {"format", "judge", "learned", "plot", "output", "with"},
     "compare": {"format"},
     "check": {
         "baseline", "current", "thresholds", "budget", "throughput", "update-baseline", "rounds",
@@ -51,7 +56,8 @@ TOLD = {
 }  # fmt: skip
 FORMATS = {
     "report": "table|markdown|json", "run": "table|markdown|json", "compare": "table|markdown|json",
-    "frontier": "table|markdown|json", "calibrate": "table|markdown|json",
+    "learn": "table|markdown|json", "frontier": "table|markdown|json",
+    "calibrate": "table|markdown|json",
     "estimate": "table|markdown|json",
     "check": "table|markdown|json|github", "workloads": "table|json", "cards": "table|json",
     "data": "table|json", "doctor": "table|json",
