@@ -34,7 +34,7 @@ from workloads.precision import without_autocast
 
 # Chosen on validation images of Fashion-MNIST (R): docs/learning.md.
 SCALE = 256.0  # of a difference of mean squares: Hinton's goodness is a sum over units
-FREQUENCIES = 6  # cosines along each side of a pattern
+FREQUENCIES = 4  # cosines along each side of a pattern
 STRENGTH = 0.5**0.5  # root mean square of a pattern; images have 1
 
 
