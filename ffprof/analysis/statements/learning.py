@@ -235,7 +235,10 @@ def _granularity(question: Granularity, record: LearningRecord) -> Answer | None
         return None
     fine, coarse = pairs[0]
     told = [
-        words for task in pairs[0] for name in names if (words := _diverged(record, task, name))
+        f"{name} {words}"
+        for task in (fine, coarse)
+        for name in names
+        if (words := diverged_words(record, task, name))
     ]
     if told:
         return Answer(agreement="cannot tell", sentence="; ".join(told))
