@@ -115,7 +115,7 @@ PAPER = Paper(
         ),
         Statement(
             id="imagenet100",
-            words="DTG-FF on ImageNet-100 at 224x224",
+            words="DTG-FF on ImageNet-100, 224x224",
             figure="49.4 %",
             question=Accuracy(workload=_FF, data="imagenet100", percent=49.4),
             commands=(_IMAGENET,),
@@ -131,7 +131,7 @@ PAPER = Paper(
         ),
         Statement(
             id="reversal",
-            words="FF-BP sign, synthetic against real",
+            words="FF-BP sign, synthetic and real",
             figure="reverses",
             question=Reversal(ahead=_BP, behind=_FF, synthetic="teacher", real="cifar100"),
             commands=(_SYNTHETIC, _REAL),
@@ -151,7 +151,7 @@ PAPER = Paper(
         ),
         Statement(
             id="depth",
-            words="no depth-wide activations needed",
+            words="no depth-wide activations",
             figure="possible",
             question=Depth(workload=f"{_FF}-streamed", baseline=_BP),
             commands=(_deep("flat-4-64"), _deep("flat-16-64")),
@@ -163,7 +163,7 @@ PAPER = Paper(
         ),
         Statement(
             id="memory",
-            words="DTG-FF 7.90 GB, BP+accum. 4.18 GB",
+            words="DTG-FF 7.90 GB, BP+acc. 4.18 GB",
             figure="1.89x",
             question=Cost(
                 metric="memory",
@@ -193,8 +193,8 @@ PAPER = Paper(
         ),
         Statement(
             id="fair-baselines",
-            words="memory claim, fair baselines",
-            figure="not so",
+            words="memory claims, fair baselines",
+            figure="none holds",
             question=Unsupported(
                 claims=(
                     "dtg-ff-vs-bp-accum-memory",

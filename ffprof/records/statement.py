@@ -105,6 +105,7 @@ class Depth:
     most: float = 0.5
 
 
+MOST_WORDS, MOST_FIGURE = 31, 10  # characters of a statement and of its figure
 Question = Accuracy | Lead | Widening | Reversal | Granularity | Cost | Unsupported | Depth
 
 
@@ -134,12 +135,26 @@ class Command:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What a command would take on a card; estimated.
+
+    ``seconds`` are of optimizer steps alone, without starting processes, reading images and
+    validating. ``reserved_bytes`` is the most that one of its workloads reserves without a limit,
+    and ``unfit`` names those that are estimated not to fit. None where it is not known.
+    """
+
+    seconds: float | None = None
+    reserved_bytes: int | None = None
+    unfit: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Statement:
     """One thing that a paper states.
 
     Attributes:
-        id: for programs and ``--only``.
-        words: what is stated, in at most 34 characters, which a table has room for.
+        id: for programs.
+        words: what is stated, in at most 31 characters, which a table has room for.
         figure: the paper's, as text of at most 10 characters.
         question: what answers it.
         commands: what to run for an answer.
@@ -156,6 +171,10 @@ class Statement:
     small: tuple[Command, ...] = ()
     stand_ins: tuple[str, ...] = ()
     rank: int = 100
+
+    def __post_init__(self) -> None:
+        if len(self.words) > MOST_WORDS or len(self.figure) > MOST_FIGURE:
+            raise ValueError(f"statement {self.id!r} has more text than a table has room for")
 
 
 @dataclass(frozen=True, kw_only=True)

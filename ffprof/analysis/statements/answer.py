@@ -121,10 +121,10 @@ def ratio_agreement(paper: float, ours: float, *, surely: bool) -> tuple[Agreeme
     if (ours > 1) != (paper > 1):
         return "contradicts", "the other way round"
     if abs(ours / paper - 1) <= SAME_RATIO:
-        return "agrees", f"within {SAME_RATIO:.0%} of the paper's ratio"
+        return "agrees", f"within {SAME_RATIO:.0%} of the paper's ratio, {paper:.2f}x"
     larger = (ours > paper) == (paper > 1)
     word: Agreement = "same sign, larger" if larger else "same sign, smaller"
-    return word, f"{ours:.2f}x against {paper:.2f}x"
+    return word, f"the paper's ratio is {paper:.2f}x"
 
 
 def _apart(more: float, less: float) -> str:

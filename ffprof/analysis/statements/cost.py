@@ -50,7 +50,7 @@ def cost(question: Cost, preset: str, sources: Sequence[Source]) -> Answer | Non
             evidence=record.evidence,
             sources=(source.name,),
             finished=source.finished,
-            sentence=f"{verdict.sentence}; {_both(record, question)}; {why}",
+            sentence=f"{_told(verdict)}; {_both(record, question)}; {why}",
         )
     return None
 
@@ -65,7 +65,7 @@ def _of_fit(question: Cost, source: Source, record: Record, verdict: Verdict) ->
         evidence=record.evidence,
         sources=(source.name,),
         finished=source.finished,
-        sentence=verdict.sentence,
+        sentence=_told(verdict),
     )
 
 
@@ -79,11 +79,11 @@ def unsupported(question: Unsupported, preset: str, sources: Sequence[Source]) -
         held = [v for v in verdicts if v.supported]
         return Answer(
             agreement=_of_claims(verdicts),
-            figure=f"{len(against)} of {len(verdicts)}",
+            figure=f"{len(held) or 'none'} of {len(verdicts)}",
             evidence=record.evidence,
             sources=(source.name,),
             finished=source.finished,
-            sentence=f"{len(against)} of {len(verdicts)} memory claims are not supported"
+            sentence=f"{len(against)} of {len(verdicts)} claims are not supported"
             + "".join(f"; but {_told(v)}" for v in held),
         )
     return None

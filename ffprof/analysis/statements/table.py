@@ -10,6 +10,7 @@ from ffprof.analysis.statements.cost import cost, depth, unsupported
 from ffprof.analysis.statements.learning import learned, reversal
 from ffprof.records.statement import (
     Accuracy,
+    Command,
     Cost,
     Depth,
     Lead,
@@ -81,3 +82,42 @@ def _ask(question: Question, place: str, sources: Sequence[Source]) -> Answer | 
     if isinstance(question, Reversal):
         return reversal(question, place, sources)
     return learned(question, place, sources)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Open:
+    """A command that would say more than is known, and the statements that it is for."""
+
+    command: Command
+    statements: tuple[Statement, ...]
+
+
+def open_commands(lines: Sequence[Line], *, small: bool = False) -> tuple[Open, ...]:
+    """What to run for the lines that are not settled, the most telling first, each once.
+
+    Args:
+        lines: statements with their answers.
+        small: what a processor can do; stand-ins and estimates settle a line then.
+    """
+    found: dict[str, Open] = {}
+    for line in sorted(lines, key=lambda one: one.statement.rank):
+        statement = line.statement
+        if _settled(line, small=small):
+            continue
+        for command in statement.small if small else statement.commands:
+            known = found.get(str(command), Open(command=command, statements=()))
+            found[str(command)] = replace(known, statements=(*known.statements, statement))
+    return tuple(found.values())
+
+
+def _settled(line: Line, *, small: bool) -> bool:
+    """Whether a run would say no more than is known."""
+    answer = line.answer
+    if answer.agreement == "not run" or not answer.finished:
+        return False
+    if small:
+        return True
+    of_audits = isinstance(line.statement.question, Cost | Unsupported | Depth)
+    weak = ("estimated", "measured (cpu)") if of_audits else ()
+    whole = answer.agreement != "not comparable" and not answer.stand_in
+    return whole and answer.evidence not in weak
