@@ -23,7 +23,7 @@ from ffprof.workload import (
 _FF, _DEEPSUP, _BP = "dtg-ff", "bp-deepsup", "bp"
 _THREE = f"{_BP},{_DEEPSUP},{_FF}"
 _SETTING = {"preset": "cifar", "workloads": _THREE, "seeds": "5", "epochs": 100}
-_TINY = {"preset": "smoke", "workloads": _THREE, "seeds": "3", "epochs": 5}
+_TINY = {"preset": "smoke", "workloads": _THREE, "seeds": "3", "epochs": 4, "threads": 1}
 _CLASSES = "classes=10,20,50,100"
 _FEW_CLASSES = "classes=2,5,10"
 
@@ -99,8 +99,6 @@ PAPER = Paper(
             figure="5.93",
             question=Lead(ahead=_DEEPSUP, behind=_FF, data="cifar100", points=5.93),
             commands=(_LABELS,),
-            small=(_DIGITS,),
-            stand_ins=_STAND_INS,
             rank=40,
         ),
         Statement(

@@ -102,7 +102,7 @@ class Depth:
 
     workload: str
     baseline: str
-    most: float = 0.5
+    most: float = 0.2
 
 
 MOST_WORDS, MOST_FIGURE = 31, 10  # characters of a statement and of its figure

@@ -106,9 +106,8 @@ def paper_json(lines: Sequence[Line]) -> list[dict[str, Any]]:
 
 def _counts(lines: Sequence[Line]) -> str:
     counts = Counter(_agreement(line.answer) for line in lines)
-    starred = sum(count for word, count in counts.items() if word.endswith(ELSEWHERE))
-    told = ", ".join(f"{count} {word}" for word, count in counts.items())
-    return f"{len(lines)} statements: {told}" + (f"; {ELSEWHERE} other data" if starred else "")
+    told = "; ".join(f"{count} {word}" for word, count in counts.items())
+    return f"{len(lines)} statements: {told}"
 
 
 def _agreement(answer: Answer) -> str:

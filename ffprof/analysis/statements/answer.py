@@ -94,7 +94,7 @@ def percent_agreement(
         least: the paper's is a bound from below.
     """
     if half is None:
-        return "cannot tell", "a single seed"
+        return "cannot tell", "too few seeds to tell"
     low, high = value - half, value + half
     if high < percent:
         return "lower", f"by at least {percent - high:.1f} points"

@@ -124,23 +124,26 @@ def _grown(question: Depth, group: Sequence[tuple[int, Source, Record]]) -> Answ
         return None
     share = grown[0] / grown[1]
     device = ends[0][2].trials[0].device
-    small = share <= question.most
+    told = f"{100 * share:.0f} %" if share >= 0.01 else "under 1 %"
     return Answer(
-        agreement="agrees" if small else "contradicts",
-        figure=f"{100 * share:.0f} %",
+        agreement="agrees" if share <= question.most else "contradicts",
+        figure=told,
         evidence=ends[0][2].evidence,
         sources=tuple(source.name for _, source, _ in ends),
         finished=all(source.finished for _, source, _ in ends),
         sentence=f"from {ends[0][0]} to {ends[1][0]} blocks, {question.workload} grows by "
         f"{format_bytes(round(grown[0]))} a block and {question.baseline} by "
-        f"{format_bytes(round(grown[1]))}: {100 * share:.0f} % of it "
+        f"{format_bytes(round(grown[1]))}: {told} of it "
         f"({MEMORY_MEANING[device]}; parameters, gradients and optimizer state are in both)",
     )
 
 
 def _memory(record: Record, name: str) -> float | None:
     row = _row(record, name)
-    return row.memory.median if row is not None and row.usable and row.memory else None
+    # Whether it learns within a few steps does not matter here.
+    if row is None or row.memory is None or row.settled != "ok":
+        return None
+    return row.memory.median
 
 
 def _row(record: Record, name: str) -> Row | None:

@@ -84,7 +84,7 @@ def reversal(question: Reversal, real: str, sources: Sequence[Source]) -> Answer
     return Answer(
         agreement=agreement,
         figure=figure,
-        evidence=known[0][1].evidence,
+        evidence=max((one[1].evidence for one in known), key=len),  # the lesser, where they differ
         sources=tuple(dict.fromkeys(one[0].name for one in known)),
         sentence="; ".join(parts),
         finished=len(known) == len(sides) and all(one[0].finished for one in known),

@@ -57,7 +57,7 @@ def answer_statement(statement: Statement, sources: Sequence[Source]) -> Answer:
             continue
         if place == own_place(question):
             return answer
-        told = f"on {place}, not {own_place(question)}: {answer.sentence}"
+        told = f"with {place} in place of {own_place(question)}: {answer.sentence}"
         answer = replace(answer, stand_in=place, sentence=told)
         if isinstance(question, Accuracy | Lead | Cost):
             return replace(answer, agreement="not comparable")

@@ -30,7 +30,7 @@ UNTIMED = 6  # steps of a trial in addition to those of warm-up and those that a
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Asked:
+class Asked:
     """A workload under a recipe, and how many steps of it a command takes."""
 
     workload: str
@@ -46,10 +46,10 @@ def forecast(
     Raises:
         FfprofError: torch cannot be started, or the budget has no size.
     """
-    asked: dict[str, list[_Asked]] = {}
+    asked: dict[str, list[Asked]] = {}
     for command in commands:
         try:
-            asked[str(command)] = _asked_of(command)
+            asked[str(command)] = asked_of(command)
         except FfprofError:
             continue  # --run says why
     pieces = {(one.workload, one.recipe.digest()): one for some in asked.values() for one in some}
@@ -84,7 +84,7 @@ def forecast(
     return {words: _sum(some, rows) for words, some in asked.items()}
 
 
-def _sum(asked: Sequence[_Asked], rows: dict[tuple[str, str], PeakRow]) -> Forecast:
+def _sum(asked: Sequence[Asked], rows: dict[tuple[str, str], PeakRow]) -> Forecast:
     found = [(one, rows.get((one.workload, one.recipe.digest()))) for one in asked]
     speeds = [
         one.steps * row.throughput.step_seconds[0]
@@ -107,7 +107,7 @@ def _sum(asked: Sequence[_Asked], rows: dict[tuple[str, str], PeakRow]) -> Forec
     )
 
 
-def _asked_of(command: Command) -> list[_Asked]:
+def asked_of(command: Command) -> list[Asked]:
     """Every workload of a command with its steps."""
     # Data need not be here to be forecast: shapes are enough.
     bare = Command(
@@ -130,7 +130,7 @@ def _asked_of(command: Command) -> list[_Asked]:
         steps = _steps_of_study(learning, tasks, data or preset.data, recipe)
     else:
         steps = options.rounds * float(recipe.warmup_steps + recipe.steps + UNTIMED)
-    return [_Asked(workload=one.id, recipe=recipe, steps=steps) for one in workloads]
+    return [Asked(workload=one.id, recipe=recipe, steps=steps) for one in workloads]
 
 
 def _steps_of_study(
