@@ -9,6 +9,7 @@ import typer
 
 from ffprof.cli.common_options import FORMAT, Format, complete_cards
 
+MOST_HOURS = 10_000
 PaperDevice = Literal["auto", "cuda", "cpu"]
 
 
@@ -52,6 +53,7 @@ def paper(
     from ffprof.errors import UsageError
     from ffprof.experiments.options import Options, choose_budget
     from ffprof.experiments.paper.plan import PaperRun, check_folder, default_folder
+    from ffprof.records.files import prepare_folder
     from ffprof.workload import find_paper
 
     found = find_paper(name)
@@ -59,9 +61,9 @@ def paper(
     given = next((option for option, value in of_runs.items() if value is not None), None)
     if given is not None and not run:
         raise UsageError(f"{given} is for --run", "add it, or leave this out")
-    if limit is not None and not limit > 0:
+    if limit is not None and not 0 < limit <= MOST_HOURS:
         raise UsageError(
-            f"--limit {limit:g}: no time is left to run anything", "name hours above 0"
+            f"--limit {limit:g} is no time to run in", f"name hours, more than 0 to {MOST_HOURS:,}"
         )
     if data_root is not None:
         check_folder("--data-root", data_root)
@@ -80,7 +82,7 @@ def paper(
             limit_seconds=None if limit is None else 3600 * limit,
             device=device,
         )
-        asked.out.mkdir(parents=True, exist_ok=True)
+        prepare_folder(asked.out)
         folders = [one for one in dict.fromkeys([*folders, asked.out]) if one.is_dir()]
         code = run_paper(found, folders, asked)
     print_paper(found, folders, format, budget if wanted else None)

@@ -71,8 +71,9 @@ def test_the_page_of_results_is_that_of_its_records(shipped):
     [
         (["--records", "/nowhere"], "--records /nowhere is not a folder"),
         (["--run", "--data-root", "/nowhere"], "--data-root /nowhere is not a folder"),
-        (["--run", "--limit", "0"], "--limit 0: no time is left"),
-        (["--run", "--limit", "nan"], "--limit nan: no time is left"),
+        (["--run", "--limit", "0"], "--limit 0 is no time"),
+        (["--run", "--limit", "nan"], "--limit nan is no time"),
+        (["--run", "--limit", "inf"], "--limit inf is no time"),
         (["--limit", "1"], "--limit is for --run"),
         (["--out", "x"], "--out is for --run"),
         (["--card", "RTX 9999"], "RTX 9999"),

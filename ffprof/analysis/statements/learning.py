@@ -84,7 +84,8 @@ def reversal(question: Reversal, real: str, sources: Sequence[Source]) -> Answer
     return Answer(
         agreement=agreement,
         figure=figure,
-        evidence=max((one[1].evidence for one in known), key=len),  # the lesser, where they differ
+        # The lesser, where they differ.
+        evidence=max((one[1].evidence for one in known), key=lambda word: len(str(word))),
         sources=tuple(dict.fromkeys(one[0].name for one in known)),
         sentence="; ".join(parts),
         finished=len(known) == len(sides) and all(one[0].finished for one in known),
@@ -221,7 +222,7 @@ def _widening(question: Widening, record: LearningRecord) -> Answer | None:
     }
     return Answer(
         agreement=words[gap.word],
-        figure="unsure" if gap.word == "cannot tell" else gap.word,
+        figure={"cannot tell": "unsure", "does not change": "steady"}.get(gap.word, gap.word),
         sentence="; ".join((gap.sentence, *gap.remarks)),
     )
 

@@ -13,6 +13,7 @@ from ffprof.cli.common_options import Format
 from ffprof.cli.interrupts import Terminated, interrupt_code
 from ffprof.cli.output.progress import progress_for
 from ffprof.cli.output.result import print_document
+from ffprof.errors import DeviceError
 from ffprof.experiments.options import BudgetChoice
 from ffprof.experiments.paper.plan import PaperRun, find_sources
 from ffprof.records.statement import Paper
@@ -40,8 +41,8 @@ def print_paper(
         commands = [one.command for one in open_commands(lines)]
         forecasts = forecast(commands, budget, progress_for())
         card = budget.card.name if budget.card else budget.budget.requested
-    where = " ".join(f"--records {folder}" for folder in folders)
-    made_by = f"ffprof paper -f markdown {where}".strip() if format == "markdown" else ""
+    of_one = format == "markdown" and len(folders) == 1
+    made_by = f"ffprof paper -f markdown --records {folders[0]}" if of_one else ""
     document = paper_document(
         paper, lines, notes=notes, made_by=made_by, card=card, forecasts=forecasts
     )
@@ -49,7 +50,11 @@ def print_paper(
 
 
 def run_paper(paper: Paper, folders: Sequence[Path], asked: PaperRun) -> int:
-    """Run what is not settled by the result files of ``folders``; the exit code."""
+    """Run what is not settled by the result files of ``folders``; the exit code.
+
+    Raises:
+        FfprofError: nothing can be run: a folder cannot be used, or there is no GPU as requested.
+    """
     from ffprof.experiments.paper.runner import has_gpu, run_commands
 
     notices = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -58,7 +63,9 @@ def run_paper(paper: Paper, folders: Sequence[Path], asked: PaperRun) -> int:
         notices.print(text, markup=False)
 
     lines: Sequence[Line] = answer_paper(paper, find_sources(folders)[0])
-    small = asked.device == "cpu" or (asked.device == "auto" and not has_gpu())
+    small = asked.device == "cpu" or not has_gpu()
+    if small and asked.device == "cuda":
+        raise DeviceError("--device cuda: there is no GPU that torch can use", "use --device cpu")
     if small:
         say("no GPU is used: what a processor can do, on stand-ins and by estimates")
     commands = [one.command for one in open_commands(lines, small=small)]

@@ -180,7 +180,7 @@ def over_classes(leads, data="cifar100", noise=0.02):
         ((1, 2, 3, 4), "agrees", "widens"),
         ((4, 3, 2, 1), "contradicts", "narrows"),
         ((-1, -2, -3, -4), "contradicts", "widens"),  # the other one's lead
-        ((2, 2, 2, 2), "contradicts", "does not change"),
+        ((2, 2, 2, 2), "contradicts", "steady"),
         ((-2, -1, 1, 2), "same sign", "changes sign"),
         ((2, 1, -1, -2), "contradicts", "changes sign"),
     ],
