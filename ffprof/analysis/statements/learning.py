@@ -62,12 +62,17 @@ def learned(question: Learned, data: str, sources: Sequence[Source]) -> Answer |
     return reduced
 
 
-def reversal(question: Reversal, real: str, sources: Sequence[Source]) -> Answer | None:
-    """Both data sets side by side, each by its newest study; one alone cannot tell."""
+def reversal(
+    question: Reversal, real: str, sources: Sequence[Source], *, half: bool = False
+) -> Answer | None:
+    """Both data sets side by side, each by its newest study.
+
+    Real data must have been learned; with ``half``, either is enough, which cannot tell.
+    """
     names = (question.synthetic, real)
     sides = [_side(question, data, sources) for data in names]
     known = [one for one in sides if one is not None]
-    if not known:
+    if not known or (sides[1] is None and not half):
         return None
     synthetic, on_real = (0 if one is None else _end(one[2]) for one in sides)
     grows = sides[0] is not None and (line := sides[0][2].line) is not None and line.high < 0
@@ -172,13 +177,20 @@ def _accuracy(question: Accuracy, record: LearningRecord, task: int) -> Answer |
         return None
     half = mean.half if mean.count >= FEWEST_SEEDS else None
     agreement, why = percent_agreement(question.percent, mean.value, half, least=question.least)
-    value = f"{mean.value:.1f}" if half is None else f"{mean.value:.1f} ± {half:.1f}"
     seeds = f"{mean.count} seed{'s' if mean.count > 1 else ''}"
+    exact = f"{mean.value:.2f}" if half is None else f"{mean.value:.2f} ± {half:.2f}"
     return Answer(
         agreement=agreement,
-        figure=f"{value} %",
-        sentence=f"{question.workload} reads {value} % over {seeds}: {why}",
+        figure=f"{_with_half(mean.value, half, most=1)} %",
+        sentence=f"{question.workload} reads {exact} % over {seeds}: {why}",
     )
+
+
+def _with_half(value: float, half: float | None, *, most: int, sign: str = "") -> str:
+    """A figure with half its interval, in the decimals that this allows, ``most`` at most."""
+    digits = most if half is None or half < 1 else min(most, 1) if half < 10 else 0
+    told = f"{value:{sign}.{digits}f}"
+    return told if half is None else f"{told} ± {half:.{digits}f}"
 
 
 def _lead(question: Lead, record: LearningRecord, task: int) -> Answer | None:
@@ -201,7 +213,7 @@ def _lead(question: Lead, record: LearningRecord, task: int) -> Answer | None:
     agreement, why = points_agreement(question.points, low, high)
     return Answer(
         agreement=agreement,
-        figure=f"{verdict.points:+.2f} ± {(high - low) / 2:.2f}",
+        figure=_with_half(verdict.points, (high - low) / 2, most=2, sign="+"),
         sentence=f"{verdict.sentence}; {why}",
     )
 

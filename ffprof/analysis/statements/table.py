@@ -62,6 +62,8 @@ def answer_statement(statement: Statement, sources: Sequence[Source]) -> Answer:
         if isinstance(question, Accuracy | Lead | Cost):
             return replace(answer, agreement="not comparable")
         return answer
+    if isinstance(question, Reversal):
+        return reversal(question, question.real, sources, half=True) or not_run()
     return not_run()
 
 

@@ -221,6 +221,20 @@ def test_a_sign_on_two_data_sets(synthetic, real, word, figure):
     assert "on teacher, " in answer.sentence and "on cifar100, " in answer.sentence
 
 
+def test_a_stand_in_for_the_real_half_goes_before_no_real_half():
+    question = Reversal(ahead="bp", behind="ff", synthetic="teacher", real="cifar100")
+    found = [over_classes((-1, -2, -3, -4), data="teacher")]
+    found.append(over_classes((1, 2, 3, 4), data="fashion-mnist"))
+    answer = answered(question, *found, stand_ins=("fashion-mnist",))
+    assert (answer.agreement, answer.stand_in) == ("agrees", "fashion-mnist")
+    assert answer.sources == ("a.json", "b.json")
+
+
+def test_figures_have_the_decimals_that_their_intervals_allow():
+    answer = answered(LEAD, of({"bp": 60.0, "ff": 50.0}, noise=15.0, seeds=3))
+    assert all("." not in part for part in answer.figure.split(" ± ")), answer.figure
+
+
 @pytest.mark.parametrize(
     ("fine", "coarse", "word", "figure"),
     [
