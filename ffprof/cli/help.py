@@ -30,6 +30,9 @@ _OF_NAME = {
     "other": "PATH",
     # others
     "out": "FOLDER",
+    "records": "FOLDER",
+    "data_root": "FOLDER",
+    "limit": "HOURS",
     "gpu_mem": "SIZE",
     "budget": "SIZE",
     "time_limit": "SECONDS",
@@ -48,7 +51,7 @@ _OF_NAME = {
 _PANELS = {
     "Arguments": ("file", "first", "second", "third", "name", "names"),
     "Gates": ("baseline", "current", "thresholds", "throughput", "update_baseline"),
-    "Questions": ("detail", "against", "largest", "sweep", "check"),
+    "Questions": ("detail", "against", "largest", "sweep", "check", "records", "forecast"),
     "Recipe": (
         "preset", "workloads", "workload_files", "workload_file", "backbone", "width", "norm",
         "image_size", "batch", "micro_batch", "micro_batches", "precision", "precisions",
@@ -66,7 +69,8 @@ _PANELS = {
     "Budget": ("gpu_mem", "card", "card_files", "card_file", "display", "budget"),
     "Measuring": (
         "device", "rounds", "looks", "all_points", "threads", "steps", "on_foreign", "time_limit",
-        "run_limit", "resume", "jobs", "max_batch", "max_depth", "dry_run", "from_file",
+        "run_limit", "run", "data_root", "limit", "resume", "jobs", "max_batch", "max_depth",
+        "dry_run", "from_file",
     ),
     "Output": (
         "out", "plot", "output", "other", "snapshot", "everything", "fix", "template", "format",

@@ -22,6 +22,7 @@ from ffprof.cli.frontier import frontier
 from ffprof.cli.help import Command, Commands, complain, name_values
 from ffprof.cli.interrupts import interrupt_code
 from ffprof.cli.learn import learn
+from ffprof.cli.paper import paper
 from ffprof.cli.report import report
 from ffprof.cli.run import run
 from ffprof.cli.workloads import workloads
@@ -50,7 +51,7 @@ def make_app(debug: bool) -> typer.Typer:
         help="Compare the GPU memory and speed of training methods under matched conditions, on "
         "the card you have or on one that you name.",
     )
-    commands = (run, learn, estimate, frontier, report, compare, check)
+    commands = (run, learn, paper, estimate, frontier, report, compare, check)
     for command in (*commands, calibrate, workloads, cards, data, doctor):
         name_values(command)
         app.command(cls=Command)(_guarded(command, debug))

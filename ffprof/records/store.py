@@ -183,6 +183,33 @@ def newest_first(folder: Path, patterns: tuple[str, ...] = ("audit-*.json",)) ->
     return sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
 
 
+def load_folder(folder: Path) -> tuple[list[tuple[Path, AnyRecord]], list[str]]:
+    """All result files of a folder and of the folders in it, and what is wrong with each other one.
+
+    JSON of something else is passed over without a word.
+
+    Raises:
+        RecordError: there is no such folder, or it cannot be read.
+    """
+    if not folder.is_dir():
+        raise RecordError(f"there is no folder {str(folder)[:200]}", "name one with result files")
+    found, problems = [], []
+    try:
+        paths = sorted([*folder.glob("*.json"), *folder.glob("*/*.json")])
+    except OSError as error:
+        raise RecordError(
+            f"cannot read {str(folder)[:200]}: {error.strerror or error}", "name another folder"
+        ) from error
+    for path in paths:
+        try:
+            found.append((path, load_any(path)))
+        except ForeignFileError:
+            continue
+        except RecordError as error:
+            problems.append(error.problem)
+    return found, problems
+
+
 def save(record: AnyRecord, path: Path) -> None:
     """Write a record atomically.
 

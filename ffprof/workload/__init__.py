@@ -4,31 +4,59 @@ What a package with workloads of its own needs is here; nothing of it imports to
 """
 
 from ffprof.records.recipe import Claim, Recipe, Reference
+from ffprof.records.statement import (
+    Accuracy,
+    Command,
+    Cost,
+    Depth,
+    Granularity,
+    Lead,
+    Paper,
+    Reversal,
+    Statement,
+    Unsupported,
+    Widening,
+)
 from ffprof.workload.description import (
     BackboneSource,
     Builder,
     Description,
     Preset,
+    find_paper,
     find_preset,
     find_workload,
+    paper_names,
     preset_names,
     workload_names,
 )
 from ffprof.workload.protocol import Backward, Carried, Trainable
 
 __all__ = [
+    "Accuracy",
     "BackboneSource",
     "Backward",
     "Builder",
     "Carried",
     "Claim",
+    "Command",
+    "Cost",
+    "Depth",
     "Description",
+    "Granularity",
+    "Lead",
+    "Paper",
     "Preset",
     "Recipe",
     "Reference",
+    "Reversal",
+    "Statement",
     "Trainable",
+    "Unsupported",
+    "Widening",
+    "find_paper",
     "find_preset",
     "find_workload",
+    "paper_names",
     "preset_names",
     "workload_names",
 ]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ffprof.errors import UsageError, did_you_mean
 from ffprof.records.recipe import Recipe
+from ffprof.records.statement import Paper
 from ffprof.workload.protocol import BackboneState, Trainable
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 WORKLOAD_GROUP = "ffprof.workloads"
 PRESET_GROUP = "ffprof.presets"
+PAPER_GROUP = "ffprof.papers"
 
 _Found = TypeVar("_Found")
 
@@ -147,6 +149,25 @@ def find_preset(name: str) -> Preset:
         UsageError: no such preset, or it cannot be imported.
     """
     return _load(PRESET_GROUP, "preset", name, Preset)
+
+
+def paper_names() -> list[str]:
+    """Names of all registered papers, in registration order."""
+    return list(_registered(PAPER_GROUP))
+
+
+def find_paper(name: str | None = None) -> Paper:
+    """The paper registered under a name, or the only one.
+
+    Raises:
+        UsageError: no such paper, none or several without a name, or it cannot be imported.
+    """
+    names = paper_names()
+    if name is None and len(names) != 1:
+        known = f"there are {', '.join(names)}" if names else "no paper is registered"
+        fix = "name one of them" if names else "install ffprof with pip, again if it is older"
+        raise UsageError(known, fix)
+    return _load(PAPER_GROUP, "paper", names[0] if name is None else name, Paper)
 
 
 def _registered(group: str) -> dict[str, set[EntryPoint]]:

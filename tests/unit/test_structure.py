@@ -126,7 +126,7 @@ def named_modules():
 
 
 def test_every_module_that_is_named_exists():
-    groups = {"ffprof.workloads", "ffprof.presets"}  # of entry points
+    groups = {"ffprof.workloads", "ffprof.presets", "ffprof.papers"}  # of entry points
     missing = set()
     for name, place in named_modules():
         parts = name.split(".")
