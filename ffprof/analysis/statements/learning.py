@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ffprof.analysis.learning.gaps import Gap, GapWord, judge_gaps
-from ffprof.analysis.learning.summary import summarise_learning
+from ffprof.analysis.learning.summary import ended_runs, summarise_learning
 from ffprof.analysis.learning.verdicts import (
     FEWEST_SEEDS,
     diverged_words,
@@ -18,7 +18,6 @@ from ffprof.analysis.learning.verdicts import (
     judge_learning,
     label_pairs,
     points_words,
-    runs_of,
 )
 from ffprof.analysis.statements.answer import (
     Agreement,
@@ -247,18 +246,19 @@ def _granularity(question: Granularity, record: LearningRecord) -> Answer | None
     if not pairs or not set(names) <= set(record.plan.workloads):
         return None
     fine, coarse = pairs[0]
+    runs = ended_runs(record)
     told = [
         f"{name} {words}"
         for task in (fine, coarse)
         for name in names
-        if (words := diverged_words(record, task, name))
+        if (words := diverged_words(runs[task, name], len(record.plan.seeds)))
     ]
     if told:
         return Answer(agreement="cannot tell", sentence="; ".join(told))
     found = {
         (task, name): {
             run.seed: (100 * run.accuracy, run.test.images)
-            for run in runs_of(record, task, name)
+            for run in runs[task, name]
             if run.accuracy is not None and run.test is not None
         }
         for task in (fine, coarse)
