@@ -27,8 +27,11 @@ class StoppedError(Exception):
 class Progress(Protocol):
     """Informed of what happens; quiet from ``starts`` to the next call, while a trial runs."""
 
-    def starts(self, text: str, number: int, total: int) -> None:
-        """Something is about to run, in words; ``number`` of ``total`` are done."""
+    def starts(self, text: str, number: int, total: int, left_seconds: float | None = None) -> None:
+        """Something is about to run, in words; ``number`` of ``total`` are done.
+
+        ``left_seconds`` forecasts the rest, where that has changed.
+        """
 
     def ends(self, line: str, left_seconds: float | None = None) -> None:
         """It is over, in a line; ``left_seconds`` forecasts the rest."""

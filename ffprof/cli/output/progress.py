@@ -17,7 +17,7 @@ class QuietProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def starts(self, text: str, number: int, total: int) -> None:
+    def starts(self, text: str, number: int, total: int, left_seconds: float | None = None) -> None:
         """Nothing."""
 
     def ends(self, line: str, left_seconds: float | None = None) -> None:
@@ -47,8 +47,9 @@ class TerminalProgress:
         self._began = time.monotonic()
         self._left, self._shown = "", False
 
-    def starts(self, text: str, number: int, total: int) -> None:
+    def starts(self, text: str, number: int, total: int, left_seconds: float | None = None) -> None:
         """See ``Progress`` of experiments."""
+        self._forecast(left_seconds)
         if not self._shown:  # an error before anything runs is to be a line of its own
             self._progress.start()
             self._shown = True
@@ -59,11 +60,14 @@ class TerminalProgress:
 
     def ends(self, line: str, left_seconds: float | None = None) -> None:
         """See ``Progress`` of experiments."""
-        if left_seconds is not None:
-            self._left = f", about {format_seconds(left_seconds)} left"
+        self._forecast(left_seconds)
         self._progress.console.print(
             f"  {line}", markup=False, highlight=False, overflow="ellipsis", no_wrap=True
         )
+
+    def _forecast(self, left_seconds: float | None) -> None:
+        if left_seconds is not None:
+            self._left = f", about {format_seconds(left_seconds)} left"
 
     def says(self, text: str) -> None:
         """See ``Progress`` of experiments."""

@@ -155,10 +155,7 @@ class _Study:
         record = self._recorder.record
         done = self._total - len(record.missing())
         text = f"{slot.id} epoch {epoch}/{record.training.epochs}"
-        left = self._left()
-        if left is not None:
-            text += f", about {format_seconds(left)} left"
-        self._campaign.progress.starts(text, done, self._total)
+        self._campaign.progress.starts(text, done, self._total, self._left())
 
     def _left(self) -> float | None:
         """A forecast of the rest by the epochs so far."""
