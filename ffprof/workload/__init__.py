@@ -15,6 +15,7 @@ from ffprof.workload.description import (
     workload_names,
 )
 from ffprof.workload.protocol import Backward, Carried, Trainable
+from ffprof.workload.settings import Setting
 
 __all__ = [
     "BackboneSource",
@@ -26,6 +27,7 @@ __all__ = [
     "Preset",
     "Recipe",
     "Reference",
+    "Setting",
     "Trainable",
     "find_preset",
     "find_workload",
