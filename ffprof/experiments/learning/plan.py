@@ -36,6 +36,7 @@ from ffprof.records.learning import (
     learning_digest,
 )
 from ffprof.records.recipe import Recipe
+from ffprof.records.search import MOST_TRIALS
 from ffprof.records.store import first_problem
 from ffprof.version import __version__
 from ffprof.workload import Description
@@ -298,11 +299,16 @@ def _check_steps(workloads: Sequence[Description]) -> None:
 
 
 def _check_tuning(asked: LearningOptions) -> None:
-    if asked.tune and not asked.validation:
+    trials = asked.tune or 0
+    if not 0 <= trials <= MOST_TRIALS:
+        raise UsageError(
+            f"--tune {trials}: a workload has 1 to {MOST_TRIALS:,} trials", "write how many"
+        )
+    if trials and not asked.validation:
         raise UsageError(
             "--validation 0 leaves no images to tune on", "leave it out, or leave out --tune"
         )
-    if asked.tune:
+    if trials:
         check_optuna()
 
 
