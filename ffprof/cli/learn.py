@@ -41,7 +41,7 @@ def learn(
         None,
         min=1,
         max=10_000,
-        help="Trials a workload that search learning rate, weight decay and what else it has.",
+        help="Trials of each workload, to find its settings on the validation images first.",
     ),
     schedule: Schedule = typer.Option("cosine", help="Of the learning rate, after warm-up."),
     warmup_epochs: float = typer.Option(
