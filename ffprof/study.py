@@ -32,6 +32,7 @@ def learn(
     optimizer: Literal["adamw", "sgd"] | None = None,
     learning_rate: float | None = None,
     weight_decay: float | None = None,
+    tune: int | None = None,
     schedule: Literal["cosine", "constant"] = "cosine",
     warmup_epochs: float | None = None,
     augmentation: bool = True,
@@ -77,6 +78,7 @@ def learn(
         epochs: passes over the training images.
         seeds: how many, from ``seed`` on, or which.
         sweep: what is varied, such as ``{"classes": [2, 4, 8]}``.
+        tune: trials a workload that search its settings on the validation images.
         out: folder of the result file; by default none is kept.
         progress: show on standard error what is going on.
 

@@ -6,7 +6,7 @@ import importlib
 from functools import partial
 from typing import Any
 
-from ffprof.workload import BackboneSource, Description
+from ffprof.workload import BackboneSource, Description, Setting
 from workloads.architecture import check_backbone, check_local
 
 
@@ -44,12 +44,30 @@ _PATH2 = "path-2 norm between blocks"
 _HEADS = f"{_PATH2}, a head a block, read-out"
 _bp = _Method("bp", "bp", "bp", check=check_backbone, network=_PATH2)
 _plain = _Method("bp-plain", "bp", "bp", check=check_backbone, network="no norm between blocks")
-_goodness: dict[str, Any] = {"check": check_local, "rules": _RULES, "network": _HEADS}
+# Ranges are symmetric around the default, in orders of magnitude (R). T begins halfway.
+_T_RANGE = (
+    Setting(name="t_max", low=0.5, high=8.0, default=2.0),
+    Setting(name="t_min", low=0.02, high=0.5, default=0.1),
+)
+_goodness: dict[str, Any] = {
+    "check": check_local,
+    "rules": _RULES,
+    "network": _HEADS,
+    "settings": _T_RANGE,
+}
 _deepsup = _Method("bp-deepsup", "bp", "dtg_ff", **_goodness)
 _local = _Method("dtg-ff", "ff", "dtg_ff", **_goodness)
 _coupled = _Method("dtg-ff-coupled", "ff", "dtg_ff", **_goodness)
 _asge = _Method(
-    "asge", "ff", "dtg_ff", **{**_goodness, "network": f"{_HEADS}, no N1"}, shares="part"
+    "asge",
+    "ff",
+    "dtg_ff",
+    **{
+        **_goodness,
+        "network": f"{_HEADS}, no N1",
+        "settings": (Setting(name="temperature", low=0.05, high=20.0, default=1.0),),
+    },
+    shares="part",
 )
 _hinton = _Method(
     "hinton-ff",
@@ -58,6 +76,10 @@ _hinton = _Method(
     check=check_backbone,
     network=f"{_PATH2}, no N1, each image passes twice (right and wrong label)",
     shares="part",
+    settings=(
+        Setting(name="scale", low=16.0, high=4096.0, default=256.0),
+        Setting(name="strength", low=0.2, high=2.5, default=0.5**0.5),
+    ),
 )
 
 BP = _bp("bp", "full batch", "backprop on the matched blocks", "build", core=True, rank=10)

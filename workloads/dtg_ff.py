@@ -28,7 +28,7 @@ be presented as the paper's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +37,7 @@ from torch import Tensor
 from ffprof.workload import Backward, Recipe
 from workloads.batch_norm import unused_statistics
 from workloads.blocks import Unit
-from workloads.goodness import patch_energies
+from workloads.goodness import T_MAX, T_MIN, patch_energies
 from workloads.network import ASGE, DTG_FF, GoodnessNetwork, Rules
 
 State = Mapping[str, Tensor] | None
@@ -73,8 +73,8 @@ class Monolithic(GoodnessNetwork):
 class DeepSupervision(Monolithic):
     """The same network and losses with every detach removed: all losses end to end."""
 
-    def __init__(self, recipe: Recipe, state: State) -> None:
-        super().__init__(recipe, state, coupled=True)
+    def __init__(self, recipe: Recipe, state: State, rules: Rules = DTG_FF) -> None:
+        super().__init__(recipe, state, rules, coupled=True)
 
     def local(self, unit: Unit, patches: int, x: Tensor) -> tuple[Tensor, Tensor]:
         """x -> g and a, both in the graph of x."""
@@ -149,30 +149,45 @@ class TwoPass(Streamed):
         return leaves
 
 
-def build_monolithic(recipe: Recipe, backbone_state: State) -> Monolithic:
+def tempered(t_min: float = T_MIN, t_max: float = T_MAX) -> Rules:
+    """The rules with temperatures in another range."""
+    return replace(DTG_FF, between=(t_min, t_max))
+
+
+def build_monolithic(recipe: Recipe, backbone_state: State, **temperatures: float) -> Monolithic:
     """DTG-FF with one backward over all local losses."""
-    return Monolithic(recipe, backbone_state)
+    return Monolithic(recipe, backbone_state, tempered(**temperatures))
 
 
-def build_coupled(recipe: Recipe, backbone_state: State) -> Monolithic:
+def build_coupled(recipe: Recipe, backbone_state: State, **temperatures: float) -> Monolithic:
     """The coupled variant with one backward."""
-    return Monolithic(recipe, backbone_state, coupled=True)
+    return Monolithic(recipe, backbone_state, tempered(**temperatures), coupled=True)
 
 
-def build_streamed(recipe: Recipe, backbone_state: State) -> Streamed:
+def build_streamed(recipe: Recipe, backbone_state: State, **temperatures: float) -> Streamed:
     """DTG-FF with one backward a unit."""
-    return Streamed(recipe, backbone_state)
+    return Streamed(recipe, backbone_state, tempered(**temperatures))
 
 
-def build_two_pass(recipe: Recipe, backbone_state: State) -> TwoPass:
+def build_two_pass(recipe: Recipe, backbone_state: State, **temperatures: float) -> TwoPass:
     """The coupled variant in two passes."""
-    return TwoPass(recipe, backbone_state)
+    return TwoPass(recipe, backbone_state, tempered(**temperatures))
 
 
-def build_deep_supervision(recipe: Recipe, backbone_state: State) -> DeepSupervision:
+def build_deep_supervision(
+    recipe: Recipe, backbone_state: State, **temperatures: float
+) -> DeepSupervision:
     """Deep supervision of the same network, end to end."""
-    return DeepSupervision(recipe, backbone_state)
+    return DeepSupervision(recipe, backbone_state, tempered(**temperatures))
 
 
-build_asge = partial(Monolithic, rules=ASGE)
-build_asge_streamed = partial(Streamed, rules=ASGE)
+def build_asge(recipe: Recipe, backbone_state: State, temperature: float = 1.0) -> Monolithic:
+    """Like DTG-FF's predecessor, with one backward."""
+    return Monolithic(recipe, backbone_state, replace(ASGE, fixed=temperature))
+
+
+def build_asge_streamed(
+    recipe: Recipe, backbone_state: State, temperature: float = 1.0
+) -> Streamed:
+    """The same with one backward a unit."""
+    return Streamed(recipe, backbone_state, replace(ASGE, fixed=temperature))

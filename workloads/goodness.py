@@ -129,19 +129,31 @@ class LocalHead(nn.Module):
     """z = g R / T: a fixed projection and, if ``tempered``, a learned temperature; else T = 1.
 
     R is a buffer ~ N(0, 1/D), never trained (fixed: S; scale: R). T is trained by the local loss
-    alone and is not decayed (R).
+    alone and is not decayed (R). An untempered head's T, ``fixed``, is in R.
     """
 
     projection: Tensor
 
-    def __init__(self, features: int, classes: int, *, tempered: bool = True) -> None:
+    def __init__(
+        self,
+        features: int,
+        classes: int,
+        *,
+        tempered: bool = True,
+        between: tuple[float, float] = (T_MIN, T_MAX),
+        fixed: float = 1.0,
+    ) -> None:
         super().__init__()
-        self.register_buffer("projection", torch.randn(features, classes) / features**0.5)
+        scale = features**0.5 if tempered else features**0.5 * fixed
+        self.register_buffer("projection", torch.randn(features, classes) / scale)
+        self._lowest, self._highest = between
         self.alpha = nn.Parameter(torch.zeros(())) if tempered else None
 
     def temperature(self) -> Tensor | float:
-        """T, a scalar in [T_MIN, T_MAX], or 1."""
-        return 1.0 if self.alpha is None else T_MIN + (T_MAX - T_MIN) * self.alpha.sigmoid()
+        """T, a scalar between the lowest and the highest, or 1."""
+        if self.alpha is None:
+            return 1.0
+        return self._lowest + (self._highest - self._lowest) * self.alpha.sigmoid()
 
     def forward(self, g: Tensor) -> Tensor:
         """(n, features) -> logits (n, classes)."""

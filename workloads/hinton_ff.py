@@ -44,13 +44,13 @@ def cosines(size: int) -> Tensor:
     return torch.cos(at[:, None] * torch.arange(FREQUENCIES))
 
 
-def class_patterns(classes: int, channels: int, size: int) -> Tensor:
+def class_patterns(classes: int, channels: int, size: int, strength: float = STRENGTH) -> Tensor:
     """Random weights (classes, channels, F, F) of cosines, without a constant; see ``STRENGTH``."""
     weights = torch.randn(classes, channels, FREQUENCIES, FREQUENCIES)
     weights[:, :, 0, 0] = 0
     basis = cosines(size)
     squares = (basis @ weights @ basis.T).square().mean((1, 2, 3), keepdim=True)
-    return weights * (STRENGTH / squares.sqrt())
+    return weights * (strength / squares.sqrt())
 
 
 class HintonFF(nn.Module):
@@ -59,11 +59,18 @@ class HintonFF(nn.Module):
     patterns: Tensor
     basis: Tensor
 
-    def __init__(self, recipe: Recipe, state: Mapping[str, Tensor] | None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        state: Mapping[str, Tensor] | None,
+        *,
+        scale: float = SCALE,
+        strength: float = STRENGTH,
+    ) -> None:
         super().__init__()
         self.backbone = Backbone(recipe, state, normalised=False)
-        self._classes = recipe.classes
-        drawn = class_patterns(recipe.classes, recipe.channels, recipe.image_size)
+        self._classes, self._scale = recipe.classes, scale
+        drawn = class_patterns(recipe.classes, recipe.channels, recipe.image_size, strength)
         self.register_buffer("patterns", drawn)
         self.register_buffer("basis", cosines(recipe.image_size))
 
@@ -93,7 +100,7 @@ class HintonFF(nn.Module):
                 with torch.no_grad():
                     x = unit.propagate(a)
             del a
-            loss = F.softplus(SCALE * (goodness[count:] - goodness[:count])).mean()
+            loss = F.softplus(self._scale * (goodness[count:] - goodness[:count])).mean()
             losses.append(loss.detach())
             backward(loss)
             del goodness, loss
@@ -128,6 +135,8 @@ class HintonFF(nn.Module):
         return frozenset()
 
 
-def build(recipe: Recipe, backbone_state: Mapping[str, Tensor] | None) -> HintonFF:
+def build(
+    recipe: Recipe, backbone_state: Mapping[str, Tensor] | None, **settings: float
+) -> HintonFF:
     """Hinton's Forward-Forward on the recipe's backbone."""
-    return HintonFF(recipe, backbone_state)
+    return HintonFF(recipe, backbone_state, **settings)

@@ -16,7 +16,14 @@ from ffprof.workload import Recipe
 from workloads.architecture import patch_counts
 from workloads.backbones import Backbone
 from workloads.blocks import Unit
-from workloads.goodness import LocalHead, patch_energies, rectified_energies, standardised
+from workloads.goodness import (
+    T_MAX,
+    T_MIN,
+    LocalHead,
+    patch_energies,
+    rectified_energies,
+    standardised,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +33,14 @@ class Rules:
     Attributes:
         normalised: units have N1.
         standardised: g is standardised in each sample; else g is the energies themselves.
-        tempered: a learned temperature a head; else T = 1.
+        tempered: a learned temperature a head, in the range ``between``; else T is ``fixed``.
     """
 
     normalised: bool = True
     standardised: bool = True
     tempered: bool = True
+    between: tuple[float, float] = (T_MIN, T_MAX)
+    fixed: float = 1.0
 
 
 DTG_FF = Rules()
@@ -71,7 +80,14 @@ class GoodnessNetwork(nn.Module):
         self.patches = patch_counts(shapes)
         widths = [s.channels * p * p for s, p in zip(shapes, self.patches, strict=True)]
         self.heads = nn.ModuleList(
-            LocalHead(width, recipe.classes, tempered=rules.tempered) for width in widths
+            LocalHead(
+                width,
+                recipe.classes,
+                tempered=rules.tempered,
+                between=rules.between,
+                fixed=rules.fixed,
+            )
+            for width in widths
         )
         self.readout = ReadOut(widths, recipe.classes, recipe.norm)
 

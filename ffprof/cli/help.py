@@ -63,7 +63,7 @@ _PANELS = {
         "teacher_width", "label_noise", "teacher_seed", "test_samples", "unbalanced",
     ),
     "Training": (
-        "epochs", "seeds", "optimizer", "learning_rate", "weight_decay", "schedule",
+        "epochs", "seeds", "optimizer", "learning_rate", "weight_decay", "tune", "schedule",
         "warmup_epochs", "augmentation", "validation", "target",
     ),
     "Budget": ("gpu_mem", "card", "card_files", "card_file", "display", "budget"),

@@ -37,6 +37,12 @@ def learn(
     optimizer: Literal["adamw", "sgd"] = typer.Option("adamw", help="For all workloads."),
     learning_rate: float = typer.Option(None, min=0, help="The highest; 0.002 by default."),
     weight_decay: float = typer.Option(None, min=0, help="The preset's by default."),
+    tune: int = typer.Option(
+        None,
+        min=1,
+        max=10_000,
+        help="Trials of each workload, to find its settings on the validation images first.",
+    ),
     schedule: Schedule = typer.Option("cosine", help="Of the learning rate, after warm-up."),
     warmup_epochs: float = typer.Option(
         None, min=0, help="Of linear warm-up; one by default, a tenth of fewer than ten epochs."
@@ -99,6 +105,7 @@ def learn(
         optimizer=optimizer,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
+        tune=tune,
         jobs=jobs,
         time_limit=time_limit,
         teacher_depth=teacher_depth,

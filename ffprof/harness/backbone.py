@@ -54,7 +54,8 @@ def build_matched(description: Description, recipe: Recipe) -> tuple[Trainable, 
     build = description.load()
     torch.manual_seed(recipe.seed)
     # Copies: what is handed over can be kept or changed, the harness's own cannot.
-    module = build(recipe.model_copy(deep=True), _copy(state))
+    settings = {one.name: one.default for one in description.settings}
+    module = build(recipe.model_copy(deep=True), _copy(state), **settings)
     own = module.backbone_state()
     digest = state_digest(own)
     backbone = "own: unmatched" if state is None else SHARED

@@ -26,6 +26,7 @@ from ffprof.harness.process.messages import (
     Probed,
     StepTime,
     TrialStart,
+    Validated,
 )
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
@@ -187,6 +188,8 @@ def learning_child(
 ) -> None:
     """Train one workload; send ``TrialStart``, ``EpochDone`` after epochs, ``Learned``, ``Failed``.
 
+    Of a trial of a search, ``Validated`` stands for ``Learned``.
+
     What is wrong with the task's images or the checkpoint is the user's to put right, and is sent
     as the error that it is.
     """
@@ -261,11 +264,11 @@ def _learn(
     assignment: Assignment,
     device_name: str,
     held: LimitedProcess | None,
-) -> Learned | Diverged | FfprofError:
+) -> Learned | Validated | Diverged | FfprofError:
     import torch
 
     from ffprof.harness.learning.divergence import DivergedError
-    from ffprof.harness.learning.training import learn
+    from ffprof.harness.learning.training import learn, rehearse
     from ffprof.harness.timeline import instruments_for
 
     device = torch.device(device_name)
@@ -273,6 +276,8 @@ def _learn(
         held.begin()
     tools = instruments_for(device.type, held)
     try:
+        if assignment.checkpoint is None:
+            return rehearse(workload, assignment, device, tools, sender.send)
         found = learn(workload, assignment, device, tools, sender.send)
     except DivergedError as error:
         return Diverged(message=str(error))

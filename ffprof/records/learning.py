@@ -16,6 +16,7 @@ from pydantic import FailFast, Field, model_validator
 from ffprof.records.audit import Budget, Machine, WorkloadFile
 from ffprof.records.base import Count, Name, Part, Seconds, Size, Text
 from ffprof.records.recipe import Recipe
+from ffprof.records.search import MOST_TRIALS, Search
 from ffprof.records.trial import Conditions, Debit, Device, Energy, Evidence, Memory
 
 LEARNING_VERSION = 1
@@ -134,7 +135,8 @@ class LearningRun(Part):
 
     ``task`` is the place in the record's tasks. ``test`` is null until the last epoch is over.
     ``beside`` is how many other runs the machine had at the same time: with any, times are those
-    of a shared machine. ``resumed`` counts how often it went on from its checkpoint.
+    of a shared machine. ``resumed`` counts how often it went on from its checkpoint. ``settings``
+    are learning rate, weight decay and what else its method has to be set; empty in older records.
     """
 
     id: Name
@@ -160,6 +162,7 @@ class LearningRun(Part):
     conditions: Conditions = Conditions()
     beside: Count = 0
     resumed: Count = 0
+    settings: dict[Name, float] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _ok_means_tested(self) -> Self:
@@ -192,7 +195,8 @@ class LearningRun(Part):
 class LearningPlan(Part):
     """Which runs make the study complete: every workload on every task from every seed.
 
-    ``swept`` names what the tasks differ in, where they are a sweep.
+    ``swept`` names what the tasks differ in, where they are a sweep. Before them, ``tuning`` trials
+    a workload search for its settings, under the first task and the first seed.
     """
 
     workloads: Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000)]
@@ -200,6 +204,7 @@ class LearningPlan(Part):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=1000)]
     tasks: Annotated[tuple[Task, ...], Field(min_length=1, max_length=1000)]
     swept: Literal["", "classes", "samples", "samples-per-class", "labels"] = ""
+    tuning: Annotated[int, Field(ge=0, le=MOST_TRIALS)] = 0
     jobs: Size = 1
     run_limit_seconds: float | None = None
     trial_limit_seconds: float = 86_400.0
@@ -218,7 +223,10 @@ class LearningPlan(Part):
 
 
 class LearningRecord(Part):
-    """All runs of one recipe and training, and where they ran."""
+    """All runs of one recipe and training, and where they ran.
+
+    ``searches`` is how each workload was tuned. ``recipe`` has the settings that it began from.
+    """
 
     schema_version: Literal[1] = 1
     kind: Literal["learning"] = "learning"
@@ -232,6 +240,7 @@ class LearningRecord(Part):
     budget: Budget = Budget()
     machine: Machine
     evidence: Evidence
+    searches: Annotated[tuple[Search, ...], Field(max_length=1000)] = ()
     runs: Annotated[tuple[LearningRun, ...], FailFast()] = Field(default=(), max_length=MOST_RUNS)
     notes: tuple[Text, ...] = ()
 
@@ -248,6 +257,18 @@ class LearningRecord(Part):
             raise ValueError(f"a run that was not planned: {strange[0]}")
         return self
 
+    @model_validator(mode="after")
+    def _tunes_alike(self) -> Self:
+        names = [one.workload for one in self.searches]
+        if len(set(names)) < len(names) or set(names) - set(self.plan.workloads):
+            raise ValueError("a workload was tuned twice, or was not planned")
+        for one in self.searches:
+            if one.seed != self.plan.seeds[0] or len(one.trials) > self.plan.tuning:
+                raise ValueError(f"the tuning of {one.workload} was not planned like this")
+        if self.runs and (left := self.missing_trials()):
+            raise ValueError(f"a run was trained before {left[0][1]} was tuned")
+        return self
+
     @property
     def trials(self) -> tuple[LearningRun, ...]:
         """The runs, by the name that other records have for what was measured."""
@@ -260,6 +281,20 @@ class LearningRecord(Part):
             for task in range(len(self.plan.tasks))
             for seed in self.plan.seeds
             for workload in self.plan.workloads
+        ]
+
+    def search(self, workload: str) -> Search | None:
+        """How a workload was tuned, as far as it was."""
+        return next((one for one in self.searches if one.workload == workload), None)
+
+    def missing_trials(self) -> list[tuple[int, str]]:
+        """Trials of searches that are planned and have not ended: number and workload."""
+        done = {one.workload: len(one.trials) for one in self.searches}
+        return [
+            (number, workload)
+            for number in range(self.plan.tuning)
+            for workload in self.plan.workloads
+            if number >= done.get(workload, 0)
         ]
 
     def missing(self) -> list[RunSlot]:

@@ -133,11 +133,13 @@ def learning_setting(record: LearningRecord) -> tuple[str, ...]:
     if record.budget.total_bytes is not None:
         held = (_budget(record.budget, record.evidence),)
     seeds = len(plan.seeds)
+    tuned = ", both tuned for each workload" if plan.tuning else ""
+    began = "from " if plan.tuning else ""
     return (
         f"{recipe.backbone} at width {recipe.width:g}, {recipe.norm} norm, {images(recipe)}, "
         f"{_tasks(plan.tasks, plan.swept)}",
-        f"effective batch {recipe.batch}, {recipe.precision}, {optimizer.name}, learning rate "
-        f"{optimizer.lr:g}, weight decay {optimizer.weight_decay:g}",
+        f"effective batch {recipe.batch}, {recipe.precision}, {optimizer.name}, {began}learning "
+        f"rate {optimizer.lr:g}, weight decay {optimizer.weight_decay:g}{tuned}",
         f"{training.epochs} epochs, {training.schedule}{warmup}, "
         f"{'with' if training.augmentation else 'without'} augmentation, validation on "
         f"{100 * training.validation:g} % of the training set{target}",

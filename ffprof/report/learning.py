@@ -30,6 +30,7 @@ from ffprof.analysis.summary import Spread
 from ffprof.records.learning import LearningRecord
 from ffprof.report.document import Block, Column, Document, printable
 from ffprof.report.header import learning_setting
+from ffprof.report.search import tuning_block
 from ffprof.units import format_bytes, format_rate
 
 MOST_DIGITS = 2  # of a percentage
@@ -70,6 +71,7 @@ def learning_document(
                 table,
                 Block(heading="The gap over log2 K", lines=tuple(gaps)),
                 _verdicts(record, verdicts, against),
+                tuning_block(record),
                 Block(heading="What did not end well", lines=_failures(record, rows)),
                 _costs(record, rows) if swept else Block(),
                 _differences(verdicts) if swept else Block(),

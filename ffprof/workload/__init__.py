@@ -30,6 +30,7 @@ from ffprof.workload.description import (
     workload_names,
 )
 from ffprof.workload.protocol import Backward, Carried, Trainable
+from ffprof.workload.settings import Setting
 
 __all__ = [
     "Accuracy",
@@ -49,6 +50,7 @@ __all__ = [
     "Recipe",
     "Reference",
     "Reversal",
+    "Setting",
     "Statement",
     "Trainable",
     "Unsupported",

@@ -22,12 +22,14 @@ def adapted_builder(target: Callable[..., object], *, shared: bool) -> Builder:
     """A builder for the harness from a module class, or a function that makes a module.
 
     Args:
-        target: called with the recipe and the backbone state.
+        target: called with the recipe, the backbone state and its settings by name.
         shared: whether the module is to start from the shared backbone.
     """
 
-    def build(recipe: Recipe, backbone_state: BackboneState | None) -> Trainable:
-        made: Any = Adapted(target(recipe, backbone_state), shared=shared)
+    def build(
+        recipe: Recipe, backbone_state: BackboneState | None, /, **settings: float
+    ) -> Trainable:
+        made: Any = Adapted(target(recipe, backbone_state, **settings), shared=shared)
         return made  # type: ignore[no-any-return]
 
     return build

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from ffprof.errors import UsageError
+from ffprof.workload.settings import Setting, check_settings
 
 ID_LENGTH = 80  # a trial's name is the id with its round and position, and has 100 characters
 MAX_IMAGES = 1_000_000
@@ -55,6 +56,7 @@ class Registration:
     rules: tuple[str, ...] = ("read",)
     shares: Literal["whole", "part"] = "whole"
     steps_in_backward: bool = False
+    settings: tuple[Setting, ...] = ()
     images: int | None = None
 
 
@@ -81,6 +83,7 @@ def register_workload(
     rules: Sequence[str] = ("read",),
     shares: str = "whole",
     steps_in_backward: bool = False,
+    settings: Sequence[Setting] = (),
 ) -> Any:
     """Decorate an ``nn.Module`` class, or a function ``(recipe, backbone_state) -> nn.Module``.
 
@@ -105,6 +108,8 @@ def register_workload(
         rules: prediction rules that ``predict`` knows, the default first.
         shares: ``part`` if its backbone has a part of the shared state only.
         steps_in_backward: whether parameters are updated as soon as their gradients are ready.
+        settings: what ``ffprof learn --tune`` may tune, two of ``ffprof.workload.Setting`` at
+            most; they are handed over by name when the module is built.
 
     Raises:
         UsageError: a value cannot be meant.
@@ -123,6 +128,12 @@ def register_workload(
         raise UsageError("steps_in_backward and accumulates cannot be combined", "leave out one")
     if shares not in ("whole", "part"):
         raise UsageError(f"shares is {shares!r}", "write 'whole' or 'part'")
+    if isinstance(settings, str) or not all(isinstance(one, Setting) for one in settings):
+        raise UsageError(f"settings is {settings!r}", "give a tuple of ffprof.workload.Setting")
+    try:
+        check_settings(settings)
+    except ValueError as error:
+        raise UsageError(str(error), "leave one out") from error
     values: dict[str, Any] = {
         "module": _caller(),
         "kind": "workload",
@@ -137,6 +148,7 @@ def register_workload(
         "rules": tuple(rules),
         "shares": shares,
         "steps_in_backward": steps_in_backward,
+        "settings": tuple(settings),
     }
     return _decorator("register_workload", target, values)
 

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, Self, TypeVar
 
 from ffprof.errors import UsageError, did_you_mean
 from ffprof.records.recipe import Recipe
 from ffprof.records.statement import Paper
 from ffprof.workload.protocol import BackboneState, Trainable
+from ffprof.workload.settings import Setting, check_settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +31,15 @@ PAPER_GROUP = "ffprof.papers"
 _Found = TypeVar("_Found")
 
 
-Builder = Callable[[Recipe, BackboneState | None], Trainable]
+class Builder(Protocol):
+    """What builds a workload's module; its settings are keywords."""
+
+    def __call__(
+        self, recipe: Recipe, backbone_state: BackboneState | None, /, **settings: float
+    ) -> Trainable:
+        """The module, on the host."""
+
+
 BackboneSource = Callable[[Recipe], "dict[str, Tensor]"]
 
 
@@ -59,6 +68,8 @@ class Description:
         reference: id of the workload whose full-batch gradient this one should have.
         check: returns why this workload cannot run under a recipe, or None.
         rules: prediction rules, the default first.
+        settings: what else can be tuned of the method, two numbers at most; the builder is called
+            with all of them, by name.
         core: whether ``--workloads core`` includes it.
         rank: the order of rows; smaller is further up.
     """
@@ -77,6 +88,7 @@ class Description:
     reference: str = ""
     check: Callable[[Recipe], str | None] | None = None
     rules: tuple[str, ...] = ("read",)
+    settings: tuple[Setting, ...] = ()
     core: bool = False
     rank: int = 1000
 
@@ -87,6 +99,29 @@ class Description:
                 raise ValueError(f"{name} of a workload needs 1 to 100 characters, not {value!r}")
         if self.steps_in_backward and self.accumulates:
             raise ValueError("a workload that steps inside backward cannot accumulate")
+        check_settings(self.settings)
+
+    def tuned(self, values: Mapping[str, float]) -> Self:
+        """The same workload with other defaults of its settings.
+
+        Raises:
+            UsageError: it has no such setting, or not with such a value.
+        """
+        strange = values.keys() - {one.name for one in self.settings}
+        if strange:
+            raise UsageError(
+                f"workload {self.id!r} has no setting {min(strange)}",
+                "it has changed since it was tuned",
+            )
+        try:
+            found = [
+                replace(one, default=values.get(one.name, one.default)) for one in self.settings
+            ]
+        except ValueError as error:
+            raise UsageError(
+                f"workload {self.id!r}: {error}", "it has changed since it was tuned"
+            ) from error
+        return replace(self, settings=tuple(found))
 
     def micro_batch(self, recipe: Recipe) -> int:
         """Images handed over at a time under this workload's schedule."""

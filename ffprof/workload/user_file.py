@@ -14,7 +14,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -157,10 +157,12 @@ def _check_target(one: Registration) -> None:
                 f"{name} has no method accumulate",
                 "define accumulate(self, images, labels, weight, backward)",
             )
-    if not _takes(target, 2):
+    settings = [setting.name for setting in one.settings]
+    if not _takes(target, 2, settings):
         raise UsageError(
-            f"{name} cannot be called with a recipe and a backbone state",
-            "take (recipe, backbone_state)",
+            f"{name} cannot be called with a recipe and a backbone state"
+            + (f" and {' and '.join(settings)} by name" if settings else ""),
+            f"take ({', '.join(['recipe', 'backbone_state', *settings])})",
         )
 
 
@@ -171,14 +173,14 @@ def _names(target: Callable[..., Any]) -> list[str]:
         return []
 
 
-def _takes(target: Callable[..., Any], count: int) -> bool:
-    """Whether it can be called with so many arguments, as far as its signature tells."""
+def _takes(target: Callable[..., Any], count: int, names: Sequence[str] = ()) -> bool:
+    """Whether it can be called with so many arguments and these names, as far as it tells."""
     try:
         signature = inspect.signature(target)
     except (TypeError, ValueError):  # some callables have no signature
         return True
     try:
-        signature.bind(*[None] * count)
+        signature.bind(*[None] * count, **dict.fromkeys(names))
     except TypeError:
         return False
     return True
@@ -307,6 +309,7 @@ def describe(source: Source) -> tuple[FileDescription, ...]:
                 rules=noted.rules,
                 shares=noted.shares,
                 steps_in_backward=noted.steps_in_backward,
+                settings=noted.settings,
             )
     for one in made.values():
         if isinstance(made.get(one.reference), StepDescription):

@@ -74,7 +74,9 @@ def energy(joules):
     return Energy(joules=joules, images=4000, seconds=40.0, source="counter")
 
 
-def study(runs, *, workloads=None, seeds=None, tasks=None, swept="", training=None, **changes):
+def study(
+    runs, *, workloads=None, seeds=None, tasks=None, swept="", tuning=0, training=None, **changes
+):
     """A record of these runs; its plan is what they span unless it is given."""
     chosen, trained = recipe(), Training(**({"epochs": 4} | (training or {})))
     fields = {
@@ -89,6 +91,7 @@ def study(runs, *, workloads=None, seeds=None, tasks=None, swept="", training=No
             seeds=seeds or tuple(dict.fromkeys(r.seed for r in runs)),
             tasks=tasks or (Task(classes=10),),
             swept=swept,
+            tuning=tuning,
         ),
         "machine": Machine(
             platform="Linux",

@@ -30,16 +30,17 @@ def run_and_print(request: LearningRequest, format: Format) -> int:
     record, interrupt = outcome.record, outcome.interrupt
     if isinstance(interrupt, Terminated) and interrupt.hung_up:
         return interrupt_code(interrupt)
-    if record.runs:
+    kept = bool(record.runs or record.searches)
+    if kept:
         print_result(record, format)
         if format != "json":
             print()
         notices.print(f"written to {request.path}", markup=False)
     if outcome.stopped:
-        kept = "" if record.runs else "; nothing was trained or written"
+        told = "" if kept else "; nothing was trained or written"
         left = len(record.missing())
-        notices.print(f"stopped early: {outcome.stopped}; runs that have not ended: {left}{kept}")
-        if record.runs:
+        notices.print(f"stopped early: {outcome.stopped}; runs that have not ended: {left}{told}")
+        if kept:
             path = shlex.quote(str(request.path))
             notices.print(f"resume with: ffprof learn --resume {path}", markup=False)
     if interrupt is not None:

@@ -28,6 +28,7 @@ class LearningOptions:
     learning_rate: float | None = None
     weight_decay: float | None = None
     optimizer: str | None = None
+    tune: int | None = None
     jobs: int = 1
     time_limit: float = 86_400.0
     teacher_depth: int | None = None

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from ffprof.errors import UsageError
 from ffprof.experiments.learning.options import LearningOptions
 from ffprof.experiments.learning.request import LearningRequest
+from ffprof.experiments.learning.search import check_optuna
 from ffprof.experiments.options import Options
 from ffprof.experiments.selection import all_workloads, change_recipe, check_recipe
 from ffprof.experiments.session import Setup, set_up
@@ -35,6 +36,7 @@ from ffprof.records.learning import (
     learning_digest,
 )
 from ffprof.records.recipe import Recipe
+from ffprof.records.search import MOST_TRIALS
 from ffprof.records.store import first_problem
 from ffprof.version import __version__
 from ffprof.workload import Description
@@ -53,6 +55,7 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
     """
     seeds = parse_seeds(asked.seeds, options.seed or 0)
     training = _training(asked)
+    _check_tuning(asked)
     if options.workloads is None:
         options = replace(options, workloads=",".join(_references()))
     with set_up(options) as setup:
@@ -71,6 +74,7 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
             seeds=seeds,
             tasks=tasks,
             swept=swept,
+            tuning=asked.tune or 0,
             jobs=asked.jobs,
             run_limit_seconds=options.run_limit,
             trial_limit_seconds=asked.time_limit,
@@ -292,6 +296,20 @@ def _check_steps(workloads: Sequence[Description]) -> None:
                 f"{one.id} is a step of its own: nothing can be predicted with it",
                 "register a method with ffprof.register_workload, or leave it out",
             )
+
+
+def _check_tuning(asked: LearningOptions) -> None:
+    trials = asked.tune or 0
+    if not 0 <= trials <= MOST_TRIALS:
+        raise UsageError(
+            f"--tune {trials}: a workload has 1 to {MOST_TRIALS:,} trials", "write how many"
+        )
+    if trials and not asked.validation:
+        raise UsageError(
+            "--validation 0 leaves no images to tune on", "leave it out, or leave out --tune"
+        )
+    if trials:
+        check_optuna()
 
 
 def _check_jobs(jobs: int, threads: int, device: Device) -> None:

@@ -6,13 +6,21 @@ import threading
 from typing import Any
 
 from ffprof.errors import one_line
-from ffprof.experiments.learning.request import LearningRequest, recipe_for
+from ffprof.experiments.learning.request import (
+    LearningRequest,
+    own_settings,
+    recipe_for,
+    tuned_settings,
+)
 from ffprof.harness.process.child import Ending
 from ffprof.harness.process.messages import Diverged, EpochDone, Failed, Learned
 from ffprof.harness.process.monitor import Watching
-from ffprof.records.learning import LearningOutcome, LearningRecord, LearningRun, RunSlot
+from ffprof.records.learning import LearningRecord, LearningRun, RunSlot
+from ffprof.records.recipe import Recipe
+from ffprof.records.search import Search, SearchTrial, TrialOutcome
 from ffprof.records.store import save
 from ffprof.records.trial import Conditions
+from ffprof.workload import Description
 
 
 class LearningRecorder:
@@ -40,6 +48,9 @@ class LearningRecorder:
             micro_batch=one.micro_batch(recipe),
             device=self._request.device,
             outcome="unfinished",
+            settings=all_settings(
+                recipe, one.tuned(own_settings(tuned_settings(self.record, slot.workload)))
+            ),
         )
 
     def epochs(self, slot: RunSlot, done: EpochDone, beside: int) -> None:
@@ -58,7 +69,6 @@ class LearningRecorder:
     def end(self, slot: RunSlot, ending: Ending, watching: Watching) -> LearningRun:
         """Store how a run ended."""
         found = ending.answer(Learned)
-        diverged = next((m for m in ending.messages if isinstance(m, Diverged)), None)
         method = self._request.context.get_start_method() or ""
         told: dict[str, Any] = {"start_method": method, "wall_seconds": ending.seconds}
         with self._lock:
@@ -79,10 +89,7 @@ class LearningRecorder:
                     "steps": found.steps,
                 }
             else:
-                outcome: LearningOutcome = found.outcome
-                message = found.message
-                if diverged is not None:
-                    outcome, message = "diverged", diverged.message
+                outcome, message = failure(ending, found)
                 update = {
                     "outcome": outcome,
                     "message": one_line(message)[:1000],
@@ -98,9 +105,34 @@ class LearningRecorder:
         failed = Failed(outcome="refused", message=reason)
         return self.end(slot, Ending(kind="ended", messages=(failed,)), Watching())
 
+    def trial(self, search: Search, trial: SearchTrial) -> None:
+        """Store a trial of a search."""
+        with self._lock:
+            found = {one.workload: one for one in self.record.searches}
+            found[search.workload] = search.with_trial(trial)
+            planned = self.record.plan.workloads
+            searches = tuple(found[name] for name in planned if name in found)
+            self.record = self.record.model_copy(update={"searches": searches})
+            save(self.record, self._request.path)
+
     def _put(self, run: LearningRun) -> None:
         others = {one.id: one for one in self.record.runs} | {run.id: run}
         planned = [slot.id for slot in self.record.slots()]
         runs = tuple(others[name] for name in planned if name in others)
         self.record = self.record.model_copy(update={"runs": runs})
         save(self.record, self._request.path)
+
+
+def failure(ending: Ending, failed: Failed) -> tuple[TrialOutcome, str]:
+    """How a process ended that did not end well, and why."""
+    diverged = next((m for m in ending.messages if isinstance(m, Diverged)), None)
+    if diverged is not None:
+        return "diverged", diverged.message
+    return failed.outcome, failed.message
+
+
+def all_settings(recipe: Recipe, description: Description) -> dict[str, float]:
+    """Learning rate and weight decay of a recipe, and the workload's own settings."""
+    optimizer = recipe.optimizer
+    own = {one.name: one.default for one in description.settings}
+    return {"learning_rate": optimizer.lr, "weight_decay": optimizer.weight_decay, **own}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -13,6 +13,7 @@ from ffprof.records.audit import Device
 from ffprof.records.learning import LearningRecord, RunSlot
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
+from ffprof.workload.settings import SHARED_SETTINGS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +37,41 @@ class LearningRequest:
         return self.path.with_name(f"{self.path.stem}-checkpoints")
 
 
-def recipe_for(record: LearningRecord, slot: RunSlot) -> Recipe:
-    """The recipe of one run: its seed, and as many outputs as its task has classes."""
-    task = record.plan.tasks[slot.task]
-    return record.recipe.model_copy(update={"seed": slot.seed, "classes": task.classes})
+def recipe_for(
+    record: LearningRecord, slot: RunSlot, settings: Mapping[str, float] | None = None
+) -> Recipe:
+    """The recipe of one run: its seed, as many outputs as its task has classes, and its settings.
+
+    Args:
+        record: the study.
+        slot: the run.
+        settings: learning rate and weight decay; those that its workload's search found, if not
+            given, and the study's where there was none.
+    """
+    task, optimizer = record.plan.tasks[slot.task], record.recipe.optimizer
+    found = tuned_settings(record, slot.workload) if settings is None else settings
+    changed = {
+        "lr": found.get("learning_rate", optimizer.lr),
+        "weight_decay": found.get("weight_decay", optimizer.weight_decay),
+    }
+    return record.recipe.model_copy(
+        update={
+            "seed": slot.seed,
+            "classes": task.classes,
+            "optimizer": optimizer.model_copy(update=changed),
+        }
+    )
+
+
+def tuned_settings(record: LearningRecord, workload: str) -> dict[str, float]:
+    """What the search of a workload found; nothing without one."""
+    search = record.search(workload)
+    return {} if search is None else search.settings
+
+
+def own_settings(settings: Mapping[str, float]) -> dict[str, float]:
+    """Those that are not of the optimizer but of the method."""
+    return {name: value for name, value in settings.items() if name not in SHARED_SETTINGS}
 
 
 def plan_runs(slots: Sequence[RunSlot], seed: int) -> list[RunSlot]:

@@ -19,10 +19,12 @@ from ffprof.experiments.audit.provenance import (
 )
 from ffprof.experiments.audit.resume import check_options, check_session
 from ffprof.experiments.learning.request import LearningRequest
+from ffprof.experiments.learning.search import check_optuna, sampler_name
 from ffprof.experiments.session import open_session
 from ffprof.hardware.environment import child_environment
 from ffprof.records.audit import Device
 from ffprof.records.files import writing
+from ffprof.records.learning import LearningRecord
 from ffprof.records.store import find_record, load_learning, newest_first
 
 # What may be given in addition to ``--resume``: limits, and where files lie now.
@@ -52,6 +54,8 @@ def resumed_study(file: Path, given: Mapping[str, Any]) -> Iterator[LearningRequ
                 record=record, workloads=(), device=device, path=path, context=get_context("spawn")
             )
             return
+        if record.missing_trials():
+            check_optuna()
         sources = recorded_sources(record, path, given)
         rows = registered_rows(record)
         seen = look_again(record, path, given)
@@ -75,7 +79,7 @@ def resumed_study(file: Path, given: Mapping[str, Any]) -> Iterator[LearningRequ
             update = {
                 "recipe": recipe,
                 "plan": plan,
-                "notes": (*record.notes, told, *notes, *moved)[-200:],
+                "notes": (*record.notes, told, *notes, *_other_sampler(record), *moved)[-200:],
             }
             yield LearningRequest(
                 record=record.model_copy(update=update),
@@ -102,3 +106,11 @@ def find_unfinished_study(path: Path) -> Path:
             if load_learning(file).missing():
                 return file
     return newest
+
+
+def _other_sampler(record: LearningRecord) -> tuple[str, ...]:
+    """A note, where a search goes on with another version than it began with."""
+    if not (record.missing_trials() and record.searches):
+        return ()
+    began, now = record.searches[0].sampler, sampler_name()
+    return () if began == now else (f"tuning began with {began} and goes on with {now}",)

@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
+from ffprof.errors import UsageError
 from ffprof.hardware.flags import apply_flags
 from ffprof.harness.data.batches import cut
 from ffprof.harness.learning.checkpoint import load_checkpoint, save_checkpoint
@@ -36,7 +37,7 @@ from ffprof.harness.measurements import (
     tensor_passes,
     tensors_beside,
 )
-from ffprof.harness.process.messages import Assignment, EpochDone, Learned
+from ffprof.harness.process.messages import Assignment, EpochDone, Learned, Validated
 from ffprof.harness.step import build_step
 from ffprof.harness.timeline import Instruments, MemoryReadings, wait_for
 from ffprof.instruments.allocator import AllocatorPeaks
@@ -124,6 +125,39 @@ def learn(
     )
 
 
+def rehearse(
+    description: Description,
+    assignment: Assignment,
+    device: torch.device,
+    tools: Instruments,
+    tell: Callable[[EpochDone], None],
+) -> Validated:
+    """Train to the last epoch and validate once; nothing is kept, and no test image is read.
+
+    Raises:
+        DivergedError: a loss is not finite.
+        DataError: images cannot be read.
+        UsageError: there are fewer images than the task wants, or none to validate on.
+        RefusedError: the workload does not keep to what the recipe fixes.
+        torch.OutOfMemoryError: it does not fit.
+    """
+    recipe, training = assignment.recipe, assignment.training
+    apply_flags(recipe)
+    data = load_task(recipe, training, assignment.task)
+    if not len(data.validation):
+        raise UsageError(
+            "no image is left to validate on", "take more images, or a larger --validation"
+        )
+    run = _Run(description, assignment, data, device, tools)
+    for number in range(training.epochs - 1):
+        tell(EpochDone(epochs=(run.epoch(number, validates=False),)))
+    last = run.epoch(training.epochs - 1)
+    tell(EpochDone(epochs=(last,)))
+    if last.validation is None:
+        raise ValueError("the last epoch validates")
+    return Validated(score=last.validation)
+
+
 class _Run:
     """A workload that is trained, epoch by epoch."""
 
@@ -136,6 +170,7 @@ class _Run:
         tools: Instruments,
     ) -> None:
         recipe = assignment.recipe
+        description = description.tuned(assignment.settings)
         self._description, self._assignment, self._data = description, assignment, data
         self._device, self._tools = device, tools
         self.batches = EpochBatches(data, recipe, description.micro_batch(recipe), device)
@@ -156,13 +191,15 @@ class _Run:
     def restore(self) -> tuple[Epoch, ...]:
         """Go on from the checkpoint; the epochs that it holds."""
         kept, built = self._assignment, self.built
+        if kept.checkpoint is None:
+            return ()
         found = load_checkpoint(
             kept.checkpoint, kept.digest, built.module, built.update, self._schedulers
         )
         self._epochs = list(found)
         return found
 
-    def epoch(self, number: int) -> Epoch:
+    def epoch(self, number: int, *, validates: bool = True) -> Epoch:
         """Train once over the images, validate, and store a checkpoint."""
         tools, batches, recipe = self._tools, self.batches, self._assignment.recipe
         tools.allocator.reset_peak()
@@ -171,7 +208,8 @@ class _Run:
         seconds = time.perf_counter() - started
         self._steady.append(tools.allocator.read())
         validating = time.perf_counter()
-        validation = self.score(self._data.validation) if len(self._data.validation) else None
+        validates = validates and len(self._data.validation) > 0
+        validation = self.score(self._data.validation) if validates else None
         done = Epoch(
             number=number + 1,
             images=batches.steps * recipe.batch,
@@ -184,14 +222,15 @@ class _Run:
         )
         self._epochs.append(done)
         kept, built = self._assignment, self.built
-        save_checkpoint(
-            kept.checkpoint,
-            kept.digest,
-            built.module,
-            built.update,
-            self._schedulers,
-            self._epochs,
-        )
+        if kept.checkpoint is not None:
+            save_checkpoint(
+                kept.checkpoint,
+                kept.digest,
+                built.module,
+                built.update,
+                self._schedulers,
+                self._epochs,
+            )
         return done
 
     def _trained(self, number: int) -> tuple[float, float]:

@@ -67,14 +67,16 @@ class StepTime:
 class Assignment:
     """What one run is to learn; ``recipe.seed`` is its seed.
 
-    ``checkpoint`` is where its state is kept, under ``digest``, which no other run has.
+    ``checkpoint`` is where its state is kept, under ``digest``, which no other run has; a trial of
+    a search has none, and is not tested. ``settings`` are its workload's own, unless the defaults.
     """
 
     recipe: Recipe
     training: Training
     task: Task
-    checkpoint: Path
+    checkpoint: Path | None
     digest: str
+    settings: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,14 @@ class Learned:
     steps: int
     timed: tuple[float, float]
     images: int
+    debit: Debit | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validated:
+    """A trial of a search was trained to its last epoch; ``score`` is of the validation images."""
+
+    score: Score
     debit: Debit | None = None
 
 

@@ -14,6 +14,7 @@ from studies import energy, of_percents, run, score, study, sweep
 from ffprof.analysis.statistics.differences import Mean
 from ffprof.errors import FfprofError, StoreError, UsageError
 from ffprof.records.learning import LearningRecord, Task
+from ffprof.records.search import Search, SearchTrial, SettingRange
 from ffprof.records.store import load_any, save
 from ffprof.report.exporters import html, learning_plots, markdown, text
 from ffprof.report.exporters.learning_plots import PLOTS, draw_learning
@@ -280,3 +281,52 @@ def test_plots_of_other_results_are_refused(command, tmp_path):
     _, error = command("--plot", "gap", "--output", "f.pdf", file=tmp_path / "audit-x.json")
     assert "no learning study but a result of kind 'audit'" in error
     assert "curves, accuracy-memory, accuracy-time, accuracy-energy, gap" in error
+
+
+def searched(workload, *accuracies):
+    ranges = (
+        SettingRange(name="learning_rate", low=1e-4, high=2e-2),
+        *([SettingRange(name="scale", low=16, high=4096)] if workload == "b" else []),
+    )
+    found = Search(workload=workload, seed=0, epochs=4, sampler="a sampler", ranges=ranges)
+    for number, accuracy in enumerate(accuracies):
+        trial = SearchTrial(
+            number=number,
+            settings={one.name: one.low * (number + 1) for one in ranges},
+            accuracy=accuracy,
+            outcome="diverged" if accuracy is None else "ok",
+            message="in layer 3" if accuracy is None else "",
+            seconds=1.0,
+        )
+        found = found.with_trial(trial)
+    return found
+
+
+def test_tuning_tells_best_and_default_settings_ranges_and_that_budgets_were_equal():
+    record = of_percents({"a": 71.2, "b": 69.9}, noise=0.1)
+    plan = record.plan.model_copy(update={"tuning": 3})
+    searches = (searched("a", 0.6, None, None), searched("b", 0.5, 0.7, 0.7))
+    text = shown(record.model_copy(update={"plan": plan, "searches": searches}))
+    assert max(map(len, text.splitlines())) <= 80
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "a 60.00 60.00 +0.00 default" in lines
+    assert "b 70.00 50.00 +20.00 2 of 3" in lines
+    assert "- b: learning rate 0.0002, scale 32" in lines
+    assert "- searched: learning rate from 0.0001 to 0.02, by orders of magnitude" in lines
+    assert "- searched: scale from 16 to 4096, by orders of magnitude (b)" in lines
+    assert "- a: 2 trials diverged, first: in layer 3" in lines
+    told = " ".join(lines)
+    assert "every workload had the same budget: 3 trials of 4 epochs, from seed 0" in told
+    assert "favours the best of many; the test set was not read" in told
+    assert "both tuned for each workload" in told
+    assert "Tuning" not in shown(record)
+
+
+def test_tuning_that_has_not_ended_says_what_is_missing():
+    record = study(
+        [], workloads=("a", "b", "c"), seeds=(0,), tuning=2,
+        searches=(searched("a", None, None), searched("b", 0.5)),
+    )  # fmt: skip
+    text = shown(record)
+    assert "Not finished: 3 of 6 trials are missing." in text
+    assert "a: the defaults, as no trial has ended well" in text

@@ -170,6 +170,21 @@ def test_a_description_crosses_to_the_trial_and_finds_its_class_again(write):
     assert address(find_workload("bp")) == "bp"
 
 
+def test_settings_are_described_and_handed_over_by_name(write):
+    head = HEAD + "from ffprof.workload import Setting\n"
+    row = "register_workload(settings=(Setting(name='gain', low=1, high=9, default=3),))(Net)\n"
+    taking = NET.replace("state):", "state, gain):").replace("Linear(3, 2)", "Linear(3, int(gain))")
+    (one,) = describe(write(head + taking + row))
+    assert [setting.name for setting in one.settings] == ["gain"]
+    for found, outputs in ((one, 3), (one.tuned({"gain": 5.0}), 5)):
+        again = pickle.loads(pickle.dumps(address(found)))
+        assert build_matched(again, recipe())[0].net.out_features == outputs
+    with pytest.raises(
+        UsageError, match=r"and gain by name; take \(recipe, backbone_state, gain\)"
+    ):
+        describe(write(head + NET + row, "other.py"))
+
+
 def test_references_are_found_in_the_file_first(write):
     body = "register_workload(id='a')(Net)\n"
     body += "register_workload(id='b', reference='a', accumulates=True)(Net)\n"

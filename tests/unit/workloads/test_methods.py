@@ -173,6 +173,35 @@ def test_the_temperature_starts_in_the_middle_and_stays_in_range():
     assert not head.projection.requires_grad
 
 
+TUNABLE = [name for name in workload_names() if find_workload(name).settings]
+
+
+@pytest.mark.parametrize("name", TUNABLE)
+def test_a_builder_takes_its_settings_and_without_them_has_their_defaults(name):
+    one = find_workload(name)
+
+    def built(settings):
+        torch.manual_seed(0)
+        return one.load()(recipe(), None, **{s.name: s.default for s in settings})
+
+    def state(module):
+        temperatures = [
+            torch.as_tensor(head.temperature()).detach() for head in getattr(module, "heads", ())
+        ]
+        found = {f"temperature {number}": value for number, value in enumerate(temperatures)}
+        return {**module.state_dict(), **found}, vars(module)
+
+    def same(a, b):
+        (tensors, values), (others, more) = a, b
+        numbers = {k for k, v in values.items() if isinstance(v, float) and v != more[k]}
+        return not numbers and all(torch.equal(value, others[k]) for k, value in tensors.items())
+
+    plain = state(built(()))
+    assert same(plain, state(built(one.settings)))
+    for setting in one.settings:
+        assert not same(plain, state(built(one.tuned({setting.name: setting.high}).settings)))
+
+
 def test_path_two_normalises_channels_at_each_position():
     block = Block(block_shapes(recipe())[0], "batch")
     x = block.propagate(torch.rand(2, 64, 16, 16))

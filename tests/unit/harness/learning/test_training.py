@@ -1,6 +1,7 @@
 """Training in this process: torch's schedule, and the same digits after a stop."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,8 +10,10 @@ from torch import nn
 
 from ffprof.errors import DataError, UsageError
 from ffprof.harness.data.batches import load_digits
+from ffprof.harness.learning import training
 from ffprof.harness.learning.divergence import DivergedError, origin
-from ffprof.harness.learning.training import learn, scheduler_for
+from ffprof.harness.learning.task import load_task
+from ffprof.harness.learning.training import learn, rehearse, scheduler_for
 from ffprof.harness.process.messages import Assignment
 from ffprof.harness.timeline import MAX_WARMUP, instruments_for
 from ffprof.records.learning import Task, Training
@@ -178,6 +181,50 @@ def test_the_layer_is_the_first_one_whose_output_is_not_finite():
 def test_fewer_images_than_a_batch_is_one_line(tmp_path):
     with pytest.raises(UsageError, match="160 training images are fewer than a batch of 256"):
         learned("bp", assignment(tmp_path, batch=256, micro_batch=16))
+
+
+@pytest.mark.parametrize("workload", ["bp", "hinton-ff"])
+def test_a_trial_of_a_search_validates_as_a_run_does_and_reads_no_test_image(
+    tmp_path, monkeypatch, workload
+):
+    asked = assignment(tmp_path)
+    told, _ = learned(workload, asked)
+    expected = told[-1].epochs[-1].validation
+
+    def never():
+        raise AssertionError("the test set was read")
+
+    monkeypatch.setattr(
+        training, "load_task", lambda *words: replace(load_task(*words), load_test=never)
+    )
+    epochs = []
+    found = rehearse(
+        find_workload(workload),
+        replace(asked, checkpoint=None),
+        CPU,
+        instruments_for("cpu"),
+        epochs.append,
+    )
+    assert found.score == expected
+    assert [done.epochs[0].validation for done in epochs] == [None, None, expected]
+
+
+def test_settings_reach_the_workload(tmp_path):
+    losses = []
+    for settings in ({}, {"scale": 256.0}, {"scale": 32.0}):
+        asked = replace(assignment(tmp_path, epochs=1), checkpoint=None, settings=settings)
+        rehearse(
+            find_workload("hinton-ff"), asked, CPU, instruments_for("cpu"),
+            lambda done: losses.append(done.epochs[0].loss),
+        )  # fmt: skip
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_a_trial_without_validation_images_is_one_line(tmp_path):
+    bare = Training(epochs=1, warmup_epochs=0, validation=0)
+    asked = replace(assignment(tmp_path, training=bare), checkpoint=None)
+    with pytest.raises(UsageError, match="no image is left to validate on"):
+        rehearse(find_workload("bp"), asked, CPU, instruments_for("cpu"), print)
 
 
 def test_it_learns_digits(tmp_path):
