@@ -94,7 +94,9 @@ def main() -> None:
         learn(find_workload("bp"), assignment, device, instruments_for("cpu"), tell)
     pairs = list(zip(ours, theirs, strict=True))[1:]  # the first are slower
     ratios = sorted(epoch.seconds / other for epoch, other in pairs)
-    print(f"bp, {found.kind}, {images} images, batch {recipe.batch}, one thread, {len(pairs)} pairs")
+    print(
+        f"bp, {found.kind}, {images} images, batch {recipe.batch}, one thread, {len(pairs)} pairs"
+    )
     print(f"  an epoch of learn   {statistics.median(e.seconds for e, _ in pairs):8.3f} s")
     print(f"  a bare epoch        {statistics.median(theirs[1:]):8.3f} s")
     print(
