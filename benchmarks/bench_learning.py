@@ -19,12 +19,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from ffprof.harness.learning.augmentation import Preparation, draw
 from ffprof.harness.data.source import parse_data
+from ffprof.harness.learning.augmentation import Preparation, draw
 from ffprof.harness.learning.task import load_task
+from ffprof.harness.learning.training import learn
 from ffprof.harness.process.messages import Assignment, EpochDone
 from ffprof.harness.timeline import instruments_for
-from ffprof.harness.learning.training import learn
 from ffprof.records.learning import Epoch, Task, Training
 from ffprof.records.recipe import Recipe
 from ffprof.workload import find_preset, find_workload
