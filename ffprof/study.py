@@ -96,7 +96,7 @@ def learn(
     from ffprof.experiments.options import Options
 
     asked |= {
-        "seeds": str(seeds) if isinstance(seeds, int) else ",".join(map(str, seeds)),
+        "seeds": str(seeds) if isinstance(seeds, int) else "".join(f"{one}," for one in seeds),
         "sweep": _sweep(sweep),
         "workloads": workloads if isinstance(workloads, str | None) else ",".join(workloads),
         "workload_files": tuple(workload_files),

@@ -7,7 +7,7 @@ precision, transfer, weighting, optimizer, zeroing, normalisation momentum.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -140,12 +140,15 @@ class TrainingStep:
         if self.prepare is not None:
             x = self.prepare(x)
         backward = self._backward(weight)
-        if self._autocast is not None:
-            with torch.autocast(self._device.type, self._autocast):
-                loss = self._module.accumulate(x, y, weight, backward)
-        else:
+        with self.autocast():
             loss = self._module.accumulate(x, y, weight, backward)
         return loss if weight == 1 else loss * weight
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """What the forward pass runs in."""
+        if self._autocast is None:
+            return _AS_IS
+        return torch.autocast(self._device.type, self._autocast)
 
     def _backward(self, weight: float) -> Backward:
         def backward(loss: Tensor, carried: Sequence[Carried] = ()) -> None:

@@ -14,7 +14,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from ffprof.errors import DataError, FfprofError, RefusedError, UsageError
+from ffprof.errors import DataError, FfprofError, RefusedError, StoreError, UsageError
 from ffprof.hardware.memory_limit import MemoryLimit
 from ffprof.harness.process.failures import telling
 from ffprof.harness.process.messages import (
@@ -281,7 +281,7 @@ def _learn(
         found = learn(workload, assignment, device, tools, sender.send)
     except DivergedError as error:
         return Diverged(message=str(error))
-    except (DataError, UsageError) as error:
+    except (DataError, StoreError, UsageError) as error:
         return error
     return found if held is None else replace(found, debit=held.end(found.memory))
 

@@ -57,9 +57,9 @@ class Training(Part):
 class Teacher(Part):
     """The synthetic task: white noise, labelled by a random convolutional network.
 
-    ``depth`` layers of ``width`` channels; a share of ``label_noise`` labels is replaced by random
-    ones. ``balanced``: every class has as many images. ``samples`` are for training and
-    validation, ``test`` for the test.
+    ``depth`` layers of ``width`` channels; a share of ``label_noise`` training labels is replaced
+    by random ones. ``balanced``: every class has as many images. ``samples`` are for training,
+    ``test`` for the test; validation images come on top.
     """
 
     depth: Annotated[int, Field(ge=1, le=100)] = 3

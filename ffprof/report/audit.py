@@ -196,15 +196,21 @@ def learned_from(study: LearningRecord, name: str) -> Learned:
             "name a study of one task",
         )
     method_of = {run.workload: run.method for run in study.runs}
-    rows = [row for row in summarise_learning(study) if row.accuracy is not None]
     accuracies: dict[str, str] = {}
-    for row in rows:
-        if row.accuracy is not None:
-            accuracies.setdefault(method_of[row.workload], f"{row.accuracy.value:.1f}")
-    seeds = max((row.accuracy.count for row in rows if row.accuracy is not None), default=0)
+    for row in summarise_learning(study):
+        whole = row.outcomes.get("ok", 0) == row.planned  # what diverged would flatter the rest
+        if row.accuracy is not None and whole:
+            half = "" if row.accuracy.half is None else f" ± {row.accuracy.half:.1f}"
+            accuracies.setdefault(method_of[row.workload], f"{row.accuracy.value:.1f}{half}")
+    recipe, seeds = study.recipe, len(study.plan.seeds)
+    tuned = " and tuned" if study.plan.tuning else ""
+    network = (
+        f"{recipe.backbone} at width {recipe.width:g} on {recipe.image_size}x{recipe.image_size}"
+    )
     meaning = (
-        f"accuracy: of the row's method on test images of {study.recipe.data}, {study.evidence}, "
-        f"mean over {seeds} seed{'s' * (seeds != 1)} ({name})"
+        f"accuracy: of the row's method on test images of {recipe.data}, {study.evidence}, trained "
+        f"as {network} for {study.training.epochs} epochs{tuned}, mean over {seeds} "
+        f"seed{'s' * (seeds != 1)} ({name}); none where a seed failed"
     )
     return Learned(accuracies=accuracies, meaning=meaning)
 

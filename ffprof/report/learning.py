@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 from ffprof.analysis.learning.gaps import judge_gaps
 from ffprof.analysis.learning.summary import (
@@ -333,6 +334,9 @@ def _failures(record: LearningRecord, rows: Sequence[LearningRow]) -> tuple[str,
     return tuple(lines)
 
 
+SLOW_DATA = 0.1  # of an epoch
+
+
 def _reservations(record: LearningRecord, rows: Sequence[LearningRow]) -> tuple[str, ...]:
     """What must be known before a figure is quoted."""
     notes = []
@@ -346,6 +350,17 @@ def _reservations(record: LearningRecord, rows: Sequence[LearningRow]) -> tuple[
         )
     rules = {row.workload: row.rule for row in rows if row.rules}
     notes += [f"{name} is judged by its rule {rule}" for name, rule in rules.items()]
+    notes += [
+        f"{row.workload}: figures are of the {row.outcomes['ok']} of {row.ended} seeds that ended "
+        "well, which flatters it"
+        for row in rows
+        if 0 < row.outcomes.get("ok", 0) < row.ended
+    ]
+    shares = [e.data_seconds / e.seconds for run in record.runs for e in run.epochs if e.seconds]
+    if shares and median(shares) > SLOW_DATA:
+        notes.append(
+            f"making batches took {100 * median(shares):.0f} % of an epoch: speeds are the data's"
+        )
     if record.missing():
         notes.append(
             "whoever judges a study before its end, and again at its end, is wrong more often than "

@@ -139,7 +139,7 @@ def _row(record: LearningRecord, task: int, name: str, runs: Sequence[LearningRu
         joules_per_image=spread_of(
             [None if one is None else one.joules_per_image for one in energies]
         ),
-        target=_target(record.training.target, good),
+        target=_target(record.training.target, [r for r in runs if r.outcome != "unfinished"]),
         failures=tuple(
             Failure(seed=run.seed, outcome=run.outcome, message=run.message)
             for run in runs

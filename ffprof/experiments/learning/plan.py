@@ -65,6 +65,7 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
         _check_steps(workloads)
         _check_jobs(asked.jobs, recipe.threads or 1, device)
         swept, tasks = parse_tasks(asked, recipe.data, *class_counts(recipe))
+        _check_batch(recipe.batch, tasks)
         terms = terms_for(setup.kinds[0], setup, paired=False)
         created = datetime.now(UTC)
         plan = _valid(
@@ -109,17 +110,18 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
 
 
 def parse_seeds(words: str, first: int) -> tuple[int, ...]:
-    """``3``: three seeds from ``first`` on; ``3,7,12``: these.
+    """``3``: three seeds from ``first`` on; ``3,7,12``: these; ``3,``: this one.
 
     Raises:
         UsageError: no numbers, none at all, or one twice.
     """
-    fix = "write how many, such as 3, or the seeds themselves, such as 0,1,5"
+    fix = "write how many, such as 3, or the seeds themselves, such as 0,1,5 or 5,"
+    listed = words.removesuffix(",")
     try:
-        numbers = [int(word) for word in words.split(",")]
+        numbers = [int(word) for word in listed.split(",")]
     except ValueError as error:
         raise UsageError(f"--seeds {words!r} holds what is no whole number", fix) from error
-    if len(numbers) == 1:
+    if len(numbers) == 1 and listed == words:
         if not 1 <= numbers[0] <= 1000:
             raise UsageError(f"--seeds {words}: a study has 1 to 1000 seeds", fix)
         return tuple(range(first, first + numbers[0]))
@@ -168,6 +170,12 @@ def parse_tasks(
     swept, values = "", [base]
     if asked.sweep is not None:
         swept, values = _swept(asked.sweep, base)
+    if swept == "labels" and (asked.classes or asked.samples_per_class):
+        option = "--classes" if asked.classes else "--samples-per-class"
+        raise UsageError(
+            f"{option} chooses other images for coarse labels than for fine ones",
+            "leave it out of a sweep over labels, or use --samples",
+        )
     teacher = _teacher(asked, data)
     return swept, tuple(_task(one, teacher, data, classes, groups) for one in values)
 
@@ -216,10 +224,22 @@ def _task(
             f"use at most {most}",
         )
     found = {**values, "classes": most if wanted is None else wanted}
-    if teacher is not None and found["samples"] is not None:
-        teacher = teacher.model_copy(update={"samples": found["samples"]})
-        found["samples"] = None
+    if teacher is not None:
+        total, each = found["samples"], found["samples_per_class"]
+        if total is not None and each is not None:
+            raise UsageError("--samples and --samples-per-class both say how many", "leave one out")
+        if each is not None:
+            total = each * found["classes"]
+        if total is not None:
+            teacher = teacher.model_copy(update={"samples": total})
+        found |= {"samples": None, "samples_per_class": None}
     task: Task = _valid(Task, **found, teacher=teacher)
+    few = task.samples if teacher is None else teacher.samples
+    if few is not None and few < task.classes:
+        raise UsageError(
+            f"--samples {few} leaves some of {task.classes} classes without an image",
+            f"use at least {task.classes}",
+        )
     return task
 
 
@@ -285,6 +305,19 @@ def _references() -> list[str]:
     if not found:
         raise UsageError("no core workload is registered", "name some with --workloads")
     return found
+
+
+def _check_batch(batch: int, tasks: Sequence[Task]) -> None:
+    """Every task must fill a batch, as far as can be seen without its images."""
+    for task in tasks:
+        few = task.samples if task.teacher is None else task.teacher.samples
+        if task.samples_per_class is not None and task.labels == "fine":
+            few = task.samples_per_class * task.classes
+        if few is not None and few < batch:
+            raise UsageError(
+                f"{few} training images are fewer than a batch of {batch}",
+                "use a smaller --batch (and --micro-batch), or more images",
+            )
 
 
 def _check_steps(workloads: Sequence[Description]) -> None:

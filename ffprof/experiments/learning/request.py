@@ -15,6 +15,9 @@ from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 from ffprof.workload.settings import SHARED_SETTINGS
 
+# Endings that another attempt may not have: --resume goes on with these runs.
+AGAIN = ("timeout", "crashed")
+
 
 @dataclass(frozen=True, kw_only=True)
 class LearningRequest:

@@ -18,7 +18,7 @@ from ffprof.experiments.audit.provenance import (
     registered_rows,
 )
 from ffprof.experiments.audit.resume import check_options, check_session
-from ffprof.experiments.learning.request import LearningRequest
+from ffprof.experiments.learning.request import AGAIN, LearningRequest
 from ffprof.experiments.learning.search import check_optuna, sampler_name
 from ffprof.experiments.session import open_session
 from ffprof.hardware.environment import child_environment
@@ -47,7 +47,7 @@ def resumed_study(file: Path, given: Mapping[str, Any]) -> Iterator[LearningRequ
     path = find_unfinished_study(file)
     load_learning(path)  # before a lock is made for what is no record
     with writing(path):
-        record = load_learning(path)
+        record = _again(load_learning(path))
         device: Device = "cpu" if record.evidence == "measured (cpu)" else "cuda"
         if not record.missing():
             yield LearningRequest(
@@ -103,7 +103,7 @@ def find_unfinished_study(path: Path) -> Path:
     newest = find_record(path, LEARNING_FILES)
     for file in () if newest == path else newest_first(path, LEARNING_FILES):
         with suppress(RecordError):
-            if load_learning(file).missing():
+            if _again(load_learning(file)).missing():
                 return file
     return newest
 
@@ -114,3 +114,14 @@ def _other_sampler(record: LearningRecord) -> tuple[str, ...]:
         return ()
     began, now = record.searches[0].sampler, sampler_name()
     return () if began == now else (f"tuning began with {began} and goes on with {now}",)
+
+
+def _again(record: LearningRecord) -> LearningRecord:
+    """The record with runs unfinished that ran out of time or crashed: they may go on."""
+    runs = tuple(
+        run.model_copy(update={"outcome": "unfinished", "message": ""})
+        if run.outcome in AGAIN
+        else run
+        for run in record.runs
+    )
+    return record.model_copy(update={"runs": runs})

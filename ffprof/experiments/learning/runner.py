@@ -14,6 +14,7 @@ from ffprof.experiments.campaign import Campaign, Outcome, Progress
 from ffprof.experiments.learning.children import Children
 from ffprof.experiments.learning.recorder import LearningRecorder
 from ffprof.experiments.learning.request import (
+    AGAIN,
     LearningRequest,
     own_settings,
     plan_runs,
@@ -102,7 +103,8 @@ class _Study:
 
         ending, watching = self._children.train(description, assignment, tell)
         run = recorder.end(slot, ending, watching)
-        checkpoint.unlink(missing_ok=True)
+        if run.outcome not in AGAIN:
+            checkpoint.unlink(missing_ok=True)
         self._campaign.progress.ends(run_line(run), self._children.left())
 
     def _show(self, slot: RunSlot, epoch: int) -> None:

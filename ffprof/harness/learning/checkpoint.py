@@ -6,6 +6,7 @@ run ends with the same digits on a CPU.
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ffprof.errors import DataError
+from ffprof.errors import DataError, StoreError
 from ffprof.harness.optimizer import Update
 from ffprof.records.files import replacement
 from ffprof.records.learning import Epoch
@@ -33,7 +34,7 @@ def save_checkpoint(
     """Write it.
 
     Raises:
-        OSError: it cannot be written.
+        StoreError: it cannot be written.
     """
     state = {
         "digest": digest,
@@ -44,8 +45,16 @@ def save_checkpoint(
         "random": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
     }
-    with replacement(path) as file:
-        torch.save(state, file)
+    whole = io.BytesIO()  # torch complains of a full disk in words of its own
+    torch.save(state, whole)
+    try:
+        with replacement(path) as file:
+            file.write(whole.getbuffer())
+    except OSError as error:
+        raise StoreError(
+            f"the checkpoint {path} cannot be written: {error.strerror or error}",
+            "make room, and go on with --resume",
+        ) from error
 
 
 def load_checkpoint(

@@ -40,6 +40,7 @@ class DivergenceWatch:
         device: torch.device,
     ) -> None:
         self._module, self._again, self._steps = module, again, 0
+        self._autocast = step.autocast
         self._at_once = device.type == "cpu"
         if self._at_once:
             step.observer = self._observe
@@ -65,7 +66,9 @@ class DivergenceWatch:
             DivergedError: it is not finite.
         """
         if not bool(torch.isfinite(loss)):
-            raise DivergedError(f"the loss is not finite; {origin(self._module, *self._again())}")
+            with self._autocast():
+                where = origin(self._module, *self._again())
+            raise DivergedError(f"the loss is not finite; {where}")
 
 
 def origin(module: Trainable, images: Tensor, labels: Tensor) -> str:

@@ -1,8 +1,9 @@
 """From a task to its images in memory: which classes, which labels, which images train and test.
 
-Validation images are the same share of every class of the training set, drawn once and for all
-(``SPLIT_SEED``), so they are the same for every seed, workload and task of a data set. Training
-images are drawn from what is left, by the seed of the run.
+Validation images are the same share of every class of the whole training set, drawn once and for
+all (``SPLIT_SEED``), so no image of a data set validates in one task and trains in another.
+Training images are drawn from the rest of each class by the seed of the run and the class alone.
+So tasks of more classes, of more samples, and of coarse labels hold the images of smaller ones.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from ffprof.errors import UsageError
+from ffprof.errors import DataError, UsageError
 from ffprof.harness.data.arrays import Split, load_arrays
 from ffprof.harness.data.catalogue import DATA, DataInfo
 from ffprof.harness.data.datasets import PHOTOGRAPHS, FolderPictures, is_padded
-from ffprof.harness.data.folder import listed_classes, two_levels
+from ffprof.harness.data.folder import class_folders, listed_classes, two_levels
 from ffprof.harness.learning.images import Images, LabelledImages
 from ffprof.harness.learning.photographs import Photographs
-from ffprof.harness.learning.teacher import LabellingNetwork
+from ffprof.harness.learning.teacher import LabellingNetwork, Stream
 from ffprof.records.learning import Task, Training
 from ffprof.records.recipe import Recipe
 
@@ -72,8 +73,13 @@ def load_task(recipe: Recipe, training: Training, task: Task) -> TaskData:
     found = _source(recipe, info, "train")
     classes = chosen_classes(task, _label_count(found, task))
     kept, labels = _relabelled(found, task, classes)
-    validation, rest = split(labels, training.validation)
-    train = rest[drawn(labels[rest], task, recipe.seed)]
+    validates, _ = split(found.labels, training.validation)
+    held = torch.zeros(len(found.labels), dtype=torch.bool)
+    held[validates] = True
+    held = held[kept]
+    rest = (~held).nonzero()[:, 0]
+    train = rest[drawn(found.labels[kept[rest]], labels[rest], task, recipe.seed)]
+    validation = held.nonzero()[:, 0]
 
     def load_test() -> Images:
         held_out = _source(recipe, info, "test")
@@ -113,8 +119,17 @@ def _folders(recipe: Recipe, info: DataInfo, part: Split) -> _Source:
         labels = pictures.labels[places]
         coarse = None if levels is None else torch.tensor(levels[1])[labels]
     else:
-        only = listed_classes(info, Path(root))
-        pictures = FolderPictures(str(Path(root) / info.parts()[part]), only=only)
+        parts = {name: str(Path(root) / folder) for name, folder in info.parts().items()}
+        # The folders of training number the classes of both parts.
+        only = listed_classes(info, Path(root)) or tuple(class_folders(parts["train"]))
+        other = set(class_folders(parts["test"]))
+        if not set(only) <= other:
+            missing = min(set(only) - other)
+            raise DataError(
+                f"{parts['test']} lacks {missing} and so has no test images of that class",
+                "complete it",
+            )
+        pictures = FolderPictures(parts[part], only=only)
         labels, places = pictures.labels, torch.arange(len(pictures))
 
     def take(chosen: Tensor, new_labels: Tensor) -> Images:
@@ -150,18 +165,16 @@ def _synthetic(recipe: Recipe, training: Training, task: Task) -> TaskData:
     if teacher is None:
         raise ValueError("the task has no teacher")
     network = LabellingNetwork(teacher, task.classes, recipe.channels, recipe.image_size)
-    images, labels = network.images(teacher.samples, test=False)
-    validation, rest = split(labels, training.validation)
-    train = rest[drawn(labels[rest], task, recipe.seed)]
+    held = round(training.validation * teacher.samples)
 
-    def load_test() -> LabelledImages:
-        tested, answers = network.images(teacher.test, test=True)
-        return LabelledImages(images=tested, labels=answers)
+    def part(name: Stream, count: int) -> LabelledImages:
+        images, labels = network.images(count, name)
+        return LabelledImages(images=images, labels=labels)
 
     return TaskData(
-        train=LabelledImages(images=images[train], labels=labels[train]),
-        validation=LabelledImages(images=images[validation], labels=labels[validation]),
-        load_test=load_test,
+        train=part("train", teacher.samples),
+        validation=part("validation", held),
+        load_test=lambda: part("test", teacher.test),
         mean=(0.0,) * recipe.channels,
         deviation=(1.0,) * recipe.channels,
     )
@@ -185,43 +198,69 @@ def chosen_classes(task: Task, available: int) -> Tensor:
 
 
 def split(labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Places of validation and training images; the same share of every class validates."""
+    """Places of validation and training images; the same share of every class validates.
+
+    At least one image of each class validates, where any is to.
+
+    Raises:
+        DataError: a class has too few images for both.
+    """
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SPLIT_SEED))
-    held = [
-        places[: round(share * len(places))]
-        for label in labels.unique()
-        for places in [order[labels[order] == label]]
-    ]
     validates = torch.zeros(len(labels), dtype=torch.bool)
-    validates[torch.cat(held)] = True
+    for label in labels.unique().tolist() if share else ():
+        places = order[labels[order] == label]
+        held = max(1, round(share * len(places)))
+        if held == len(places):
+            raise DataError(
+                f"class {label} has {len(places)} image, and one is to be held out",
+                "add images to it",
+            )
+        validates[places[:held]] = True
     return validates.nonzero()[:, 0], (~validates).nonzero()[:, 0]
 
 
-def drawn(labels: Tensor, task: Task, seed: int) -> Tensor:
+def drawn(fine: Tensor, labels: Tensor, task: Task, seed: int) -> Tensor:
     """Places of the training images among those that may train, by the run's seed.
 
-    ``samples`` in all are as many of each class, up to one.
+    Images of a fine class come in an order of their own, and a class of the task takes as many of
+    each of its fine classes, up to one. ``samples`` in all are as many of each fine class, up to
+    one, whatever the labels are: so heads on coarse and on fine labels see the same images.
+
+    Args:
+        fine: (n,) labels of the data.
+        labels: (n,) labels of the task.
+        task: how many.
+        seed: of the run.
 
     Raises:
         UsageError: a class has fewer.
     """
     if task.samples is None and task.samples_per_class is None:
-        return torch.arange(len(labels))
-    each = torch.full((task.classes,), task.samples_per_class or 0)
+        return torch.arange(len(fine))
+    known = fine.unique().tolist()
+    wanted = dict.fromkeys(known, task.samples_per_class or 0)
     if task.samples is not None:
-        each = torch.full((task.classes,), task.samples // task.classes)
-        each[: task.samples % task.classes] += 1
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+        wanted = _shares(task.samples, known)
+    elif task.labels == "coarse":
+        for label in labels.unique().tolist():
+            wanted |= _shares(task.samples_per_class or 0, fine[labels == label].unique().tolist())
     parts = []
-    for label, wanted in enumerate(each.tolist()):
-        places = order[labels[order] == label]
-        if len(places) < wanted:
+    for label, count in wanted.items():
+        places = (fine == label).nonzero()[:, 0]
+        if len(places) < count:
             raise UsageError(
-                f"{wanted} training images of a class are wanted, class {label} has {len(places)}",
+                f"{count} training images of a class are wanted, class {label} has {len(places)}",
                 f"use at most {len(places)} a class, or a smaller --validation",
             )
-        parts.append(places[:wanted])
+        stream = torch.Generator().manual_seed((seed * 1_000_003 + label) % 2**63)
+        parts.append(places[torch.randperm(len(places), generator=stream)[:count]])
     return torch.cat(parts).sort().values
+
+
+def _shares(total: int, classes: list[int]) -> dict[int, int]:
+    """As many for each class, the first ones with one more."""
+    each, more = divmod(total, len(classes))
+    return {label: each + (number < more) for number, label in enumerate(classes)}
 
 
 def _label_count(found: _Source, task: Task) -> int:

@@ -6,12 +6,14 @@ and one linear map to the classes. Each logit is standardised over ``PILOT`` ima
 their own, so that no class wins by its offset; the label is the largest.
 
 Everything follows from the teacher's seed: training images are the same however many are asked
-for, and test images come from a stream of their own.
+for, and validation and test images come from streams of their own. Label noise is of training
+labels alone: the others are what the teacher says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +25,9 @@ from ffprof.records.learning import Teacher
 PILOT = 2048  # images that logits are standardised over
 _CHUNK = 1000  # images drawn at a time; part of what a seed means
 _MOST_DRAWN = 50  # times as many images as are wanted, to fill the rarest class
-_WEIGHTS, _PILOT, _TRAINING, _TEST = range(4)  # streams of random numbers
+Stream = Literal["train", "validation", "test"]
+_WEIGHTS, _PILOT = 0, 1  # streams of random numbers, as are those of images
+_STREAMS: dict[Stream, int] = {"train": 2, "test": 3, "validation": 4}
 
 
 class LabellingNetwork:
@@ -63,17 +67,18 @@ class LabellingNetwork:
         """Images (n, channels, size, size) -> labels (n,) int64, without noise."""
         return ((self._raw(images) - self._mean) / self._deviation).argmax(1)
 
-    def _drawn(self, stream: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _drawn(self, stream: Stream) -> Iterator[tuple[Tensor, Tensor]]:
         """Images and labels, ``_CHUNK`` at a time, without end."""
-        generator = self._stream(stream)
+        generator = self._stream(_STREAMS[stream])
+        share = self._teacher.label_noise if stream == "train" else 0.0
         while True:
             images = torch.randn((_CHUNK, *self._shape), generator=generator)
             labels = self.labels(images)
-            noisy = torch.rand(_CHUNK, generator=generator) < self._teacher.label_noise
+            noisy = torch.rand(_CHUNK, generator=generator) < share
             others = torch.randint(self._classes, (_CHUNK,), generator=generator)
             yield images, torch.where(noisy, others, labels)
 
-    def images(self, count: int, *, test: bool) -> tuple[Tensor, Tensor]:
+    def images(self, count: int, stream: Stream) -> tuple[Tensor, Tensor]:
         """``count`` images (count, channels, size, size) float32 and labels (count,) int64.
 
         Balanced: as many of each class, up to one; those that are too many are passed over.
@@ -85,8 +90,11 @@ class LabellingNetwork:
         if self._teacher.balanced:
             room = torch.full((self._classes,), count // self._classes)
             room[: count % self._classes] += 1
-        parts, labels, left = [], [], count
-        for number, (drawn, answer) in enumerate(self._drawn(_TEST if test else _TRAINING)):
+        parts = [torch.empty((0, *self._shape))]
+        labels, left = [torch.empty(0, dtype=torch.int64)], count
+        for number, (drawn, answer) in enumerate(self._drawn(stream)):
+            if not left:
+                break
             if number * _CHUNK > _MOST_DRAWN * count + _CHUNK:
                 rare = int(room.argmax())
                 raise DataError(
@@ -99,6 +107,4 @@ class LabellingNetwork:
             parts.append(drawn[kept])
             labels.append(answer[kept])
             left -= len(kept)
-            if not left:
-                break
         return torch.cat(parts), torch.cat(labels)

@@ -101,12 +101,12 @@ def learn(
     restored = run.restore()
     if restored:
         tell(EpochDone(epochs=restored, restored=True))
-    began = time.monotonic()
     for number in range(len(restored), training.epochs):
-        tell(EpochDone(epochs=(run.epoch(number),)))
-    ended = time.monotonic()
+        done = run.epoch(number)
+        tell(EpochDone(epochs=(done,), timed=run.timed))
+    host_peak = tools.host.peak_bytes()
     test = run.score(data.load_test())
-    memory = run.memory()
+    memory = run.memory(host_peak)
     return Learned(
         test=test,
         memory=memory,
@@ -114,14 +114,13 @@ def learn(
             threads=torch.get_num_threads(),
             load_average_start=load,
             load_average_end=os.getloadavg()[0],
+            host_peak_reset=run.host_reset,
             skipped_optimizer_steps=run.built.update.skipped_steps(),
         ),
         rules=tuple(test.accuracy),
         parameters=sum(p.numel() for p in run.built.module.parameters()),
         training_images=len(data.train),
         steps=run.batches.steps,
-        timed=(began, ended),
-        images=run.batches.steps * recipe.batch * (training.epochs - len(restored)),
     )
 
 
@@ -187,6 +186,8 @@ class _Run:
         self._epochs: list[Epoch] = []
         self._cold: AllocatorPeaks | None = None
         self._steady: list[AllocatorPeaks] = []
+        self.host_reset = False
+        self.timed = (0.0, 0.0)
 
     def restore(self) -> tuple[Epoch, ...]:
         """Go on from the checkpoint; the epochs that it holds."""
@@ -203,9 +204,10 @@ class _Run:
         """Train once over the images, validate, and store a checkpoint."""
         tools, batches, recipe = self._tools, self.batches, self._assignment.recipe
         tools.allocator.reset_peak()
-        waited, started = batches.seconds, time.perf_counter()
+        waited, started, began = batches.seconds, time.perf_counter(), time.monotonic()
         loss, rate = self._trained(number)
         seconds = time.perf_counter() - started
+        self.timed = began, time.monotonic()
         self._steady.append(tools.allocator.read())
         validating = time.perf_counter()
         validates = validates and len(self._data.validation) > 0
@@ -246,6 +248,8 @@ class _Run:
                 scheduler.step()
             if self._cold is None:
                 self._cold = self._tools.allocator.read()
+                self._tools.allocator.reset_peak()
+                self.host_reset = self._tools.host.reset_peak()
                 self._tools.budget.first_step()
         wait_for(self._device)
         self._watch.check_now(total)
@@ -263,10 +267,9 @@ class _Run:
             self._data.groups,
         )
 
-    def memory(self) -> Memory:
+    def memory(self, host: int | None) -> Memory:
         """The figures of an audit; two more steps are taken for those of tensors."""
         built, recipe = self.built, self._assignment.recipe
-        host = self._tools.host.peak_bytes()
         built.step.observer = built.step.prepare = None
         held = tensors_beside(self._device.type, [*self._known, *self.batches.held()])
         # A batch as an audit hands it over: ready on the host, so outside of what is counted.

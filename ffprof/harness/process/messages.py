@@ -81,19 +81,20 @@ class Assignment:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochDone:
-    """Epochs that a run has done and stored; ``restored`` those that its checkpoint held."""
+    """Epochs that a run has done and stored; ``restored`` those that its checkpoint held.
+
+    ``timed`` is when the training of the epoch began and ended, validation left out, in
+    ``time.monotonic`` seconds.
+    """
 
     epochs: tuple[Epoch, ...]
     restored: bool = False
+    timed: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Learned:
-    """A run was trained to its last epoch and tested.
-
-    ``timed`` is when its epochs began and ended in this process, in ``time.monotonic`` seconds,
-    and ``images`` how many were trained on meanwhile.
-    """
+    """A run was trained to its last epoch and tested."""
 
     test: Score
     memory: Memory
@@ -102,8 +103,6 @@ class Learned:
     parameters: int
     training_images: int
     steps: int
-    timed: tuple[float, float]
-    images: int
     debit: Debit | None = None
 
 

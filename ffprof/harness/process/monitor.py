@@ -6,8 +6,9 @@ import time
 from typing import Any
 
 from ffprof.harness.process.guard import UNLISTED, Guard
-from ffprof.harness.process.messages import EpochDone, Finished, Learned, TrialStart
+from ffprof.harness.process.messages import EpochDone, Finished, TrialStart
 from ffprof.instruments.nvml import Watch, disturbances
+from ffprof.instruments.nvml.energy import total_energy
 from ffprof.records.audit import Conditions, Energy, Memory
 
 # The reason for which what ran out of memory says nothing of the workload.
@@ -29,8 +30,8 @@ class Watching:
         self._watch: Watch | None = None
         self._sampling = False
         self._lost_at: float | None = None
-        self._timed: tuple[float, float] | None = None
-        self._images: int | None = None
+        self._timed: list[tuple[float, float, int]] = []  # from, to, images
+        self._part_only = False
         self.reason = "not a GPU" if guard is None else guard.reason
 
     def on_message(self, pid: int, message: Any) -> None:
@@ -42,13 +43,15 @@ class Watching:
             guard.ours.add(pid)
             self._watch = Watch(pid, guard.last, facts=guard.facts)
             self._sampling = True
-        elif self._sampling and not isinstance(message, EpochDone):
+        elif self._sampling:
             self._sample()
-            self._sampling = False
-        if isinstance(message, Finished):
-            self._timed, self._images = message.report.timed, message.report.images
-        elif isinstance(message, Learned):
-            self._timed, self._images = message.timed, message.images
+            self._sampling = isinstance(message, EpochDone)
+        if isinstance(message, Finished) and message.report.timed and message.report.images:
+            self._timed = [(*message.report.timed, message.report.images)]
+        elif isinstance(message, EpochDone) and message.timed:
+            self._timed.append((*message.timed, message.epochs[-1].images))
+        elif isinstance(message, EpochDone):
+            self._part_only = message.restored
 
     def take(self) -> None:
         """One sample, while there is something to sample.
@@ -99,16 +102,20 @@ class Watching:
         return self._energy()[0]
 
     def _energy(self) -> tuple[Energy | None, str]:
-        if self._watch is None or self._timed is None or not self._images:
+        if self._watch is None or not self._timed:
             return None, ""
+        if self._part_only:
+            return None, "it was resumed: only a part of the run was seen"
         idle = self._guard.idle_watts if self._guard else None
-        return self._watch.energy(*self._timed, self._images, idle)
+        found = [self._watch.energy(*one, idle) for one in self._timed]
+        return total_energy([one for one, _ in found]), next((r for _, r in found if r), "")
 
     def add_to(self, conditions: Conditions) -> Conditions:
         """The conditions with what was seen of the GPU, and what of it spoils the figures."""
         if self._watch is None:
             return conditions
-        seen = self._watch.conditions(*(self._timed or (None, None)))
+        ends = (self._timed[0][0], self._timed[-1][1]) if self._timed else (None, None)
+        seen = self._watch.conditions(*ends)
         remark = self._energy()[1]
         if remark:
             seen = seen.model_copy(update={"unread": {**seen.unread, "energy": remark}})

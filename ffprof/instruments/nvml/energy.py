@@ -83,6 +83,22 @@ def energy(
     return made, remark
 
 
+def total_energy(parts: Sequence[Energy | None]) -> Energy | None:
+    """The sum over intervals, which need not touch; None if one of them is missing, or all are."""
+    known = [one for one in parts if one is not None]
+    if len(known) < len(parts) or not known:
+        return None
+    if len(known) == 1:
+        return known[0]
+    return Energy(
+        joules=sum(one.joules for one in known),
+        images=sum(one.images for one in known),
+        seconds=sum(one.seconds for one in known),
+        source="counter" if all(one.source == "counter" for one in known) else "power",
+        idle_watts=known[0].idle_watts,
+    )
+
+
 def integrate(watts: Curve, start: float, end: float) -> float:
     """Joules under the straight lines between samples of power, by trapezoids.
 

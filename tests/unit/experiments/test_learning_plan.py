@@ -17,7 +17,13 @@ def tasks(data="fashion-mnist", **options):
 
 @pytest.mark.parametrize(
     ("words", "first", "expected"),
-    [("1", 0, (0,)), ("3", 0, (0, 1, 2)), ("2", 7, (7, 8)), ("4,1,9", 0, (4, 1, 9))],
+    [
+        ("1", 0, (0,)),
+        ("3", 0, (0, 1, 2)),
+        ("2", 7, (7, 8)),
+        ("4,1,9", 0, (4, 1, 9)),
+        ("5,", 0, (5,)),
+    ],
 )
 def test_seeds_are_a_number_or_a_list(words, first, expected):
     assert parse_seeds(words, first) == expected
@@ -71,6 +77,9 @@ def test_a_sweep_changes_one_thing():
         ({"classes": 11}, "fashion-mnist has 10 classes"),
         ({"classes": 6, "labels": "coarse"}, "has 5 coarse classes; use at most 5"),
         ({"samples": 10, "samples_per_class": 5}, "both say how many images"),
+        ({"samples": 9}, "leaves some of 10 classes without an image"),
+        ({"sweep": "labels=fine,coarse", "classes": 4}, "--classes chooses other images"),
+        ({"sweep": "labels=fine,coarse", "samples_per_class": 4}, "--samples-per-class chooses"),
         ({"label_noise": 0.1}, "no teacher without --data teacher"),
         ({"unbalanced": True}, "no teacher without --data teacher"),
     ],
@@ -94,6 +103,10 @@ def test_a_teachers_samples_are_its_own_and_its_classes_any_number():
     _, found = tasks(data="teacher", sweep="samples=6000,24000", unbalanced=True)
     assert [task.teacher.samples for task in found] == [6000, 24_000]
     assert not found[0].teacher.balanced
+    _, found = tasks(data="teacher", sweep="classes=5,80", samples_per_class=100)
+    assert [task.teacher.samples for task in found] == [500, 8000]
+    with pytest.raises(UsageError, match="both say how many"):
+        tasks(data="teacher", samples=100, samples_per_class=10)
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4), st.integers(0, 9))

@@ -1,5 +1,7 @@
 """Which images and labels a task has: nothing is read twice, and seeds say what they should."""
 
+import shutil
+
 import pytest
 import torch
 from hypothesis import given
@@ -60,13 +62,39 @@ def test_classes_are_the_first_ones_or_drawn_by_a_seed(count, seed):
     assert found == chosen_classes(Task(classes=count, drawn_by=seed), 10).tolist()
 
 
+def of(total):
+    return Task(classes=4, samples=total)
+
+
 @given(st.integers(4, 60), st.integers(0, 5))
 def test_samples_in_all_are_as_many_of_each_class_up_to_one(total, seed):
     labels = torch.arange(4).repeat(20)
-    places = drawn(labels, Task(classes=4, samples=total), seed)
+    places = drawn(labels, labels, of(total), seed)
     counts = torch.bincount(labels[places], minlength=4)
     assert len(places) == len(set(places.tolist())) == total
     assert int(counts.max() - counts.min()) <= 1
+
+
+@given(st.integers(4, 40), st.integers(4, 40), st.integers(0, 5))
+def test_more_samples_hold_fewer_ones(total, more, seed):
+    labels = torch.arange(4).repeat(20)
+    few, many = sorted((total, total + more))
+    small, large = (set(drawn(labels, labels, of(n), seed).tolist()) for n in (few, many))
+    assert small <= large
+
+
+def test_an_image_that_validates_in_one_task_trains_in_none():
+    """And a sweep over classes keeps the images of a class."""
+    held, trained, by_class = set(), set(), []
+    for classes in (2, 5, 10):
+        data = digits(Task(classes=classes, samples_per_class=20))
+        held |= keys(data.validation)
+        trained |= keys(data.train)
+        of_one = data.train.images[data.train.labels == 1]
+        by_class.append({tuple(one.flatten().tolist()) for one in of_one})
+    assert not held & trained
+    assert by_class[0] == by_class[1] == by_class[2]
+    assert len(by_class[0]) == 20
 
 
 def test_fewer_classes_are_counted_from_zero_and_nothing_else_is_left():
@@ -121,27 +149,31 @@ def teacher(**changes):
 
 def test_a_teachers_images_are_balanced_and_repeat():
     data, again = teacher(), teacher()
-    labels = torch.cat((data.train.labels, data.validation.labels))
-    assert torch.bincount(labels).tolist() == [30] * 4
+    assert torch.bincount(data.train.labels).tolist() == [30] * 4
+    assert torch.bincount(data.validation.labels).tolist() == [3] * 4
     assert torch.bincount(data.load_test().labels).tolist() == [10] * 4
     assert torch.equal(data.train.images, again.train.images)
     assert not torch.equal(data.train.images, teacher(seed=1).train.images)
-    assert not keys(data.train) & keys(data.load_test())
+    parts = [keys(part) for part in (data.train, data.validation, data.load_test())]
+    assert len(set.union(*parts)) == 120 + 12 + 40
 
 
-def test_a_teacher_labels_its_images_and_noise_changes_so_many_labels():
+def test_a_teacher_labels_its_images_and_noise_is_of_training_labels_alone():
     network = LabellingNetwork(Teacher(width=8), 4, 3, 8)
-    images, labels = network.images(400, test=False)
+    images, labels = network.images(400, "train")
     assert torch.equal(network.labels(images), labels)
     noisy = LabellingNetwork(Teacher(width=8, label_noise=0.5, balanced=False), 4, 3, 8)
-    images, labels = noisy.images(4000, test=False)
+    images, labels = noisy.images(4000, "train")
     wrong = (noisy.labels(images) != labels).float().mean()
     assert wrong == pytest.approx(0.5 * 3 / 4, abs=0.03)  # a random label may be the right one
+    for part in ("validation", "test"):
+        images, labels = noisy.images(400, part)
+        assert torch.equal(noisy.labels(images), labels)
 
 
 def test_unbalanced_classes_are_as_often_as_the_teacher_gives_them():
     data = teacher(balanced=False)
-    counts = torch.bincount(torch.cat((data.train.labels, data.validation.labels)))
+    counts = torch.bincount(data.train.labels)
     assert int(counts.sum()) == 120
     assert counts.tolist() != [30] * 4
 
@@ -205,6 +237,50 @@ def test_two_levels_of_folders_have_coarse_labels(tmp_path):
     coarse = folder_task(root, Task(classes=2, labels="coarse"))
     assert torch.bincount(coarse.load_test().labels).tolist() == [4, 6]
     assert coarse.groups is None
+
+
+@pytest.mark.parametrize("samples", [None, 23])
+def test_heads_on_coarse_and_on_fine_labels_see_the_same_images(tmp_path, samples):
+    names = ["cold/blue", "cold/green", "warm/orange", "warm/red", "warm/yellow"]
+    root = folder_of_colours(tmp_path, names)
+    fine = folder_task(root, Task(classes=5, samples=samples))
+    coarse = folder_task(root, Task(classes=2, labels="coarse", samples=samples))
+    for part in ("train", "validation"):
+        one, other = (getattr(data, part).places.tolist() for data in (fine, coarse))
+        assert one == other
+    assert torch.equal(fine.groups[fine.train.labels], coarse.train.labels)
+
+
+def test_a_class_too_small_to_be_split_is_one_line(tmp_path):
+    root = folder_of_colours(tmp_path, ["a", "b"])
+    for path in sorted((root / "b").iterdir())[1:]:
+        path.unlink()
+    with pytest.raises(DataError, match="class 1 has 1 image, and one is to be held out"):
+        folder_task(root, Task(classes=2))
+
+
+def test_few_images_still_validate_and_test(tmp_path):
+    root = folder_of_colours(tmp_path, ["a", "b"])
+    for name in "ab":
+        for path in sorted((root / name).iterdir())[4:]:
+            path.unlink()
+    data = folder_task(root, Task(classes=2))
+    assert (len(data.train), len(data.validation), len(data.load_test())) == (4, 2, 2)
+
+
+def test_folders_of_training_number_the_classes_of_the_test(tmp_path):
+    names = [f"n{number:08d}" for number in range(100)]
+    for part, classes in (("train", names), ("val", [*names, "another"])):
+        for name in classes:
+            (tmp_path / part / name).mkdir(parents=True)
+            for one in range(2):
+                Image.new("RGB", (20, 20)).save(tmp_path / part / name / f"{one}.png")
+    made = recipe(data="imagenet100", data_root=str(tmp_path), image_size=16, classes=100)
+    data = load_task(made, TRAINING, Task(classes=100))
+    assert data.load_test().labels.tolist() == [label for label in range(100) for _ in "ab"]
+    shutil.rmtree(tmp_path / "val" / names[3])
+    with pytest.raises(DataError, match="val lacks n00000003"):
+        load_task(made, TRAINING, Task(classes=100))
 
 
 def test_a_photograph_that_cannot_be_decoded_is_named(tmp_path):
