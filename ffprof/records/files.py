@@ -17,6 +17,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 
@@ -127,6 +128,16 @@ def write_atomically(path: Path, text: str) -> None:
             file.write(text.encode())
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+def new_path(folder: Path, kind: str, name: str, created: datetime) -> Path:
+    """A path that no result file has yet: ``KIND-NAME-DATE-TIME-PROCESS.json``.
+
+    The process keeps two apart that start in the same second, and a number two of one process.
+    """
+    stem = f"{kind}-{name}-{created:%Y%m%d-%H%M%S}-{os.getpid()}"
+    names = (stem, *(f"{stem}-{number}" for number in range(2, 1000)))
+    return next(path for one in names if not (path := folder / f"{one}.json").exists())
 
 
 def prepare_folder(folder: Path) -> None:

@@ -113,7 +113,8 @@ def studies(folder):
 def ran(tiny, tmp_path_factory):
     """A run that is interrupted in its first study, and the one that goes on."""
     out = tmp_path_factory.mktemp("ran") / "audits"
-    words = ["paper", "tiny", "--run", "--device", "cpu", "--records", str(RESULTS)]
+    nothing = tmp_path_factory.mktemp("nothing")  # results/ holds answers
+    words = ["paper", "tiny", "--run", "--device", "cpu", "--records", str(nothing)]
     words += ["--out", str(out), "--limit", "1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "ffprof", *words],

@@ -6,7 +6,6 @@ is put into it before anything is measured.
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -34,7 +33,7 @@ from ffprof.hardware.machine import describe_machine
 from ffprof.harness.data.discovery import crowding
 from ffprof.harness.process.guard import Policy
 from ffprof.records.audit import Device, Plan, Record
-from ffprof.records.files import prepare_folder, writing
+from ffprof.records.files import new_path, prepare_folder, writing
 from ffprof.records.recipe import Recipe
 from ffprof.version import __version__
 from ffprof.workload import Description
@@ -87,17 +86,12 @@ def new_request(
         record=record,
         workloads=audit.workloads,
         device=audit.device,
-        path=_path(out, recipe.preset, kind, created),
+        path=new_path(out, "audit", f"{recipe.preset}-{kind}", created),
         context=session.server if terms.target else session.context(audit.device),
         target=terms.target,
         on_foreign=on_foreign,
         environment=wanted,
     )
-
-
-def _path(folder: Path, preset: str, kind: str, created: datetime) -> Path:
-    # The process number keeps two audits apart that start in the same second.
-    return folder / f"audit-{preset}-{kind}-{created:%Y%m%d-%H%M%S}-{os.getpid()}.json"
 
 
 # What of a recipe requested holds for the audit that is measured next to its estimate, too.

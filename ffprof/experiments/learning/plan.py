@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,7 @@ from ffprof.hardware.machine import describe_machine, usable_cpus
 from ffprof.harness.data.catalogue import DATA
 from ffprof.harness.data.folder import two_levels
 from ffprof.records.audit import Device
-from ffprof.records.files import prepare_folder, writing
+from ffprof.records.files import new_path, prepare_folder, writing
 from ffprof.records.learning import (
     LearningPlan,
     LearningRecord,
@@ -96,7 +95,7 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
             notes=tuple(note for note in (*terms.notes, *setup.chosen.notes(recipe)) if note),
         )
         prepare_folder(options.out)
-        path = options.out / f"learning-{recipe.data}-{created:%Y%m%d-%H%M%S}-{os.getpid()}.json"
+        path = new_path(options.out, "learning", recipe.data, created)
         with writing(path):
             yield LearningRequest(
                 record=record,

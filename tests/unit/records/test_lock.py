@@ -1,10 +1,12 @@
+import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
 from ffprof.errors import StoreError
-from ffprof.records.files import lock_path, writing
+from ffprof.records.files import lock_path, new_path, writing
 
 
 def test_a_second_writer_is_refused_and_nothing_is_left(tmp_path):
@@ -63,3 +65,13 @@ def test_a_lock_that_its_holder_has_removed_meanwhile_is_taken_anew(tmp_path, mo
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(StoreError, match="cannot write"), writing(tmp_path / "no" / "a.json"):
         pass
+
+
+def test_no_two_results_of_one_second_have_the_same_path(tmp_path):
+    now, taken = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), set()
+    for _ in range(3):
+        path = new_path(tmp_path, "audit", "smoke-cpu", now)
+        assert path.name.startswith(f"audit-smoke-cpu-20260102-030405-{os.getpid()}")
+        path.touch()
+        taken.add(path)
+    assert len(taken) == 3
