@@ -21,6 +21,7 @@ import torch.nn.functional as F
 
 from ffprof.harness.data.source import parse_data
 from ffprof.harness.learning.augmentation import Preparation, draw
+from ffprof.harness.learning.images import LabelledImages
 from ffprof.harness.learning.task import load_task
 from ffprof.harness.learning.training import learn
 from ffprof.harness.process.messages import Assignment, EpochDone
@@ -36,8 +37,11 @@ class BareLoop:
     def __init__(self, recipe: Recipe, training: Training, task: Task) -> None:
         torch.manual_seed(recipe.seed)
         self._recipe, self._data = recipe, load_task(recipe, training, task)
+        if not isinstance(self._data.train, LabelledImages):
+            raise TypeError("the bare loop holds its images in memory")
+        self._train = self._data.train
         self._prepare = Preparation(
-            self._data.mean, self._data.deviation, 3, self._data.padding, torch.channels_last
+            self._data.mean, self._data.deviation, 3, self._train.padding, torch.channels_last
         )
         self._model = find_workload("bp").load()(recipe, None)
         self._model.to(memory_format=torch.channels_last).train()  # type: ignore[call-arg]
@@ -52,11 +56,9 @@ class BareLoop:
     def epoch(self) -> float:
         """One pass; seconds."""
         began = time.perf_counter()
-        train, batch = self._data.train, self._recipe.batch
+        train, batch = self._train, self._recipe.batch
         order = torch.randperm(len(train))
-        drawn = draw(
-            len(train), self._data.padding, flips=self._data.flips, seed=0, epoch=self._epoch
-        )
+        drawn = draw(len(train), train.padding, flips=train.flips, seed=0, epoch=self._epoch)
         for start in range(0, len(train) - batch + 1, batch):
             index = order[start : start + batch]
             self._prepare.draws = drawn.of(slice(start, start + batch))
