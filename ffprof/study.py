@@ -104,8 +104,8 @@ def learn(
     }
     with folder_for(out) as folder, without_main():
         asked["out"] = folder
-        options = Options(**_of(Options, asked))
-        with prepare_study(options, LearningOptions(**_of(LearningOptions, asked))) as request:
+        known = {name: asked[name] for name in Options.__dataclass_fields__ if name in asked}
+        with prepare_study(Options(**known), LearningOptions.of(asked)) as request:
             command = f"ffprof.learn({_words(asked)})"[:4000]
             record = request.record.model_copy(update={"command": command})
             outcome = run_study(replace(request, record=record), progress_or_none(progress))
@@ -116,10 +116,6 @@ def learn(
         first = next((one.message for one in record.runs if one.message), outcome.stopped or "")
         raise NothingMeasuredError(f"no run was trained to its end: {first}", "see what it says")
     return record
-
-
-def _of(kind: Any, asked: dict[str, Any]) -> dict[str, Any]:
-    return {name: asked[name] for name in kind.__dataclass_fields__ if name in asked}
 
 
 def _sweep(values: dict[str, Sequence[int | str]] | None) -> str | None:

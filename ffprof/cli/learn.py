@@ -82,39 +82,13 @@ def learn(
     Each workload is trained from each seed, on each task of a sweep, in a process of its own.
     Writes one result file, complete after every epoch; the test set is read once, at the end.
     """
+    asked = LearningOptions.of(locals())
     from ffprof.cli.output.learning import run_and_print
     from ffprof.experiments.learning.plan import prepare_study
     from ffprof.experiments.learning.resume import resumed_study
 
     written = written_options(context)
     given = {name: written[name] for name in written if name not in ("resume", "format")}
-    asked = LearningOptions(
-        epochs=epochs,
-        seeds=seeds,
-        sweep=sweep,
-        classes=classes,
-        drawn_by=drawn_by,
-        samples=samples,
-        samples_per_class=samples_per_class,
-        labels=labels,
-        schedule=schedule,
-        warmup_epochs=warmup_epochs,
-        augmentation=augmentation,
-        validation=validation,
-        target=target,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        tune=tune,
-        jobs=jobs,
-        time_limit=time_limit,
-        teacher_depth=teacher_depth,
-        teacher_width=teacher_width,
-        label_noise=label_noise,
-        teacher_seed=teacher_seed,
-        test_samples=test_samples,
-        unbalanced=unbalanced,
-    )
     end_when_asked()
     options = replace(options, device=device, estimates=False, time_limit=time_limit)
     opened = prepare_study(options, asked) if resume is None else resumed_study(resume, given)

@@ -5,7 +5,9 @@ Imports nothing that takes time: ``--help`` reads this.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,3 +39,8 @@ class LearningOptions:
     teacher_seed: int | None = None
     test_samples: int | None = None
     unbalanced: bool = False
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> LearningOptions:
+        """Those among values by name; others are passed over."""
+        return cls(**{name: values[name] for name in cls.__dataclass_fields__ if name in values})

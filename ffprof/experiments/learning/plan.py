@@ -41,7 +41,7 @@ from ffprof.version import __version__
 from ffprof.workload import Description
 
 SWEPT = ("classes", "samples", "samples-per-class", "labels")
-# Found by `ffprof learn --tune` for all methods alike (results/learning).
+# Chosen for all methods alike (R); no search for it is recorded yet.
 LEARNING_RATE = 2e-3
 
 
