@@ -100,9 +100,14 @@ def _scaled(base: int, recipe: Recipe) -> int:
 
 
 def patch_counts(shapes: list[BlockShape]) -> list[int]:
-    """Patches along each side, P_l = 2^floor(log2 sqrt(C_L / C_l)), at least 1 (R)."""
+    """Patches along each side, P_l = 2 * 2^floor(log2 sqrt(C_L / C_l)), which must divide it (R).
+
+    Where it does not, the largest power of two below it that does. One patch a side in the last
+    unit, half of this everywhere, reads two points less (docs/learning.md).
+    """
     last = shapes[-1].channels
-    return [max(1, 2 ** math.floor(math.log2(math.sqrt(last / s.channels)))) for s in shapes]
+    wanted = [2 ** (1 + math.floor(math.log2(math.sqrt(last / s.channels)))) for s in shapes]
+    return [math.gcd(shape.size, max(1, w)) for shape, w in zip(shapes, wanted, strict=True)]
 
 
 def _layout(name: str) -> list[tuple[int, bool]]:
@@ -133,17 +138,10 @@ def check_backbone(recipe: Recipe) -> str | None:
 
 
 def check_local(recipe: Recipe) -> str | None:
-    """``check_backbone``, and what goodness patches and batch statistics need besides."""
+    """``check_backbone``, and what the read-out's batch statistics need besides."""
     objection = check_backbone(recipe)
     if objection:
         return objection
-    shapes = block_shapes(recipe)
-    for index, (shape, patches) in enumerate(zip(shapes, patch_counts(shapes), strict=True)):
-        if shape.size % patches:
-            return (
-                f"block {index} of {recipe.backbone} has {shape.size}x{shape.size} positions, "
-                f"which {patches}x{patches} patches do not divide: change the image size"
-            )
     if recipe.norm == "batch" and recipe.micro_batch < 2:
         return "batch statistics need micro-batches of at least 2 images: use --norm group"
     return None

@@ -233,16 +233,20 @@ def read_sources(paths: Sequence[Path]) -> tuple[Source, ...]:
 
 
 def choose_with_files(
-    words: str | None, sources: Sequence[Source], context: BaseContext, limit_seconds: float
+    words: str | None,
+    sources: Sequence[Source],
+    context: BaseContext,
+    limit_seconds: float,
+    default: str = "core",
 ) -> Selection:
-    """The rows that were requested; by default core, and everything in the files.
+    """The rows that were requested; by default those of ``default``, and all in the files.
 
     Raises:
         UsageError: a file cannot be loaded, an id is taken or unknown, or nothing of a file is
             requested.
     """
     own = describe_files(sources, context, limit_seconds)
-    workloads = choose_workloads("core" if words is None else words, own, every=words is None)
+    workloads = choose_workloads(default if words is None else words, own, every=words is None)
     ids = {d.id for d in workloads}
     for source in sources:
         inside = [d.id for d in own.values() if d.source == source]

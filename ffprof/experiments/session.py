@@ -106,11 +106,15 @@ def open_session(recipe: Recipe, *, dry_run: bool = False) -> Iterator[Session]:
 
 
 @contextmanager
-def set_up(options: Options) -> Iterator[Setup]:
+def set_up(options: Options, default: str = "core") -> Iterator[Setup]:
     """Look up what was requested: words, data, budget and recipe, then what only a child can tell.
 
     What is wrong with the recipe is said before a process is started. It is made again only if the
     child told something that it depends on.
+
+    Args:
+        options: what was requested.
+        default: the workloads where none are named, beside those of files.
 
     Raises:
         FfprofError: something cannot be meant, or is not there.
@@ -118,7 +122,7 @@ def set_up(options: Options) -> Iterator[Setup]:
     words = options.workloads
     sources = read_sources(options.workload_files)
     # What is in a file is known only once it was loaded, and that needs a process.
-    named = () if sources else choose_workloads("core" if words is None else words)
+    named = () if sources else choose_workloads(default if words is None else words)
     data_words = None if options.data is None else parse_data(options.data)
     asked = choose_budget(options.gpu_mem, options.card, options.card_files)
     if options.device != "cpu":
@@ -129,7 +133,7 @@ def set_up(options: Options) -> Iterator[Setup]:
     with open_session(recipe, dry_run=options.dry_run) as session:
         chosen = Selection(workloads=named, files=())
         if sources:
-            chosen = choose_with_files(words, sources, session.server, options.time_limit)
+            chosen = choose_with_files(words, sources, session.server, options.time_limit, default)
         kinds = _kinds(options, session.found)
         if seen:
             look_only = options.dry_run or kinds[0] == "estimate"

@@ -348,8 +348,11 @@ def _reservations(record: LearningRecord, rows: Sequence[LearningRow]) -> tuple[
             f"images of the kind would move an accuracy of 50 % by about ±{_drawn(fewest):.1f} "
             "points (19 of 20)"
         )
-    rules = {row.workload: row.rule for row in rows if row.rules}
-    notes += [f"{name} is judged by its rule {rule}" for name, rule in rules.items()]
+    rules: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.rules:
+            rules.setdefault(row.rule, {})[row.workload] = None
+    notes += [f"judged by the rule {rule}: {', '.join(names)}" for rule, names in rules.items()]
     notes += [
         f"{row.workload}: figures are of the {row.outcomes['ok']} of {row.ended} seeds that ended "
         "well, which flatters it"

@@ -6,7 +6,6 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,9 +54,8 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
     seeds = parse_seeds(asked.seeds, options.seed or 0)
     training = _training(asked)
     _check_tuning(asked)
-    if options.workloads is None:
-        options = replace(options, workloads=",".join(_references()))
-    with set_up(options) as setup:
+    default = "" if options.workloads is not None else ",".join(_references())
+    with set_up(options, default) as setup:
         device: Device = "cpu" if setup.kinds[0] == "cpu" else "cuda"
         recipe = _recipe(setup, asked)
         workloads = setup.chosen.workloads

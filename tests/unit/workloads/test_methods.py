@@ -48,8 +48,17 @@ def test_backbones_are_the_documented_stacks():
 
 
 def test_patches_follow_their_formula():
-    assert patch_counts(block_shapes(recipe())) == [2, 2, 1, 1, 1, 1]
-    assert patch_counts(block_shapes(recipe(backbone="flat-5-7"))) == [1] * 5
+    assert patch_counts(block_shapes(recipe())) == [4, 4, 2, 2, 2, 2]
+    assert patch_counts(block_shapes(recipe(backbone="flat-5-7"))) == [2] * 5
+
+
+def test_patches_divide_the_positions_of_their_unit():
+    shapes = block_shapes(recipe(backbone="resnet18", image_size=224))
+    assert [s.size for s in shapes] == [112, 56, 56, 28, 28, 14, 14, 7, 7]
+    assert patch_counts(shapes) == [4, 4, 4, 4, 4, 2, 2, 1, 1]
+    odd = recipe(backbone="flat-2-8", image_size=9)
+    assert patch_counts(block_shapes(odd)) == [1, 1]
+    assert check_local(odd) is None
 
 
 @pytest.mark.parametrize(
