@@ -13,8 +13,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from pydantic import Field
+
+from ffprof.arguments import checked, words_of
 from ffprof.errors import NothingMeasuredError, UnmeasuredError, UsageError
 from ffprof.records.audit import Record
 from ffprof.records.store import RESULT_FILES, find_record, load_any, save
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 Names = str | Sequence[str]
 Paths = Sequence[str | Path]
 OnForeign = Literal["warn", "wait", "refuse"]
+Seconds = Annotated[float, Field(ge=0.1)]  # the least that the commands allow, too
+Count = Annotated[int, Field(ge=1)]
 
 
 def load(path: str | Path) -> Any:
@@ -44,6 +49,7 @@ def load(path: str | Path) -> Any:
     return load_any(find_record(Path(path), RESULT_FILES))
 
 
+@checked
 def run(
     workloads: Names | None = None,
     *,
@@ -54,7 +60,7 @@ def run(
     card: str | None = None,
     card_files: Paths = (),
     display: bool = False,
-    rounds: int = 3,
+    rounds: Count = 3,
     looks: bool = False,
     backbone: str | None = None,
     width: float | None = None,
@@ -71,8 +77,8 @@ def run(
     threads: int | None = None,
     steps: int | None = None,
     on_foreign: OnForeign = "warn",
-    time_limit: float = 600.0,
-    run_limit: float | None = None,
+    time_limit: Seconds = 600.0,
+    run_limit: Seconds | None = None,
     out: str | Path | None = None,
     progress: bool = False,
 ) -> Record:
@@ -129,7 +135,7 @@ def run(
         asked["rounds"] = LOOKS[0]
     with folder_for(out) as folder, without_main():
         with prepare(_options(asked, folder)) as (request,):
-            command = f"ffprof.run({_words(asked)})"[:4000]
+            command = words_of(run, asked)[:4000]
             record = request.record.model_copy(update={"command": command})
             request = replace(request, record=record)
             outcome = run_looks(request, lambda: progress_or_none(progress), looks=looks)
@@ -144,6 +150,7 @@ def run(
     return record
 
 
+@checked
 def compare(
     before: str | Path | Record, after: str | Path | Record, baseline: str | None = None
 ) -> Comparison:
@@ -184,6 +191,7 @@ def compare(
     )
 
 
+@checked
 def check(
     baseline: str | Path | Record,
     current: str | Path | Record | None = None,
@@ -192,13 +200,13 @@ def check(
     budget: str | None = None,
     throughput: Literal["gate", "advice", "off"] | None = None,
     update_baseline: bool = False,
-    rounds: int | None = None,
+    rounds: Count | None = None,
     workload_files: Paths = (),
     card_files: Paths = (),
     data: str | None = None,
     on_foreign: OnForeign = "warn",
     time_limit: float | None = None,
-    run_limit: float | None = None,
+    run_limit: Seconds | None = None,
     out: str | Path | None = None,
     progress: bool = False,
 ) -> CheckResult:
@@ -280,39 +288,18 @@ def _saved(record: Record, folder: Path) -> Path:
 
 
 def _options(asked: dict[str, Any], folder: Path) -> Options:
-    """Those of ``run``, in Python's types; what the parser would refuse is refused here."""
+    """Those of ``run``, in the command's types."""
     from ffprof.experiments.options import Options
 
     known = {name: asked[name] for name in Options.__dataclass_fields__ if name in asked}
     words = known["workloads"]
     known["workloads"] = words if words is None or isinstance(words, str) else ",".join(words)
-    for name, least in (("rounds", 1), ("time_limit", 0.1), ("run_limit", 0.1)):
-        value = known[name]
-        number = isinstance(value, int if name == "rounds" else (int, float))
-        if value is not None and (isinstance(value, bool) or not number or value < least):
-            raise UsageError(f"{name}={value!r}", f"give a number that is at least {least}")
-    for name, words in (
-        ("device", ("auto", "cuda", "cpu", "estimate")),
-        ("on_foreign", ("warn", "wait", "refuse")),
-    ):
-        if known[name] not in words:
-            raise UsageError(f"{name}={known[name]!r}", f"give one of {', '.join(words)}")
-    for name in ("preset", "gpu_mem", "card", "data"):
-        if not isinstance(known[name], str | None):
-            raise UsageError(f"{name}={known[name]!r}", "give text, as in gpu_mem='8GB'")
     files = {name: _paths(known[name]) for name in ("workload_files", "card_files")}
     return Options(**known | files | {"out": folder, "estimates": False})
 
 
 def _paths(paths: Paths) -> tuple[Path, ...]:
     return tuple(map(Path, [paths] if isinstance(paths, str) else paths))
-
-
-def _words(asked: dict[str, Any]) -> str:
-    """The arguments that are not the defaults, as they are written."""
-    defaults = run.__kwdefaults__ or {}
-    given = {n: v for n, v in asked.items() if v != defaults.get(n) and n != "progress"}
-    return ", ".join(f"{name}={value!r}" for name, value in given.items())
 
 
 @contextmanager

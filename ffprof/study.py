@@ -7,21 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Literal
 
-from ffprof.api import Names, OnForeign, Paths, folder_for, progress_or_none, without_main
+from ffprof.api import (
+    Count,
+    Names,
+    OnForeign,
+    Paths,
+    Seconds,
+    folder_for,
+    progress_or_none,
+    without_main,
+)
+from ffprof.arguments import checked, words_of
 from ffprof.errors import NothingMeasuredError, UsageError
 from ffprof.records.learning import LearningRecord
 
-if TYPE_CHECKING:
-    from pathlib import Path
 
-
+@checked
 def learn(
     workloads: Names | None = None,
     *,
     data: str | None = None,
-    epochs: int = 20,
+    epochs: Count = 20,
     seeds: int | Sequence[int] = 3,
     sweep: dict[str, Sequence[int | str]] | None = None,
     classes: int | None = None,
@@ -32,10 +41,11 @@ def learn(
     optimizer: Literal["adamw", "sgd"] | None = None,
     learning_rate: float | None = None,
     weight_decay: float | None = None,
-    tune: int | None = None,
+    tune: Count | None = None,
     schedule: Literal["cosine", "constant"] = "cosine",
     warmup_epochs: float | None = None,
     augmentation: bool = True,
+    shift: int | None = None,
     validation: float = 0.1,
     target: float | None = None,
     teacher_depth: int | None = None,
@@ -44,7 +54,7 @@ def learn(
     teacher_seed: int | None = None,
     test_samples: int | None = None,
     unbalanced: bool = False,
-    jobs: int = 1,
+    jobs: Count = 1,
     preset: str | None = None,
     workload_files: Paths = (),
     device: Literal["auto", "cuda", "cpu"] = "auto",
@@ -63,8 +73,8 @@ def learn(
     seed: int | None = None,
     threads: int | None = None,
     on_foreign: OnForeign = "warn",
-    time_limit: float = 86_400.0,
-    run_limit: float | None = None,
+    time_limit: Seconds = 86_400.0,
+    run_limit: Seconds | None = None,
     out: str | Path | None = None,
     progress: bool = False,
 ) -> LearningRecord:
@@ -89,13 +99,13 @@ def learn(
         FfprofError: it is impossible, or no run was trained to its end.
         KeyboardInterrupt: as it came; with ``out``, what is done by then is stored.
     """
-    asked = dict(locals())
+    given = dict(locals())
     from ffprof.experiments.learning.options import LearningOptions
     from ffprof.experiments.learning.plan import prepare_study
     from ffprof.experiments.learning.runner import run_study
     from ffprof.experiments.options import Options
 
-    asked |= {
+    asked = given | {
         "seeds": str(seeds) if isinstance(seeds, int) else "".join(f"{one}," for one in seeds),
         "sweep": _sweep(sweep),
         "workloads": workloads if isinstance(workloads, str | None) else ",".join(workloads),
@@ -106,7 +116,7 @@ def learn(
         asked["out"] = folder
         known = {name: asked[name] for name in Options.__dataclass_fields__ if name in asked}
         with prepare_study(Options(**known), LearningOptions.of(asked)) as request:
-            command = f"ffprof.learn({_words(asked)})"[:4000]
+            command = words_of(learn, given)[:4000]
             record = request.record.model_copy(update={"command": command})
             outcome = run_study(replace(request, record=record), progress_or_none(progress))
     if outcome.interrupt is not None:
@@ -121,19 +131,7 @@ def learn(
 def _sweep(values: dict[str, Sequence[int | str]] | None) -> str | None:
     if values is None:
         return None
-    if not isinstance(values, dict) or len(values) != 1:
+    if len(values) != 1:
         raise UsageError(f"sweep={values!r}", "vary one thing, as in sweep={'classes': [2, 4]}")
     ((name, listed),) = values.items()
     return f"{name.replace('_', '-')}={','.join(map(str, listed))}"
-
-
-def _words(asked: dict[str, Any]) -> str:
-    """The arguments that are not the defaults, as they are written."""
-    defaults = {**(learn.__kwdefaults__ or {}), "estimates": False, "seeds": "3"}
-    hidden = ("progress", "out")
-    given = {
-        name: value
-        for name, value in asked.items()
-        if name not in hidden and value != defaults.get(name) and value != ()
-    }
-    return ", ".join(f"{name}={value!r}" for name, value in given.items())

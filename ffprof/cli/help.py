@@ -64,7 +64,7 @@ _PANELS = {
     ),
     "Training": (
         "epochs", "seeds", "optimizer", "learning_rate", "weight_decay", "tune", "schedule",
-        "warmup_epochs", "augmentation", "validation", "target",
+        "warmup_epochs", "augmentation", "shift", "validation", "target",
     ),
     "Budget": ("gpu_mem", "card", "card_files", "card_file", "display", "budget"),
     "Measuring": (

@@ -50,6 +50,9 @@ def learn(
     augmentation: bool = typer.Option(
         True, "--augmentation/--no-augmentation", help="Shift and flip training images."
     ),
+    shift: int = typer.Option(
+        None, min=0, max=1024, help="Most pixels of a shift; an eighth of the side by default."
+    ),
     validation: float = typer.Option(
         0.1, min=0, max=0.5, help="Share of the training images that is held back to validate."
     ),

@@ -34,13 +34,15 @@ class Training(Part):
     ``warmup_epochs`` raise the learning rate linearly, then it follows ``schedule`` to the end,
     once an optimizer step. ``validation`` is the share of the training set that is held back.
     ``target`` is the validation accuracy to which time and images are counted. Labels are never
-    smoothed: ``label_smoothing`` says so.
+    smoothed: ``label_smoothing`` says so. ``shift`` is how many pixels images are shifted by at most,
+    where they are augmented; None is what is usual for the data.
     """
 
     epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)]
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
     augmentation: bool = True
+    shift: Annotated[int, Field(ge=0, le=1024)] | None = None
     label_smoothing: Literal[0] = 0
     validation: Annotated[float, Field(ge=0, le=0.5)] = 0.1
     target: Share | None = None
@@ -137,6 +139,8 @@ class LearningRun(Part):
     ``beside`` is how many other runs the machine had at the same time: with any, times are those
     of a shared machine. ``resumed`` counts how often it went on from its checkpoint. ``settings``
     are learning rate, weight decay and what else its method has to be set; empty in older records.
+    ``test_reads`` is how often its test set was read, at most: more than once only if it was
+    stopped while it was tested; 0 in older records.
     """
 
     id: Name
@@ -156,6 +160,7 @@ class LearningRun(Part):
     steps: Count | None = None
     epochs: Annotated[tuple[Epoch, ...], FailFast()] = Field(default=(), max_length=MOST_EPOCHS)
     test: Score | None = None
+    test_reads: Count = 0
     memory: Memory = Memory()
     energy: Energy | None = None
     debit: Debit | None = None
@@ -320,5 +325,6 @@ class RunSlot(Part):
 
 def learning_digest(recipe: Recipe, training: Training) -> str:
     """SHA-256 over the recipe's digest and the training's canonical JSON."""
-    text = recipe.digest() + training.model_dump_json()
+    older = None if training.shift is not None else {"shift"}  # what it was before there was one
+    text = recipe.digest() + training.model_dump_json(exclude=older)
     return hashlib.sha256(text.encode()).hexdigest()

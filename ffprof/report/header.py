@@ -8,7 +8,7 @@ from pathlib import PurePath
 from ffprof.records.audit import Budget, Evidence, Machine, Record
 from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.frontier import FrontierRecord
-from ffprof.records.learning import LearningRecord, Task
+from ffprof.records.learning import LearningRecord, Task, Training
 from ffprof.records.recipe import FILE_DATA, Recipe
 from ffprof.units import format_bytes
 
@@ -141,7 +141,7 @@ def learning_setting(record: LearningRecord) -> tuple[str, ...]:
         f"effective batch {recipe.batch}, {recipe.precision}, {optimizer.name}, {began}learning "
         f"rate {optimizer.lr:g}, weight decay {optimizer.weight_decay:g}{tuned}",
         f"{training.epochs} epochs, {training.schedule}{warmup}, "
-        f"{'with' if training.augmentation else 'without'} augmentation, validation on "
+        f"{_augmentation(training)}, validation on "
         f"{100 * training.validation:g} % of the training set{target}",
         f"{seeds} seed{'' if seeds == 1 else 's'} ({_numbers(plan.seeds)}); "
         f"{processor(record)}, {torch_of(machine)}{commit}",
@@ -179,3 +179,10 @@ def _numbers(seeds: tuple[int, ...]) -> str:
     if len(seeds) > 2 and seeds == tuple(range(seeds[0], seeds[0] + len(seeds))):
         return f"{seeds[0]} to {seeds[-1]}"
     return ", ".join(map(str, seeds))
+
+
+def _augmentation(training: Training) -> str:
+    if not training.augmentation:
+        return "without augmentation"
+    shift = training.shift
+    return "with augmentation" + ("" if shift is None else f" (shifts of up to {shift} pixels)")

@@ -354,6 +354,11 @@ def _reservations(record: LearningRecord, rows: Sequence[LearningRow]) -> tuple[
             rules.setdefault(row.rule, {})[row.workload] = None
     notes += [f"judged by the rule {rule}: {', '.join(names)}" for rule, names in rules.items()]
     notes += [
+        f"{run.id} was stopped while it was tested: its test set was read {run.test_reads} times"
+        for run in record.runs
+        if run.test_reads > 1
+    ]
+    notes += [
         f"{row.workload}: figures are of the {row.outcomes['ok']} of {row.ended} seeds that ended "
         "well, which flatters it"
         for row in rows

@@ -25,6 +25,7 @@ class LearningOptions:
     schedule: str = "cosine"
     warmup_epochs: float | None = None
     augmentation: bool = True
+    shift: int | None = None
     validation: float = 0.1
     target: float | None = None
     learning_rate: float | None = None

@@ -260,6 +260,8 @@ def _teacher(asked: LearningOptions, data: str) -> Teacher | None:
 
 
 def _training(asked: LearningOptions) -> Training:
+    if asked.shift is not None and not asked.augmentation:
+        raise UsageError("--shift is a part of --augmentation", "leave one of them out")
     warmup = min(1.0, asked.epochs / 10) if asked.warmup_epochs is None else asked.warmup_epochs
     training: Training = _valid(
         Training,
@@ -267,6 +269,7 @@ def _training(asked: LearningOptions) -> Training:
         schedule=asked.schedule,
         warmup_epochs=warmup,
         augmentation=asked.augmentation,
+        shift=asked.shift,
         validation=asked.validation,
         target=asked.target,
     )

@@ -64,6 +64,8 @@ class LearningRecorder:
                 update["epochs"] = done.epochs
             else:
                 update["epochs"] = (*run.epochs, *done.epochs)
+            if done.epochs[-1].number == self.record.training.epochs:  # what follows is the test
+                update["test_reads"] = run.test_reads + 1
             self._put(run.model_copy(update=update))
 
     def end(self, slot: RunSlot, ending: Ending, watching: Watching) -> LearningRun:

@@ -28,6 +28,7 @@ from ffprof.records.learning import Task, Training
 from ffprof.records.recipe import Recipe
 
 SPLIT_SEED = 0
+_NO_SHIFT = "leave --shift out"
 TEST_SHARE = 0.1  # of each class, where a folder has no test set of its own
 
 
@@ -87,7 +88,9 @@ def load_task(recipe: Recipe, training: Training, task: Task) -> TaskData:
 
     shown = found.take(kept[train], labels[train])
     return TaskData(
-        train=_augmented(shown, info, recipe.image_size) if training.augmentation else shown,
+        train=_augmented(shown, info, recipe.image_size, training.shift)
+        if training.augmentation
+        else shown,
         validation=found.take(kept[validation], labels[validation]),
         load_test=load_test,
         mean=tuple(255 * one for one in info.mean),
@@ -144,11 +147,14 @@ def _folders(recipe: Recipe, info: DataInfo, part: Split) -> _Source:
     return _Source(labels=labels, coarse=coarse, take=take)
 
 
-def _augmented(shown: Images, info: DataInfo, size: int) -> Images:
+def _augmented(shown: Images, info: DataInfo, size: int, shift: int | None) -> Images:
     if isinstance(shown, Photographs):
+        if shift is not None:
+            raise UsageError("photographs are cropped and resized, not shifted", _NO_SHIFT)
         return replace(shown, augmented=True)
     if isinstance(shown, LabelledImages):
-        return replace(shown, padding=_padding(info, size), flips=info.flips)
+        padding = _padding(info, size) if shift is None else shift
+        return replace(shown, padding=padding, flips=info.flips)
     return shown
 
 
@@ -164,6 +170,8 @@ def _synthetic(recipe: Recipe, training: Training, task: Task) -> TaskData:
     teacher = task.teacher
     if teacher is None:
         raise ValueError("the task has no teacher")
+    if training.shift is not None:
+        raise UsageError("white noise is not augmented", _NO_SHIFT)
     network = LabellingNetwork(teacher, task.classes, recipe.channels, recipe.image_size)
     held = round(training.validation * teacher.samples)
 
