@@ -34,8 +34,8 @@ class Training(Part):
     ``warmup_epochs`` raise the learning rate linearly, then it follows ``schedule`` to the end,
     once an optimizer step. ``validation`` is the share of the training set that is held back.
     ``target`` is the validation accuracy to which time and images are counted. Labels are never
-    smoothed: ``label_smoothing`` says so. ``shift`` is how many pixels images are shifted by at most,
-    where they are augmented; None is what is usual for the data.
+    smoothed: ``label_smoothing`` says so. ``shift`` is how many pixels augmented images are shifted
+    by at most; None is what is usual for the data.
     """
 
     epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)]

@@ -58,6 +58,7 @@ def test_it_writes_one_record_with_every_run_and_no_checkpoint(study):
     assert {len(run.epochs) for run in record.runs} == {4}
     assert {run.test.images for run in record.runs} == {297}
     assert {run.training_images for run in record.runs} == {192}
+    assert {run.test_reads for run in record.runs} == {1}
     assert record.missing() == []
     assert record.evidence == "measured (cpu)"
     assert "Traceback" not in done.stderr
@@ -239,6 +240,7 @@ def test_divergence_is_an_outcome_that_names_the_layer(tmp_path):
         (["--samples", "16"], ["16 training images are fewer than a batch of 32"]),
         (["--warmup-epochs", "9"], ["9 epochs of warm-up are more than 4"]),
         (["--jobs", "999"], ["--jobs 999", "use at most"]),
+        (["--shift", "2", "--no-augmentation"], ["--shift is a part of --augmentation"]),
         (["--data", "fashion-mnist:/nowhere"], ["/nowhere"]),
         (["--device", "cuda"], ["--device cuda"]),
     ],

@@ -27,7 +27,8 @@ OF_COMMAND = {
     "learn": RECIPE | CUTS | CARDS | SHARED - {"steps", "rounds"}
     | {"epochs", "seeds", "classes", "drawn-by", "samples", "samples-per-class", "labels", "sweep",
        "optimizer", "learning-rate", "weight-decay", "tune", "schedule", "warmup-epochs",
-       "augmentation", "shift", "validation", "target", "teacher-depth", "teacher-width", "label-noise",
+       "augmentation", "shift", "validation", "target", "teacher-depth", "teacher-width",
+       "label-noise",
        "teacher-seed", "test-samples", "unbalanced", "jobs", "resume", "format"},
     "report": {"format", "judge", "learned", "plot", "output", "with"},
     "compare": {"format"},

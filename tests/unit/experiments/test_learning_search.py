@@ -19,11 +19,12 @@ from ffprof.experiments.learning.search import (
     ranges_for,
 )
 from ffprof.harness.process.child import Ending
-from ffprof.harness.process.messages import Diverged, Failed, Validated
-from ffprof.records.learning import RunSlot, Score
+from ffprof.harness.process.messages import Diverged, EpochDone, Failed, Validated
+from ffprof.records.learning import Epoch, RunSlot, Score
 from ffprof.records.recipe import Optimizer
 from ffprof.records.search import SearchTrial, best_trial
 from ffprof.records.store import load_learning
+from ffprof.report.learning import learning_document
 from ffprof.workload import find_workload
 
 NAMES = ("bp", "dtg-ff", "hinton-ff")
@@ -78,6 +79,36 @@ def tune(record, path, trainer):
     )
     Tuner(campaign, recorder, trainer).run()
     return recorder.record
+
+
+def epoch(number):
+    return Epoch(
+        number=number, images=100, learning_rate=1e-3, loss=1.0, seconds=1.0, data_seconds=0.1
+    )
+
+
+def test_every_reading_of_the_test_set_is_counted(tmp_path):
+    """It follows the last epoch, again where a run was stopped while it was tested."""
+    record, path = begun(tmp_path, 0)
+    request = SimpleNamespace(
+        record=record, path=path, device="cpu",
+        workloads=tuple(map(find_workload, record.plan.workloads)),
+    )  # fmt: skip
+    recorder, slot = LearningRecorder(request), record.slots()[0]
+    reads = []
+    for number in range(1, record.training.epochs + 1):
+        recorder.epochs(slot, EpochDone(epochs=(epoch(number),)), 0)
+        reads.append(recorder.run(slot).test_reads)
+    assert reads == [0] * (record.training.epochs - 1) + [1]
+    early = tuple(epoch(number) for number in range(1, record.training.epochs))
+    recorder.epochs(slot, EpochDone(epochs=early, restored=True), 0)
+    assert recorder.run(slot).test_reads == 1
+    whole = (*early, epoch(record.training.epochs))
+    recorder.epochs(slot, EpochDone(epochs=whole, restored=True), 0)
+    assert recorder.run(slot).test_reads == 2
+    blocks = learning_document(load_learning(path)).blocks
+    notes = [line for block in blocks for line in block.lines]
+    assert f"{slot.id} was stopped while it was tested: its test set was read 2 times" in notes
 
 
 def test_every_workload_has_the_same_budget_at_any_time(tmp_path):

@@ -141,6 +141,18 @@ def test_without_augmentation_nothing_is_shifted_or_flipped():
     assert not digits(Task(classes=10)).train.flips
 
 
+def test_shifts_are_of_as_many_pixels_as_requested():
+    shifted = TRAINING.model_copy(update={"shift": 0})
+    assert digits(Task(classes=10), training=shifted).train.padding == 0
+    assert (
+        digits(Task(classes=10), training=TRAINING.model_copy(update={"shift": 3})).train.padding
+        == 3
+    )
+    task = Task(classes=4, teacher=Teacher(samples=120, test=40, width=8))
+    with pytest.raises(UsageError, match="white noise is not augmented; leave --shift out"):
+        load_task(recipe(data="teacher", image_size=8, classes=4), shifted, task)
+
+
 def teacher(**changes):
     made = Teacher(samples=120, test=40, width=8, **changes)
     task = Task(classes=4, teacher=made)
