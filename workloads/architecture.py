@@ -102,8 +102,8 @@ def _scaled(base: int, recipe: Recipe) -> int:
 def patch_counts(shapes: list[BlockShape]) -> list[int]:
     """Patches along each side, P_l = 2 * 2^floor(log2 sqrt(C_L / C_l)), which must divide it (R).
 
-    Where it does not, the largest power of two below it that does. One patch a side in the last
-    unit, half of this everywhere, reads two points less (docs/learning.md).
+    Where it does not, the largest power of two below it that does. Chosen on validation images
+    (docs/learning.md).
     """
     last = shapes[-1].channels
     wanted = [2 ** (1 + math.floor(math.log2(math.sqrt(last / s.channels)))) for s in shapes]
