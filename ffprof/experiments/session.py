@@ -14,7 +14,7 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from ffprof.errors import DeviceError
+from ffprof.errors import DeviceError, UsageError
 from ffprof.estimator.target import check_room, with_display
 from ffprof.experiments.options import BudgetChoice, Options, choose_budget
 from ffprof.experiments.request import Request
@@ -36,6 +36,7 @@ from ffprof.harness.worker import probe_child
 from ffprof.records.audit import Device, Machine
 from ffprof.records.frontier import FrontierRecord
 from ffprof.records.recipe import Recipe
+from ffprof.workload import Description
 
 Kind = Literal["cuda", "cpu", "estimate"]
 
@@ -128,8 +129,7 @@ def set_up(options: Options, default: str = "core") -> Iterator[Setup]:
     if options.device != "cpu":
         check_room(with_display(asked.budget) if options.display else asked.budget, asked.card)
     seen = data = look_at(data_words, options.download)
-    device: Device = "cpu" if options.device == "cpu" else "cuda"
-    recipe = choose_recipe(options, named, device, seen)
+    device, recipe = _first_recipe(options, named, seen)
     with open_session(recipe, dry_run=options.dry_run) as session:
         chosen = Selection(workloads=named, files=())
         if sources:
@@ -150,6 +150,25 @@ def set_up(options: Options, default: str = "core") -> Iterator[Setup]:
             budget=asked,
             recipe=recipe,
         )
+
+
+def _first_recipe(
+    options: Options, named: tuple[Description, ...], data: DataSet | None
+) -> tuple[Device, Recipe]:
+    """The recipe, and the device whose preset it is of, before it is known which devices there are.
+
+    Where either will do, what is wrong for one of them may be right for the other.
+    """
+    devices: tuple[Device, ...] = ("cpu",) if options.device == "cpu" else ("cuda",)
+    if options.device == "auto":
+        devices = ("cuda", "cpu")
+    errors = []
+    for device in devices:
+        try:
+            return device, choose_recipe(options, named, device, data)
+        except UsageError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def _kinds(options: Options, found: Probe) -> tuple[Kind, ...]:

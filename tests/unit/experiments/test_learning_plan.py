@@ -8,7 +8,10 @@ from ffprof.errors import UsageError
 from ffprof.experiments.learning.options import LearningOptions
 from ffprof.experiments.learning.plan import parse_seeds, parse_tasks
 from ffprof.experiments.learning.request import plan_runs
+from ffprof.experiments.options import Options
+from ffprof.experiments.session import _first_recipe
 from ffprof.records.learning import RunSlot, Teacher
+from ffprof.workload import find_workload
 
 
 def tasks(data="fashion-mnist", **options):
@@ -121,3 +124,13 @@ def test_runs_are_shuffled_within_each_seed(tasks_, seeds, workloads, seed):
     assert sorted(one.id for one in order) == sorted(one.id for one in slots)
     assert [one.seed for one in order] == sorted(one.seed for one in order)
     assert order == plan_runs(slots, seed)
+
+
+def test_what_suits_one_of_two_devices_is_not_refused_before_it_is_known_which_there_is():
+    named = (find_workload("bp"),)
+    device, recipe = _first_recipe(Options(device="auto", image_size=16), named, None)
+    assert (device, recipe.backbone, recipe.image_size) == ("cpu", "vgg8", 16)
+    assert _first_recipe(Options(device="auto"), named, None)[0] == "cuda"
+    for device in ("auto", "cuda"):
+        with pytest.raises(UsageError, match="vgg11 halves the image 5 times"):
+            _first_recipe(Options(device=device, image_size=20), named, None)
