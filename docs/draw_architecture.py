@@ -20,7 +20,7 @@ BASE = ("errors", "units", "version")
 # Where a package stands in its layer: 0 left, 1 in the middle, 2 right; the others take all three.
 COLUMN = {
     "experiments": 1, "report": 2, "estimator": 1, "analysis": 2, "harness": 1, "hardware": 1,
-    "workload": 0, "instruments": 1,
+    "workload": 0, "instruments": 1, "nulldevice": 2,
 }  # fmt: skip
 # Beside ffprof: what is added without touching it, and the package that finds it.
 BESIDE = {"workloads": ("workload", 0, -1), "hw_profiles": ("hardware", 2, 0)}
