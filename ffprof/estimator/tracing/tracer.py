@@ -14,10 +14,11 @@ from torch.utils._pytree import tree_map_only
 
 from ffprof.errors import UsageError
 from ffprof.estimator.stream import Category, Operator, Scratch, Stream
+from ffprof.estimator.tracing.accumulation import last_reference, sum_in_place
 from ffprof.estimator.tracing.device import STAND_IN, device_of
 from ffprof.estimator.tracing.kernels import Kernels
 from ffprof.estimator.tracing.modules import ModulePaths
-from ffprof.estimator.tracing.storages import ANOTHER_DEVICE, Place, Storages
+from ffprof.estimator.tracing.storages import Place, Storages
 from ffprof.estimator.tracing.values import Values, stays_real
 from ffprof.instruments.operators import does_work, flops_of, passing
 
@@ -60,6 +61,7 @@ class Tracer(TorchDispatchMode):
         self._kernels, self._mode, self._paths = kernels, mode, paths
         self._for_gpu = self.device == STAND_IN
         self._place = Place()
+        self._last = last_reference()
 
     def __torch_dispatch__(
         self,
@@ -69,8 +71,6 @@ class Tracer(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if self._for_gpu and torch.is_autocast_enabled("cuda"):
-            raise UsageError("autocast is on for 'cuda' and would cast nothing", ANOTHER_DEVICE)
         if func is _ASKS_DEVICE and isinstance(args[0], FakeTensor):
             return args[0].fake_device
         if self._building and func in _INITIALISE and isinstance(args[0], FakeTensor):
@@ -88,6 +88,12 @@ class Tracer(TorchDispatchMode):
                 self._see_all(func, result, (), "data")
             return result
         self._locate(func)
+        if self._for_gpu and self._place.phase == "backward":
+            with torch._C.DisableTorchFunction():
+                total = sum_in_place(func, args, self._last)
+                if total is not None:
+                    self._note(func, args, kwargs, total)
+                    return total
         return self._run(func, args, kwargs)
 
     def built(self) -> None:
