@@ -158,8 +158,9 @@ class Tracer(TorchDispatchMode):
             arrives = at is not None and self._is_outside(args[at])
             if arrives and place.phase == "forward":
                 place.phase = "data"
-            calls = self._kernels.calls_of(func, args, result, place.phase)
-            self._see_all(func, result, calls, "data" if arrives else "temporary")
+            calls = self._kernels.calls_of(func, args, kwargs, result, place.phase)
+            scratch = self._kernels.scratch_of(func, args, kwargs, result)
+            self._see_all(func, result, calls, "data" if arrives else "temporary", scratch)
             for number in copies:
                 self.stream.free(number)
             self._note(func, args, kwargs, result)
@@ -193,16 +194,32 @@ class Tracer(TorchDispatchMode):
             self.storages.backward_begins()
 
     def _see_all(
-        self, func: Any, result: Any, calls: tuple[Scratch, ...], category: Category
+        self,
+        func: Any,
+        result: Any,
+        calls: tuple[Scratch, ...],
+        category: Category,
+        scratch: tuple[int, ...] = (),
     ) -> None:
-        waiting = list(calls)
+        storages, waiting = self.storages, list(calls)
         if func._schema.returns:
-            for tensor in _tensors((result,)):
-                self.storages.see(tensor, self._place, category)
-                if waiting:  # one call an output, made when its output has its memory
-                    self.storages.call_library(waiting.pop(0), self._place)
+            for tensor in _tensors((self._kernels.ordered(func, result),)):
+                storages.see(tensor, self._place, category)
+                if waiting and not scratch:  # one call an output, made when that has its memory
+                    storages.call_library(waiting.pop(0), self._place)
+        numbers: list[int] = []
+        held: dict[int, None] = {}
+        for size in scratch:
+            if size < 0:
+                del held[numbers[-size - 1]]
+                self.stream.free(numbers[-size - 1])
+            else:
+                numbers.append(storages.allocate(size, "temporary", self._place))
+                held[numbers[-1]] = None
         for call in waiting:
-            self.storages.call_library(call, self._place)
+            storages.call_library(call, self._place)
+        for number in reversed(held):
+            self.stream.free(number)
 
     def _note(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         if not does_work(func):
