@@ -69,8 +69,8 @@ def run(func: Any, args: Any, kwargs: Any) -> Any:
         # The processor keeps a buffer as large as the input, CUDA an empty one.
         return (result[0], result[1].new_empty(0))
     if func is _aten._scaled_dot_product_efficient_attention.default and len(args) > 5 and args[5]:
-        # With dropout, seed and offset of its numbers are on the host (_efficient_attention_forward in
-        # aten/src/ATen/native/transformers/cuda/attention.cu).
+        # With dropout, seed and offset of its numbers are on the host
+        # (_efficient_attention_forward in aten/src/ATen/native/transformers/cuda/attention.cu).
         return (*result[:2], *(torch.empty_like(t, device="cpu") for t in result[2:]))
     if func._overloadpacket in _LOSSES and _is_summed(args, kwargs):
         # The result is first made as large as the input, then shrunk to one number: its storage

@@ -91,6 +91,40 @@ STEPS = {
         (160171008, 186646528),
         (160171008, 186646528),
     ),
+    "sums that blocks share": (
+        trained(lambda: nn.Linear(1024, 2048), (8192, 1024)),
+        (386016256, 392167424),
+        (394535936, 459276288),
+    ),
+    "rms_norm": (
+        trained(lambda: nn.Sequential(nn.Linear(256, 256), nn.RMSNorm(256)), (8192, 256)),
+        (67537920, 85983232),
+        (76057600, 106954752),
+    ),
+    "dropout": (
+        trained(lambda: nn.Sequential(nn.Linear(512, 512), nn.Dropout(0.5)), (8192, 512)),
+        (114428928, 144703488),
+        (122948608, 144703488),
+    ),
+    "attention, mse_loss and layer_norm": (
+        trained(
+            lambda: nn.TransformerEncoderLayer(256, 4, 512, batch_first=True),
+            (8, 128, 256),
+            (8, 128, 256),
+            loss=lambda m, x, y: nn.functional.mse_loss(m(x), y),
+        ),
+        (43555840, 58720256),
+        (43555840, 58720256),
+    ),
+    "linear and layer_norm on permuted input": (
+        trained(
+            lambda: nn.Sequential(nn.LayerNorm(256), nn.Linear(256, 256)),
+            (64, 512, 256),
+            loss=lambda m, x: m(x.transpose(0, 1)).square().mean(),
+        ),
+        (243929088, 257949696),
+        (252448768, 257949696),
+    ),
 }
 
 
