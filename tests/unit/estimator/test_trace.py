@@ -243,7 +243,7 @@ def of_operator(stream, *words):
 def test_dropout_keeps_a_mask_of_one_byte():
     stream = trace(training(lambda: nn.Sequential(nn.Flatten(), nn.Linear(768, 10), nn.Dropout())))
     made = [a.nbytes for a in of_operator(stream, "native_dropout") if a.phase == "forward"]
-    assert made == [4 * 40, 40] * 2
+    assert made == [40, 4 * 40] * 2  # the mask first
 
 
 def attention(heads=4, mask=False):
