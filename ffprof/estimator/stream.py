@@ -52,7 +52,23 @@ class MatrixProduct:
     element_bytes: int
 
 
-Scratch = Convolution | MatrixProduct
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """A reduction whose inputs several blocks of threads may share, before a card is known.
+
+    ``outputs`` are reduced to, from ``values`` by each thread of a block of ``threads``, of which
+    ``lanes`` have a result of their own; ``blocks`` cover all outputs.
+    """
+
+    outputs: int
+    accumulator_bytes: int
+    lanes: int
+    threads: int
+    values: int
+    blocks: int
+
+
+Scratch = Convolution | MatrixProduct | Reduction
 
 
 @dataclass(slots=True)
@@ -60,7 +76,8 @@ class Allocation:
     """One request for memory, and what it was for.
 
     ``nbytes`` is what is requested, before the allocator rounds it. ``scratch`` says for which
-    library call workspace is asked; its size is then for ``estimator.cuda.workspaces`` to say.
+    library call or kernel workspace is asked; its size is then for ``estimator.cuda.workspaces``
+    to say, and ``part`` numbers what one call asks for.
     ``module`` is the path of the module whose work it is ("features.3"), in backward too, and
     ``operator`` the operator that asked ("aten.convolution").
     """
@@ -71,6 +88,7 @@ class Allocation:
     module: str
     operator: str
     scratch: Scratch | None = None
+    part: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,8 +40,10 @@ class Target:
         """What libraries take under a recipe."""
         if not self.workspaces:
             return WorkspaceModel.none()
+        sizes = {} if self.card is None else {"multiprocessors": self.card.sm_count}
         return model_for(
             self.capability,
+            **sizes,
             half=recipe.precision != "fp32",
             tf32=recipe.flags.tf32,
             autotuned=recipe.flags.cudnn_benchmark,

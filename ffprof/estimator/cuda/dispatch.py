@@ -64,6 +64,17 @@ def _rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float | No
     return _aten._fused_rms_norm.default(x, normalized_shape, weight, eps)[0]
 
 
+def _linear(x: Any, weight: Any, bias: Any = None) -> Any:
+    one_call = x.dim() == 2 or (x.dim() == 3 and x.is_contiguous())
+    if bias is None or one_call:
+        return _aten.linear.default.decompose(x, weight, bias)
+    return _aten.matmul.default(x, weight.t()).add_(bias)
+
+
+def _fused(*_: Any, **__: Any) -> Any:
+    raise NotImplementedError("a traced step does not run it: see ffprof.estimator.cuda.libraries")
+
+
 def _no_recurrent(*_: Any, **__: Any) -> Any:
     raise UsageError(
         "a recurrent layer: cuDNN runs it in one call whose memory is not modelled",
@@ -106,13 +117,34 @@ TABLE: tuple[Rule, ...] = (
         key="AutogradCPU",
         function=_softmax("log_softmax"),
     ),
+    *(
+        Rule(
+            subject=f"rms_norm: {name}",
+            reason="on CUDA one kernel keeps the input and a number a row; a processor has none, "
+            "so it would be put together from powers, means and products, each of which keeps its "
+            "own (what it returns: ffprof.estimator.cuda.libraries)",
+            operator=name,
+            key="CPU",
+            function=_fused,
+        )
+        for name in ("_fused_rms_norm", "_fused_rms_norm_backward")
+        if hasattr(_aten, name)
+    ),
     Rule(
-        subject="rms_norm",
-        reason="on CUDA one kernel keeps the input and a number a row; on a processor it is put "
-        "together from powers, means and products, each of which keeps its own",
+        subject="rms_norm: the choice",
+        reason="on CUDA the fused kernel is taken; on a processor the parts are",
         operator="rms_norm",
         key="AutogradCPU",
         function=_rms_norm,
+    ),
+    Rule(
+        subject="linear",
+        reason="where no single call adds the bias, it is added in place to the product; for "
+        "tensor subclasses, and so for fake ones, into new memory "
+        "(aten/src/ATen/native/Linear.cpp)",
+        operator="linear",
+        key="AutogradCPU",
+        function=_linear,
     ),
     Rule(
         subject="log_sigmoid",

@@ -11,19 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ffprof.estimator.cuda.reductions import reductions_of
 from ffprof.estimator.stream import Convolution, MatrixProduct, Phase, Scratch
 
 _aten = torch.ops.aten
 
 
-def calls_of(func: Any, args: Any, result: Any, phase: Phase) -> tuple[Scratch, ...]:
-    """The library calls of one operator, in the order in which they are made."""
+def calls_of(func: Any, args: Any, kwargs: Any, result: Any, phase: Phase) -> tuple[Scratch, ...]:
+    """What one operator calls that takes workspace, in the order in which it is called."""
     describe = _CALLS.get(func._overloadpacket)
-    return describe(args, result, phase) if describe is not None else ()
+    calls = describe(args, result, phase) if describe is not None else ()
+    return (*calls, *reductions_of(func, args, kwargs, result))
 
 
 def temporaries_of(func: Any, args: Any) -> tuple[int, ...]:
-    """Bytes of the copies that PyTorch makes for a library call and drops after it.
+    """Bytes of the copies that PyTorch makes of an operator's inputs first, and drops after it.
 
     cuDNN takes all tensors of a convolution in one memory format: those in another are copied
     (``aten/src/ATen/native/cudnn/ConvShared.cpp``, where inputs are made contiguous in the
@@ -33,6 +35,9 @@ def temporaries_of(func: Any, args: Any) -> tuple[int, ...]:
         tensors = args[:2]
     elif func._overloadpacket is _aten.convolution_backward:
         tensors = args[:3]
+    elif func._overloadpacket in _NORMS:  # read row by row (layer_norm_kernel.cu)
+        x = args[_NORMS[func._overloadpacket]]
+        return () if x.is_contiguous() else (_bytes(x),)
     else:
         return ()
     wanted = _format(tensors[-2], tensors[-1])
@@ -55,11 +60,96 @@ def run(func: Any, args: Any, kwargs: Any) -> Any:
         return _batch_norm(args[0])
     if func is _aten.native_batch_norm_backward.default and args[7]:
         return _batch_norm_backward(args[1], args[2], args[9])
+    if func is _RMS_NORM:
+        return _rms_norm(*args, **kwargs)
+    if func is _RMS_NORM_BACKWARD:
+        return _rms_norm_backward(*args, **kwargs)
     result = func(*args, **kwargs)
     if func is _aten.log_sigmoid_forward.default:
         # The processor keeps a buffer as large as the input, CUDA an empty one.
         return (result[0], result[1].new_empty(0))
+    if func is _aten._scaled_dot_product_efficient_attention.default and len(args) > 5 and args[5]:
+        # With dropout, seed and offset of its numbers are on the host
+        # (_efficient_attention_forward in aten/src/ATen/native/transformers/cuda/attention.cu).
+        return (*result[:2], *(torch.empty_like(t, device="cpu") for t in result[2:]))
+    if func._overloadpacket in _LOSSES and _is_summed(args, kwargs):
+        # The result is first made as large as the input, then shrunk to one number: its storage
+        # stays (mse_loss and smooth_l1_loss in aten/src/ATen/native/BinaryOps.cpp and Loss.cpp).
+        shape = torch.broadcast_shapes(args[0].shape, args[1].shape)
+        return result.new_empty(shape).as_strided((), ())
     return result
+
+
+def ordered(func: Any, result: Any) -> Any:
+    """What an operator returns, in the order in which its memory is requested.
+
+    Dropout makes its mask first (aten/src/ATen/native/cuda/Dropout.cu).
+    """
+    return result[::-1] if func is _aten.native_dropout.default else result
+
+
+def scratch_of(func: Any, args: Any, kwargs: Any, result: Any) -> tuple[int, ...]:
+    """Bytes that an operator takes after its results for tensors of its own, in order.
+
+    A negative number ``-n`` gives the n-th of them back, and the end of the operator the rest.
+    """
+    if func._overloadpacket in _LOSSES and _is_summed(args, kwargs):
+        return (result.untyped_storage().nbytes(),)  # before they are added up
+    if func is _aten.native_layer_norm_backward.default:
+        return () if args[0].is_contiguous() else (_bytes(args[0]),)
+    if func is _aten._scaled_dot_product_efficient_attention_backward.default:
+        return _attention_backward(args[0], args[1])
+    return ()
+
+
+def _attention_backward(grad: Tensor, query: Tensor) -> tuple[int, ...]:
+    """Of the float32 kernel for heads of at most 64, on compute capability 8.6 and 8.9.
+
+    Products of gradient and result, their sums by row, those in another order; then a block of
+    partial gradients for each 64 queries, with a lock (_efficient_attention_backward in
+    aten/src/ATen/native/transformers/cuda/attention_backward.cu, kernel_backward.h).
+    """
+    batch, heads, queries, head = query.shape
+    if query.dtype is not torch.float32 or head > _BLOCK:
+        return ()
+    rows = batch * heads * queries * 4
+    blocks = batch * heads * -(-queries // _BLOCK)
+    return _bytes(grad), rows, rows, -2, -1, blocks * (_BLOCK * _BLOCK * 4 + 16), -3, -4
+
+
+_BLOCK = 64
+
+
+def _bytes(t: Tensor) -> int:
+    return t.numel() * t.element_size()
+
+
+_LOSSES = {_aten.mse_loss, _aten.smooth_l1_loss}
+_RMS_NORM = getattr(getattr(_aten, "_fused_rms_norm", None), "default", None)
+_RMS_NORM_BACKWARD = getattr(getattr(_aten, "_fused_rms_norm_backward", None), "default", None)
+
+
+def _is_summed(args: Any, kwargs: Any) -> bool:
+    return bool((args[2] if len(args) > 2 else kwargs.get("reduction", 1)) != 0)
+
+
+def _rms_norm(
+    x: Tensor, shape: Any, weight: Tensor | None = None, eps: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """The result, and a number a row in float32 at least (layer_norm_kernel.cu)."""
+    wide = torch.float32 if x.dtype in _HALVES else x.dtype
+    rows = [*x.shape[: x.dim() - len(shape)], *(1 for _ in shape)]
+    out = _aten.empty_like.default(x, memory_format=torch.contiguous_format)
+    return out, _aten.new_empty.default(x, rows, dtype=wide)
+
+
+def _rms_norm_backward(
+    grad: Tensor, x: Tensor, shape: Any, rstd: Tensor, weight: Tensor | None, mask: Any
+) -> tuple[Tensor | None, Tensor | None]:
+    return (
+        _aten.empty_like.default(x, memory_format=torch.contiguous_format) if mask[0] else None,
+        _aten.empty_like.default(weight) if mask[1] and weight is not None else None,
+    )
 
 
 def _batch_norm(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -82,6 +172,7 @@ def _each_channel(x: Tensor) -> Tensor:
     return made
 
 
+_NORMS = {_aten.native_layer_norm: 0, _aten.native_layer_norm_backward: 1}  # which is the input
 _HALVES = (torch.float16, torch.bfloat16)
 _FORMATS = {torch.contiguous_format: (3, 4, 5), torch.channels_last: (4,)}
 

@@ -1,4 +1,4 @@
-"""What libraries take from the allocator for themselves: cuBLAS's and cuDNN's workspaces.
+"""What kernels take from the allocator for themselves: workspaces of cuBLAS and cuDNN, scratch.
 
 A stream says for which call workspace is asked, and this module how much that is. Where the
 formulas come from is written in docs/estimator.md, "Workspaces"; free of torch.
@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ffprof.estimator.stream import Allocation, Convolution, MatrixProduct, Stream
+from ffprof.estimator.stream import Allocation, Convolution, MatrixProduct, Reduction, Stream
 from ffprof.units import MIB
 
 _Pass = Literal["forward", "data gradient", "weight gradient"]
@@ -49,6 +49,9 @@ class WorkspaceModel:
     all kernels are tried, and then PyTorch frees what is cached (run_single_conv in
     aten/src/ATen/native/cudnn/Conv_v8.cpp).
 
+    ``multiprocessors`` and ``threads_per_multiprocessor`` are the card's, on which the scratch of
+    ``reductions`` depends: by default an RTX 4060's, the smallest of the present 8 GB cards.
+
     ``copies_above`` is the only fitted number, in FLOP a byte of input, weight and output: cuDNN
     copies tensors for its tensor-core kernels where the work is worth it. 80 is the least sum of
     relative errors over all public rows, float32 and not channels last
@@ -66,6 +69,9 @@ class WorkspaceModel:
     """
 
     products: bool = True
+    reductions: bool = True
+    multiprocessors: int = 24
+    threads_per_multiprocessor: int = 1536
     convolutions: bool = True
     handle_bytes: int = 8_519_680
     lt_bytes: int = 0
@@ -78,17 +84,26 @@ class WorkspaceModel:
     @classmethod
     def none(cls) -> WorkspaceModel:
         """Tensors alone: no library takes anything, and the cache is never freed."""
-        return cls(products=False, convolutions=False)
+        return cls(products=False, convolutions=False, reductions=False)
 
 
 def model_for(
-    capability: tuple[int, int], *, half: bool, tf32: bool, autotuned: bool
+    capability: tuple[int, int],
+    *,
+    half: bool,
+    tf32: bool,
+    autotuned: bool,
+    multiprocessors: int = WorkspaceModel.multiprocessors,
 ) -> WorkspaceModel:
     """The model for a card of that compute capability under these switches of PyTorch.
 
-    Tensor cores take half precision from 7.0 on, and float32 rounded to TF32 from 8.0 on.
+    Tensor cores take half precision from 7.0 on, and float32 rounded to TF32 from 8.0 on. Threads
+    of a multiprocessor are those of the CUDA C++ Programming Guide's table of capabilities.
     """
+    small = capability in ((8, 6), (8, 7), (8, 9)) or capability >= (12, 0)
     return WorkspaceModel(
+        multiprocessors=multiprocessors,
+        threads_per_multiprocessor=1024 if capability == (7, 5) else 1536 if small else 2048,
         handle_bytes=32 * MIB if capability == (9, 0) else WorkspaceModel.handle_bytes,
         autotuned=autotuned,
         tensor_cores=capability >= (7, 0) if half else tf32 and capability >= (8, 0),
@@ -128,6 +143,26 @@ def uses_cudnn(call: Convolution) -> bool:
     return not depthwise or (call.element_bytes == 2 and call.channels_last)
 
 
+def reduction_bytes(call: Reduction, model: WorkspaceModel) -> tuple[int, int]:
+    """Partial results and semaphores of a reduction; nothing where one block does it.
+
+    Inputs are shared by as many blocks as keep the card busy, if no thread is left with less than
+    16 values (``setReduceConfig`` in aten/src/ATen/native/cuda/Reduce.cuh).
+    """
+    if not model.reductions:
+        return 0, 0
+    at_once = model.multiprocessors * (model.threads_per_multiprocessor // call.threads)
+    if call.blocks > at_once:
+        return 0, 0
+    shared = max(
+        min(math.ceil(at_once / call.blocks), math.ceil(call.values / 16)),
+        math.ceil(call.values / 256),
+    )
+    if shared <= 1:
+        return 0, 0
+    return call.accumulator_bytes * call.outputs * shared * call.lanes, 4 * call.blocks
+
+
 def trial_bytes(stream: Stream, model: WorkspaceModel) -> int:
     """What autotuning might take for a moment beyond ``resolve``, if that much is free."""
     if not (model.convolutions and model.autotuned):
@@ -150,7 +185,9 @@ def resolve(stream: Stream, model: WorkspaceModel) -> Stream:
     for position, event in enumerate(stream.events):
         if event < 0 or (call := allocations[event].scratch) is None:
             continue
-        if isinstance(call, Convolution):
+        if isinstance(call, Reduction):
+            nbytes = reduction_bytes(call, model)[allocations[event].part]
+        elif isinstance(call, Convolution):
             nbytes = convolution_bytes(call, model) if model.convolutions else 0
             if model.convolutions and model.autotuned and uses_cudnn(call) and call not in tried:
                 tried.add(call)

@@ -22,14 +22,18 @@ class Kernels:
     """What the tracer asks about a device.
 
     ``dispatched`` is entered while a step is traced, ``run`` gives an operator's result on fake
-    tensors, ``temporaries_of`` bytes that are there while it runs, ``calls_of`` its library calls.
+    tensors, ``temporaries_of`` bytes that are there while it runs, ``calls_of`` its calls
+    that take workspace, ``ordered`` its results as their memory is requested, ``scratch_of`` bytes
+    that it takes after them.
     """
 
     device: torch.device
     dispatched: Callable[[], AbstractContextManager[None]]
     run: Callable[[Any, Any, Any], Any]
     temporaries_of: Callable[[Any, Any], tuple[int, ...]]
-    calls_of: Callable[[Any, Any, Any, Phase], tuple[Scratch, ...]]
+    calls_of: Callable[[Any, Any, Any, Any, Phase], tuple[Scratch, ...]]
+    ordered: Callable[[Any, Any], Any]
+    scratch_of: Callable[[Any, Any, Any, Any], tuple[int, ...]]
 
 
 def _run_on_host(func: Any, args: Any, kwargs: Any) -> Any:
@@ -48,6 +52,8 @@ CUDA = Kernels(
     run=libraries.run,
     temporaries_of=libraries.temporaries_of,
     calls_of=libraries.calls_of,
+    ordered=libraries.ordered,
+    scratch_of=libraries.scratch_of,
 )
 # Scratch memory inside an operator is not seen, as in a trial.
 PROCESSOR = Kernels(
@@ -55,5 +61,7 @@ PROCESSOR = Kernels(
     dispatched=nullcontext,
     run=_run_on_host,
     temporaries_of=lambda func, args: (),
-    calls_of=lambda func, args, result, phase: (),
+    calls_of=lambda func, args, kwargs, result, phase: (),
+    ordered=lambda func, result: result,
+    scratch_of=lambda func, args, kwargs, result: (),
 )

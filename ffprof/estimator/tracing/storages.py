@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ffprof.errors import UsageError
-from ffprof.estimator.stream import Allocation, Category, Phase, Scratch, Stream
+from ffprof.estimator.stream import Allocation, Category, Phase, Reduction, Scratch, Stream
 from ffprof.estimator.tracing.device import device_of
 
 ANOTHER_DEVICE = "use the device that build(device) is given, and its type"
@@ -102,10 +102,14 @@ class Storages:
         )
 
     def call_library(self, call: Scratch, place: Place) -> None:
-        """A library call that may take workspace, and gives it back."""
-        number = self.allocate(0, "workspace", place)
-        self._stream.allocations[number].scratch = call
-        self._stream.free(number)
+        """A library call or kernel that may take workspace, and gives it back."""
+        parts = 2 if isinstance(call, Reduction) else 1
+        numbers = [self.allocate(0, "workspace", place) for _ in range(parts)]
+        for part, number in enumerate(numbers):
+            self._stream.allocations[number].scratch = call
+            self._stream.allocations[number].part = part
+        for number in reversed(numbers):
+            self._stream.free(number)
 
     def _ending(self, key: int) -> Callable[[Any], None]:
         return lambda _: self._released(key)

@@ -46,7 +46,7 @@ def tracing(kernels: Kernels = CUDA) -> Iterator[Tracer]:
     """
     if kernels is CUDA:
         check_version()
-    mode, values = FakeMode(), Values()
+    mode, values = FakeMode(), Values(for_gpu=kernels is CUDA)
     with ExitStack() as stack:
         # What is set in PyTorch while tracing holds for the whole process.
         stack.enter_context(_ONE_AT_A_TIME)
@@ -55,9 +55,7 @@ def tracing(kernels: Kernels = CUDA) -> Iterator[Tracer]:
         # Whatever the caller has on: the step decides for itself.
         stack.enter_context(torch.enable_grad())
         if kernels is CUDA:
-            # Not on the host: inside another context autocast keeps its copies of the weights.
-            for kind in ("cpu", "cuda"):
-                stack.enter_context(torch.autocast(kind, enabled=False))
+            stack.enter_context(_no_autocast())
         paths = stack.enter_context(ModulePaths())
         stack.enter_context(kernels.dispatched())
         stack.enter_context(mode)
@@ -147,6 +145,33 @@ def _check_result(result: object) -> None:
             f"the step returns a {type(result).__name__} and has done nothing yet",
             "return a plain function that runs one training step",
         )
+
+
+@contextmanager
+def _no_autocast() -> Iterator[None]:
+    """As outside of every autocast context: in one, a step's own would keep its copied weights.
+
+    The copies that autocast caches are let go where the outermost context ends, so contexts that
+    the caller is in must not be counted.
+    """
+    before = {kind: torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda")}
+    cached = torch.is_autocast_cache_enabled()
+    contexts = torch.autocast_increment_nesting() - 1
+    for _ in range(contexts + 1):
+        torch.autocast_decrement_nesting()
+    torch.clear_autocast_cache()
+    torch.set_autocast_cache_enabled(True)
+    for kind in before:
+        torch.set_autocast_enabled(kind, False)
+    try:
+        yield
+    finally:
+        torch.clear_autocast_cache()
+        for kind, enabled in before.items():
+            torch.set_autocast_enabled(kind, enabled)
+        torch.set_autocast_cache_enabled(cached)
+        for _ in range(contexts):
+            torch.autocast_increment_nesting()
 
 
 _frozen_before = False

@@ -14,10 +14,11 @@ from torch.utils._pytree import tree_map_only
 
 from ffprof.errors import UsageError
 from ffprof.estimator.stream import Category, Operator, Scratch, Stream
+from ffprof.estimator.tracing.accumulation import last_reference, sum_in_place
 from ffprof.estimator.tracing.device import STAND_IN, device_of
 from ffprof.estimator.tracing.kernels import Kernels
 from ffprof.estimator.tracing.modules import ModulePaths
-from ffprof.estimator.tracing.storages import ANOTHER_DEVICE, Place, Storages
+from ffprof.estimator.tracing.storages import Place, Storages
 from ffprof.estimator.tracing.values import Values, stays_real
 from ffprof.instruments.operators import does_work, flops_of, passing
 
@@ -60,6 +61,7 @@ class Tracer(TorchDispatchMode):
         self._kernels, self._mode, self._paths = kernels, mode, paths
         self._for_gpu = self.device == STAND_IN
         self._place = Place()
+        self._last = last_reference()
 
     def __torch_dispatch__(
         self,
@@ -69,8 +71,6 @@ class Tracer(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if self._for_gpu and torch.is_autocast_enabled("cuda"):
-            raise UsageError("autocast is on for 'cuda' and would cast nothing", ANOTHER_DEVICE)
         if func is _ASKS_DEVICE and isinstance(args[0], FakeTensor):
             return args[0].fake_device
         if self._building and func in _INITIALISE and isinstance(args[0], FakeTensor):
@@ -88,6 +88,12 @@ class Tracer(TorchDispatchMode):
                 self._see_all(func, result, (), "data")
             return result
         self._locate(func)
+        if self._for_gpu and self._place.phase == "backward":
+            with torch._C.DisableTorchFunction():
+                total = sum_in_place(func, args, self._last)
+                if total is not None:
+                    self._note(func, args, kwargs, total)
+                    return total
         return self._run(func, args, kwargs)
 
     def built(self) -> None:
@@ -152,8 +158,9 @@ class Tracer(TorchDispatchMode):
             arrives = at is not None and self._is_outside(args[at])
             if arrives and place.phase == "forward":
                 place.phase = "data"
-            calls = self._kernels.calls_of(func, args, result, place.phase)
-            self._see_all(func, result, calls, "data" if arrives else "temporary")
+            calls = self._kernels.calls_of(func, args, kwargs, result, place.phase)
+            scratch = self._kernels.scratch_of(func, args, kwargs, result)
+            self._see_all(func, result, calls, "data" if arrives else "temporary", scratch)
             for number in copies:
                 self.stream.free(number)
             self._note(func, args, kwargs, result)
@@ -187,16 +194,32 @@ class Tracer(TorchDispatchMode):
             self.storages.backward_begins()
 
     def _see_all(
-        self, func: Any, result: Any, calls: tuple[Scratch, ...], category: Category
+        self,
+        func: Any,
+        result: Any,
+        calls: tuple[Scratch, ...],
+        category: Category,
+        scratch: tuple[int, ...] = (),
     ) -> None:
-        waiting = list(calls)
+        storages, waiting = self.storages, list(calls)
         if func._schema.returns:
-            for tensor in _tensors((result,)):
-                self.storages.see(tensor, self._place, category)
-                if waiting:  # one call an output, made when its output has its memory
-                    self.storages.call_library(waiting.pop(0), self._place)
+            for tensor in _tensors((self._kernels.ordered(func, result),)):
+                storages.see(tensor, self._place, category)
+                if waiting and not scratch:  # one call an output, made when that has its memory
+                    storages.call_library(waiting.pop(0), self._place)
+        numbers: list[int] = []
+        held: dict[int, None] = {}
+        for size in scratch:
+            if size < 0:
+                del held[numbers[-size - 1]]
+                self.stream.free(numbers[-size - 1])
+            else:
+                numbers.append(storages.allocate(size, "temporary", self._place))
+                held[numbers[-1]] = None
         for call in waiting:
-            self.storages.call_library(call, self._place)
+            storages.call_library(call, self._place)
+        for number in reversed(held):
+            self.stream.free(number)
 
     def _note(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         if not does_work(func):

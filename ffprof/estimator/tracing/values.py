@@ -25,6 +25,7 @@ from torch.utils._pytree import tree_leaves
 
 from ffprof.errors import UsageError
 from ffprof.estimator.tracing.device import STAND_IN
+from ffprof.estimator.tracing.storages import ANOTHER_DEVICE
 
 _SCALER = "torch/amp/grad_scaler.py"
 _OPTIMIZERS = "torch/optim/"
@@ -100,20 +101,21 @@ class Values(TorchFunctionMode):
     ``number`` is what is made up where a number must be had: 1.0, so a loop that stops at a loss
     that is not finite goes on. ``asked`` tells whether it was; whoever traces then tries other
     numbers, because not all that a number can decide is seen. ``refusal`` is the first refusal,
-    which the step may have caught.
+    which the step may have caught. ``for_gpu`` is whether a GPU is stood in for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, for_gpu: bool = True) -> None:
         super().__init__()
         self.number = 1.0
         self.asked = False
-        self.refusal: DataDependentError | None = None
+        self.refusal: UsageError | None = None
+        self._for_gpu = for_gpu
 
-    def refuse(self, error: DataDependentError) -> NoReturn:
+    def refuse(self, error: UsageError) -> NoReturn:
         """Raise, and remember it.
 
         Raises:
-            DataDependentError: always.
+            UsageError: always.
         """
         self.refusal = self.refusal or error
         raise error
@@ -121,6 +123,12 @@ class Values(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        # Not in the dispatcher: below autocast its switch reads as off, and C++ that asks for a
+        # tensor's device ends the process if that raises.
+        if self._for_gpu and torch.is_autocast_enabled("cuda"):
+            self.refuse(
+                UsageError("autocast is on for 'cuda' and would cast nothing", ANOTHER_DEVICE)
+            )
         asked = args[0] if args and isinstance(args[0], FakeTensor) else None
         if asked is not None and asked.constant is None:
             if func is torch.Tensor.item or func is torch.Tensor.__float__:
