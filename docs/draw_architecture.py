@@ -20,8 +20,10 @@ BASE = ("errors", "units", "version")
 # Where a package stands in its layer: 0 left, 1 in the middle, 2 right; the others take all three.
 COLUMN = {
     "experiments": 1, "report": 2, "estimator": 1, "analysis": 2, "harness": 1, "hardware": 1,
-    "workload": 0, "instruments": 1,
+    "workload": 0, "instruments": 1, "nulldevice": 2,
 }  # fmt: skip
+# Where there is room for a package that could stand higher.
+LOWERED = {"nulldevice": 3}
 # Beside ffprof: what is added without touching it, and the package that finds it.
 BESIDE = {"workloads": ("workload", 0, -1), "hw_profiles": ("hardware", 2, 0)}
 
@@ -90,11 +92,11 @@ def below(name: str, known: dict[str, Package]) -> set[str]:
 
 
 def layers(known: dict[str, Package]) -> dict[str, int]:
-    """Package -> its layer, 0 at the top: one below the lowest of those that import it."""
+    """Package -> its layer, 0 at the top: one below the lowest of those that import it, or less."""
 
     def depth(name: str) -> int:
         above = [one.name for one in known.values() if name in one.imports]
-        return 1 + max(map(depth, above), default=-1)
+        return max(1 + max(map(depth, above), default=-1), LOWERED.get(name, 0))
 
     return {name: depth(name) for name in known}
 

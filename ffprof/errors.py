@@ -94,3 +94,9 @@ class RefusedError(FfprofError):
 
     Raised inside a trial; it becomes the outcome ``refused`` of that trial.
     """
+
+
+class NullDeviceError(FfprofError):
+    """A null CUDA device cannot be built or described."""
+
+    exit_code = 3

@@ -20,7 +20,7 @@ MODULES = sorted((ROOT / "ffprof").rglob("*.py"))
 BASE = {"errors", "units", "version"}
 EVERYTHING = {
     "cli", "report", "experiments", "analysis", "estimator", "harness", "hardware", "instruments",
-    "workload", "records",
+    "workload", "records", "nulldevice",
 }  # fmt: skip
 ALLOWED = {
     "cli": EVERYTHING,
@@ -29,9 +29,18 @@ ALLOWED = {
     "study.py": EVERYTHING | {"api", "result"},
     "result.py": EVERYTHING - {"cli"},
     "report": {"analysis", "records"},
-    "experiments": {"analysis", "estimator", "harness", "hardware", "workload", "records"},
+    "experiments": {
+        "analysis",
+        "estimator",
+        "harness",
+        "hardware",
+        "nulldevice",
+        "workload",
+        "records",
+    },
     "analysis": {"records"},
-    "estimator": {"harness", "hardware", "instruments", "workload", "records"},
+    "estimator": {"harness", "hardware", "instruments", "nulldevice", "workload", "records"},
+    "nulldevice": {"hardware", "records"},
     "harness": {"hardware", "instruments", "workload", "records"},
     "hardware": {"instruments", "records"},
     "instruments": {"records"},
@@ -179,6 +188,7 @@ FREE_OF_TORCH = {
     "hardware": {"ffprof.hardware.flags"},
     "harness.process": set(),
     "instruments.nvml": set(),
+    "nulldevice": set(),
 }
 # Torch-free outside, torch inside: children enter through these.
 DOORS = [

@@ -1,0 +1,11 @@
+"""A CUDA device that is not there, on which PyTorch's own CUDA build runs (docs/null_device.md).
+
+A library that is loaded before CUDA's own counts memory and answers calls; kernels do nothing.
+Nothing here imports torch: ``environment`` gives the variables for a child that does.
+"""
+
+from ffprof.nulldevice.description import NullDevice, environment
+from ffprof.nulldevice.library import library
+from ffprof.nulldevice.report import DeviceReport, read_report
+
+__all__ = ["DeviceReport", "NullDevice", "environment", "library", "read_report"]
