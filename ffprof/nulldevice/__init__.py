@@ -4,8 +4,8 @@ A library that is loaded before CUDA's own counts memory and answers calls; kern
 Nothing here imports torch: ``environment`` gives the variables for a child that does.
 """
 
+from ffprof.nulldevice.build import library
 from ffprof.nulldevice.description import NullDevice, environment
-from ffprof.nulldevice.library import library
 from ffprof.nulldevice.report import DeviceReport, read_report
 
 __all__ = ["DeviceReport", "NullDevice", "environment", "library", "read_report"]

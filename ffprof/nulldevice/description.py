@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from ffprof.errors import NullDeviceError
 from ffprof.hardware.profile import Card
-from ffprof.nulldevice.library import NAME, library
+from ffprof.nulldevice.build import NAME, library
 from ffprof.units import MIB
 
 MOST_DEVICES = 16

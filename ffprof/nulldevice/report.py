@@ -75,7 +75,7 @@ def read_report(folder: Path) -> DeviceReport:
             counts[kind][name] += count
     out_of_memory, reads, read_bytes, writes, written_bytes = totals
     report = DeviceReport(
-        **{kind: dict(found.most_common()) for kind, found in counts.items()},  # type: ignore[arg-type]
+        **{kind: dict(found.most_common()) for kind, found in counts.items()},
         reads=reads,
         read_bytes=read_bytes,
         writes=writes,

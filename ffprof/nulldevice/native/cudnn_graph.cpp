@@ -162,10 +162,10 @@ static void answer_engines(const Descriptor *d, int64_t asked, int64_t *n, void 
         if (made) made->problem = d->problem, made->engine = (int)i;
     }
 }
+// PyTorch leaves out engines on tensor cores where allow_tf32 is off.
 static void answer_notes(const Descriptor *d, int64_t asked, int64_t *n, void *out) {
     std::vector<int> notes;
     if (d->engine == 0 && engines(d->problem) == 2) notes = {CUDNN_NUMERICAL_NOTE_TENSOR_CORE};
-    if (!notes.empty() && d->problem.x.type == CUDNN_DATA_FLOAT) notes.push_back(CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS);
     *n = (int64_t)notes.size();
     if (out) *n = std::min(*n, asked), memcpy(out, notes.data(), sizeof(int) * *n);
 }

@@ -18,6 +18,11 @@ API CUresult cuInit(unsigned) { return description().count ? CUDA_SUCCESS : CUDA
 API CUresult cuDriverGetVersion(int *v) { *v = CUDART_VERSION; return CUDA_SUCCESS; }
 API CUresult cuGetErrorString(CUresult e, const char **s) { *s = cudaGetErrorString((cudaError_t)e); return CUDA_SUCCESS; }
 API CUresult cuGetErrorName(CUresult e, const char **s) { *s = cudaGetErrorName((cudaError_t)e); return CUDA_SUCCESS; }
+#if CUDA_VERSION >= 13000
+// There is nothing to log, so the callback is never called.
+API CUresult cuLogsRegisterCallback(CUlogsCallback, void *, CUlogsCallbackHandle *out) { if (out) *out = nullptr; return CUDA_SUCCESS; }
+API CUresult cuLogsUnregisterCallback(CUlogsCallbackHandle) { return CUDA_SUCCESS; }
+#endif
 API CUresult cuDeviceGetCount(int *n) { *n = description().count; return CUDA_SUCCESS; }
 API CUresult cuDeviceGet(CUdevice *d, int ordinal) {
     if (ordinal < 0 || ordinal >= description().count) return CUDA_ERROR_INVALID_DEVICE;

@@ -1,4 +1,4 @@
-// cuBLAS, cublasLt, cuFFT and NCCL, as far as an answer needs more than a status: handles, versions
+// cuBLAS, cublasLt and cuFFT, as far as an answer needs more than a status: handles, versions
 // and plans. Their computations, and all of cuSPARSE, cuSOLVER and cuRAND, are generated (answers.py).
 #include "headers.h"
 #include <cstdio>
@@ -57,31 +57,3 @@ API cufftResult cufftGetSize(cufftHandle, size_t *bytes) {
     *bytes = 0;
     return CUFFT_SUCCESS;
 }
-
-// ---- NCCL: every rank is alone with its buffers, and a collective leaves them as they are
-#ifdef NCCL_VERSION_CODE
-struct ncclComm { int ranks, rank, device; };
-API ncclResult_t ncclGetVersion(int *v) { *v = NCCL_VERSION_CODE; return ncclSuccess; }
-API const char *ncclGetErrorString(ncclResult_t e) { return e ? "an error of ffprof's null device" : "no error"; }
-API const char *ncclGetLastError(ncclComm_t) { return ""; }
-API ncclResult_t ncclGetUniqueId(ncclUniqueId *id) { memset(id, 1, sizeof *id); return ncclSuccess; }
-API ncclResult_t ncclCommInitRank(ncclComm_t *c, int ranks, ncclUniqueId, int rank) {
-    use_library("nccl");
-    COUNT(ASSUMED, "ncclCommInitRank");  // the memory of its channels is taken as library_bytes
-    *c = new ncclComm{ranks, rank, current_device()};
-    return ncclSuccess;
-}
-API ncclResult_t ncclCommInitRankConfig(ncclComm_t *c, int ranks, ncclUniqueId id, int rank, ncclConfig_t *) { return ncclCommInitRank(c, ranks, id, rank); }
-API ncclResult_t ncclCommInitRankScalable(ncclComm_t *c, int ranks, int rank, int, ncclUniqueId *id, ncclConfig_t *) { return ncclCommInitRank(c, ranks, *id, rank); }
-API ncclResult_t ncclCommInitAll(ncclComm_t *c, int n, const int *devices) {
-    for (int i = 0; i < n; i++) c[i] = new ncclComm{n, i, devices ? devices[i] : i};
-    return ncclSuccess;
-}
-API ncclResult_t ncclCommDestroy(ncclComm_t c) { delete c; return ncclSuccess; }
-API ncclResult_t ncclCommAbort(ncclComm_t c) { delete c; return ncclSuccess; }
-API ncclResult_t ncclCommFinalize(ncclComm_t) { return ncclSuccess; }
-API ncclResult_t ncclCommGetAsyncError(ncclComm_t, ncclResult_t *e) { *e = ncclSuccess; return ncclSuccess; }
-API ncclResult_t ncclCommCount(const ncclComm_t c, int *n) { *n = c->ranks; return ncclSuccess; }
-API ncclResult_t ncclCommUserRank(const ncclComm_t c, int *n) { *n = c->rank; return ncclSuccess; }
-API ncclResult_t ncclCommCuDevice(const ncclComm_t c, int *n) { *n = c->device; return ncclSuccess; }
-#endif

@@ -216,10 +216,15 @@ static bool any_written(const Pool &pool, const char *at, size_t bytes) {
     auto stop = pool.written.begin() + last + 1;
     return std::find(pool.written.begin() + first, stop, true) != stop;
 }
+bool is_written(const void *at, size_t bytes) {
+    Hold hold(lock);
+    Pool *pool = pool_of(at);
+    return bytes && (!pool || any_written(*pool, (const char *)at, bytes));
+}
 void forget(void *to, size_t bytes) {
+    if (!bytes) return;
     Hold hold(lock);
     Pool *pool = pool_of(to);
-    if (!bytes) return;
     if (!pool) {
         memset(to, 0, bytes);
         return;
@@ -242,12 +247,18 @@ void copy(void *to, const void *from, size_t bytes) {
     if (!bytes || to == from) return;
     Hold hold(lock);
     Pool *target = pool_of(to), *source = pool_of(from);
-    if (source && !any_written(*source, (const char *)from, bytes)) {
-        forget(to, bytes);
-        return;
+    // In pieces: those of the source that hold only zeros need not be copied.
+    for (size_t at = 0; at < bytes; at += PAGE) {
+        size_t n = std::min<size_t>(PAGE, bytes - at);
+        char *piece = (char *)to + at;
+        const char *given = (const char *)from + at;
+        if (source && !any_written(*source, given, n)) {
+            forget(piece, n);
+        } else {
+            memmove(piece, given, n);
+            if (target) mark(*target, piece, n);
+        }
     }
-    memmove(to, from, bytes);
-    if (target) mark(*target, (char *)to, bytes);
 }
 void fill(void *to, const void *pattern, size_t width, size_t count) {
     const char *p = (const char *)pattern;

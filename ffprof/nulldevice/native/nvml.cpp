@@ -153,6 +153,14 @@ API int nvmlDeviceGetComputeRunningProcesses_v3(void *gpu, unsigned *count, Proc
     *count = found;
     return status;
 }
+struct OldProcess { unsigned pid; unsigned long long used; };
+API int nvmlDeviceGetComputeRunningProcesses(void *gpu, unsigned *count, OldProcess *out) {
+    Process found[NULL_DEVICE_SLOTS];
+    unsigned room = *count;
+    int status = nvmlDeviceGetComputeRunningProcesses_v3(gpu, count, room <= NULL_DEVICE_SLOTS ? found : nullptr);
+    for (unsigned i = 0; !status && out && i < *count; i++) out[i] = {found[i].pid, found[i].used};
+    return status;
+}
 API int nvmlDeviceGetGraphicsRunningProcesses_v3(void *gpu, unsigned *count, Process *) { CHECKED(gpu) *count = 0; return SUCCESS; }
 // Nothing runs, so there are no clocks, sensors or links to read.
 #define UNSUPPORTED(name) API int name(void *gpu) { CHECKED(gpu) return NOT_SUPPORTED; }

@@ -147,24 +147,6 @@ API cudaError_t cudaStreamGetId(cudaStream_t s, unsigned long long *id) { *id = 
 API cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
 API cudaError_t cudaStreamQuery(cudaStream_t) { return cudaSuccess; }
 API cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
-API cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus *s) { *s = cudaStreamCaptureStatusNone; return cudaSuccess; }
-static cudaError_t no_capture(cudaStreamCaptureStatus *s, unsigned long long *id, cudaGraph_t *graph, const cudaGraphNode_t **nodes, size_t *n) {
-    *s = cudaStreamCaptureStatusNone;
-    if (id) *id = 0;
-    if (graph) *graph = nullptr;
-    if (nodes) *nodes = nullptr;
-    if (n) *n = 0;
-    return cudaSuccess;
-}
-#if CUDART_VERSION >= 13000
-API cudaError_t cudaStreamGetCaptureInfo(cudaStream_t, cudaStreamCaptureStatus *s, unsigned long long *id, cudaGraph_t *graph, const cudaGraphNode_t **nodes, const cudaGraphEdgeData **edges, size_t *n) {
-    if (edges) *edges = nullptr;
-    return no_capture(s, id, graph, nodes, n);
-}
-#else
-API cudaError_t cudaStreamGetCaptureInfo_v2(cudaStream_t, cudaStreamCaptureStatus *s, unsigned long long *id, cudaGraph_t *graph, const cudaGraphNode_t **nodes, size_t *n) { return no_capture(s, id, graph, nodes, n); }
-#endif
-API cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode *) { return cudaSuccess; }
 API cudaError_t cudaStreamAddCallback(cudaStream_t s, cudaStreamCallback_t f, void *data, unsigned) { f(s, cudaSuccess, data); return cudaSuccess; }
 API cudaError_t cudaLaunchHostFunc(cudaStream_t, cudaHostFn_t f, void *data) { f(data); return cudaSuccess; }
 

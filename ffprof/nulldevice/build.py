@@ -16,10 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ffprof.errors import NullDeviceError
-from ffprof.nulldevice import answers
+from ffprof.nulldevice import answers, prototypes
 from ffprof.nulldevice.compiler import find_compiler, run_compiler
 from ffprof.nulldevice.installation import Installation, find_installation
-from ffprof.nulldevice.prototypes import parse
 from ffprof.nulldevice.symbols import read_symbols
 from ffprof.records.files import cache_folder
 
@@ -30,6 +29,7 @@ _IMPORTERS = (
     "libtorch_cuda.so", "libc10_cuda.so", "libtorch_python.so", "libtorch_cuda_linalg.so",
     "libcaffe2_nvrtc.so", "libtorch_nvshmem.so",
 )  # fmt: skip
+_GENERATORS = (answers.__file__, prototypes.__file__, __file__)
 _NVML_ONLY = "nvml.cpp"
 _FLAGS = ("-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-w")
 _STALE_SECONDS = 3600  # after which an unfinished build belongs to nobody
@@ -62,8 +62,7 @@ def _folder(installation: Installation) -> Path:
 def _digest(installation: Installation) -> str:
     """Of everything that a build is made from, so that a change of any makes another build."""
     digest = hashlib.sha256()
-    written = sorted(_SOURCES.rglob("*.[ch]*")) + sorted(_SOURCES.parent.glob("*.py"))
-    for path in written:
+    for path in (*sorted(_SOURCES.rglob("*.[ch]*")), *map(Path, _GENERATORS)):
         digest.update(f"{path.name}\0".encode())
         digest.update(path.read_bytes())
     for name in _IMPORTERS:
@@ -85,7 +84,7 @@ def _build_into(folder: Path, installation: Installation, compiler: Sequence[str
             "set XDG_CACHE_HOME to a folder that you may write to",
         ) from error
     try:
-        build(work, installation, compiler)
+        compile_device(work, installation, compiler)
         with contextlib.suppress(OSError):  # another process was first: its build is as good
             work.rename(folder)
     finally:
@@ -104,7 +103,7 @@ def _sweep(cache: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def build(folder: Path, installation: Installation, compiler: Sequence[str]) -> None:
+def compile_device(folder: Path, installation: Installation, compiler: Sequence[str]) -> None:
     """Compile the device into an existing folder.
 
     Raises:
@@ -169,19 +168,19 @@ def _generate(
     folder: Path, installation: Installation, own: Sequence[str], preprocessed: str
 ) -> list[Path]:
     """Write what nothing defines yet, of what torch imports and of all of runtime and driver."""
-    prototypes = parse(preprocessed)
+    known = prototypes.parse(preprocessed)
     wanted = {
         name
         for library_name in _IMPORTERS
         if (installation.libraries / library_name).exists()
         for name in read_symbols(installation.libraries / library_name, dynamic=True).wanted
     }
-    wanted |= {name for name, p in prototypes.items() if p.status in ("cudaError_t", "CUresult")}
+    wanted |= {name for name, p in known.items() if p.status in ("cudaError_t", "CUresult")}
     defined = {name for o in own for name in read_symbols(Path(o), dynamic=False).defined}
     missing = sorted({n for n in wanted if answers.is_ours(n)} - defined)
     sources = {
-        "answers.cpp": answers.source(prototypes[n] for n in missing if n in prototypes),
-        "names.cpp": answers.source_of_names(n for n in missing if n not in prototypes),
+        "answers.cpp": answers.source(known[n] for n in missing if n in known),
+        "names.cpp": answers.source_of_names(n for n in missing if n not in known),
     }
     for name, text in sources.items():
         (folder / name).write_text(text)
