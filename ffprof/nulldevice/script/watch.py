@@ -197,9 +197,7 @@ class Watch:
         peak = top.cold_allocated if top.allocated is None else top.allocated
         traces = torch.cuda.memory._snapshot()["device_traces"]
         at = self._ran_out.device if out_of_memory and self._ran_out else top.device
-        self._held = held_at_peak(
-            traces[at], self._marks[at], at, None if out_of_memory else peak
-        )
+        self._held = held_at_peak(traces[at], self._marks[at], at, None if out_of_memory else peak)
 
     def _end(self) -> None:
         """Leave the script, by force if it holds on.
@@ -215,7 +213,9 @@ class Watch:
     def _at_exit(self) -> None:
         if self._ours and not self._finished:
             out = self._problem()
-            self._look(out_of_memory=bool(out and out.out_of_memory and self._ran_out))
+            ran_out = bool(out and out.out_of_memory and self._ran_out)
+            if ran_out or self._rounds:  # PyTorch's snapshot imports its compiler, for seconds
+                self._look(out_of_memory=ran_out)
             self._tell(out)
 
     def _problem(self) -> Problem | None:

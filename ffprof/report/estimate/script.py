@@ -80,6 +80,7 @@ def _headline(found: ScriptEstimate) -> str:
 
 
 def _sentence(text: str) -> str:
+    text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "!", "?", ":")) else f"{text}."
 
 
@@ -210,7 +211,9 @@ def _reads(found: ScriptEstimate) -> Block:
     if len(found.reads) > _READS:
         lines.append(f"and {len(found.reads) - _READS} more lines")
     times = "1 time" if found.values_read == 1 else f"{found.values_read} times"
-    text = f"It read from the device {times}. Kernels do nothing here, so most such values are zeros."
+    text = (
+        f"It read from the device {times}. Kernels do nothing here, so most such values are zeros."
+    )
     if found.conditional:
         text += " If what it does depends on them, it may take other memory in a real run."
     return Block(heading="Values read", text=(text,), lines=tuple(lines))
