@@ -149,7 +149,10 @@ def _sweep_marked(name: str, value: str | None) -> None:
     """Kill what has left the group and outlived who started it."""
     if not name or value is None:
         return
+    ended = []
     for one in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if one.pid != os.getpid() and one.environ().get(name) == value:
                 one.kill()
+                ended.append(one)
+    psutil.wait_procs(ended, _OUTPUT_SECONDS)

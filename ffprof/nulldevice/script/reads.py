@@ -1,8 +1,8 @@
 """Values that a script reads from the device: what, where, how often.
 
 The kernels through which every read goes are replaced by ones that note the line and call the
-original, so that ``item``, ``bool``, ``tolist``, printing, boolean masks and what libraries do in C++
-are all seen, and nothing else changes.
+original, so that ``item``, ``bool``, ``tolist``, printing, boolean masks and what libraries do in
+C++ are all seen, and nothing else changes.
 """
 
 from __future__ import annotations

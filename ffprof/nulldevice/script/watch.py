@@ -138,10 +138,11 @@ class Watch:
         def note(tensor: Any, kind: str) -> None:
             import torch
 
-            if isinstance(tensor, torch.Tensor) and tensor.device.type == "cuda":
-                if tensor.layout is torch.strided:
-                    address = tensor.untyped_storage().data_ptr()
-                    kinds[tensor.device.index].setdefault(address, kind)
+            if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided:
+                return
+            if tensor.device.type == "cuda":
+                address = tensor.untyped_storage().data_ptr()
+                kinds[tensor.device.index].setdefault(address, kind)
 
         for group in optimizer.param_groups:
             for one in group["params"]:
