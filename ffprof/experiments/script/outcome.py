@@ -198,16 +198,16 @@ def _steps(count: int) -> str:
 
 
 def _notes(run: Run, second: Run | None) -> list[str]:
-    main, notes = run.main, []
+    main = run.main
+    notes: list[str] = []
     if main is None:
         return notes
     if run.completed and main.steps < run.steps:
         notes.append(f"the script ended by itself after {_steps(main.steps)}")
     out = next((one.ran_out for one in run.reports if one.ran_out), None)
     if run.completed and out is not None:
-        notes.append(
-            f"memory ran out {out.count} times and the script, or a library in it, went on"
-        )
+        times = "once" if out.count == 1 else f"{out.count} times"
+        notes.append(f"memory ran out {times}, and the script, or a library in it, went on")
     if main.compiled:
         notes.append("the model is compiled: what compiling itself takes of the GPU is not seen")
     if second is not None:

@@ -127,7 +127,7 @@ def target_of(request: ScriptRequest) -> ScriptTarget:
     settings = "" if request.allocator is None else allocator_settings(request.allocator)
     return ScriptTarget(
         device=device,
-        card=asked.card and asked.card.name,
+        card=asked.card.name if asked.card else None,
         room=Room(total=target.total_bytes, overhead=target.overhead),
         allocator_conf=settings,
         notes=notes,

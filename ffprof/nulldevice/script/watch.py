@@ -96,7 +96,7 @@ class Watch:
         torch.cuda.memory._record_memory_history(
             context="alloc", stacks="python", max_entries=_HISTORY
         )
-        torch._C._cuda_attach_out_of_memory_observer(self._runs_out)
+        vars(torch._C)["_cuda_attach_out_of_memory_observer"](self._runs_out)
         self._reads.install()
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
