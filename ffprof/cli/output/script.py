@@ -29,7 +29,11 @@ def print_script(found: ScriptEstimate, format: Format, snapshot: Path | None) -
         print(json.dumps(found.model_dump(mode="json"), indent=1, allow_nan=False))
     else:
         print_document(script_document(found, OutputConsole().width), format)
-    if snapshot is not None and found.peak is not None:
+    if snapshot is None:
+        return
+    if found.peak is None:
+        say(f"no snapshot was written to {snapshot}: there was no step to show")
+    else:
         say(f"written to {snapshot}; open it at https://pytorch.org/memory_viz")
 
 

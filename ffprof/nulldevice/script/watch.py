@@ -8,6 +8,7 @@ ends as by ``sys.exit(0)``.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
 import sys
@@ -242,7 +243,7 @@ class Watch:
                 finished=self._finished,
                 used_cuda=self._cuda,
                 compiled=_compiled(),
-                versions=_versions(),
+                versions=_versions(cuda=self._cuda),
                 peaks=self._peaks.told() if self._cuda else (),
                 reads=self._reads.told(),
                 held=self._held,
@@ -259,15 +260,14 @@ def _compiled() -> bool:
     return bool(dynamo and dynamo.counters["frames"]["ok"])
 
 
-def _versions() -> dict[str, str]:
-    """Of everything here that shapes memory."""
+def _versions(*, cuda: bool) -> dict[str, str]:
+    """Of everything here that shapes memory; cuDNN's only if CUDA is in use, as asking loads it."""
     import torch
 
-    found = {
-        "torch": torch.__version__,
-        "cuda": str(torch.version.cuda),
-        "cudnn": str(torch.backends.cudnn.version()),
-    }
+    found = {"torch": str(torch.__version__), "cuda": str(torch.version.cuda)}
+    if cuda:
+        with contextlib.suppress(RuntimeError):  # one that does not suit this torch
+            found["cudnn"] = str(torch.backends.cudnn.version())
     for name in _LIBRARIES:
         module = sys.modules.get(name)
         version = getattr(module, "__version__", None)
