@@ -18,7 +18,7 @@ from pathlib import Path
 from ffprof.errors import NullDeviceError
 from ffprof.nulldevice import answers, prototypes
 from ffprof.nulldevice.compiler import find_compiler, run_compiler
-from ffprof.nulldevice.installation import Installation, find_installation
+from ffprof.nulldevice.installation import TESTED_TORCH, Installation, find_installation
 from ffprof.nulldevice.symbols import read_symbols
 from ffprof.records.files import cache_folder
 
@@ -84,7 +84,16 @@ def _build_into(folder: Path, installation: Installation, compiler: Sequence[str
             "set XDG_CACHE_HOME to a folder that you may write to",
         ) from error
     try:
-        compile_device(work, installation, compiler)
+        try:
+            compile_device(work, installation, compiler)
+        except NullDeviceError as error:
+            if installation.is_tested:
+                raise
+            tried = " and ".join(TESTED_TORCH)
+            raise NullDeviceError(
+                f"{error.problem} (torch {installation.torch} has not been tried; {tried} has)",
+                error.fix,
+            ) from error
         with contextlib.suppress(OSError):  # another process was first: its build is as good
             work.rename(folder)
     finally:

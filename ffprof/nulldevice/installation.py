@@ -13,7 +13,7 @@ from pathlib import Path
 from ffprof.errors import NullDeviceError
 
 # What was tried. Others are attempted, and what they call beyond it is named by the report.
-TESTED_TORCH = ("2.11", "2.14", "2.15")
+TESTED_TORCH = ("2.14",)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -57,6 +58,21 @@ def test_a_build_that_fails_leaves_nothing(cache, monkeypatch):
     with pytest.raises(NullDeviceError, match="g\\+\\+ cannot"):
         module.library()
     assert list(cache.iterdir()) == []
+
+
+def test_a_torch_that_was_not_tried_is_attempted_and_told(cache, monkeypatch, installation):
+    other = replace(installation, torch="9.9.0")
+    monkeypatch.setattr(module, "find_installation", lambda: other)
+    monkeypatch.setattr(module, "compile_device", make)
+    assert module.library().name.startswith("torch-9.9.0-")
+
+    def fail(*_):
+        raise NullDeviceError("g++ cannot", "try another")
+
+    monkeypatch.setattr(module, "compile_device", fail)
+    monkeypatch.setattr(module, "find_installation", lambda: replace(other, torch="9.9.1"))
+    with pytest.raises(NullDeviceError, match=r"torch 9\.9\.1 has not been tried; 2\.14 has"):
+        module.library()
 
 
 def test_builds_at_once_end_with_one_that_is_whole(cache, monkeypatch):
