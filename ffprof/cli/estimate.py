@@ -1,19 +1,38 @@
-"""``ffprof estimate``: peak CUDA memory of workloads without running them."""
+"""``ffprof estimate``: peak CUDA memory of workloads, or of any script, without a GPU."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
 import typer
 
-from ffprof.cli.common_options import BUDGET, CUT, FORMAT, MODEL, Format, complete_presets, takes
+from ffprof.cli.common_options import (
+    BUDGET,
+    CUT,
+    FORMAT,
+    MODEL,
+    Format,
+    complete_presets,
+    takes,
+    written_options,
+)
+from ffprof.errors import UsageError
 from ffprof.experiments.options import Options
+
+# What is said about a command, and what about one only; all else is about workloads.
+_OF_BOTH = {"gpu_mem", "card", "card_file", "display", "allocator", "snapshot", "format"}
+_OF_COMMAND = {"steps", "time_limit", "strict"}
 
 
 @takes("workloads", "workload_files", *MODEL, *CUT, *BUDGET)
 def estimate(
+    context: typer.Context,
     options: Options,
+    command: list[str] = typer.Argument(
+        None, metavar="-- COMMAND", help="A script to run on a device that is not there."
+    ),
     preset: str = typer.Option(
         None,
         help="Recipe to start from; by default that of GPUs.",
@@ -41,15 +60,32 @@ def estimate(
     ),
     plot: Path = typer.Option(None, help="Draw the sweep: a .png, .svg or .pdf file."),
     snapshot: Path = typer.Option(
-        None, help="Write one workload's allocations for pytorch.org/memory_viz."
+        None, help="Write one workload's or a command's allocations for pytorch.org/memory_viz."
+    ),
+    steps: int = typer.Option(3, min=1, help="Of a command: optimizer steps to run."),
+    time_limit: float = typer.Option(
+        600.0, min=0.1, help="Of a command: seconds that it may take."
+    ),
+    strict: bool = typer.Option(
+        False, "--strict", help="Of a command: fail if the device does not know all that it calls."
     ),
     format: Format = FORMAT,
 ) -> None:
     """Estimate GPU memory.
 
-    Nothing is run, no GPU is needed, and no result file is written. What is not given comes from
-    the preset.
+    No GPU is needed, and no result file is written. Of workloads nothing is run; what is not given
+    comes from the preset. A command after -- is run as it is, for a few steps, by PyTorch's own
+    CUDA code on a device that is not there, which counts memory and computes nothing:
+
+    ffprof estimate --card "RTX 4060" -- python train.py --batch-size 64
     """
+    if command:
+        known = _OF_BOTH | _OF_COMMAND
+        _check_options(context, allowed=known, what="is about workloads, not about a command")
+        _estimate_command(
+            options, tuple(command), steps, time_limit, allocator, snapshot, format, strict
+        )
+    _check_options(context, refused=_OF_COMMAND, what="is about a command, and there is none")
     from ffprof.cli.output.estimate import tell
     from ffprof.experiments.estimate import (
         EstimateQuestion,
@@ -89,3 +125,57 @@ def estimate(
         check_matplotlib()
     with estimate_session(request) as session:
         tell(session, question, swept, format)
+
+
+def _estimate_command(
+    options: Options,
+    command: tuple[str, ...],
+    steps: int,
+    time_limit: float,
+    allocator: str | None,
+    snapshot: Path | None,
+    format: Format,
+    strict: bool,
+) -> None:
+    """Run it, print what it takes, and end with the exit code of its status.
+
+    Raises:
+        Exit: with that code, unless it is 0.
+    """
+    from ffprof.cli.output.script import exit_code_of, print_script
+    from ffprof.experiments.estimate import check_file
+    from ffprof.experiments.script.request import ScriptRequest
+    from ffprof.experiments.script.runner import estimate_script
+    from ffprof.experiments.session import say
+
+    if snapshot is not None:
+        check_file("--snapshot", snapshot)
+    request = ScriptRequest(
+        command=command,
+        gpu_mem=options.gpu_mem,
+        card=options.card,
+        card_files=options.card_files,
+        display=options.display,
+        allocator=allocator,
+        steps=steps,
+        time_limit=time_limit,
+        snapshot=snapshot,
+    )
+    found = estimate_script(request, say)
+    print_script(found, format, snapshot)
+    raise typer.Exit(exit_code_of(found, strict=strict))
+
+
+def _check_options(
+    context: typer.Context,
+    *,
+    what: str,
+    allowed: Collection[str] | None = None,
+    refused: Collection[str] = (),
+) -> None:
+    written = [one for one in written_options(context) if one != "command"]
+    for name in written:
+        if name in refused or (allowed is not None and name not in allowed):
+            option = f"--{name.replace('_', '-')}"
+            add = "" if allowed is not None else ", or add a command: -- python train.py"
+            raise UsageError(f"{option} {what}", f"leave it out{add}")

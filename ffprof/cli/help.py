@@ -49,7 +49,7 @@ _OF_NAME = {
 
 # Options by what they are about, in the order of --help; the rest stands last, under "Options".
 _PANELS = {
-    "Arguments": ("file", "first", "second", "third", "name", "names"),
+    "Arguments": ("file", "first", "second", "third", "name", "names", "command"),
     "Gates": ("baseline", "current", "thresholds", "throughput", "update_baseline"),
     "Questions": ("detail", "against", "largest", "sweep", "check", "records", "forecast"),
     "Recipe": (
@@ -70,7 +70,7 @@ _PANELS = {
     "Measuring": (
         "device", "rounds", "looks", "all_points", "threads", "steps", "on_foreign", "time_limit",
         "run_limit", "run", "data_root", "limit", "resume", "jobs", "max_batch", "max_depth",
-        "dry_run", "from_file",
+        "dry_run", "from_file", "strict",
     ),
     "Output": (
         "out", "plot", "output", "other", "snapshot", "everything", "fix", "template", "format",

@@ -36,8 +36,10 @@ _OF_OUTPUT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errn
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in words
-    make_app(debug)([word for word in words if word != "--debug"], prog_name="ffprof")
+    own = words.index("--") if "--" in words else len(words)  # what follows is another's command
+    debug = "--debug" in words[:own]
+    kept = [word for word in words[:own] if word != "--debug"] + words[own:]
+    make_app(debug)(kept, prog_name="ffprof")
 
 
 def make_app(debug: bool) -> typer.Typer:

@@ -226,7 +226,7 @@ def _sweep(child: BaseProcess) -> None:
     """Kill the child and its group, and wait until the child is gone."""
     if child.pid is None:
         return
-    _kill_descendants(child.pid)
+    kill_descendants(child.pid)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     if child.is_alive():
@@ -236,7 +236,7 @@ def _sweep(child: BaseProcess) -> None:
         child.close()
 
 
-def _kill_descendants(pid: int) -> None:
+def kill_descendants(pid: int) -> None:
     """Also what has left the group (a session of its own), as far as it can still be found."""
     try:
         descendants = psutil.Process(pid).children(recursive=True)

@@ -21,7 +21,7 @@ OF_COMMAND = {
     | {"looks", "resume", "max-batch", "max-depth", "dry-run", "format"},
     "estimate": RECIPE | CUTS | CARDS
     | {"preset", "workloads", "workload-file", "allocator", "no-workspaces", "detail", "against",
-       "largest", "sweep", "plot", "snapshot", "format"},
+       "largest", "sweep", "plot", "snapshot", "steps", "time-limit", "strict", "format"},
     "frontier": RECIPE | CARDS | SHARED
     | {"micro-batches", "precisions", "memory-formats", "all-points", "resume", "plot", "format"},
     "learn": RECIPE | CUTS | CARDS | SHARED - {"steps", "rounds"}
@@ -97,6 +97,7 @@ def test_shared_options_say_the_same_in_every_command(capsys):
         for name, text in options(out).items():
             told[name].add(text.replace(" ", ""))  # lines may break within a word
     own = {"device", "rounds", "resume", "format", "preset", "workloads", "plot"}
+    own |= {"steps", "time-limit"}  # those of estimate are about a command
     assert {name for name, texts in told.items() if len(texts) > 1} <= own
 
 

@@ -1,0 +1,279 @@
+"""What the runs of a script amount to: a status, and the record of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ffprof.errors import one_line
+from ffprof.experiments.script.request import Room, ScriptRequest, ScriptTarget
+from ffprof.harness.process.command import CommandEnding
+from ffprof.nulldevice import DeviceReport
+from ffprof.nulldevice.script.report import Held, Place, Problem, Read, ScriptReport
+from ffprof.records.script import (
+    CodeLine,
+    Coverage,
+    HeldAtPeak,
+    HeldByLine,
+    ScriptEstimate,
+    ScriptRanOut,
+    Status,
+    ValueRead,
+)
+from ffprof.records.trial import Fit
+from ffprof.units import format_bytes
+
+_MOST_NAMES = 50  # of calls
+# PyTorch's own look whether gradients are finite; where all are zero, none is not.
+_HARMLESS = ("torch/amp/grad_scaler.py",)
+_FITS: dict[Status, Fit] = {
+    "fits": "fits",
+    "too close to call": "too close to call",
+    "out of memory": "does not fit",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run with ``capacity`` bytes for the allocator; ``steps`` are what was requested."""
+
+    capacity: int
+    ending: CommandEnding
+    reports: tuple[ScriptReport, ...]
+    device: DeviceReport
+    steps: int
+
+    @property
+    def main(self) -> ScriptReport | None:
+        """The process that did most steps, and of these the one that held most."""
+        return self.reports[0] if self.reports else None
+
+    @property
+    def problem(self) -> Problem | None:
+        """The exception that ended a process: out of memory before any other."""
+        found = [one.problem for one in self.reports if one.problem]
+        return max(found, key=lambda one: one.out_of_memory, default=None)
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether that is how it ended, told by an exception or, if it was caught, by a hook."""
+        if self.completed or self.ending.late:
+            return False
+        if self.problem is not None:
+            return self.problem.out_of_memory
+        return self.ending.status != 0 and any(one.ran_out for one in self.reports)
+
+    @property
+    def completed(self) -> bool:
+        """Whether it did the steps that were requested, or fewer and then ended well."""
+        main = self.main
+        if main is None or main.top is None or not main.steps:
+            return False
+        if main.finished:
+            return not any(one.problem for one in self.reports)
+        return self.ending.status == 0 and not self.ending.late
+
+    @property
+    def reserved(self) -> int:
+        """The highest reserved peak, cold or steady."""
+        top = self.main.top if self.main else None
+        return max(top.cold_reserved, top.reserved or 0) if top else 0
+
+    @property
+    def retries(self) -> int:
+        """Times that cached memory was given back to serve a request."""
+        top = self.main.top if self.main else None
+        return top.retries if top else 0
+
+
+def sure_to_fit(run: Run, room: Room) -> bool:
+    """Whether a run that got through would have, had the process left least."""
+    return not run.retries and run.reserved <= room.least
+
+
+def may_fit(run: Run, room: Room) -> bool:
+    """Whether a run that ran out of memory might not have, had the process left most."""
+    out = next((one.ran_out for one in run.reports if one.ran_out), None)
+    return out is None or out.asked + out.allocated <= room.most
+
+
+def answer(first: Run, second: Run | None, room: Room) -> Status:
+    """The status, by the run with what is likely left and the one with more or less."""
+    if first.completed:
+        if sure_to_fit(first, room) or (second is not None and second.completed):
+            return "fits"
+        return "too close to call"
+    if first.out_of_memory:
+        return "too close to call" if second is not None and second.completed else "out of memory"
+    if first.ending.late:
+        return "incomplete"
+    return "failed" if first.problem or first.ending.status != 0 else "incomplete"
+
+
+def estimate_of(
+    request: ScriptRequest, target: ScriptTarget, first: Run, status: Status, second: Run | None
+) -> ScriptEstimate:
+    """The record; figures are of the run that got through, if one did."""
+    told = second if second is not None and second.completed and not first.completed else first
+    main = told.main
+    top = main.top if main else None
+    overhead = target.room.overhead
+    reads = tuple(_read(one) for run in told.reports for one in run.reads)
+    process = None
+    if top is not None:
+        process = (told.reserved + overhead.low_bytes, told.reserved + overhead.high_bytes)
+    return ScriptEstimate(
+        command=request.command,
+        status=status,
+        message=message_of(first, status, target.room)[:2000],
+        fit=_FITS.get(status),
+        steps=main.steps if main else 0,
+        steps_requested=request.steps,
+        processes=sum(bool(one.used_cuda) for one in told.reports),
+        seconds=round(first.ending.seconds + (second.ending.seconds if second else 0.0), 3),
+        card=target.card,
+        device_name=target.device.name,
+        budget_bytes=target.room.total,
+        capacity_bytes=told.capacity,
+        overhead_bytes=(overhead.low_bytes, overhead.likely_bytes, overhead.high_bytes),
+        allocator_conf=target.allocator_conf,
+        allocated_peak_bytes=top and top.allocated,
+        reserved_peak_bytes=top and top.reserved,
+        cold_allocated_peak_bytes=top and top.cold_allocated,
+        cold_reserved_peak_bytes=top and top.cold_reserved,
+        process_range_bytes=process,
+        alloc_retries=top and (top.steady_retries if top.reserved is not None else top.retries),
+        oom_events=told.device.out_of_memory,
+        values_read=sum(one.count for one in reads),
+        reads=reads,
+        conditional=any(not one.library.startswith(_HARMLESS) for one in reads),
+        compiled=any(one.compiled for one in told.reports),
+        peak=_held(main.held) if main and main.held else None,
+        ran_out=_ran_out(first) if first.out_of_memory else None,
+        failed_at=_code(first.problem.place) if status == "failed" and first.problem else None,
+        coverage=_coverage(told.device),
+        versions=dict(main.versions) if main else {},
+        notes=(*target.notes, *_notes(told, second)),
+    )
+
+
+def message_of(run: Run, status: Status, room: Room) -> str:
+    """One line that says why, where the status alone does not."""
+    main, problem, ending = run.main, run.problem, run.ending
+    if status == "too close to call":
+        return (
+            f"whether it fits depends on what context and libraries take: "
+            f"{format_bytes(room.overhead.low_bytes)} to {format_bytes(room.overhead.high_bytes)}"
+        )
+    if run.out_of_memory:
+        return one_line(problem.message if problem else f"out of memory; {ending.last_line}")
+    if status == "fits":
+        return ""
+    if status == "failed":
+        if problem is not None:
+            return one_line(f"{problem.kind}: {problem.message}")
+        how = f"exit status {ending.status}"
+        if ending.status is not None and ending.status < 0:
+            how = f"killed by signal {-ending.status}"
+        return one_line(f"{how}: {ending.last_line}" if ending.last_line else how)
+    if main is None:
+        return (
+            "it ended without importing torch in a Python that is watched; ffprof watches "
+            f"{sys.executable} and Pythons that it is installed for"
+            if not ending.late
+            else "its time limit was over before it imported torch"
+        )
+    if ending.late:
+        return f"stopped at its time limit after {_steps(main.steps)}; --time-limit gives it more"
+    if not main.used_cuda:
+        return "it asked for no CUDA device, so there is nothing to tell of a GPU"
+    if main.steps:
+        return "it ended before its steps were done"
+    return "it ended before an optimizer of torch.optim took a step; peaks are of all that it did"
+
+
+def _steps(count: int) -> str:
+    return "1 step" if count == 1 else f"{count} steps"
+
+
+def _notes(run: Run, second: Run | None) -> list[str]:
+    main = run.main
+    notes: list[str] = []
+    if main is None:
+        return notes
+    if run.completed and main.steps < run.steps:
+        notes.append(f"the script ended by itself after {_steps(main.steps)}")
+    out = next((one.ran_out for one in run.reports if one.ran_out), None)
+    if run.completed and out is not None:
+        times = "once" if out.count == 1 else f"{out.count} times"
+        notes.append(f"memory ran out {times}, and the script, or a library in it, went on")
+    if main.compiled:
+        notes.append("the model is compiled: what compiling itself takes of the GPU is not seen")
+    if second is not None:
+        notes.append("it was run twice, because the answer is close")
+    return notes
+
+
+def _coverage(device: DeviceReport) -> Coverage:
+    unknown = sum(device.unknown.values())
+    groups = (device.assumed, device.library_calls, device.launches, device.computed)
+    known = sum(sum(group.values()) for group in groups)
+    return Coverage(
+        share=known / (known + unknown) if unknown else 1.0,
+        unknown=_first(device.unknown),
+        assumed=_first(device.assumed),
+        library_calls=sum(device.library_calls.values()),
+        launches=sum(device.launches.values()) + sum(device.computed.values()),
+        device_reads=device.reads,
+        device_read_bytes=device.read_bytes,
+    )
+
+
+def _first(counts: Mapping[str, int]) -> dict[str, int]:
+    return {one_line(name)[:200]: count for name, count in list(counts.items())[:_MOST_NAMES]}
+
+
+def _code(place: Place) -> CodeLine:
+    return CodeLine(
+        file=place.file[:4096],
+        line=place.line,
+        function=one_line(place.function)[:200],
+        text=one_line(place.text)[:400],
+    )
+
+
+def _read(one: Read) -> ValueRead:
+    return ValueRead(
+        what=one.what,
+        count=one.count,
+        place=_code(one.place),
+        library=one_line(one.inner)[:400],
+        decides_sizes=one.decides_sizes,
+    )
+
+
+def _held(held: Held) -> HeldAtPeak:
+    return HeldAtPeak(
+        by_category=dict(held.by_category),
+        lines=tuple(
+            HeldByLine(place=_code(one.place), by_category=dict(one.by_category))
+            for one in held.lines
+        ),
+        slack_bytes=held.slack,
+    )
+
+
+def _ran_out(run: Run) -> ScriptRanOut | None:
+    found = next((one for one in run.reports if one.ran_out), None)
+    if found is None or found.ran_out is None:
+        return None
+    out, problem = found.ran_out, run.problem
+    place = problem.place if problem and problem.place.file else out.place
+    return ScriptRanOut(
+        message=one_line(problem.message)[:2000] if problem else "",
+        place=_code(place),
+        asked_bytes=out.asked,
+        allocated_bytes=out.allocated,
+        reserved_bytes=out.reserved,
+    )

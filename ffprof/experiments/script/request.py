@@ -1,0 +1,134 @@
+"""What is asked about a script, and the device that it is run on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ffprof.errors import UsageError
+from ffprof.estimator.api import allocator_settings
+from ffprof.estimator.fit import ABOVE, BELOW
+from ffprof.estimator.overhead import ASSUMED_CAPABILITY, Overhead, cuda_version
+from ffprof.estimator.target import check_room, target_for, with_display
+from ffprof.experiments.options import choose_budget
+from ffprof.nulldevice import NullDevice
+from ffprof.nulldevice.description import threads_per_multiprocessor
+from ffprof.nulldevice.installation import find_installation
+
+MOST_STEPS = 10_000
+# Of a size that no profiled card has: those of a card of the assumed compute capability 8.6, an
+# RTX 3070 (NVIDIA Ampere GA102 whitepaper, table 2). They decide sizes of scratch memory.
+_MULTIPROCESSORS = 46
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptRequest:
+    """A command and the card it is meant for; ``time_limit`` is of one run, in seconds."""
+
+    command: tuple[str, ...]
+    gpu_mem: str | None = None
+    card: str | None = None
+    card_files: tuple[Path, ...] = ()
+    display: bool = False
+    allocator: str | None = None
+    steps: int = 3
+    time_limit: float = 600.0
+    snapshot: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What the allocator may take of a device, as bytes: likely, and how far that may be off.
+
+    With ``least`` at hand a script fits whatever the context takes; one that does not fit
+    ``most`` does not fit the card.
+    """
+
+    total: int
+    overhead: Overhead
+
+    @property
+    def likely(self) -> int:
+        """What the process likely leaves."""
+        return self.total - self.overhead.likely_bytes
+
+    @property
+    def least(self) -> int:
+        """If the process takes most, and the allocator more than it is seen to."""
+        return max(0, int(self.total / (1 + ABOVE)) - self.overhead.high_bytes)
+
+    @property
+    def most(self) -> int:
+        """If the process takes least, and the allocator less than it is seen to."""
+        return int(self.total / (1 - BELOW)) - self.overhead.low_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptTarget:
+    """The device of a request, with ``allocator_conf`` as PyTorch takes it, and notes."""
+
+    device: NullDevice
+    card: str | None
+    room: Room
+    allocator_conf: str
+    notes: tuple[str, ...]
+
+    def device_with(self, capacity: int) -> NullDevice:
+        """The device with so much left for the allocator."""
+        total = max(self.room.total, capacity + self.overhead_low)
+        return replace(
+            self.device,
+            total_bytes=total,
+            nvml_bytes=max(total, self.device.nvml_bytes),
+            context_bytes=total - capacity,
+            library_bytes=0,
+        )
+
+    @property
+    def overhead_low(self) -> int:
+        """The least that a process takes beside the allocator."""
+        return self.room.overhead.low_bytes
+
+
+def target_of(request: ScriptRequest) -> ScriptTarget:
+    """Look up the card and what a process takes of it.
+
+    Raises:
+        UsageError: the card is not known or too small, or a number cannot be meant.
+        NullDeviceError: torch is not a CUDA build.
+    """
+    if not request.command:
+        raise UsageError("there is no command to run", "write it after --, such as -- python x.py")
+    if not 1 <= request.steps <= MOST_STEPS:
+        raise UsageError(f"--steps {request.steps} cannot be run", f"ask for 1 to {MOST_STEPS:,}")
+    asked = choose_budget(request.gpu_mem, request.card, request.card_files)
+    budget = with_display(asked.budget) if request.display else asked.budget
+    check_room(budget, asked.card)
+    cuda = cuda_version(find_installation().cuda)
+    target = target_for(budget, asked.card, cuda)
+    notes: tuple[str, ...] = ()
+    if asked.card is not None:
+        device = NullDevice.of_card(asked.card)
+    else:
+        notes = (
+            "no profiled card has this size: compute capability "
+            f"{'.'.join(map(str, ASSUMED_CAPABILITY))} and {_MULTIPROCESSORS} multiprocessors are "
+            "assumed",
+        )
+        device = NullDevice(
+            name=f"a GPU of {budget.requested}",
+            total_bytes=target.total_bytes,
+            context_bytes=target.overhead.likely_bytes,
+            library_bytes=0,
+            capability=ASSUMED_CAPABILITY,
+            multiprocessors=_MULTIPROCESSORS,
+            threads_per_multiprocessor=threads_per_multiprocessor(ASSUMED_CAPABILITY),
+        )
+    settings = "" if request.allocator is None else allocator_settings(request.allocator)
+    return ScriptTarget(
+        device=device,
+        card=asked.card.name if asked.card else None,
+        room=Room(total=target.total_bytes, overhead=target.overhead),
+        allocator_conf=settings,
+        notes=notes,
+    )

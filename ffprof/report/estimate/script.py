@@ -1,0 +1,249 @@
+"""What a script takes of a card, by the run of it on a device that is not there."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from ffprof.records.script import CodeLine, HeldAtPeak, ScriptEstimate, ValueRead
+from ffprof.report.document import Block, Column, Document, printable
+from ffprof.report.estimate.detail import bar, middle
+from ffprof.report.estimate.table import between, share
+from ffprof.units import format_bytes, format_seconds
+
+_LINES = 10
+_READS = 8
+_CALLS = 8
+_HEADLINES = {
+    "fits": "It fits.",
+    "too close to call": "Too close to call.",
+    "out of memory": "It runs out of memory.",
+    "failed": "The script failed.",
+    "incomplete": "Incomplete.",
+}
+# What shapes memory; others stand in the record.
+_LEADING = ("torch", "cuda", "cudnn", "transformers")
+
+
+def script_document(found: ScriptEstimate, width: int) -> Document:
+    """Status, peaks, what holds the memory, what was read, and what was answered blindly."""
+    return printable(
+        Document(
+            title=f"GPU memory of {_command(found, width - 14)}, estimated",
+            setting=_setting(found),
+            blocks=(
+                Block(text=(_headline(found),)),
+                _peaks(found),
+                *_peak(found, width),
+                _reads(found),
+                _coverage(found),
+                Block(heading="Notes" if found.notes else "", lines=found.notes),
+            ),
+        )
+    )
+
+
+def _command(found: ScriptEstimate, width: int) -> str:
+    words = shlex.join(found.command)
+    most = max(20, width)
+    return words if len(words) <= most else words[: most - 1] + "…"
+
+
+def _setting(found: ScriptEstimate) -> tuple[str, ...]:
+    low, likely, high = map(format_bytes, found.overhead_bytes)
+    versions = [f"{name} {found.versions[name]}" for name in _LEADING if name in found.versions]
+    versions += [f"{n} {v}" for n, v in sorted(found.versions.items()) if n not in _LEADING]
+    count = f"{found.steps} of {found.steps_requested} steps"
+    many = f" in {found.processes} processes" if found.processes > 1 else ""
+    return (
+        f"{found.card or found.device_name}: CUDA offers {format_bytes(found.budget_bytes)}; "
+        f"context and libraries add {low} to {high}, likely {likely}",
+        f"{count}{many} in {format_seconds(found.seconds)}, by PyTorch's own CUDA code on a device "
+        "that is not there: memory is counted, kernels do nothing",
+        *((", ".join(versions),) if versions else ()),
+        *((f"allocator {found.allocator_conf}",) if found.allocator_conf else ()),
+    )
+
+
+def _headline(found: ScriptEstimate) -> str:
+    words = _HEADLINES[found.status]
+    said = [words, *([found.message] if found.message else [])]
+    place = found.ran_out.place if found.ran_out else found.failed_at
+    if place is not None and place.file:
+        said.append(f"It was here: {place_words(place)}")
+    if found.conditional and found.fit is not None:
+        said.append("The answer is conditional: the script read values from the device (below).")
+    if found.compiled:
+        said.append("The model is compiled.")
+    return " ".join(_sentence(one) for one in said)
+
+
+def _sentence(text: str) -> str:
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?", ":")) else f"{text}."
+
+
+def place_words(place: CodeLine) -> str:
+    """``train.py:12 in main: loss.backward()``, the file as seen from here."""
+    if not place.file:
+        return "backward, by autograd" if place.function == "backward" else "no line of the script"
+    inside = f" in {place.function}" if place.function not in ("", "<module>") else ""
+    text = f": {place.text}" if place.text else ""
+    return f"{_seen_from_here(place.file)}:{place.line}{inside}{text}"
+
+
+def _seen_from_here(file: str) -> str:
+    try:
+        return str(Path(file).relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return file
+
+
+def _peaks(found: ScriptEstimate) -> Block:
+    if found.cold_reserved_peak_bytes is None:
+        return Block()
+    columns = (
+        Column(name="peak", numeric=False),
+        Column(name="allocated"),
+        Column(name="reserved"),
+        Column(name="process"),
+    )
+    rows = [
+        (
+            "first step",
+            format_bytes(found.cold_allocated_peak_bytes),
+            format_bytes(found.cold_reserved_peak_bytes),
+            "",
+        )
+    ]
+    if found.reserved_peak_bytes is not None:
+        rows.append(
+            (
+                "later steps",
+                format_bytes(found.allocated_peak_bytes),
+                format_bytes(found.reserved_peak_bytes),
+                "",
+            )
+        )
+    rows[-1] = (*rows[-1][:3], between(found.process_range_bytes))
+    if not found.steps:
+        rows[0] = ("whole run", *rows[0][1:])
+    retries = ""
+    if found.alloc_retries:
+        retries = (
+            f"; the cache was given back {found.alloc_retries} times to serve a request, which "
+            "costs speed"
+        )
+    return Block(
+        columns=columns,
+        rows=tuple(rows),
+        caption="allocated, reserved: torch.cuda.max_memory_allocated and _reserved; process: the "
+        f"higher reserved peak with context and libraries{retries}",
+    )
+
+
+def _peak(found: ScriptEstimate, width: int) -> Sequence[Block]:
+    if found.peak is None:
+        return ()
+    when = "when memory ran out" if found.ran_out else "at the peak"
+    return (_categories(found.peak, when), _lines(found.peak, width))
+
+
+def _categories(peak: HeldAtPeak, when: str) -> Block:
+    held = {**peak.by_category, "rounding and unsplit": peak.slack_bytes}
+    whole = sum(held.values())
+    columns = (
+        Column(name="category", numeric=False),
+        Column(name="bytes"),
+        Column(name="share"),
+        Column(name="", numeric=False),
+    )
+    rows = [
+        (name, format_bytes(n), share(n, whole), bar(n / max(1, whole), 30))
+        for name, n in sorted(held.items(), key=lambda item: -item[1])
+        if n
+    ]
+    return Block(
+        heading=f"What is held {when}",
+        columns=columns,
+        rows=tuple(rows),
+        caption="activations: all that the step has made; other: what was there before it, and "
+        "workspaces",
+    )
+
+
+def _lines(peak: HeldAtPeak, width: int) -> Block:
+    whole = sum(peak.by_category.values()) + peak.slack_bytes
+    columns = (
+        Column(name="bytes"),
+        Column(name="share"),
+        Column(name="made by", numeric=False),
+    )
+    rows = [
+        (
+            format_bytes(one.total_bytes),
+            share(one.total_bytes, whole),
+            _cut(place_words(one.place), max(24, width - 20)),
+        )
+        for one in peak.lines[:_LINES]
+    ]
+    rest = peak.lines[_LINES:]
+    caption = ""
+    if rest:
+        size = sum(one.total_bytes for one in rest)
+        caption = f"and {len(rest)} more lines, {format_bytes(size)} together"
+    return Block(heading="By line", columns=columns, rows=tuple(rows), caption=caption)
+
+
+def _cut(text: str, most: int) -> str:
+    """In ``most`` characters: the code is cut first, then the beginning of the path."""
+    if len(text) <= most:
+        return text
+    place, _, _ = text.partition(": ")
+    return text[: most - 1] + "…" if len(place) < most else middle(place, most)
+
+
+def _reads(found: ScriptEstimate) -> Block:
+    if not found.reads:
+        return Block()
+    lines = [_read_words(one) for one in found.reads[:_READS]]
+    if len(found.reads) > _READS:
+        lines.append(f"and {len(found.reads) - _READS} more lines")
+    times = "1 time" if found.values_read == 1 else f"{found.values_read} times"
+    text = (
+        f"It read from the device {times}. Kernels do nothing here, so most such values are zeros."
+    )
+    if found.conditional:
+        text += " If what it does depends on them, it may take other memory in a real run."
+    return Block(heading="Values read", text=(text,), lines=tuple(lines))
+
+
+def _read_words(one: ValueRead) -> str:
+    by = f" (read by {one.library})" if one.library else ""
+    sizes = "; it decides the size of a tensor" if one.decides_sizes else ""
+    times = "" if one.count == 1 else f", {one.count} times"
+    return f"{place_words(one.place)}: {one.what}{times}{by}{sizes}"
+
+
+def _coverage(found: ScriptEstimate) -> Block:
+    coverage = found.coverage
+    if coverage is None or found.cold_reserved_peak_bytes is None:
+        return Block()
+    text = (
+        f"{coverage.launches:,} kernels and {coverage.library_calls:,} calls of libraries; "
+        f"{share_known(coverage.share)} of all calls are known to the device."
+    )
+    assumed = sum(coverage.assumed.values())
+    if assumed:
+        text += f" {assumed:,} were answered by an assumption, such as the size of a workspace."
+    names = list(coverage.unknown.items())
+    lines = [f"not known: {name}, {count} times" for name, count in names[:_CALLS]]
+    if len(names) > _CALLS:
+        lines.append(f"and {len(names) - _CALLS} more")
+    return Block(heading="Coverage", text=(text,), lines=tuple(lines))
+
+
+def share_known(part: float) -> str:
+    """``100 %`` of everything only."""
+    return "100 %" if part == 1 else f"{min(part * 100, 99.99):.2f} %"

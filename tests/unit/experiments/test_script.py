@@ -1,0 +1,126 @@
+"""Statuses of a script, from what its processes told."""
+
+import pytest
+
+from ffprof.estimator.overhead import Overhead
+from ffprof.experiments.script.outcome import Run, answer, estimate_of, may_fit, sure_to_fit
+from ffprof.experiments.script.request import Room, ScriptRequest, target_of
+from ffprof.harness.process.command import CommandEnding
+from ffprof.nulldevice import DeviceReport
+from ffprof.nulldevice.script.report import (
+    DevicePeaks,
+    Place,
+    Problem,
+    RanOut,
+    Read,
+    ScriptReport,
+)
+from ffprof.units import GIB, MIB
+
+OVERHEAD = Overhead(
+    low_bytes=400 * MIB, likely_bytes=700 * MIB, high_bytes=1300 * MIB, measured=False, sources=()
+)
+ROOM = Room(total=8 * GIB, overhead=OVERHEAD)
+OUT = Problem(
+    kind="OutOfMemoryError", message="CUDA out of memory.", place=Place(), out_of_memory=True
+)
+
+
+def ran(reserved=GIB, *, status=0, late=False, steps=3, finished=True, retries=0, **more):
+    top = DevicePeaks(
+        device=0, cold_allocated=reserved // 2, cold_reserved=reserved // 2,
+        allocated=reserved // 2, reserved=reserved, retries=retries,
+    )  # fmt: skip
+    report = ScriptReport(
+        pid=1, python="python", steps=steps, finished=finished, used_cuda=True, peaks=(top,), **more
+    )
+    return run_of(report, status=status, late=late)
+
+
+def run_of(*reports, status=0, late=False, device=None):
+    ending = CommandEnding(status=status, late=late, last_line="the last line", seconds=2.0)
+    return Run(
+        capacity=ROOM.likely, ending=ending, reports=reports,
+        device=device or DeviceReport(), steps=3,
+    )  # fmt: skip
+
+
+def out_of_memory(asked, allocated):
+    ran_out = RanOut(
+        device=0, asked=asked, allocated=allocated, reserved=allocated, count=1, place=Place()
+    )
+    return ran(status=1, steps=0, finished=False, problem=OUT, ran_out=ran_out)
+
+
+def test_the_room_allows_for_the_process_and_for_the_error():
+    assert ROOM.most > ROOM.likely > ROOM.least
+    assert ROOM.likely == 8 * GIB - 700 * MIB
+    assert ROOM.least < 8 * GIB - 1300 * MIB
+    assert ROOM.most > 8 * GIB - 400 * MIB
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status"),
+    [
+        (ran(), None, "fits"),
+        (ran(finished=False, steps=1), None, "fits"),  # a short script that ended well
+        (ran(7 * GIB), ran(), "fits"),
+        (ran(7 * GIB), out_of_memory(GIB, 6 * GIB), "too close to call"),
+        (ran(retries=1), None, "too close to call"),  # whose reserved peak was limited
+        (out_of_memory(GIB, 6 * GIB), ran(), "too close to call"),
+        (out_of_memory(GIB, 6 * GIB), out_of_memory(GIB, 6 * GIB), "out of memory"),
+        (out_of_memory(4 * GIB, 6 * GIB), None, "out of memory"),
+        (ran(status=1, finished=False), None, "failed"),
+        (ran(late=True, status=None, finished=False), None, "incomplete"),
+        (ran(steps=0, finished=False), None, "incomplete"),
+        (run_of(status=1), None, "failed"),
+        (run_of(), None, "incomplete"),
+    ],
+)
+def test_statuses(first, second, status):
+    assert answer(first, second, ROOM) == status
+
+
+def test_when_a_second_run_is_needed():
+    assert sure_to_fit(ran(ROOM.least), ROOM)
+    assert not sure_to_fit(ran(ROOM.least + 1), ROOM)
+    assert not sure_to_fit(ran(retries=1), ROOM)
+    assert may_fit(out_of_memory(ROOM.most - GIB, GIB), ROOM)
+    assert not may_fit(out_of_memory(ROOM.most - GIB + 1, GIB), ROOM)
+
+
+def test_an_error_that_was_caught_is_told_by_the_exit_status():
+    report = out_of_memory(GIB, 6 * GIB).reports[0]
+    caught = ScriptReport(pid=1, python="p", steps=0, ran_out=report.ran_out)
+    assert run_of(caught, status=1).out_of_memory
+    assert not run_of(caught, status=0).out_of_memory
+
+
+def estimated(run, status="fits", second=None):
+    request = ScriptRequest(command=("python", "x.py"), gpu_mem="8GB")
+    return estimate_of(request, target_of(request), run, status, second)
+
+
+def test_what_is_recorded():
+    user = Place(file="/x.py", line=3, text="loss.item()")
+    scaler = Read(what="a number", count=2, place=user, inner="torch/amp/grad_scaler.py")
+    found = estimated(ran(reads=(scaler,)))
+    assert (found.values_read, found.conditional) == (2, False)
+    found = estimated(ran(reads=(scaler, Read(what="a number", count=3, place=user))))
+    assert (found.values_read, found.conditional) == (5, True)
+    low, _, high = found.overhead_bytes
+    assert found.process_range_bytes == (GIB + low, GIB + high)
+    assert found.coverage.share == 1
+    device = DeviceReport(unknown={"cuWhat": 1}, launches={"k": 3})
+    found = estimated(run_of(*ran().reports, device=device))
+    assert (found.coverage.share, found.coverage.unknown) == (0.75, {"cuWhat": 1})
+
+
+def test_messages_say_what_happened():
+    assert estimated(run_of(status=7), "failed").message == "exit status 7: the last line"
+    assert estimated(run_of(status=-9), "failed").message == "killed by signal 9: the last line"
+    late = ran(late=True, status=None, finished=False, steps=1)
+    assert "after 1 step; --time-limit" in estimated(late, "incomplete").message
+    problem = Problem(kind="ValueError", message="a\nb", place=Place(file="/x.py", line=2))
+    found = estimated(ran(status=1, finished=False, problem=problem), "failed")
+    assert (found.message, found.failed_at.line) == ("ValueError: a b", 2)
