@@ -15,6 +15,7 @@ from ffprof.hardware.budget import cuda_budget
 from ffprof.hardware.cards import find_card, own_cards, recognise, recognise_here
 from ffprof.hardware.machine import Probe
 from ffprof.hardware.memory_limit import spills
+from ffprof.nulldevice import is_in_use
 from ffprof.records.audit import Budget, Device, Evidence, Record
 from ffprof.units import format_bytes
 
@@ -102,6 +103,12 @@ def cuda_terms(setup: Setup) -> tuple[Budget, Evidence, tuple[str, ...]]:
     if evidence == "emulated":
         card = asked.card
         budget = _with_its_debit(budget, target_for(asked.budget, card, cuda_of(found)))
+    if is_in_use():
+        evidence = "emulated"
+        notes += (
+            "on a null device: memory is PyTorch's own bookkeeping on a card that is only "
+            "described; kernels do nothing, so speeds, losses and energy mean nothing",
+        )
     if options.display and evidence == "emulated":
         budget = with_display(budget)
     elif options.display:

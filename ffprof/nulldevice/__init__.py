@@ -5,7 +5,7 @@ Nothing here imports torch: ``environment`` gives the variables for a child that
 """
 
 from ffprof.nulldevice.build import library
-from ffprof.nulldevice.description import NullDevice, environment
+from ffprof.nulldevice.description import NullDevice, environment, is_in_use
 from ffprof.nulldevice.report import DeviceReport, read_report
 
-__all__ = ["DeviceReport", "NullDevice", "environment", "library", "read_report"]
+__all__ = ["DeviceReport", "NullDevice", "environment", "is_in_use", "library", "read_report"]

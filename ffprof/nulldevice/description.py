@@ -18,6 +18,7 @@ MOST_DEVICES = 16
 CONTEXT_BYTES = 320 * MIB
 LIBRARY_BYTES = 150 * MIB
 FILE = "device"
+VARIABLE = "FFPROF_NULL_DEVICE"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,5 +118,10 @@ def environment(device: NullDevice, folder: Path) -> dict[str, str]:
     return {
         "LD_PRELOAD": ":".join([str(built / NAME), *([loaded] if loaded else [])]),
         "LD_LIBRARY_PATH": ":".join([str(built), *([searched] if searched else [])]),
-        "FFPROF_NULL_DEVICE": str(path),
+        VARIABLE: str(path),
     }
+
+
+def is_in_use() -> bool:
+    """Whether this process, and what it starts, has a null device in the place of a GPU."""
+    return bool(os.environ.get(VARIABLE))

@@ -10,6 +10,7 @@ import textwrap
 import pytest
 import torch
 
+from ffprof import load
 from ffprof.errors import NullDeviceError
 from ffprof.estimator.cuda.workspaces import WorkspaceModel, convolution_bytes
 from ffprof.estimator.stream import Convolution
@@ -300,3 +301,24 @@ def test_a_child_that_is_forked_holds_nothing(tmp_path):
         tmp_path,
     )
     assert told == [0, 7 * GIB - DEVICE.context_bytes]
+
+
+def test_an_audit_on_the_device_is_emulated_and_says_so(tmp_path):
+    """PyTorch's memory, no speed: a record of it must never pass for one of a GPU."""
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "ffprof", "run", "--preset", "smoke", "--device", "cuda",
+            "--workloads", "bp", "--rounds", "1", "--steps", "2", "--out", tmp_path / "out",
+        ],
+        env={**os.environ, **environment(DEVICE, tmp_path / "device")},
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "out").glob("audit-*.json")
+    record = load(path)
+    assert record.evidence == "emulated"
+    assert any("null device" in note for note in record.notes)
+    (trial,) = record.trials
+    assert trial.outcome == "ok"
+    memory = trial.memory
+    assert 0 < memory.allocated_peak_bytes <= memory.reserved_peak_bytes < 8 * GIB
