@@ -99,7 +99,7 @@ class ScriptEstimate(Part):
     """
 
     kind: Literal["script"] = "script"
-    evidence: Literal["estimated"] = "estimated"
+    evidence: Literal["emulated"] = "emulated"
     engine: Literal["null device"] = "null device"
     command: tuple[Text, ...]
     status: Status

@@ -141,7 +141,7 @@ def learning_setting(record: LearningRecord) -> tuple[str, ...]:
         f"effective batch {recipe.batch}, {recipe.precision}, {optimizer.name}, {began}learning "
         f"rate {optimizer.lr:g}, weight decay {optimizer.weight_decay:g}{tuned}",
         f"{training.epochs} epochs, {training.schedule}{warmup}, "
-        f"{_augmentation(training)}, validation on "
+        f"{_augmentation(training, recipe)}, validation on "
         f"{100 * training.validation:g} % of the training set{target}",
         f"{seeds} seed{'' if seeds == 1 else 's'} ({_numbers(plan.seeds)}); "
         f"{processor(record)}, {torch_of(machine)}{commit}",
@@ -181,8 +181,8 @@ def _numbers(seeds: tuple[int, ...]) -> str:
     return ", ".join(map(str, seeds))
 
 
-def _augmentation(training: Training) -> str:
-    if not training.augmentation:
+def _augmentation(training: Training, recipe: Recipe) -> str:
+    if not training.augmentation or recipe.data == "teacher":  # white noise is not augmented
         return "without augmentation"
     shift = training.shift
     return "with augmentation" + ("" if shift is None else f" (shifts of up to {shift} pixels)")

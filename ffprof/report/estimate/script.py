@@ -30,7 +30,7 @@ def script_document(found: ScriptEstimate, width: int) -> Document:
     """Status, peaks, what holds the memory, what was read, and what was answered blindly."""
     return printable(
         Document(
-            title=f"GPU memory of {_command(found, width - 14)}, estimated",
+            title=f"GPU memory of {_command(found, width - 14)}, emulated",
             setting=_setting(found),
             blocks=(
                 Block(text=(_headline(found),)),
