@@ -185,4 +185,5 @@ def _augmentation(training: Training, recipe: Recipe) -> str:
     if not training.augmentation or recipe.data == "teacher":  # white noise is not augmented
         return "without augmentation"
     shift = training.shift
-    return "with augmentation" + ("" if shift is None else f" (shifts of up to {shift} pixels)")
+    pixels = f"shifts of up to {shift} pixels" if shift else "flips only"
+    return "with augmentation" + ("" if shift is None else f" ({pixels})")
