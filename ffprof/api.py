@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ffprof.experiments.options import Options
 
 Names = str | Sequence[str]
-Paths = Sequence[str | Path]
+Paths = str | Path | Sequence[str | Path]
 OnForeign = Literal["warn", "wait", "refuse"]
 Seconds = Annotated[float, Field(ge=0.1)]  # the least that the commands allow, too
 Count = Annotated[int, Field(ge=1)]
@@ -134,7 +134,7 @@ def run(
             raise UsageError("looks and rounds both say how many rounds", "leave one of them out")
         asked["rounds"] = LOOKS[0]
     with folder_for(out) as folder, without_main():
-        with prepare(_options(asked, folder)) as (request,):
+        with prepare(options_of(asked, folder)) as (request,):
             command = words_of(run, asked)[:4000]
             record = request.record.model_copy(update={"command": command})
             request = replace(request, record=record)
@@ -287,19 +287,21 @@ def _saved(record: Record, folder: Path) -> Path:
     return folder / "audit.json"
 
 
-def _options(asked: dict[str, Any], folder: Path) -> Options:
-    """Those of ``run``, in the command's types."""
+def options_of(asked: dict[str, Any], folder: Path) -> Options:
+    """What ``run`` and ``learn`` have in common, in the command's types."""
     from ffprof.experiments.options import Options
 
     known = {name: asked[name] for name in Options.__dataclass_fields__ if name in asked}
     words = known["workloads"]
-    known["workloads"] = words if words is None or isinstance(words, str) else ",".join(words)
-    files = {name: _paths(known[name]) for name in ("workload_files", "card_files")}
+    known["workloads"] = words if isinstance(words, str | None) else ",".join(words)
+    files: dict[str, Any] = {
+        n: _paths(known[n]) for n in ("workload_files", "card_files") if n in known
+    }
     return Options(**known | files | {"out": folder, "estimates": False})
 
 
 def _paths(paths: Paths) -> tuple[Path, ...]:
-    return tuple(map(Path, [paths] if isinstance(paths, str) else paths))
+    return tuple(map(Path, [paths] if isinstance(paths, str | Path) else paths))
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from ffprof.api import (
     Paths,
     Seconds,
     folder_for,
+    options_of,
     progress_or_none,
     without_main,
 )
@@ -99,24 +100,19 @@ def learn(
         FfprofError: it is impossible, or no run was trained to its end.
         KeyboardInterrupt: as it came; with ``out``, what is done by then is stored.
     """
-    given = dict(locals())
+    asked = dict(locals())
     from ffprof.experiments.learning.options import LearningOptions
     from ffprof.experiments.learning.plan import prepare_study
     from ffprof.experiments.learning.runner import run_study
-    from ffprof.experiments.options import Options
 
-    asked = given | {
+    words = {
         "seeds": str(seeds) if isinstance(seeds, int) else "".join(f"{one}," for one in seeds),
         "sweep": _sweep(sweep),
-        "workloads": workloads if isinstance(workloads, str | None) else ",".join(workloads),
-        "workload_files": tuple(workload_files),
-        "estimates": False,
     }
     with folder_for(out) as folder, without_main():
-        asked["out"] = folder
-        known = {name: asked[name] for name in Options.__dataclass_fields__ if name in asked}
-        with prepare_study(Options(**known), LearningOptions.of(asked)) as request:
-            command = words_of(learn, given)[:4000]
+        wanted = LearningOptions.of(asked | words)
+        with prepare_study(options_of(asked, folder), wanted) as request:
+            command = words_of(learn, asked)[:4000]
             record = request.record.model_copy(update={"command": command})
             outcome = run_study(replace(request, record=record), progress_or_none(progress))
     if outcome.interrupt is not None:

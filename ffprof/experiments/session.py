@@ -159,11 +159,9 @@ def _first_recipe(
 
     Where either will do, what is wrong for one of them may be right for the other.
     """
-    devices: tuple[Device, ...] = ("cpu",) if options.device == "cpu" else ("cuda",)
-    if options.device == "auto":
-        devices = ("cuda", "cpu")
+    tried: dict[str, tuple[Device, ...]] = {"cpu": ("cpu",), "auto": ("cuda", "cpu")}
     errors = []
-    for device in devices:
+    for device in tried.get(options.device, ("cuda",)):
         try:
             return device, choose_recipe(options, named, device, data)
         except UsageError as error:

@@ -1,7 +1,7 @@
 """What ``ffprof estimate -- COMMAND`` finds out about a script of the user; free of torch.
 
 All sizes are bytes. Figures are those of PyTorch's own allocator on a device that is not there
-(docs/estimate_script.md), so they are estimates of what a GPU would show.
+(docs/estimate_script.md): emulated, not measured on a GPU.
 """
 
 from __future__ import annotations

@@ -128,6 +128,7 @@ def test_a_check_tells_what_got_worse(tmp_path):
         ({"preset": "smok"}, "did you mean smoke?"),
         ({"gpu_mem": "lots"}, "'lots' is not a memory size"),
         ({"card_files": ["none.toml"]}, "none.toml"),
+        ({"workload_files": "none.py"}, "there is no workload file none.py"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_an_error_before_anything_runs(wrong, told, tmp_path):

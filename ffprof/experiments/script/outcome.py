@@ -10,7 +10,7 @@ from ffprof.errors import one_line
 from ffprof.experiments.script.request import Room, ScriptRequest, ScriptTarget
 from ffprof.harness.process.command import CommandEnding
 from ffprof.nulldevice import DeviceReport
-from ffprof.nulldevice.script.report import Held, Place, Problem, Read, ScriptReport
+from ffprof.nulldevice.script.report import SCALER, Held, Place, Problem, Read, ScriptReport
 from ffprof.records.script import (
     CodeLine,
     Coverage,
@@ -25,8 +25,6 @@ from ffprof.records.trial import Fit
 from ffprof.units import format_bytes
 
 _MOST_NAMES = 50  # of calls
-# PyTorch's own look whether gradients are finite; where all are zero, none is not.
-_HARMLESS = ("torch/amp/grad_scaler.py",)
 _FITS: dict[Status, Fit] = {
     "fits": "fits",
     "too close to call": "too close to call",
@@ -78,7 +76,7 @@ class Run:
     def reserved(self) -> int:
         """The highest reserved peak, cold or steady."""
         top = self.main.top if self.main else None
-        return max(top.cold_reserved, top.reserved or 0) if top else 0
+        return top.most_reserved if top else 0
 
     @property
     def retries(self) -> int:
@@ -147,7 +145,7 @@ def estimate_of(
         oom_events=told.device.out_of_memory,
         values_read=sum(one.count for one in reads),
         reads=reads,
-        conditional=any(not one.library.startswith(_HARMLESS) for one in reads),
+        conditional=any(not one.library.startswith(SCALER) for one in reads),
         compiled=any(one.compiled for one in told.reports),
         peak=_held(main.held) if main and main.held else None,
         ran_out=_ran_out(first) if first.out_of_memory else None,

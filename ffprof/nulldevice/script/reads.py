@@ -11,7 +11,7 @@ from collections import Counter
 from typing import Any
 
 from ffprof.nulldevice.script.places import lines_here, of_library, of_torch, place_of
-from ffprof.nulldevice.script.report import Place, Read
+from ffprof.nulldevice.script.report import SCALER, Place, Read
 
 _NUMBER, _COPY, _COUNT, _EQUAL = (
     "a number",
@@ -26,8 +26,6 @@ _KERNELS = {
     "equal": _EQUAL,
 }
 _MOST = 500  # lines that are told
-# PyTorch looks whether gradients are finite; in zeros nothing is infinite.
-_SCALER = "torch/amp/grad_scaler.py"
 
 
 class Reads:
@@ -76,8 +74,8 @@ class Reads:
             return
         lines = lines_here()[1:]
         place = place_of(lines)
-        scaler = next((f for f, _, _ in lines if f.endswith(_SCALER)), "")
-        self._found[what, place, _SCALER if scaler else _library(lines, place)] += 1
+        scaler = next((f for f, _, _ in lines if f.endswith(SCALER)), "")
+        self._found[what, place, SCALER if scaler else _library(lines, place)] += 1
 
 
 def _library(lines: list[tuple[str, int, str]], place: Place) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from typing import Any
 FOLDER = "FFPROF_SCRIPT_FOLDER"
 STEPS = "FFPROF_SCRIPT_STEPS"
 SNAPSHOT = "FFPROF_SCRIPT_SNAPSHOT"
+# PyTorch's own look whether gradients are finite: in zeros nothing is infinite.
+SCALER = "torch/amp/grad_scaler.py"
 HOOK_FOLDER = Path(__file__).parent / "path"
 READ_AT_MOST = 16 * 2**20  # bytes; a report has a few hundred lines
 
@@ -43,6 +45,11 @@ class DevicePeaks:
     reserved: int | None = None
     retries: int = 0
     steady_retries: int = 0
+
+    @property
+    def most_reserved(self) -> int:
+        """The higher of both reserved peaks."""
+        return max(self.cold_reserved, self.reserved or 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +132,12 @@ class ScriptReport:
     @property
     def top(self) -> DevicePeaks | None:
         """The device on which most was reserved."""
-        return max(
-            self.peaks, key=lambda one: max(one.cold_reserved, one.reserved or 0), default=None
-        )
+        return highest(self.peaks)
+
+
+def highest(peaks: Iterable[DevicePeaks]) -> DevicePeaks | None:
+    """The device on which most was reserved, if there is any."""
+    return max(peaks, key=lambda one: one.most_reserved, default=None)
 
 
 def write_report(report: ScriptReport, folder: Path) -> None:
@@ -147,8 +157,7 @@ def read_reports(folder: Path) -> tuple[ScriptReport, ...]:
             found.append(_report(json.loads(path.read_text())))
 
     def weight(one: ScriptReport) -> tuple[int, int, bool]:
-        top = one.top
-        held = max(top.cold_reserved, top.reserved or 0) if top else 0
+        held = one.top.most_reserved if one.top else 0
         return one.steps, held, one.problem is not None
 
     return tuple(sorted(found, key=weight, reverse=True))

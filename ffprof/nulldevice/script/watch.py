@@ -29,6 +29,7 @@ from ffprof.nulldevice.script.report import (
     Problem,
     RanOut,
     ScriptReport,
+    highest,
     write_report,
 )
 
@@ -186,11 +187,7 @@ class Watch:
         if not self._cuda:
             return
         self._reads.quiet = True
-        top = max(
-            self._peaks.told(),
-            key=lambda one: max(one.cold_reserved, one.reserved or 0),
-            default=None,
-        )
+        top = highest(self._peaks.told())
         path = os.environ.get(SNAPSHOT)
         if path:
             torch.cuda.memory._dump_snapshot(f"{path}.{self._pid}")
