@@ -141,12 +141,12 @@ def test_cifar_is_downloaded_once(tmp_path):
     assert record.recipe_hash == only_record(tmp_path / "out0").recipe_hash
 
 
-def loaders(parent):
+def loaders(server):
     """Processes two and more below the server: what trials have started."""
     found = []
-    for process in psutil.Process(parent).children(recursive=True):
+    for process in psutil.Process(server).children(recursive=True):
         try:
-            if len(process.parents()) >= len(psutil.Process(parent).parents()) + 3:
+            if len(process.parents()) >= len(psutil.Process(server).parents()) + 2:
                 found.append(process)
         except psutil.NoSuchProcess:
             pass
@@ -165,7 +165,7 @@ def find_loaders(process):
     """Both, or none if the audit has ended before."""
     deadline = time.monotonic() + 200
     while time.monotonic() < deadline and process.poll() is None:
-        found = loaders(process.above)
+        found = loaders(process.server)
         if len(found) == 2:
             return found
         time.sleep(0.05)

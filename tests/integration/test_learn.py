@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command import ffprof
+from command import ffprof, started
 
 from ffprof import load
 
@@ -169,7 +169,7 @@ def _refused_with_a_damaged_checkpoint(path, checkpoint):
 
 def test_an_interrupt_keeps_what_is_done_and_says_how_to_go_on(study, tmp_path):
     _, whole, _ = study
-    process = begin(*TINY, "--out", tmp_path)
+    process = started("learn", *TINY, "--out", tmp_path)
     deadline = time.monotonic() + 200
     while epochs_stored(tmp_path) < 2:
         assert time.monotonic() < deadline
@@ -190,6 +190,10 @@ def test_runs_that_ran_out_of_time_go_on(study, tmp_path):
     assert done.returncode == 3
     (path,) = tmp_path.glob("learning-*.json")
     assert {run.outcome for run in load(path).runs} == {"timeout"}
+    # As a checkpoint that was being written when its run was ended.
+    half = path.with_name(f"{path.stem}-checkpoints") / ".t0-s0-bp.pt.half"
+    half.parent.mkdir(exist_ok=True)
+    half.write_bytes(b"half")
     again = ffprof("learn", "--resume", path, "--time-limit", "500")
     assert again.returncode == 0, again.stderr
     assert digits_of(load(path)) == digits_of(whole)

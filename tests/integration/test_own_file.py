@@ -1,6 +1,5 @@
 """``--workload-file``: a method of one's own, and whatever is wrong with it."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command import TINY, by_workload, ffprof, only_record, outcomes
+from command import TINY, by_workload, ffprof, only_record, outcomes, python
 from records import recipe
 
 from ffprof.analysis.summary import summarise
@@ -251,16 +250,18 @@ from ffprof.harness.worker import probe_child
 from ffprof.harness.process.child import run_child, start_context
 from ffprof.experiments.selection import choose_with_files, read_sources
 from ffprof.errors import UsageError
-if __name__ == "__main__":
+from ffprof.hardware.environment import child_environment, environment
+from ffprof.workload import find_preset
+with environment(child_environment(find_preset("smoke").recipe)):
     context = start_context("forkserver")
-    run_child(context, probe_child, (), 180)
-    for name in sys.argv[1:]:
-        try:
-            limit = 2 if "hang" in name else 60
-            choose_with_files(None, read_sources([Path(name)]), context, limit)
-            print("chosen")
-        except UsageError as error:
-            print(error)
+run_child(context, probe_child, (), 180)
+for name in sys.argv[1:]:
+    try:
+        limit = 2 if "hang" in name else 60
+        choose_with_files(None, read_sources([Path(name)]), context, limit)
+        print("chosen")
+    except UsageError as error:
+        print(error)
 """
 
 
@@ -270,13 +271,8 @@ def refusals(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bad")
     for name, (content, _) in BAD.items():
         (folder / name).write_bytes(content.encode("latin-1"))
-    (folder / "script").mkdir()
-    script = folder / "script" / "script.py"
-    script.write_text(SCRIPT)
-    done = subprocess.run(
-        [sys.executable, script, *BAD], cwd=folder, capture_output=True, text=True, check=True,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-    )  # fmt: skip
+    done = python(SCRIPT, *BAD, cwd=folder)
+    assert done.returncode == 0, done.stderr
     return dict(zip(BAD, done.stdout.splitlines(), strict=True))
 
 

@@ -1,15 +1,12 @@
 """``ffprof paper`` as a user runs it: the table of the recorded audits, and ``--run``."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from command import ffprof, many_commands
+from command import ffprof, many_commands, started
 from papers import DEEP, DIGITS, TEACHER, install_paper
 
 from ffprof import load
@@ -116,18 +113,12 @@ def ran(tiny, tmp_path_factory):
     nothing = tmp_path_factory.mktemp("nothing")  # results/ holds answers
     words = ["paper", "tiny", "--run", "--device", "cpu", "--records", str(nothing)]
     words += ["--out", str(out), "--limit", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ffprof", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=tiny,
-    )
+    process = started(*words, env=tiny)
     deadline = time.monotonic() + 200
     while not any(out.glob("learning-*.json")) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGINT)
+    process.send_signal(signal.SIGINT)
     first = process.communicate(timeout=100), process.returncode
     begun = studies(out)
     return first, begun, ffprof(*words, env=tiny), out

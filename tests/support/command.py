@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -13,9 +14,11 @@ import time
 from pathlib import Path
 
 import torch
-from forked import seen_by_trials
+from forked import has_trials, seen_by_trials
 
 from ffprof import load
+from ffprof.hardware.environment import child_environment
+from ffprof.workload import find_preset
 
 TINY = [
     "--preset", "smoke", "--device", "cpu", "--steps", "2", "--threads", "1",
@@ -25,6 +28,52 @@ TINY = [
 def _startup(environment):
     """What an interpreter reads when it starts, so that a forked command must have started so."""
     return {k: v for k, v in environment.items() if k.startswith(("PYTHON", "LD_"))}
+
+
+class _Warm:
+    """A process from which servers of trials are forked, once it has imported torch."""
+
+    def __init__(self):
+        self._folder = tempfile.TemporaryDirectory()
+        self.address = str(Path(self._folder.name) / "socket")
+        alive, self._alive = os.pipe()
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(self.address)
+            listener.listen()
+            descriptors = listener.fileno(), alive
+            script = Path(__file__).with_name("warm_torch.py")
+            self._process = subprocess.Popen(
+                [sys.executable, script, *map(str, descriptors)],
+                stdin=subprocess.DEVNULL,
+                env=_for_trials(_usual()),
+                pass_fds=descriptors,
+            )
+        os.close(alive)
+        atexit.register(self.end)
+
+    def end(self):
+        os.close(self._alive)
+        self._process.wait()
+        self._folder.cleanup()
+
+
+_warm: list[_Warm] = []
+
+
+def _for_trials(environment):
+    """As a server of trials is started."""
+    wanted = child_environment(find_preset("smoke").recipe)
+    changed = {**environment, **wanted}
+    return {name: value for name, value in changed.items() if value is not None}
+
+
+def _address_of_warm(words, code):
+    """Where it listens; it is started for the first command that may need it."""
+    if not has_trials(words, code):
+        return None
+    if not _warm:
+        _warm.append(_Warm())
+    return _warm[0].address
 
 
 class _Forker:
@@ -37,7 +86,8 @@ class _Forker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment,
+            # It imports NumPy, whose threads would not survive a fork.
+            env={**environment, "OPENBLAS_NUM_THREADS": "1"},
         )
         atexit.register(self.end)
 
@@ -82,6 +132,7 @@ class _Forker:
     ):  # fmt: skip
         asked = {
             "words": words, "cwd": str(cwd or Path.cwd()), "env": environment,
+            "warm": _address_of_warm(words, code),
             "out": str(out), "err": str(err), "code": code,
             "background": background, "session": session, "ignored": list(ignored),
         }  # fmt: skip
@@ -91,9 +142,9 @@ class _Forker:
         """The exit status of what was started, or None while it runs."""
         return self._answer({"ended": pid})
 
-    @property
-    def pid(self):
-        return self._process.pid
+    def server(self):
+        """The server of those trials that are no dry run's."""
+        return self._answer({"server": True})
 
     def _answer(self, asked):
         print(json.dumps(asked), file=self._process.stdin, flush=True)
@@ -115,9 +166,9 @@ class _Started:
         self._folder, self._paths, self._outputs = folder, (out, err), None
 
     @property
-    def above(self):
-        """The process from which its server of trials was started, too."""
-        return self._forker.pid
+    def server(self):
+        """The process that its trials are forked from, as those of others are."""
+        return self._forker.server()
 
     def poll(self):
         if self.returncode is None:

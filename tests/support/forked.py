@@ -7,10 +7,12 @@ runs no command and never has torch. It waits for a command, or is asked later h
 
 Of the five seconds of a small audit, four pass while the server of its trials imports torch. So
 commands under one environment share a server: it only forks, and a trial is a fresh child of it
-whichever command asks. A command in another environment starts its own, as do all commands that
-tests start without this.
+whichever command asks. That server is forked in turn from a process that has imported torch, where
+that is the same (``warm_torch``). A command in another environment starts its own, as do all
+commands that tests start without this.
 """
 
+import contextlib
 import gc
 import importlib
 import json
@@ -21,11 +23,26 @@ import signal
 import sys
 import types
 from dataclasses import dataclass
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
 
-# Commands of which some have trials or estimates; the others never need a server.
-_WITH_TRIALS = {"run", "estimate", "frontier", "calibrate", "check"}
+from warm_torch import fork_from
+
+# Commands of which some have trials or estimates, and options of ``paper``; others never need a
+# server.
+_WITH_TRIALS = {"run", "estimate", "frontier", "calibrate", "check", "learn", "--run", "--card"}
+# Commands that only look, or do with an option: what their children load is not compiled to a file,
+# so that they need a server of their own.
+_LOOKING = {"estimate": "estimate", "calibrate": "--from", "paper": "--card"}
+
+
+def has_trials(words, code):
+    """Whether a command may start processes that need torch; a script may."""
+    return code is not None or not _WITH_TRIALS.isdisjoint(words)
+
+
+def _only_looks(words):
+    return "--dry-run" in words or (words and _LOOKING.get(words[0]) in words)
 
 
 # Whose modules commands import as they need them; none of these needs torch.
@@ -55,6 +72,7 @@ class _Server:
     environment: dict
     address: str
     alive: int
+    pid: int
 
 
 def seen_by_trials(environment):
@@ -63,17 +81,36 @@ def seen_by_trials(environment):
     return {k: v for k, v in environment.items() if k not in unread}
 
 
-def _start_server(more):
-    """A server under the environment of this process and of trials; ``more`` as a dry run adds."""
+@contextlib.contextmanager
+def _started_from(warm):
+    """Python's servers are forked from there, if they can be."""
+    resource_tracker.ensure_running()  # which is none
+    start, pids = util.spawnv_passfds, []
+
+    def spawn(path, words, descriptors):
+        forked = fork_from(warm, words[-1], descriptors) if warm else None
+        pids.append(forked or start(path, words, descriptors))
+        return pids[-1]
+
+    util.spawnv_passfds = spawn
+    try:
+        yield pids
+    finally:
+        util.spawnv_passfds = start
+
+
+def _start_server(more, warm):
+    """A server under the environment of this process and of trials, and ``more`` of what looks."""
     from ffprof.hardware.environment import child_environment, environment
     from ffprof.harness.process.child import start_context
     from ffprof.workload import find_preset
 
-    with environment({**child_environment(find_preset("smoke").recipe), **more}):
+    trials = child_environment(find_preset("smoke").recipe)
+    with environment({**trials, **more}), _started_from(warm) as pids:
         start_context("forkserver")
         made = forkserver._forkserver
         server = _Server(
-            seen_by_trials(os.environ), made._forkserver_address, made._forkserver_alive_fd
+            seen_by_trials(os.environ), made._forkserver_address, made._forkserver_alive_fd, *pids
         )
     made._forkserver_address = made._forkserver_alive_fd = made._forkserver_pid = None
     return server
@@ -130,10 +167,13 @@ def become_the_next():
         if "ended" in asked:
             print(json.dumps(_ended(asked["ended"], wait=False)), file=answers, flush=True)
             continue
-        dry = "--dry-run" in asked["words"] and "PYTHONDONTWRITEBYTECODE" not in os.environ
-        trials = asked["code"] is not None or asked["words"][0] in _WITH_TRIALS
-        if trials and dry not in servers:
-            servers[dry] = _start_server({"PYTHONDONTWRITEBYTECODE": "1"} if dry else {})
+        if "server" in asked:
+            print(json.dumps(servers[False].pid), file=answers, flush=True)
+            continue
+        dry = bool(_only_looks(asked["words"])) and "PYTHONDONTWRITEBYTECODE" not in os.environ
+        if has_trials(asked["words"], asked["code"]) and dry not in servers:
+            more = {"PYTHONDONTWRITEBYTECODE": "1"} if dry else {}
+            servers[dry] = _start_server(more, asked["warm"])
         # Before the command is there to be sent one.
         before = {number: signal.signal(number, signal.SIG_IGN) for number in asked["ignored"]}
         pid = os.fork()

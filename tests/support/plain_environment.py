@@ -3,6 +3,7 @@
 That is what is printed, read or measured; tests set their own.
 """
 
+import importlib
 import os
 
 _PREFIXES = (
@@ -17,3 +18,9 @@ for _name in list(os.environ):
 os.environ["LC_ALL"] = "C.UTF-8"
 # Threads that wait for others must not keep them from computing.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+# Threads of a BLAS spin while they wait: a small fit then takes ten times the processor's time. It
+# reads this when it is imported, and there are two; commands under test are not told.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+for _name in ("numpy", "scipy.linalg"):
+    importlib.import_module(_name)
+del os.environ["OPENBLAS_NUM_THREADS"]

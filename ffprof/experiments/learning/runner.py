@@ -50,8 +50,10 @@ def run_study(request: LearningRequest, progress: Progress) -> Outcome[LearningR
     try:
         stopped, interrupt = campaign.run(request.environment, work)
     finally:
-        # Of runs that have not ended, what is in it stays.
+        # Of runs that have not ended, what is in it stays; what a kill left half-written does not.
         with suppress(OSError):
+            for partial in request.checkpoints.glob(".*"):
+                partial.unlink()
             request.checkpoints.rmdir()
     return Outcome(record=recorder.record, stopped=stopped, interrupt=interrupt)
 

@@ -1,6 +1,7 @@
 """An audit on a GPU as its parent sees it: real processes, a told driver (fake_gpu)."""
 
 import dataclasses
+import functools
 import multiprocessing
 import os
 import time
@@ -38,6 +39,9 @@ class Said(QuietProgress):
 def _fakes(monkeypatch, tmp_path):
     monkeypatch.setattr(attempt, "trial_child", fake_gpu.trial_child)
     monkeypatch.setattr(attempt, "memory_child", fake_gpu.memory_child)
+    # Looked at more often than the ten times a second that would not disturb a real one.
+    looked_at = functools.partial(attempt.run_child, tick_seconds=0.02)
+    monkeypatch.setattr(attempt, "run_child", looked_at)
     monkeypatch.setattr(guard, "IDLE_SECONDS", 0.05)
     monkeypatch.setattr(guard, "_POLL_SECONDS", 0.01)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
