@@ -27,6 +27,8 @@ _OTHERWISE = {
     "HOSTILE_PIDS",
 }  # fmt: skip
 _LONGEST = 1 << 16  # bytes of what is read at once
+# As it was started: importing torch adds to the variables.
+_STARTED = dict(os.environ)
 
 
 def fork_from(address, code, descriptors):
@@ -60,16 +62,17 @@ def _can_become(environment):
         names = {one.name.partition(".")[0] for one in Path(folder).glob("*")}
         return names & set(sys.modules) - {"sitecustomize"}
 
-    fresh = [one for one in _folders(environment) if one not in _folders(os.environ)]
-    return rest(environment) == rest(os.environ) and not any(map(shadows, fresh))
+    fresh = [one for one in _folders(environment) if one not in _folders(_STARTED)]
+    return rest(environment) == rest(_STARTED) and not any(map(shadows, fresh))
 
 
 def _become(asked, received):
     """In a forked process: what it would have been started with."""
-    before = _folders(os.environ)
+    before = _folders(_STARTED)
     rest = [one for one in sys.path[1:] if one not in before]
+    added = {name: value for name, value in os.environ.items() if name not in _STARTED}
     os.environ.clear()
-    os.environ.update(asked["env"])
+    os.environ.update({**added, **asked["env"]})
     sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
     folders = _folders(os.environ)
     sys.path[:] = ["", *folders, *rest]
