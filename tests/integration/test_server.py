@@ -3,7 +3,9 @@
 import subprocess
 import sys
 
+import psutil
 import pytest
+from command import TINY, started
 
 SCRIPT = """
 import sys, psutil
@@ -59,3 +61,12 @@ def test_trials_leave_no_open_files(tmp_path):
     script.write_text(LEAK)
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0"
+
+
+def test_the_server_of_these_tests_is_forked_from_a_process_that_has_torch(tmp_path):
+    """Or else each of them imports it again, and the suite takes minutes longer, unseen."""
+    process = started("run", *TINY, "--workloads", "bp", "--rounds", "1", "--out", tmp_path)
+    words = psutil.Process(process.server).cmdline()
+    _, told = process.communicate(timeout=200)
+    assert process.returncode == 0, told
+    assert any(word.endswith("warm_torch.py") for word in words), words

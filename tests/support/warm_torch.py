@@ -34,18 +34,19 @@ _STARTED = dict(os.environ)
 def fork_from(address, code, descriptors):
     """The process that runs this code with these descriptors, in the environment as it is now.
 
-    None if it must be started afresh.
+    None if it must be started afresh, as where torch cannot be imported.
     """
     asked = {
         "code": code, "env": dict(os.environ), "descriptors": descriptors,
         "blocked": [int(one) for one in signal.pthread_sigmask(signal.SIG_BLOCK, ())],
     }  # fmt: skip
-    with socket.socket(socket.AF_UNIX) as client:
+    with contextlib.suppress(OSError, ValueError), socket.socket(socket.AF_UNIX) as client:
         client.connect(address)
         socket.send_fds(client, [b"."], descriptors)
         client.sendall(json.dumps(asked).encode())
         client.shutdown(socket.SHUT_WR)
         return json.loads(client.makefile().read())
+    return None
 
 
 def _folders(environment):
