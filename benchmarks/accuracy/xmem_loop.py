@@ -19,7 +19,7 @@ from torch import Tensor, nn
 ITERATIONS = 4
 TOKENS = 128
 # Sizes of the models' published configurations, where they are not the class's own defaults.
-GPT2 = {"attn_pdrop": 0.1, "embd_pdrop": 0.1, "resid_pdrop": 0.1}
+T5: dict[str, object] = {"decoder_start_token_id": 0}
 LANGUAGE: dict[str, tuple[str, dict[str, object]]] = {
     "openai-community/gpt2": ("gpt2", {}),
     "distilbert/distilgpt2": ("gpt2", {"n_layer": 6}),
@@ -61,10 +61,11 @@ LANGUAGE: dict[str, tuple[str, dict[str, object]]] = {
             "do_layer_norm_before": False,
         },
     ),
-    "T5-small": ("t5", {"decoder_start_token_id": 0}),
+    "T5-small": ("t5", T5),
     "t5-base": (
         "t5",
-        {"d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12} | {"decoder_start_token_id": 0},
+        {"d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12}
+        | {"decoder_start_token_id": 0},
     ),
 }
 # torchvision's name and the number of classes.
@@ -86,7 +87,7 @@ IMAGES: dict[str, tuple[str, int]] = {
 
 def language_model(name: str) -> nn.Module:
     """A model with the sizes of ``name`` and no weights but random ones."""
-    from transformers import (  # noqa: PLC0415  (only for language models)
+    from transformers import (
         AutoConfig,
         AutoModelForCausalLM,
         AutoModelForSeq2SeqLM,
@@ -100,7 +101,7 @@ def language_model(name: str) -> nn.Module:
 
 def image_model(name: str) -> nn.Module:
     """torchvision's model."""
-    import torchvision  # noqa: PLC0415  (only for images)
+    import torchvision
 
     found, classes = IMAGES[name]
     return torchvision.models.get_model(found, weights=None, num_classes=classes)

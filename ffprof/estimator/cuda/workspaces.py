@@ -58,9 +58,9 @@ class WorkspaceModel:
     (benchmarks/accuracy/estimator.py); for other types and formats it is a guess. Untuned, the
     plan that cuDNN's heuristic names first is taken, which makes copies from ``untuned_above`` on:
     10 on data-center cards, where most of cuDNN's own answers for an A100 do
-    (benchmarks/accuracy/cudnn_workspaces.py), 80 for float32 on GeForce cards since Ampere, whose TF32 is
-    hardly faster than their float32 (NVIDIA GA102 whitepaper, table 2; benchmarks/accuracy/
-    xmem_rows.py).
+    (benchmarks/accuracy/cudnn_workspaces.py), and 80 for float32 on GeForce cards since Ampere,
+    which fits measurements with cuDNN 9.1 better (benchmarks/accuracy/xmem_rows.py); what cuDNN
+    9.24 answers for these cards lies between.
     ``tensor_cores`` says whether such kernels may be taken: half precision, or float32 with
     ``torch.backends.cudnn.allow_tf32`` on compute capability 8.0 or newer.
 
