@@ -17,6 +17,8 @@ from ffprof.estimator.overhead import (
     process_overhead,
 )
 from ffprof.estimator.stream import Convolution, Stream
+from ffprof.hardware.cards import find_card
+from ffprof.hardware.profile import Card
 
 Workspaces = Literal["products", "all", "none"]
 
@@ -41,6 +43,7 @@ def estimate(
     allocator: str = "default",
     *,
     workspaces: Workspaces = "products",
+    card: str | None = None,
 ) -> Estimate:
     """What a training step takes of a GPU's memory, found out without one.
 
@@ -60,17 +63,18 @@ def estimate(
             thread, which is known. ``all``: cuDNN's for convolutions too, by a fitted model
             (docs/estimator.md) under the present ``torch.backends.cudnn`` switches. ``none``:
             tensors alone. ``Estimate.fit`` counts cuDNN's unless it is ``none``.
-
-    Returns:
-        the estimate; its process range is that of a card of compute capability 8.6.
+        card: the name of a profiled card (``ffprof cards``). It decides workspaces, the scratch of
+            kernels, what the process takes beside them, and what ``Estimate.fit`` asks about.
+            None is a card of compute capability 8.6 with 24 multiprocessors.
 
     Raises:
-        UsageError: the step cannot be traced soundly; the error names the line.
+        UsageError: no such card, or the step cannot be traced soundly; the error names the line.
     """
     for name, value, kinds in (
         ("steps", steps, (int,)),
         ("capacity_bytes", capacity_bytes, (int, type(None))),
         ("allocator", allocator, (str,)),
+        ("card", card, (str, type(None))),
     ):
         if not isinstance(value, kinds) or isinstance(value, bool):
             wanted = {"steps": "a whole number", "capacity_bytes": "a whole number of bytes"}
@@ -83,6 +87,7 @@ def estimate(
     settings = allocator_settings(allocator)
     if capacity_bytes is not None and capacity_bytes <= 0:
         raise UsageError(f"a capacity of {capacity_bytes} bytes", "give a positive number of bytes")
+    found = None if card is None else find_card(card)
     import torch
 
     from ffprof.estimator.tracing.trace import trace
@@ -91,24 +96,28 @@ def estimate(
         stream = trace(build, steps=steps)
     except UsageError as error:  # where it came from is in its one line
         raise UsageError(error.problem, error.fix) from None
-    model = WorkspaceModel.none() if workspaces == "none" else _model(stream)
+    model = WorkspaceModel.none() if workspaces == "none" else _model(stream, found)
+    capability = ASSUMED_CAPABILITY if found is None else found.compute_capability
     return from_stream(
         stream,
         steps=steps,
-        overhead=process_overhead(ASSUMED_CAPABILITY, cuda=_built_for()),
+        overhead=process_overhead(capability, cuda=_built_for()),
         config=AllocatorConfig.parse(settings, torch.__version__),
         workspaces=replace(model, convolutions=workspaces == "all"),
         capacity_bytes=capacity_bytes,
+        card=found,
     )
 
 
-def _model(stream: Stream) -> WorkspaceModel:
+def _model(stream: Stream, card: Card | None) -> WorkspaceModel:
     """By the switches as the traced step left them."""
     import torch
 
     calls = (a.scratch for a in stream.allocations if isinstance(a.scratch, Convolution))
+    sizes = {} if card is None else {"multiprocessors": card.sm_count}
     return model_for(
-        ASSUMED_CAPABILITY,
+        ASSUMED_CAPABILITY if card is None else card.compute_capability,
+        **sizes,
         half=any(call.element_bytes < 4 for call in calls),
         tf32=torch.backends.cudnn.allow_tf32,
         autotuned=torch.backends.cudnn.benchmark,

@@ -16,6 +16,7 @@ from ffprof.estimator.overhead import Overhead
 from ffprof.estimator.replay import Replay, replay
 from ffprof.estimator.stream import Operator, Stream
 from ffprof.hardware.cards import find_card
+from ffprof.hardware.profile import Card
 from ffprof.units import format_bytes
 
 
@@ -25,7 +26,7 @@ class Estimate:
 
     Peaks without a prefix are those of the last traced step, when the optimizer has its state;
     ``cold`` ones are those of the build and the steps before it. ``evidence`` is always
-    ``estimated``. ``stream`` holds every allocation with its workspace, ``traced`` without.
+    ``estimated``. ``card`` is the one that was named. ``stream`` holds every allocation with its workspace, ``traced`` without.
     """
 
     stream: Stream = field(repr=False)
@@ -36,6 +37,7 @@ class Estimate:
     overhead: Overhead
     capacity_bytes: int | None
     replay: Replay = field(repr=False)
+    card: Card | None = None
     evidence: str = "estimated"
 
     def __str__(self) -> str:
@@ -94,15 +96,18 @@ class Estimate:
             self.stream, config=config, peak_from=last_step(self.steps)
         ).reserved_peak_bytes
 
-    def fit(self, budget: int | str) -> Fit:
+    def fit(self, budget: int | str | None = None) -> Fit:
         """Whether it fits a card: by what it offers CUDA in all, in bytes, or by its name.
 
-        cuDNN's workspaces count here even where the peaks leave them out, unless no workspace is
-        counted at all.
+        None is the card that the estimate is for. cuDNN's workspaces count here even where the
+        peaks leave them out, unless no workspace is counted at all. Of another card than that
+        one, only the size counts: estimate again with ``card=`` for its other figures.
 
         Raises:
-            UsageError: no such card.
+            UsageError: no such card, or none is named.
         """
+        if budget is None and self.card is not None:
+            budget = self.card.cuda_total_bytes
         if not isinstance(budget, (int, str)):
             raise UsageError(f"a budget of {budget!r}", "give bytes, or the name of a card")
         size = find_card(budget).cuda_total_bytes if isinstance(budget, str) else budget
@@ -148,6 +153,7 @@ def from_stream(
     config: AllocatorConfig | None = None,
     workspaces: WorkspaceModel | None = None,
     capacity_bytes: int | None = None,
+    card: Card | None = None,
 ) -> Estimate:
     """The figures of a traced stream under one setting of the allocator.
 
@@ -169,6 +175,7 @@ def from_stream(
         config=config,
         overhead=overhead,
         capacity_bytes=capacity_bytes,
+        card=card,
         replay=replay(
             resolved, config=config, capacity_bytes=capacity_bytes, peak_from=last_step(steps)
         ),

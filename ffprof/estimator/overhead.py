@@ -75,6 +75,18 @@ _LAZY_CONTEXT = _range(
     "context, lazy: 274 MiB with one small tensor, torch 1.13 (github.com/pytorch/pytorch/pull/"
     "86509); around 300 and around 400 MB (pytorch issues 107667 and 109888)",
 )
+# The same since torch was built for CUDA 12.4, on GeForce cards of Ampere and Ada.
+_SMALL_CONTEXT = _range(
+    100,
+    160,
+    430,
+    "context, lazy: at most 106 MiB on an RTX 4060 and 141 on an RTX 3060, torch 2.6+cu124: what "
+    "CUDA offers less the most that any of 153 runs added to it (raw data of github.com/"
+    "Stone-ResearchLife/xMem, plot/data)",
+    "context, lazy: 256 MiB on an RTX 3090, torch 2.7.1+cu128, driver 610 "
+    "(github.com/invoke-ai/InvokeAI/issues/9413); the high end from older versions",
+)
+_SMALL_SINCE = (12, 4)
 # Before: all kernels of all libraries were in the context as soon as it was made.
 _EAGER_CONTEXT = _range(
     633,
@@ -86,6 +98,11 @@ _EAGER_CONTEXT = _range(
     "60150); 1006 MiB on a Titan V, torch 1.3 (issue 28394)",
     "context with all kernels: 1488 MiB on an RTX 3090, torch 1.7.1+cu110, which is 1644 less a "
     "tensor of 156 (github.com/pytorch/pytorch/issues/49877)",
+)
+# The same runs took what PyTorch reserved, to 1 MiB where nothing else was in doubt, so what their
+# kernels took later was hardly more than nothing. The high end is that of the table below.
+_SMALL_LIBRARIES = _range(
+    0, 90, 800, "cuBLAS and cuDNN kernels: 0 to 20 MiB in xMem's runs; guessed if autotuned"
 )
 # Kernels that a training step of a convolutional net loads from cuBLAS and cuDNN, by the first
 # compute capability that the row holds for. Guessed: "several hundred MiB" is all that is known;
@@ -138,7 +155,12 @@ def process_overhead(
         lazy = cuda >= LAZY_SINCE
     library = max((since for since in _LIBRARIES if since <= capability), default=min(_LIBRARIES))
     # With eager loading the libraries' kernels are in the context already.
-    made = _LAZY_CONTEXT + _LIBRARIES[library] if lazy else _EAGER_CONTEXT
+    if not lazy:
+        made = _EAGER_CONTEXT
+    elif library == (8, 6) and cuda >= _SMALL_SINCE:
+        made = _SMALL_CONTEXT + _SMALL_LIBRARIES
+    else:
+        made = _LAZY_CONTEXT + _LIBRARIES[library]
     return made + _DISPLAY if display else made
 
 

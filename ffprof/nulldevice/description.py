@@ -14,9 +14,9 @@ from ffprof.units import MIB
 
 MOST_DEVICES = 16
 # A likely process outside PyTorch's allocator, of which the context is the first part
-# (ffprof/estimator/overhead.py has the sources): 320 MiB, and 300 MiB that cuBLAS and cuDNN load.
-CONTEXT_BYTES = 320 * MIB
-LIBRARY_BYTES = 150 * MIB
+# (ffprof/estimator/overhead.py has the sources): 160 MiB, and 90 MiB that cuBLAS and cuDNN load.
+CONTEXT_BYTES = 160 * MIB
+LIBRARY_BYTES = 45 * MIB
 FILE = "device"
 VARIABLE = "FFPROF_NULL_DEVICE"
 

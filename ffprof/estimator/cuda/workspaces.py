@@ -57,7 +57,10 @@ class WorkspaceModel:
     relative errors over all public rows, float32 and not channels last
     (benchmarks/accuracy/estimator.py); for other types and formats it is a guess. Untuned, the
     plan that cuDNN's heuristic names first is taken, which makes copies from ``untuned_above`` on:
-    10, where most of them do (benchmarks/accuracy/cudnn_workspaces.py).
+    10 on data-center cards, where most of cuDNN's own answers for an A100 do
+    (benchmarks/accuracy/cudnn_workspaces.py), and 80 for float32 on GeForce cards since Ampere,
+    which fits measurements with cuDNN 9.1 better (benchmarks/accuracy/xmem_rows.py); what cuDNN
+    9.24 answers for these cards lies between.
     ``tensor_cores`` says whether such kernels may be taken: half precision, or float32 with
     ``torch.backends.cudnn.allow_tf32`` on compute capability 8.0 or newer.
 
@@ -106,6 +109,7 @@ def model_for(
         threads_per_multiprocessor=1024 if capability == (7, 5) else 1536 if small else 2048,
         handle_bytes=32 * MIB if capability == (9, 0) else WorkspaceModel.handle_bytes,
         autotuned=autotuned,
+        untuned_above=80.0 if small and not half else WorkspaceModel.untuned_above,
         tensor_cores=capability >= (7, 0) if half else tf32 and capability >= (8, 0),
     )
 

@@ -103,13 +103,18 @@ static double product(const std::vector<int64_t> &dims, size_t from = 0) {
     return n;
 }
 static bool channels_last(const Tensor &t) { return t.dims.size() == 4 && t.strides.size() == 4 && t.strides[1] == 1 && t.dims[1] > 1; }
+// Since Ampere, by compute capability; their TF32 is hardly faster than their float32.
+static bool is_geforce() {
+    int major = description().major, minor = description().minor;
+    return (major == 8 && minor > 0) || major >= 12;
+}
 // Bytes of the copies that the engine on tensor cores makes; FLOP a byte decide whether it does.
 static int64_t copies(const Problem &p) {
     if (p.which == Problem::OTHER || !has_tensor_cores(p.x)) return 0;
     double size = (double)element_bytes(p.x);
     double x = product(p.x.dims) * size, w = product(p.w.dims) * size, y = product(p.y.dims) * size;
     double flops = 2 * product(p.y.dims) * product(p.w.dims, 1);
-    if (flops <= (autotuned() ? 80 : 10) * (x + w + y)) return 0;
+    if (flops <= (autotuned() || (size == 4 && is_geforce()) ? 80 : 10) * (x + w + y)) return 0;
     bool half = size < 4;
     if (channels_last(p.x) || channels_last(p.w)) {
         if (half) return 0;

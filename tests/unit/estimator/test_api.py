@@ -113,6 +113,31 @@ def test_cudnns_workspaces_are_counted_when_asked_for_and_always_for_a_fit(monke
     assert one.allocated_peak_bytes == other.allocated_peak_bytes
 
 
+def test_a_named_card_decides_scratch_the_process_and_what_it_is_fitted_to():
+    def sums(device):
+        model = nn.Linear(2048, 2048).to(device)
+
+        def step():
+            model(torch.ones(8192, 2048, device=device)).sum().backward()
+            model.zero_grad()
+
+        return step
+
+    cards = {name: estimate(sums, card=name) for name in ("RTX 4060", "RTX 3070", "RTX 2070")}
+    # The gradient of the bias is reduced by as many blocks as keep the card busy.
+    scratch = {name: found.breakdown.by_category["workspace"] for name, found in cards.items()}
+    assert scratch["RTX 3070"] > scratch["RTX 4060"]
+    assert cards["RTX 2070"].overhead.likely_bytes > cards["RTX 4060"].overhead.likely_bytes
+    found = cards["RTX 4060"]
+    assert found.card.name == "GeForce RTX 4060"
+    assert found.fit().budget_bytes == found.card.cuda_total_bytes
+    assert found.fit("RTX 3070").budget_bytes == cards["RTX 3070"].card.cuda_total_bytes
+    with pytest.raises(UsageError, match="give bytes, or the name of a card"):
+        estimate(sums).fit()
+    with pytest.raises(UsageError, match="RTX 4O60"):
+        estimate(sums, card="RTX 4O60")
+
+
 def loop(name, batch, micro_batches, optimizer):
     """What torch 2.14.1 was run with, its CUDA code on the null device."""
 
