@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from ffprof.errors import UsageError
-from ffprof.harness.process.child import _enter, run_child, start_context
+from ffprof.harness.process.child import OutputFile, _enter, run_child, start_context
 
 pytestmark = pytest.mark.parametrize("method", ["forkserver", "spawn"])
 
@@ -159,14 +159,15 @@ def test_a_parent_that_is_killed_takes_everything_along(method, tmp_path):
     assert all(gone(pid) for pid in pids)
 
 
-def test_a_child_that_starts_after_its_parent_gave_up_is_silent(method, capfd, tmp_path):
+def test_a_child_that_starts_after_its_parent_gave_up_is_silent(method, capfd):
     """A server that is still importing starts it when nobody waits for it any more."""
     context = start_context(method)
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_enter, args=(sender, str(tmp_path / "gone.log"), print, ()))
+    receiver.close()
+    output = OutputFile()
+    child = context.Process(target=_enter, args=(sender, output.end(), None, print, ()))
     child.start()
-    sender.close()
     child.join(60)
     assert child.exitcode == 1
-    receiver.close()
+    assert output.tail() == ""
     assert capfd.readouterr() == ("", "")
