@@ -4,6 +4,8 @@ A helper that its parent has left (a daemon) becomes a child of the next process
 asked for orphans, a subreaper (prctl(2)), and of init where there is none. Every trial asks for
 those of its own, so that they can be found below it and end with it. The command line asks for
 those of trials that were killed.
+
+Imports nothing that takes time: every command begins with this.
 """
 
 from __future__ import annotations
@@ -14,8 +16,6 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-
-import psutil
 
 # Of sys/prctl.h.
 _PARENT_DEATH_SIGNAL = 1
@@ -75,6 +75,8 @@ def forget(pid: int | None) -> None:
 
 def kill_descendants(pid: int) -> None:
     """Also what has left the group (a session of its own), as far as it can still be found."""
+    import psutil
+
     try:
         descendants = psutil.Process(pid).children(recursive=True)
     except psutil.Error:
@@ -91,6 +93,8 @@ def sweep_orphans() -> None:
     """
     if not _adopts[0]:
         return
+    import psutil
+
     with _lock, contextlib.suppress(psutil.Error):
         ours, own = os.getpgrp(), psutil.Process()
         for one in own.children():

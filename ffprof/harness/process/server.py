@@ -24,7 +24,7 @@ from ffprof.harness.process.preload import STARTED_BY
 SAFE_PATH = "PYTHONSAFEPATH"
 # A socket's name has 107 bytes (unix(7)); the server's is a slash and a file name of 17.
 _LONGEST_FOLDER = 107 - 20
-_FOLDERS = (None, "/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  # where the usual one will not do
+_FOLDERS = (None, "/tmp", "/var/tmp", "/dev/shm")  # where the usual one will not do
 
 
 @contextlib.contextmanager
