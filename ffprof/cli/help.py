@@ -141,7 +141,7 @@ def _complaints(commands: Sequence[str] = ()) -> Iterator[None]:
     """
     try:
         yield
-    except _PARSER_ERROR as error:
+    except PARSER_ERROR as error:
         complain(f"error: {_told(error, commands)}")
         raise typer.Exit(2) from None
 
@@ -168,7 +168,7 @@ def complain(text: str) -> None:
 
 
 # The parser is a package of its own or a part of typer; this is its error in either.
-_PARSER_ERROR = cast("type[Exception]", typer.BadParameter.__base__)
+PARSER_ERROR = cast("type[Exception]", typer.BadParameter.__base__)
 
 
 def name_values(command: Callable[..., None]) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from ffprof.cli.data import data
 from ffprof.cli.doctor import doctor
 from ffprof.cli.estimate import estimate
 from ffprof.cli.frontier import frontier
-from ffprof.cli.help import Command, Commands, complain, name_values
+from ffprof.cli.help import PARSER_ERROR, Command, Commands, complain, name_values
 from ffprof.cli.interrupts import interrupt_code
 from ffprof.cli.learn import learn
 from ffprof.cli.paper import paper
@@ -46,9 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in words[:own]
     kept = [word for word in words[:own] if word != "--debug"] + words[own:]
     try:
-        make_app(debug)(kept, prog_name="ffprof")
+        code = make_app(debug)(kept, prog_name="ffprof", standalone_mode=False)
+    except typer.Abort:  # what the parser makes of an interrupt that comes while it reads
+        complain("interrupted")
+        code = 130
+    except PARSER_ERROR as error:
+        error.show()  # type: ignore[attr-defined]
+        code = error.exit_code  # type: ignore[attr-defined]
     except Exception as error:  # noqa: BLE001  # a defect, wherever it is
-        raise SystemExit(_unforeseen(error, debug)) from None
+        code = _unforeseen(error, debug)
+    raise SystemExit(code if isinstance(code, int) else 0)
 
 
 def make_app(debug: bool) -> typer.Typer:
@@ -131,7 +139,6 @@ def _end(code: int, debug: bool, error: BaseException) -> None:
 
 def _unforeseen(error: Exception, debug: bool) -> int:
     """Tell of a defect in one line, with where its traceback is; the exit code."""
-    import tempfile
     import traceback
 
     text = "".join(traceback.format_exception(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import io
 import os
 import sys
 from contextlib import suppress
@@ -73,7 +74,7 @@ def output_is_broken(error: BaseException) -> bool:
     """
     try:
         sys.stdout.flush()
-        unkept = bool(getattr(sys.stdout, "write_through", False))
+        unkept = isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase)
         broken = unkept and isinstance(error, OSError) and error.errno in _OF_OUTPUT
     except OSError:
         broken = True
