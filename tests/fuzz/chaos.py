@@ -46,7 +46,8 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
         ["run", "--resume", "FILE"],
     ),
     "frontier": (
-        ["frontier", *CPU, "--rounds", "2", "--workloads", "bp,bp-accum", "--micro-batches", "8,16"],
+        ["frontier", *CPU, "--rounds", "2", "--workloads", "bp,bp-accum",
+         "--micro-batches", "8,16"],
         ["frontier", "--resume", "FILE"],
     ),
     "calibrate": (

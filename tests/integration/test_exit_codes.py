@@ -45,9 +45,10 @@ CASES = {
     ("paper", 0): ["paper", "--records", "FOLDER"],
     ("paper", 2): ["paper", "--records", "FOLDER/none"],
     ("paper", 3): ["paper", "--run", "--device", "cuda", "--out", "FOLDER/new"],
-    ("estimate", 0): ["estimate", *MEASURED, "--workloads", "bp"],
+    ("estimate", 0): ["estimate", "--preset", "smoke", "--workloads", "bp"],
     ("estimate", 2): ["estimate", "--preset", "none"],
-    ("estimate", 3): ["estimate", "--workload-file", "FOLDER/lstm.py"],
+    ("estimate", 3): ["estimate", "--preset", "smoke", "--workloads", "lstm", "--workload-file",
+                      "FOLDER/lstm.py"],
     (SCRIPT, 0): None,  # these are in test_estimate_script.py, but for:
     (SCRIPT, 2): ["estimate", "--", "FOLDER/none"],
     ("frontier", 0): ["frontier", *MEASURED, "--device", "estimate", "--workloads", "bp",

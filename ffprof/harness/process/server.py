@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
 from multiprocessing import forkserver, process, resource_tracker
 from pathlib import Path
@@ -60,7 +61,9 @@ def ensure_server() -> None:
     Raises:
         OSError: there is nowhere to put its socket.
     """
-    # The tracker comes first, because starting it changes the signal mask.
+    # The tracker comes first, because starting it changes the signal mask. One that was killed is
+    # started again, without a word: nothing that it tracks is used here.
+    warnings.filterwarnings("ignore", "resource_tracker: process died")
     resource_tracker.ensure_running()
     server: Any = getattr(forkserver, "_forkserver", None)
     config: Any = getattr(process.current_process(), "_config", None)
