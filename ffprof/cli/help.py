@@ -105,7 +105,7 @@ class Command(TyperCommand):
             for one in self.params:
                 value = ctx.params.get(one.name)
                 if isinstance(value, float) and not math.isfinite(value):
-                    raise typer.BadParameter(f"{value} is not a finite number", ctx, one)
+                    raise typer.BadParameter(f"{value} is no finite number", ctx, cast(Any, one))
             return left
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

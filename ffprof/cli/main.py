@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()  # type: ignore[attr-defined]
         code = error.exit_code  # type: ignore[attr-defined]
     except Exception as error:  # noqa: BLE001  # a defect, wherever it is
-        code = _unforeseen(error, debug)
+        raise SystemExit(_unforeseen(error, debug)) from None
     raise SystemExit(code if isinstance(code, int) else 0)
 
 

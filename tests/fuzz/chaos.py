@@ -35,7 +35,7 @@ from ffprof.records.store import RESULT_FILES, load_any  # noqa: E402
 
 MARK = "FFPROF_CHAOS"  # a variable that only what a case has started has with its value
 GONE_SECONDS = 15.0
-ENDS_SECONDS = 240.0
+ENDS_SECONDS = 600.0
 CODES = {0, 2, 3, 70, 130, 143}
 TINY = ["--preset", "smoke", "--threads", "1", "--steps", "1"]
 CPU = [*TINY, "--device", "cpu"]

@@ -29,7 +29,7 @@ _lock = threading.RLock()
 def _control(option: int, value: int) -> bool:
     """Whether the kernel has done it; elsewhere than on Linux there is no such call."""
     with contextlib.suppress(OSError, AttributeError):
-        return ctypes.CDLL(None).prctl(option, value, 0, 0, 0) == 0
+        return bool(ctypes.CDLL(None).prctl(option, value, 0, 0, 0) == 0)
     return False
 
 
@@ -44,7 +44,9 @@ def end_with_parent(parent: int | None = None) -> None:
 
 
 def keep_orphans() -> None:
-    """Have orphans below this process become its children."""
+    """Have orphans below this process become its children, for ``kill_descendants`` to find."""
+    import psutil  # noqa: F401  # now: it is needed in a hurry
+
     _control(_CHILD_SUBREAPER, 1)
 
 

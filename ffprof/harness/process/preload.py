@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+import psutil  # noqa: F401  # for the trials that are forked
+
 from ffprof.harness.process.descendants import end_with_parent
 
 STARTED_BY = "FFPROF_SERVER_OF"  # the number of the process that starts it
