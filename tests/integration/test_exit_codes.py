@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from command import TINY, ffprof, without_gpu
-from gated import cpu
+from gated import cpu, with_outcome
 from records import MIB
 
 from ffprof.cli import main
 from ffprof.cli.interrupts import Terminated
 from ffprof.cli.output.script import EXIT_CODES, NOT_COVERED
-from ffprof.records.store import save
+from ffprof.records.store import load, save
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ROOT / "results" / "audit-small-cpu.json"
@@ -62,8 +62,7 @@ CASES = {
     ("check", 0): ["check", "--baseline", "FOLDER/base.json", "--current", "FOLDER/same.json"],
     ("check", 1): ["check", "--baseline", "FOLDER/base.json", "--current", "FOLDER/more.json"],
     ("check", 2): ["check", "--baseline", "FOLDER/none"],
-    ("check", 3): ["check", "--baseline", "FOLDER/base.json", "--current", "FOLDER/same.json",
-                   "--thresholds", "FOLDER/none.toml"],
+    ("check", 3): ["check", "--baseline", "FOLDER/base.json", "--current", "FOLDER/nothing.json"],
     ("check", 4): ["check", "--baseline", "FOLDER/base.json", "--current", "FOLDER/noisy.json"],
     ("calibrate", 0): ["calibrate", "--from", "FOLDER/long.json", "--out", "FOLDER/new"],
     ("calibrate", 2): ["calibrate", "--rounds", "3"],
@@ -78,9 +77,6 @@ CASES = {
     ("doctor", 2): ["doctor", "--device", "tpu"],
     ("doctor", 3): ["doctor", "--device", "cuda", "--out", "FOLDER"],
 }  # fmt: skip
-NOTHING = "[default]\n" + "".join(
-    f"{name} = {{ gate = false }}\n" for name in ("live", "throughput", "operators", "useful_flops")
-)
 LSTM = """
 import torch
 def build(device):
@@ -100,7 +96,10 @@ def folder(tmp_path_factory):
         "long": cpu(10, noise=0.005, seed=1),
     }.items():
         save(made, place / f"{name}.json")
-    (place / "none.toml").write_text(NOTHING)
+    nothing = load(place / "base.json")
+    for name in nothing.plan.workloads:
+        nothing = with_outcome(nothing, name, "timeout")
+    save(nothing, place / "nothing.json")
     (place / "lstm.py").write_text(LSTM)
     return place
 
