@@ -10,7 +10,7 @@ DOCS := $(subst /ready-,/ready-for-docs-,$(STAMP))
 # Tests start hundreds of interpreters, of which each would compile the packages anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: audit test test-fast fuzz lint check baselines format docs bench clean
+.PHONY: audit test test-fast fuzz chaos lint check baselines format docs bench clean
 
 # Set up, then measure: on a CPU in minutes, on a GPU with its default recipe.
 audit: $(STAMP)
@@ -31,6 +31,11 @@ test-fast: $(STAMP)
 # 100,000 damaged result files; `make fuzz SEED=7` makes others.
 fuzz: $(STAMP)
 	@$(RUN)/python tests/fuzz/fuzz_records.py --seed $(or $(SEED),0)
+
+# 500 commands that are broken while they run; stopped, the same command goes on. `SEED=7` breaks
+# them otherwise.
+chaos: $(STAMP)
+	@$(RUN)/python tests/fuzz/chaos.py --seed $(or $(SEED),0)
 
 lint: $(STAMP)
 	@$(RUN)/ruff format --check .

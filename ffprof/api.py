@@ -7,7 +7,6 @@ Results print themselves (``ffprof.result``). Nothing is written or printed unle
 from __future__ import annotations
 
 import sys
-import tempfile
 import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from pydantic import Field
 
 from ffprof.arguments import checked, words_of
 from ffprof.errors import NothingMeasuredError, UnmeasuredError, UsageError
+from ffprof.harness.process.folder import temporary_folder
 from ffprof.records.audit import Record
 from ffprof.records.store import RESULT_FILES, find_record, load_any, save
 from ffprof.result import CheckResult, Comparison
@@ -310,8 +310,8 @@ def folder_for(out: str | Path | None) -> Iterator[Path]:
     if out is not None:
         yield Path(out)
         return
-    with tempfile.TemporaryDirectory(prefix="ffprof-") as folder:
-        yield Path(folder)
+    with temporary_folder() as folder:
+        yield folder
 
 
 @contextmanager

@@ -6,6 +6,7 @@ or exits.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
@@ -27,6 +28,20 @@ class FfprofError(Exception):
 def one_line(text: str) -> str:
     """White space becomes single blanks; what a terminal might obey becomes a question mark."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+
+
+# A runner obeys lines that begin with two colons, and older commands anywhere in a line.
+_COMMAND = re.compile(r"(^|\s)::|##\[")
+
+
+def harmless(text: str) -> str:
+    """On one line, and nothing that a terminal or the runner of a CI job obeys."""
+    return defused(one_line(text))
+
+
+def defused(text: str) -> str:
+    """Without commands for the runner of a CI job."""
+    return _COMMAND.sub(lambda found: found[0].replace("::", ": :").replace("[", " ["), text)
 
 
 def did_you_mean(word: str, known: Iterable[str], names: Mapping[str, str] | None = None) -> str:

@@ -42,11 +42,11 @@ def cards(
     own = own_cards(card_file)
     shown = known_cards(own) if name is None else [find_card(name, own)]
     if format == "json":
-        import json
+        from ffprof.cli.output.console import print_json
 
         here = [card for _, card in gpus_here(own) if card]
         found = [card_json(card, here=card in here) for card in shown]
-        print(json.dumps(found if name is None else found[0], indent=1))
+        print_json(found if name is None else found[0])
     elif name is None:
         print_list(shown, gpus_here(own))
     else:

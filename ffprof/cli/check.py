@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -139,14 +138,11 @@ def _again(**options: Any) -> Callable[[Record, Path], Record]:
     """Measures again what a baseline holds; what that imports a check of two files does without."""
 
     def again(baseline: Record, path: Path) -> Record:
-        from rich.console import Console
-
+        from ffprof.cli.output.console import Notices
         from ffprof.cli.output.progress import progress_for
         from ffprof.experiments.check.rerun import run_again
 
-        notices = Console(stderr=True, highlight=False, soft_wrap=True)
-        progress = progress_for()
-        say = functools.partial(notices.print, markup=False)
+        progress, say = progress_for(), Notices().print
         return run_again(baseline, path, progress=progress, say=say, **options)
 
     return again

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,13 +66,14 @@ def _require_file_first(first: Path, second: str, third: str) -> None:
 
 def _two_rows(record: Record, challenger: str, baseline: str, format: Format) -> None:
     from ffprof.analysis.comparison import two_rows
+    from ffprof.cli.output.console import print_json
     from ffprof.cli.output.result import print_document
     from ffprof.report.audit import make_document
 
     found = two_rows(record, challenger, baseline)
     if format == "json":
         verdicts = [verdict.model_dump(mode="json") for verdict in found.verdicts]
-        print(json.dumps({"schema_version": 1, "kind": "verdicts", "verdicts": verdicts}, indent=1))
+        print_json({"schema_version": 1, "kind": "verdicts", "verdicts": verdicts})
         return
     document = make_document(found)
     title = f"{challenger} against {baseline}: preset {record.recipe.preset}, {record.evidence}"
@@ -87,6 +87,7 @@ def _two_files(
     format: Format,
 ) -> None:
     from ffprof.analysis.comparison import compare_records
+    from ffprof.cli.output.console import print_json
     from ffprof.cli.output.result import print_document
     from ffprof.hardware.machine import compare_machines
     from ffprof.report.comparison import comparison_document, comparison_json
@@ -96,6 +97,6 @@ def _two_files(
     differ = compare_machines(before.machine, after.machine, device)
     machines = (*differ.hardware, *differ.software)
     if format == "json":
-        print(json.dumps(comparison_json(found, files, machines), indent=1))
+        print_json(comparison_json(found, files, machines))
         return
     print_document(comparison_document(found, files, machines), format)

@@ -25,17 +25,18 @@ def doctor(
 
     Checks software, GPU, memory, processor and variables.
     """
+    from ffprof.cli.output.console import Notices, print_json
     from ffprof.cli.output.doctor import ask_children, print_findings, to_json, to_script
     from ffprof.experiments.selection import choose_preset
     from ffprof.hardware.doctor.diagnosis import collect, diagnose
     from ffprof.hardware.environment import child_environment
 
     if sys.stderr.isatty():
-        print("starting PyTorch ...", file=sys.stderr)
+        Notices().print("starting PyTorch ...")
     wanted = child_environment(choose_preset(None, "cpu").recipe)
     diagnosis = diagnose(collect(device, out, lambda: ask_children(wanted), frozenset(wanted)))
     if format == "json":
-        print(to_json(diagnosis))
+        print_json(to_json(diagnosis))
     elif fix:
         sys.stdout.write(to_script(diagnosis))
     else:

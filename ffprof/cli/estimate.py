@@ -146,7 +146,7 @@ def _estimate_command(
     from ffprof.experiments.estimate import check_file
     from ffprof.experiments.script.request import ScriptRequest
     from ffprof.experiments.script.runner import estimate_script
-    from ffprof.experiments.session import say
+    from ffprof.harness.process.streams import say
 
     if snapshot is not None:
         check_file("--snapshot", snapshot)

@@ -23,8 +23,7 @@ from ffprof.cli.interrupts import Terminated, end_when_asked, interrupt_code
 from ffprof.experiments.options import Options
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from ffprof.cli.output.console import Notices
     from ffprof.experiments.frontier.request import FrontierRequest
     from ffprof.records.frontier import FrontierRecord
 
@@ -95,14 +94,13 @@ def frontier(
 
 
 def _run_and_print(request: FrontierRequest, plot: Path | None, format: Format) -> int:
-    from rich.console import Console
-
+    from ffprof.cli.output.console import Notices
     from ffprof.cli.output.progress import progress_for
     from ffprof.cli.output.result import print_result
     from ffprof.errors import NothingMeasuredError
     from ffprof.experiments.frontier.runner import find_frontier
 
-    notices = Console(stderr=True, highlight=False, soft_wrap=True)
+    notices = Notices()
     outcome = find_frontier(request, progress_for(notices))
     record, interrupt = outcome.record, outcome.interrupt
     if isinstance(interrupt, Terminated) and interrupt.hung_up:
@@ -111,13 +109,13 @@ def _run_and_print(request: FrontierRequest, plot: Path | None, format: Format) 
     kept = request.path.exists()
     if kept:
         print_result(record, format)
-        notices.print(f"\nwritten to {request.path}", markup=False)
+        notices.print(f"\nwritten to {request.path}")
     if record.stopped:
         told = "" if kept else "; nothing was measured or written"
         notices.print(f"stopped early: {record.stopped}{told}")
         if kept and any(point.trials for point in record.points):
             path = shlex.quote(str(request.path))
-            notices.print(f"resume with: ffprof frontier --resume {path}", markup=False)
+            notices.print(f"resume with: ffprof frontier --resume {path}")
     if plot is not None:
         _draw(record, plot, notices)
     if interrupt is not None:
@@ -129,15 +127,15 @@ def _run_and_print(request: FrontierRequest, plot: Path | None, format: Format) 
     return 0
 
 
-def _draw(record: FrontierRecord, plot: Path, notices: Console) -> None:
+def _draw(record: FrontierRecord, plot: Path, notices: Notices) -> None:
     """The plot of what there is, also of a frontier that was stopped early."""
     from ffprof.report.exporters.plots import can_be_drawn, draw_frontier
 
     if not can_be_drawn(record):
-        notices.print(f"{plot} was not written: there is nothing to draw", markup=False)
+        notices.print(f"{plot} was not written: there is nothing to draw")
         return
     draw_frontier(record, plot)
-    notices.print(f"written to {plot}", markup=False)
+    notices.print(f"written to {plot}")
 
 
 def _known(point: object) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.models import ParameterInfo
 
-from ffprof.errors import did_you_mean, one_line
+from ffprof.errors import did_you_mean, harmless, one_line
 
 # By the type of a parameter; what is chosen from a list shows the list.
 _OF_TYPE = {"int": "N", "float": "NUMBER", "str": "NAME", "Path": "FILE", "list[Path]": "FILE"}
@@ -100,7 +101,12 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the words of a command; a complaint is one line."""
         with _complaints():
-            return super().parse_args(ctx, args)
+            left = super().parse_args(ctx, args)
+            for one in self.params:
+                value = ctx.params.get(one.name)
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise typer.BadParameter(f"{value} is no finite number", ctx, cast(Any, one))
+            return left
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options by what they are about."""
@@ -135,7 +141,7 @@ def _complaints(commands: Sequence[str] = ()) -> Iterator[None]:
     """
     try:
         yield
-    except _PARSER_ERROR as error:
+    except PARSER_ERROR as error:
         complain(f"error: {_told(error, commands)}")
         raise typer.Exit(2) from None
 
@@ -158,11 +164,11 @@ def _told(error: Any, commands: Sequence[str]) -> str:
 def complain(text: str) -> None:
     """One line on standard error, if there is one."""
     with contextlib.suppress(OSError):
-        print(f"ffprof: {text}", file=sys.stderr)
+        print(f"ffprof: {harmless(text)}", file=sys.stderr, flush=True)
 
 
 # The parser is a package of its own or a part of typer; this is its error in either.
-_PARSER_ERROR = cast("type[Exception]", typer.BadParameter.__base__)
+PARSER_ERROR = cast("type[Exception]", typer.BadParameter.__base__)
 
 
 def name_values(command: Callable[..., None]) -> None:

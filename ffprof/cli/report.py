@@ -64,6 +64,7 @@ def report(
 
 
 def _draw(record: AnyRecord, plot: str, output: Path | None, other: Path | None) -> None:
+    from ffprof.cli.output.console import Notices
     from ffprof.errors import UsageError
     from ffprof.experiments.estimate import check_file, check_plot
     from ffprof.records.learning import LearningRecord
@@ -82,7 +83,7 @@ def _draw(record: AnyRecord, plot: str, output: Path | None, other: Path | None)
     check_file("--output", output)
     beside = [] if other is None else [load_learning(other)]
     draw_learning([record, *beside], plot, output)
-    typer.echo(f"written to {output}", err=True)
+    Notices().print(f"written to {output}")
 
 
 def _with_accuracies(record: AnyRecord, learned: Path, format: Format) -> None:

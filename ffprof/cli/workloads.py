@@ -15,7 +15,7 @@ def workloads(format: Literal["table", "json"] = FORMAT) -> None:
     found, broken = all_workloads()
     presets = [find_preset(name) for name in preset_names()]
     if format == "json":
-        import json
+        from ffprof.cli.output.console import print_json
 
         listed = {
             "workloads": [
@@ -27,7 +27,7 @@ def workloads(format: Literal["table", "json"] = FORMAT) -> None:
             ],
             "not_usable": [str(error) for error in broken],
         }
-        print(json.dumps(listed, indent=1))
+        print_json(listed)
         return
     from rich.table import Table
 
@@ -41,7 +41,7 @@ def workloads(format: Literal["table", "json"] = FORMAT) -> None:
         table.add_row(one.id, one.family, "yes" if one.core else "", one.summary)
     console.print(table)
     for error in broken:
-        console.print(f"not usable: {error}", style="red", markup=False)
+        console.print(f"not usable: {error}", style="red")
     console.print()
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in ("preset", "default on", "what it is"):

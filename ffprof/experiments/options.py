@@ -25,6 +25,22 @@ CHANGES = (
 )  # fmt: skip
 
 
+MOST_SECONDS = 36_000_000  # 10,000 hours: limits end something
+
+
+def check_seconds(name: str, seconds: float) -> None:
+    """Whether a limit can be meant.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if not 0 < seconds <= MOST_SECONDS:  # nor can what is no number
+        raise UsageError(
+            f"--{name.replace('_', '-')} {seconds:g} is no time to wait for",
+            f"name seconds, more than 0 to {MOST_SECONDS:,}",
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What the user requested, in the words of the command line; None is what was not given.
@@ -62,6 +78,11 @@ class Options:
     out: Path = Path("audits")
     dry_run: bool = False
     estimates: bool = True
+
+    def __post_init__(self) -> None:
+        check_seconds("time_limit", self.time_limit)
+        if self.run_limit is not None:
+            check_seconds("run_limit", self.run_limit)
 
     @property
     def changes(self) -> dict[str, Any]:

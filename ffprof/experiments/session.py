@@ -32,6 +32,7 @@ from ffprof.harness.data.source import DataSet, parse_data
 from ffprof.harness.process.calls import ask_child
 from ffprof.harness.process.child import start_context
 from ffprof.harness.process.guard import Guard, Policy
+from ffprof.harness.process.streams import say
 from ffprof.harness.worker import probe_child
 from ffprof.records.audit import Device, Machine
 from ffprof.records.frontier import FrontierRecord
@@ -76,11 +77,6 @@ class Setup:
 
 # Of a dry run's children: what a workload file imports from next to it is not compiled to a file.
 _TRACELESS: dict[str, str | None] = {"PYTHONDONTWRITEBYTECODE": "1"}
-
-
-def say(text: str) -> None:
-    """One line of progress, in addition to the output."""
-    print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager

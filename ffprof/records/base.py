@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,6 +28,11 @@ def check_trials(workloads: int, rounds: int) -> None:
         raise ValueError(
             f"{rounds:,} rounds of {workloads:,} workloads are more than {MOST_TRIALS:,} trials"
         )
+
+
+def command_words(words: Sequence[str]) -> str:
+    """A command as records hold it: cut to what they take, in characters that a file can hold."""
+    return shlex.join(words).encode(errors="replace").decode()[:4000]
 
 
 class Part(BaseModel):

@@ -16,7 +16,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO
@@ -43,7 +43,8 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        side.unlink(missing_ok=True)  # before it is released, so that nobody waits on a ghost
+        with suppress(OSError):  # cleaning up replaces no result
+            side.unlink()  # before it is released, so that nobody waits on a ghost
         os.close(descriptor)
 
 
@@ -113,7 +114,8 @@ def replacement(path: Path) -> Iterator[IO[bytes]]:
         os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101  # mkstemp made it private
         Path(temporary).replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):
+            Path(temporary).unlink()
         raise
 
 
@@ -128,6 +130,22 @@ def write_atomically(path: Path, text: str) -> None:
             file.write(text.encode())
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+def write_elsewhere(path: Path, text: str) -> Path | None:
+    """Write what cannot be written to ``path`` to the first folder that takes it; None if none.
+
+    That is the current one, that of the user, or the temporary one.
+    """
+    for find in (Path.cwd, Path.home, lambda: Path(tempfile.gettempdir())):
+        with suppress(OSError, RuntimeError):
+            other = find() / path.name
+            if other.exists():
+                other = other.with_name(f"{path.stem}-{os.getpid()}{path.suffix}")
+            with replacement(other) as file:
+                file.write(text.encode())
+            return other
+    return None
 
 
 def new_path(folder: Path, kind: str, name: str, created: datetime) -> Path:

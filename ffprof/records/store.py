@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from ffprof.errors import ForeignFileError, RecordError
+from ffprof.errors import ForeignFileError, RecordError, StoreError
 from ffprof.records.audit import SCHEMA_VERSION, Record
 from ffprof.records.calibration import CALIBRATION_VERSION, CalibrationRecord
-from ffprof.records.files import read_at_most, write_atomically
+from ffprof.records.files import read_at_most, write_atomically, write_elsewhere
 from ffprof.records.frontier import FRONTIER_VERSION, FrontierRecord
 from ffprof.records.learning import LEARNING_VERSION, LearningRecord
 
@@ -210,13 +210,21 @@ def load_folder(folder: Path) -> tuple[list[tuple[Path, AnyRecord]], list[str]]:
     return found, problems
 
 
-def save(record: AnyRecord, path: Path) -> None:
-    """Write a record atomically.
+def save(record: AnyRecord, path: Path, *, elsewhere: bool = True) -> None:
+    """Write a record atomically, or ``elsewhere`` if it cannot be written there.
 
     Raises:
-        StoreError: the folder cannot be written to.
+        StoreError: the folder cannot be written to. The record is then in another one, which it
+            names, if any takes it.
     """
-    write_atomically(path, record.model_dump_json(indent=1) + "\n")
+    text = record.model_dump_json(indent=1) + "\n"
+    try:
+        write_atomically(path, text)
+    except StoreError as error:
+        kept = write_elsewhere(path, text) if elsewhere else None
+        if kept is None:
+            raise
+        raise StoreError(error.problem, f"what was done is kept in {kept}") from error
 
 
 def json_schema() -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from statistics import median
@@ -18,7 +17,7 @@ from ffprof.analysis.gates.result import (
     counts,
 )
 from ffprof.analysis.statistics.intervals import ZONE
-from ffprof.errors import one_line
+from ffprof.errors import harmless
 from ffprof.records.audit import Record
 from ffprof.report.document import Block, Column, Document, printable
 from ffprof.report.header import torch_of
@@ -47,8 +46,6 @@ _COLUMNS = (
     Column(name="change", wide=True),
     Column(name="interval", wide=True),
 )
-# A runner obeys lines that begin with two colons, and older commands anywhere in a line.
-_COMMAND = re.compile(r"(^|\s)::|##\[")
 
 
 def checked_document(found: BaselineCheck, *, everything: bool = False) -> Document:
@@ -139,12 +136,6 @@ def advice(found: BaselineCheck) -> list[str]:
     if any(gate.metric.endswith("throughput") for gate in found.result.having("inconclusive")):
         lines.append("measure with more rounds, or only report throughput: --throughput advice")
     return lines
-
-
-def harmless(text: str) -> str:
-    """On one line, and nothing that a terminal or the runner of a CI job obeys."""
-    text = one_line(text)
-    return _COMMAND.sub(lambda found: found[0].replace("::", ": :").replace("[", " ["), text)
 
 
 def _sentences(result: CheckResult, status: Status) -> tuple[str, ...]:

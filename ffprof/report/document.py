@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from ffprof.errors import defused
+
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
@@ -46,8 +48,8 @@ class Document:
 
 
 def clean(text: str) -> str:
-    """Without what a terminal might obey: names and messages may come from anywhere."""
-    return "".join(c if c.isprintable() else " " for c in text)
+    """Without what a terminal or a runner might obey: names and messages come from anywhere."""
+    return defused("".join(c if c.isprintable() else " " for c in text))
 
 
 def printable(document: Document, clean: Callable[[str], str] = clean) -> Document:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from ffprof.records.audit import Record
 from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.learning import LearningRecord
@@ -12,6 +10,7 @@ from ffprof.report.audit import make_document
 from ffprof.report.calibration import calibration_document
 from ffprof.report.capacity import capacity_document
 from ffprof.report.document import Document
+from ffprof.report.exporters.json import safe_json
 from ffprof.report.frontier import frontier_document
 from ffprof.report.learning import learning_document
 
@@ -29,10 +28,4 @@ def document_of(record: AnyRecord) -> Document:
 
 def json_of(record: AnyRecord) -> str:
     """The record as JSON in which nothing is left that a terminal might obey."""
-    text = record.model_dump_json(indent=1)
-    # Outside of strings there are only line feeds.
-    return "\n".join(line if line.isprintable() else _escaped(line) for line in text.split("\n"))
-
-
-def _escaped(line: str) -> str:
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+    return safe_json(record.model_dump_json(indent=1))

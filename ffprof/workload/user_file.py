@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.abc
 import importlib.util
 import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -52,6 +54,7 @@ def load_file(source: Source) -> dict[str, Registration]:
         UsageError: it registers nothing, or something that cannot be meant.
         BaseException: whatever the file raises.
     """
+    _open_folder(Path(source.path).parent)
     if source not in _loaded:
         before = len(registrations())
         module = _execute(source)
@@ -72,11 +75,58 @@ def _execute(source: Source) -> ModuleType:
     code = compile(content, source.path, "exec", dont_inherit=True)
     module = ModuleType(name)
     module.__file__ = source.path
-    # As Python does for a script: what lies next to the file can be imported.
-    sys.path.insert(0, str(Path(source.path).parent))
     sys.modules[name] = module  # dataclasses, pickle and what the file imports look it up there
     exec(code, module.__dict__)
     return module
+
+
+class _Beside(importlib.abc.MetaPathFinder):
+    """Finds what lies next to a file, as Python does for a script, for imports by that file alone.
+
+    Others that import, such as torch, do not get the user's ``random.py`` or ``profile.py``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """What Python asks of a finder."""
+        if path is not None or not self._is_for(_importer()):
+            return None
+        return PathFinder.find_spec(name, [str(self._folder)], target)
+
+    def _is_for(self, file: str) -> bool:
+        inside = bool(file) and Path(file).is_relative_to(self._folder)
+        return inside and "site-packages" not in Path(file).parts
+
+
+def _importer() -> str:
+    """The file of the code that imports; empty where it has none."""
+    frame: Any = sys._getframe(2)
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__", ""))
+        if name.partition(".")[0] != "importlib":
+            return str(frame.f_code.co_filename)
+        frame = frame.f_back
+    return ""
+
+
+def _open_folder(folder: Path) -> None:
+    """Let a file import what lies next to it; that of a file before is closed.
+
+    The folder is last on the path as well, where it takes nothing's place: processes that the file
+    starts, such as those that load data, look there for what they are sent.
+    """
+    closed = [one for one in sys.meta_path if isinstance(one, _Beside)]
+    for one in closed:
+        sys.meta_path.remove(one)
+        if str(one._folder) in sys.path:
+            sys.path.remove(str(one._folder))
+    sys.meta_path.insert(0, _Beside(folder))
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
 
 
 def _module_name(source: Source) -> str:

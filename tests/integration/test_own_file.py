@@ -367,6 +367,7 @@ def test_the_file_in_the_readme_can_be_loaded(tmp_path, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", readme, re.S)
     (tmp_path / "linear.py").write_text(code)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     (source,) = read_sources([tmp_path / "linear.py"])
     (one,) = describe(source)
     assert (one.id, one.summary) == ("linear", "a linear classifier")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shlex
 
-from rich.console import Console
-
 from ffprof.cli.common_options import Format
 from ffprof.cli.interrupts import Terminated, interrupt_code
+from ffprof.cli.output.console import Notices
 from ffprof.cli.output.progress import progress_for
 from ffprof.cli.output.result import print_result
 from ffprof.errors import NothingMeasuredError
@@ -40,10 +39,10 @@ def run_all(requests: tuple[Request, ...], format: Format, *, looks: bool = Fals
 
 
 def _run_and_print(request: Request, format: Format, *, looks: bool) -> int:
-    notices = Console(stderr=True, highlight=False, soft_wrap=True)
+    notices = Notices()
     if not request.record.missing():
         print_result(request.record, format)
-        notices.print(f"nothing is missing in {request.path}", markup=False)
+        notices.print(f"nothing is missing in {request.path}")
         return 0
     outcome = run_looks(request, lambda: progress_for(), looks=looks)
     record, interrupt = outcome.record, outcome.interrupt
@@ -53,15 +52,15 @@ def _run_and_print(request: Request, format: Format, *, looks: bool) -> int:
     if isinstance(interrupt, Terminated) and interrupt.hung_up:
         return interrupt_code(interrupt)
     if problem:
-        notices.print(problem, markup=False)
+        notices.print(problem)
     written = record.trials or record.ledger  # what is known of rows is kept, too
     if record.trials:
         print_result(record, format)
         if format != "json":
             print()
-        notices.print(f"written to {request.path}", markup=False)
+        notices.print(f"written to {request.path}")
     if looks and request.target is None and record.trials and not outcome.stopped:
-        notices.print(why_no_more(record), markup=False)
+        notices.print(why_no_more(record))
     if outcome.stopped:
         kept = "" if written else "; nothing was measured or written"
         notices.print(
@@ -69,7 +68,7 @@ def _run_and_print(request: Request, format: Format, *, looks: bool) -> int:
         )
         if written and request.target is None:
             path = shlex.quote(str(request.path))
-            notices.print(f"resume with: ffprof run --resume {path}", markup=False)
+            notices.print(f"resume with: ffprof run --resume {path}")
     if interrupt is not None:
         return interrupt_code(interrupt)
     if not any(trial.outcome == "ok" for trial in record.trials):

@@ -8,11 +8,10 @@ import shlex
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from ffprof.analysis.calibration import FEWEST_ROUNDS, calibration_of
 from ffprof.cli.common_options import Format
 from ffprof.cli.interrupts import Terminated, interrupt_code
+from ffprof.cli.output.console import Notices
 from ffprof.cli.output.progress import progress_for
 from ffprof.cli.output.result import print_result
 from ffprof.errors import DeviceError, RecordError, UsageError, one_line
@@ -25,6 +24,7 @@ from ffprof.experiments.session import open_session, path_beside
 from ffprof.hardware.calibrations import keep_calibration
 from ffprof.hardware.machine import fingerprint
 from ffprof.records.audit import Device, Record
+from ffprof.records.base import command_words
 from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.files import prepare_folder
 from ffprof.records.store import find_record, load, save
@@ -42,14 +42,14 @@ def measure(options: Options, format: Format) -> int:
     with prepare(options) as requests:
         (request,) = requests
         _check_rows(request)
-        notices = _notices()
+        notices = Notices()
         outcome = run_audit(request, progress_for())
         interrupt = outcome.interrupt
         problem = remember(outcome.record) if request.device == "cuda" else ""
         if isinstance(interrupt, Terminated) and interrupt.hung_up:
             return interrupt_code(interrupt)
         if problem:
-            notices.print(problem, markup=False)
+            notices.print(problem)
         path = shlex.quote(str(request.path))
         if outcome.stopped:
             written = bool(outcome.record.trials or outcome.record.ledger)
@@ -59,10 +59,9 @@ def measure(options: Options, format: Format) -> int:
             if written:
                 notices.print(
                     f"resume with: ffprof run --resume {path}, then ffprof calibrate --from {path}",
-                    markup=False,
                 )
             return NOT_CALIBRATED if interrupt is None else interrupt_code(interrupt)
-        notices.print(f"written to {request.path}", markup=False)
+        notices.print(f"written to {request.path}")
         beside = path_beside(request, "calibration")
         return _calibrate(request.path, beside, None, format, here=True)
 
@@ -127,7 +126,7 @@ def _calibrate(
         raise RecordError(
             f"cannot read {audit}: {error.strerror or error}", "calibrate again"
         ) from error
-    command = shlex.join(["ffprof", *sys.argv[1:]])[:4000]
+    command = command_words(["ffprof", *sys.argv[1:]])
     made = calibration_of(
         record, audit=audit.name[:255], sha256=digest, command=command, workloads=names
     )
@@ -138,12 +137,12 @@ def _calibrate(
 
 def _print(made: CalibrationRecord, path: Path, whose: str, format: Format) -> None:
     kept, problem = keep_calibration(made)
-    notices = _notices()
+    notices = Notices()
     print_result(made, format)
     if format != "json":
         print()
-    notices.print(one_line(f"written to {path}"), markup=False)
-    notices.print(problem or one_line(f"kept for {whose}, in {kept}"), markup=False)
+    notices.print(one_line(f"written to {path}"))
+    notices.print(problem or one_line(f"kept for {whose}, in {kept}"))
 
 
 def _ids(words: str) -> list[str]:
@@ -151,7 +150,3 @@ def _ids(words: str) -> list[str]:
     if not names:
         raise UsageError("--workloads names no workload", "write ids of the audit")
     return names
-
-
-def _notices() -> Console:
-    return Console(stderr=True, highlight=False, soft_wrap=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
-
 from ffprof.cli.common_options import Format
 from ffprof.cli.interrupts import Terminated, interrupt_code
+from ffprof.cli.output.console import Notices
 from ffprof.cli.output.progress import progress_for
 from ffprof.cli.output.result import print_result
 from ffprof.errors import NothingMeasuredError
@@ -35,12 +34,12 @@ def print_largest(options: Options, written: Mapping[str, Any], format: Format) 
     record, interrupt = outcome.record, outcome.interrupt
     if isinstance(interrupt, Terminated) and interrupt.hung_up:
         return interrupt_code(interrupt)
-    notices = Console(stderr=True, highlight=False, soft_wrap=True)
+    notices = Notices()
     if record.capacities:
         print_result(record, format)
         if format != "json":
             print()
-        notices.print(f"written to {request.path}", markup=False)
+        notices.print(f"written to {request.path}")
     if outcome.stopped:
         left = len(request.workloads) - len(record.capacities)
         kept = "" if record.capacities else "; nothing was found or written"

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ffprof.cli.output.console import Notices, print_json
+
 if TYPE_CHECKING:
     from ffprof.analysis.gates.result import BaselineCheck
 
@@ -17,7 +19,7 @@ def print_checks(checks: Sequence[BaselineCheck], format: str, *, everything: bo
     from ffprof.report.exporters import check as formats
 
     if format == "json":
-        print(formats.checks_json(checks))
+        print_json(formats.checks_json(checks))
     elif format == "markdown":
         sys.stdout.write(formats.checks_markdown(checks, everything=everything))
     elif format == "github":
@@ -43,7 +45,4 @@ def _summarise(text: str) -> None:
         with Path(path).open("a", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        print(
-            f"ffprof: the job's summary was not written: {error.strerror or error}",
-            file=sys.stderr,
-        )
+        Notices().print(f"ffprof: the job's summary was not written: {error.strerror or error}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from ffprof.cli.output.console import print_json
 from ffprof.experiments.session import say
 from ffprof.harness.data.catalogue import own_place
 from ffprof.harness.data.discovery import complete, look_at
@@ -42,7 +42,7 @@ def download_sets(stock: Sequence[Stock]) -> None:
 def print_stock(stock: Sequence[Stock], format: Literal["table", "json"]) -> None:
     """Print what there is."""
     if format == "json":
-        print(json.dumps([_as_json(one) for one in stock], indent=1))
+        print_json([_as_json(one) for one in stock])
         return
     from ffprof.report.exporters.terminal import OutputConsole, print_document
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +10,13 @@ from typing import cast
 from pydantic import BaseModel
 
 from ffprof.cli.common_options import Format
+from ffprof.cli.output.console import print_json
 from ffprof.cli.output.progress import progress_for
 from ffprof.cli.output.result import print_document
 from ffprof.errors import NothingMeasuredError
 from ffprof.estimator.sizes import Question, flat_width, varied_by
 from ffprof.experiments.estimate import EstimateQuestion, EstimateSession, Sweep
-from ffprof.experiments.session import say
+from ffprof.harness.process.streams import say
 from ffprof.records.estimate import PeakRow
 from ffprof.report.capacity import estimated_capacities
 from ffprof.report.document import Block, Document, printable
@@ -161,10 +161,9 @@ def _some_figures(rows: Sequence[PeakRow]) -> None:
 
 def _print_json(found: Sequence[BaseModel] | BaseModel) -> None:
     if isinstance(found, BaseModel):
-        print(found.model_dump_json(indent=1))
+        print_json(found.model_dump_json(indent=1))
     else:
-        listed = [one.model_dump(mode="json") for one in found]
-        print(json.dumps(listed, indent=1, allow_nan=False))
+        print_json([one.model_dump(mode="json") for one in found])
 
 
 def _print(document: Document, format: Format, more: Sequence[Block] = ()) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shlex
 
-from rich.console import Console
-
 from ffprof.cli.common_options import Format
 from ffprof.cli.interrupts import Terminated, interrupt_code
+from ffprof.cli.output.console import Notices
 from ffprof.cli.output.progress import progress_for
 from ffprof.cli.output.result import print_result
 from ffprof.errors import NothingMeasuredError
@@ -21,10 +20,10 @@ def run_and_print(request: LearningRequest, format: Format) -> int:
     Raises:
         NothingMeasuredError: no run was trained to its end.
     """
-    notices = Console(stderr=True, highlight=False, soft_wrap=True)
+    notices = Notices()
     if not request.record.missing():
         print_result(request.record, format)
-        notices.print(f"nothing is missing in {request.path}", markup=False)
+        notices.print(f"nothing is missing in {request.path}")
         return 0
     outcome = run_study(request, progress_for())
     record, interrupt = outcome.record, outcome.interrupt
@@ -35,14 +34,14 @@ def run_and_print(request: LearningRequest, format: Format) -> int:
         print_result(record, format)
         if format != "json":
             print()
-        notices.print(f"written to {request.path}", markup=False)
+        notices.print(f"written to {request.path}")
     if outcome.stopped:
         told = "" if kept else "; nothing was trained or written"
         left = len(record.missing())
         notices.print(f"stopped early: {outcome.stopped}; runs that have not ended: {left}{told}")
         if kept:
             path = shlex.quote(str(request.path))
-            notices.print(f"resume with: ffprof learn --resume {path}", markup=False)
+            notices.print(f"resume with: ffprof learn --resume {path}")
     if interrupt is not None:
         return interrupt_code(interrupt)
     if not any(run.outcome == "ok" for run in record.runs):

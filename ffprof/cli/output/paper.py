@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-
-from rich.console import Console
 
 from ffprof.analysis.statements.table import Line, answer_paper, open_commands
 from ffprof.cli.common_options import Format
 from ffprof.cli.interrupts import Terminated, interrupt_code
+from ffprof.cli.output.console import Notices, print_json
 from ffprof.cli.output.progress import progress_for
 from ffprof.cli.output.result import print_document
 from ffprof.errors import DeviceError
@@ -32,7 +30,7 @@ def print_paper(
     sources, notes = find_sources(folders)
     lines = answer_paper(paper, sources)
     if format == "json":
-        print(json.dumps(paper_json(lines), indent=1))
+        print_json(paper_json(lines))
         return
     forecasts, card = None, ""
     if budget is not None:
@@ -57,11 +55,7 @@ def run_paper(paper: Paper, folders: Sequence[Path], asked: PaperRun) -> int:
     """
     from ffprof.experiments.paper.runner import has_gpu, run_commands
 
-    notices = Console(stderr=True, highlight=False, soft_wrap=True)
-
-    def say(text: str) -> None:
-        notices.print(text, markup=False)
-
+    say = Notices().print
     lines: Sequence[Line] = answer_paper(paper, find_sources(folders)[0])
     small = asked.device == "cpu" or not has_gpu()
     if small and asked.device == "cuda":

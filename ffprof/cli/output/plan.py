@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from ffprof.analysis.statistics.looks import LOOKS
+from ffprof.cli.output.console import Notices
 from ffprof.errors import RecordError
 from ffprof.experiments.audit.forecast import RowForecast, forecast
 from ffprof.experiments.request import Request, plan_rounds
@@ -44,7 +45,7 @@ def print_plans(requests: Sequence[Request], start_seconds: float, *, looks: boo
 def print_plan(request: Request, start_seconds: float) -> None:
     """Forecast and print; ``start_seconds`` is what it took to get this far."""
     if sys.stderr.isatty():
-        print("forecasting ...", file=sys.stderr)
+        Notices().print("forecasting ...")
     before, where = _before(request)
     found = forecast(request, before)
     rows = [_row(d, request.record, found.get(d.id, RowForecast())) for d in request.workloads]

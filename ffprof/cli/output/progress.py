@@ -8,6 +8,8 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from ffprof.cli.output.console import Notices
+from ffprof.report.document import clean
 from ffprof.units import format_seconds
 
 
@@ -54,7 +56,7 @@ class TerminalProgress:
             self._progress.start()
             self._shown = True
         gone = format_seconds(time.monotonic() - self._began)
-        description = f"{text}, {gone}{self._left}"
+        description = f"{clean(text)}, {gone}{self._left}"
         self._progress.update(self._task, description=description, completed=number, total=total)
         self._progress.refresh()
 
@@ -62,8 +64,9 @@ class TerminalProgress:
         """See ``Progress`` of experiments."""
         self._forecast(left_seconds)
         self._progress.console.print(
-            f"  {line}", markup=False, highlight=False, overflow="ellipsis", no_wrap=True
-        )
+            f"  {line}", markup=False, highlight=False, overflow="ellipsis", no_wrap=True,
+            soft_wrap=False,
+        )  # fmt: skip
 
     def _forecast(self, left_seconds: float | None) -> None:
         if left_seconds is not None:
@@ -71,7 +74,7 @@ class TerminalProgress:
 
     def says(self, text: str) -> None:
         """See ``Progress`` of experiments."""
-        self._progress.console.print(f"  {text}", markup=False, highlight=False)
+        self._progress.console.print(f"  {text}", markup=False, highlight=False, soft_wrap=False)
 
     def done(self) -> None:
         """See ``Progress`` of experiments."""
@@ -83,5 +86,5 @@ class TerminalProgress:
 
 def progress_for(console: Console | None = None) -> QuietProgress | TerminalProgress:
     """The terminal's progress if there is a terminal, by default on standard error."""
-    console = console or Console(stderr=True)
+    console = console or Notices()
     return TerminalProgress(console) if console.is_terminal else QuietProgress(console)

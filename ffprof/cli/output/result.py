@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from ffprof.cli.common_options import Format
+from ffprof.cli.output.console import print_json
 from ffprof.records.store import AnyRecord
 from ffprof.report.document import Document
 from ffprof.report.kinds import document_of, json_of
@@ -13,7 +14,7 @@ from ffprof.report.kinds import document_of, json_of
 def print_result(record: AnyRecord, format: Format) -> None:
     """Print a record; several of them as JSON are one value after the other."""
     if format == "json":
-        print(json_of(record))
+        print_json(json_of(record))
     else:
         print_document(document_of(record), format)
 

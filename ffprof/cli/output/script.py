@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from ffprof.cli.common_options import Format
+from ffprof.cli.output.console import print_json
 from ffprof.cli.output.result import print_document
-from ffprof.experiments.session import say
+from ffprof.harness.process.streams import say
 from ffprof.records.script import ScriptEstimate, Status
 from ffprof.report.estimate.script import script_document, share_known
 from ffprof.report.exporters.terminal import OutputConsole
@@ -26,7 +26,7 @@ NOT_COVERED = 14
 def print_script(found: ScriptEstimate, format: Format, snapshot: Path | None) -> None:
     """Print it, and say where the snapshot is."""
     if format == "json":
-        print(json.dumps(found.model_dump(mode="json"), indent=1, allow_nan=False))
+        print_json(found.model_dump(mode="json"))
     else:
         print_document(script_document(found, OutputConsole().width), format)
     if snapshot is None:

@@ -6,7 +6,6 @@ is put into it before anything is measured.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,6 +32,7 @@ from ffprof.hardware.machine import describe_machine
 from ffprof.harness.data.discovery import crowding
 from ffprof.harness.process.guard import Policy
 from ffprof.records.audit import Device, Plan, Record
+from ffprof.records.base import command_words
 from ffprof.records.files import new_path, prepare_folder, writing
 from ffprof.records.recipe import Recipe
 from ffprof.version import __version__
@@ -72,7 +72,7 @@ def new_request(
     record = Record(
         created=created,
         ffprof=__version__,
-        command=shlex.join(["ffprof", *sys.argv[1:]]),
+        command=command_words(["ffprof", *sys.argv[1:]]),
         recipe=recipe,
         recipe_hash=recipe.digest(),
         plan=audit.plan,

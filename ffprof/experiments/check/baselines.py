@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +12,7 @@ from ffprof.analysis.gates.thresholds import Thresholds
 from ffprof.analysis.ledger import recipe_differences
 from ffprof.analysis.summary import Row, summarise
 from ffprof.errors import ForeignFileError, RecordError, StoreError, UnmeasuredError, one_line
+from ffprof.harness.process.streams import say
 from ffprof.records.audit import Record
 from ffprof.records.store import load, save
 
@@ -114,7 +114,7 @@ def write_baseline(record: Record, path: Path) -> None:
         StoreError: it cannot be written there.
     """
     try:
-        save(record, path.resolve())  # what a link leads to, not the link
+        save(record, path.resolve(), elsewhere=False)  # what a link leads to, not the link
     except StoreError as error:
         raise StoreError(error.problem, "name a file in a folder that you may write to") from error
 
@@ -213,7 +213,7 @@ def _all_in(folder: Path, *, told: bool = True) -> list[tuple[Path, Record]]:
             if file.match(_AUDIT):
                 raise
             if told:
-                print(f"ffprof: skipped: {error.problem}", file=sys.stderr)
+                say(f"ffprof: skipped: {error.problem}")
     return found
 
 

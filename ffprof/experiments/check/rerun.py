@@ -6,7 +6,6 @@ The code of its rows may have changed: that is the point.
 from __future__ import annotations
 
 import shlex
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,12 +19,14 @@ from ffprof.experiments.audit.plan import Audit, new_request, with_known_noise
 from ffprof.experiments.audit.provenance import found_again, look_again
 from ffprof.experiments.audit.runner import run_audit
 from ffprof.experiments.campaign import Progress
+from ffprof.experiments.options import check_seconds
 from ffprof.experiments.request import Request
 from ffprof.experiments.selection import check_recipe, describe_files, read_sources
 from ffprof.experiments.session import open_session
 from ffprof.experiments.terms import device_again, need_device, terms_again
 from ffprof.hardware.machine import too_few_processors
 from ffprof.harness.data.discovery import check_data, crowding
+from ffprof.harness.process.folder import temporary_folder
 from ffprof.harness.process.guard import Policy
 from ffprof.records.audit import Plan, Record, WorkloadFile
 from ffprof.records.files import prepare_folder, writing
@@ -213,6 +214,9 @@ def run_again(
         StoreError: the result cannot be written.
         KeyboardInterrupt: as it came, after what is done was stored.
     """
+    for name, seconds in (("time_limit", time_limit), ("run_limit", run_limit)):
+        if seconds is not None:
+            check_seconds(name, seconds)
     changes = {"rounds": rounds, "trial_limit_seconds": time_limit}
     plan = baseline.plan.model_copy(
         update={name: value for name, value in changes.items() if value is not None}
@@ -232,8 +236,8 @@ def _folder(out: Path | None) -> Iterator[Path]:
         prepare_folder(out)
         yield out
         return
-    with tempfile.TemporaryDirectory(prefix="ffprof-") as folder:
-        yield Path(folder)
+    with temporary_folder() as folder:
+        yield folder
 
 
 def _run(request: Request, progress: Progress, say: Callable[[str], None], *, kept: bool) -> Record:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from ffprof.hardware.machine import describe_machine, usable_cpus
 from ffprof.harness.data.catalogue import DATA
 from ffprof.harness.data.folder import two_levels
 from ffprof.records.audit import Device
+from ffprof.records.base import command_words
 from ffprof.records.files import new_path, prepare_folder, writing
 from ffprof.records.learning import (
     LearningPlan,
@@ -82,7 +82,7 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
         record = LearningRecord(
             created=created,
             ffprof=__version__,
-            command=shlex.join(["ffprof", *sys.argv[1:]]),
+            command=command_words(["ffprof", *sys.argv[1:]]),
             recipe=recipe,
             training=training,
             recipe_hash=learning_digest(recipe, training),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ffprof.errors import one_line
 from ffprof.experiments.script.request import Room, ScriptRequest, ScriptTarget
+from ffprof.harness.process.child import signal_name
 from ffprof.harness.process.command import CommandEnding
 from ffprof.nulldevice import DeviceReport
 from ffprof.nulldevice.script.report import SCALER, Held, Place, Problem, Read, ScriptReport
@@ -173,7 +174,7 @@ def message_of(run: Run, status: Status, room: Room) -> str:
             return one_line(f"{problem.kind}: {problem.message}")
         how = f"exit status {ending.status}"
         if ending.status is not None and ending.status < 0:
-            how = f"killed by signal {-ending.status}"
+            how = f"killed by {signal_name(-ending.status)}"
         return one_line(f"{how}: {ending.last_line}" if ending.last_line else how)
     if main is None:
         return (

@@ -10,7 +10,7 @@ from ffprof.estimator.api import allocator_settings
 from ffprof.estimator.fit import ABOVE, BELOW
 from ffprof.estimator.overhead import ASSUMED_CAPABILITY, Overhead, cuda_version
 from ffprof.estimator.target import check_room, target_for, with_display
-from ffprof.experiments.options import choose_budget
+from ffprof.experiments.options import check_seconds, choose_budget
 from ffprof.nulldevice import NullDevice
 from ffprof.nulldevice.description import threads_per_multiprocessor
 from ffprof.nulldevice.installation import find_installation
@@ -34,6 +34,9 @@ class ScriptRequest:
     steps: int = 3
     time_limit: float = 600.0
     snapshot: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_seconds("time_limit", self.time_limit)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from ffprof.errors import StoreError
 from ffprof.experiments.script.outcome import Run, answer, estimate_of, may_fit, sure_to_fit
 from ffprof.experiments.script.request import ScriptRequest, ScriptTarget, target_of
 from ffprof.harness.process.command import run_command
+from ffprof.harness.process.folder import temporary_folder
 from ffprof.nulldevice import environment, read_report
 from ffprof.nulldevice.script.report import (
     FOLDER,
@@ -69,8 +69,7 @@ class _Runs:
         return estimate_of(self.request, self.target, first, answer(first, second, room), second)
 
     def _run(self, capacity: int, snapshot: Path | None = None) -> Run:
-        with tempfile.TemporaryDirectory(prefix="ffprof-script-") as name:
-            folder = Path(name)
+        with temporary_folder("ffprof-script-") as folder:
             variables = self._variables(folder, capacity, snapshot is not None)
             ending = run_command(
                 self.request.command,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ffprof.errors import harmless
+
 # bad: nothing can be measured until it is put right. warn: it changes figures. note: worth knowing.
 State = Literal["ok", "note", "warn", "bad"]
 STATES: tuple[State, ...] = ("bad", "warn", "note", "ok")
@@ -57,7 +59,7 @@ class Diagnosis:
 
 def plain(text: str) -> str:
     """One line that a terminal or a shell comment can hold, whatever the text came from."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    return harmless(text)
 
 
 def ok(seen: str) -> Judgement:

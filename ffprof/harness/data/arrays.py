@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import pickle
 import struct
-import tempfile
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +29,7 @@ from ffprof.hardware.machine import usable_cpus
 from ffprof.harness.data.catalogue import DataInfo, file_folder, find_data
 from ffprof.harness.data.digits import DIGITS_TRAINING, FULL, embedded_digits
 from ffprof.harness.data.folder import class_folders, look_through
+from ffprof.harness.process.folder import temporary_folder
 
 Split = Literal["train", "test"]
 Pixels = NDArray[np.uint8]
@@ -121,11 +121,11 @@ def _idx(info: DataInfo, root: Path, split: Split) -> tuple[Any, ...]:
     if folder is None:
         raise FileNotFoundError(f"not all of {', '.join(info.files)} are there")
     start = "train" if split == "train" else "t10k"
-    with tempfile.TemporaryDirectory() as unpacked:
+    with temporary_folder() as unpacked:
         found = []
         for kind, read in (("images-idx3", read_image_file), ("labels-idx1", read_label_file)):
             archive = folder / f"{start}-{kind}-ubyte.gz"
-            found.append(read(extract_archive(str(archive), unpacked)))
+            found.append(read(extract_archive(str(archive), str(unpacked))))
     # Arrays of their own: a trial counts the tensors that live.
     return found[0].numpy().copy()[:, None], found[1].numpy().copy()
 

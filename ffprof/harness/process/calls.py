@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.context import BaseContext
 from typing import Any
 
-from ffprof.harness.process.child import NO_ANSWER, PRELOAD, Answer, Ending, run_child
+from ffprof.harness.process.child import NO_ANSWER, PRELOAD, Answer, Ending, run_child, signal_name
 from ffprof.harness.process.messages import Failed
 
 LIMIT_SECONDS = 180.0
@@ -38,7 +38,7 @@ def _why_server_ends() -> str:
     code = "; ".join(f"import {name}" for name in PRELOAD)
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code],
+            [sys.executable, "-P", "-c", code],
             capture_output=True,
             text=True,
             errors="replace",
@@ -49,7 +49,7 @@ def _why_server_ends() -> str:
         return f"its imports take more than {LIMIT_SECONDS:g} s"
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     if done.returncode < 0:
-        return f"its imports are killed by signal {-done.returncode}"
+        return f"its imports are killed by {signal_name(-done.returncode)}"
     if done.returncode == 0 or not lines:
         return "the server that trials are forked from has ended"
     return lines[-1][:800]

@@ -4,7 +4,7 @@ The child leads a process group of its own, so that whatever it starts (data-loa
 with it: the parent kills the group when the child has ended for whatever reason, and a thread in
 the child, which sleeps until the parent is gone, kills it if the parent dies first. Its output
 goes to a file, whose last line tells why it crashed when nothing else does, next to its exit
-status.
+status. Before a trial ends it kills what it has started, wherever that has gone.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import gc
 import os
 import pickle
+import select
 import signal
 import tempfile
 import threading
@@ -20,41 +21,99 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
-from multiprocessing import connection, forkserver, get_context, parent_process, resource_tracker
+from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import psutil
-
+from ffprof.harness.process.descendants import (
+    forget,
+    keep_orphans,
+    kill_descendants,
+    know,
+    sweep_orphans,
+)
 from ffprof.harness.process.messages import Failed
+from ffprof.harness.process.server import ensure_server, put_back, safe_start
+from ffprof.harness.process.streams import open_streams
 
 Answer = TypeVar("Answer")
 NO_ANSWER = "it ended without an answer"
 LOG_TAIL_BYTES = 64 * 1024  # of a child's output, to find its last line
+_ROOM_BYTES = 16 * 2**20  # of the temporary folder, for what a child prints
 
 
-def why_it_ended(exitcode: int | None, log: Path) -> str:
-    """In words; ``log`` holds its output."""
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
-        text = file.read().decode(errors="replace")
-    lines = [line.strip() for line in text.splitlines()]
-    last = next((line for line in reversed(lines) if line), "")[:800]
+def signal_name(number: int) -> str:
+    """``SIGKILL``, or ``SIGRTMIN+6``: real-time signals have no names of their own."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        low = int(getattr(signal, "SIGRTMIN", number + 1))
+        return f"SIGRTMIN+{number - low}" if number > low else f"signal {number}"
+
+
+def why_it_ended(exitcode: int | None, output: str) -> str:
+    """In words; ``output`` is the end of what it printed."""
+    last = last_line(output)
     if exitcode is not None and exitcode < 0:
-        name = signal.Signals(-exitcode).name
+        name = signal_name(-exitcode)
         hint = "; the kernel does this when memory runs out" if name == "SIGKILL" else ""
         return f"killed by {name}{hint}" + (f": {last}" if last and name != "SIGKILL" else "")
     return f"exit status {exitcode}" + (f": {last}" if last else "")
 
 
+def last_line(output: str) -> str:
+    """The last line that says something, cut to 800 characters."""
+    lines = (line.strip() for line in reversed(output.splitlines()))
+    return next((line for line in lines if line), "")[:800]
+
+
+class OutputFile:
+    """What a child prints, in a file without a name: nothing is left of it, and nobody removes it.
+
+    In memory where the temporary folder is full or gone.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor = _unnamed_file()
+
+    def end(self) -> Connection:
+        """What the child writes to; a connection, because these are handed on to children."""
+        return Connection(os.dup(self._descriptor), readable=False)
+
+    def tail(self) -> str:
+        """The end of what was printed."""
+        try:
+            size = os.fstat(self._descriptor).st_size
+            start = max(0, size - LOG_TAIL_BYTES)
+            return os.pread(self._descriptor, LOG_TAIL_BYTES, start).decode(errors="replace")
+        except OSError:
+            return ""
+
+    def close(self) -> None:
+        """Forget it."""
+        os.close(self._descriptor)
+
+
+def _unnamed_file() -> int:
+    flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+    with contextlib.suppress(OSError, AttributeError):
+        place = os.statvfs(tempfile.gettempdir())
+        if place.f_bavail * place.f_frsize >= _ROOM_BYTES:
+            return os.open(tempfile.gettempdir(), flags | os.O_TMPFILE, 0o600)
+    with contextlib.suppress(OSError, AttributeError):
+        return os.memfd_create("ffprof-output")
+    return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+
+
 _UNKILLABLE_SECONDS = 20.0
+_LONGEST_PAUSE_SECONDS = 3600.0  # poll(2) takes milliseconds in 31 bits: three weeks
 
 # What the forkserver imports once, torch with it; children forked from it start in a tenth of a
 # second. Optimizers import torch._dynamo, which takes longer than a short trial.
 PRELOAD = [
+    "ffprof.harness.process.preload",
     "torch._dynamo",
     "ffprof.harness.gradient_check",
     "ffprof.harness.trial",
@@ -90,6 +149,7 @@ class Ending:
 
 def start_context(method: str) -> BaseContext:
     """A multiprocessing context, with the preload list set for ``forkserver``."""
+    open_streams()
     context = get_context(method)
     if method == "forkserver":
         # The server ignores what it cannot import, and every child would be slower, unseen.
@@ -97,11 +157,9 @@ def start_context(method: str) -> BaseContext:
         if absent:
             raise ImportError(f"PRELOAD names a module that does not exist: {', '.join(absent)}")
         context.set_forkserver_preload(PRELOAD)
-        # Started now, ignoring Ctrl-C: it would die of one in the middle of its imports. The
-        # tracker comes first, because starting it changes the signal mask.
-        resource_tracker.ensure_running()
-        with _interrupts_held_back():
-            forkserver.ensure_running()
+        # Started now, ignoring Ctrl-C: it would die of one in the middle of its imports.
+        with safe_start(), _interrupts_held_back():
+            ensure_server()
     return context
 
 
@@ -143,29 +201,68 @@ def run_child(
         how it ended; ``ended`` means that it exited with status 0.
     """
     receiver, sender = context.Pipe(duplex=False)
-    with tempfile.NamedTemporaryFile(prefix="ffprof-trial-", suffix=".log") as log:
-        child = context.Process(  # type: ignore[attr-defined]
-            target=_enter, args=(sender, log.name, target, args), daemon=False
-        )
-        started = time.monotonic()
+    output = OutputFile()
+    tried: list[BaseProcess] = []
+    started = time.monotonic()
+    try:
         try:
-            with _interrupts_held_back():
+            child = _start(context, (sender, output, target, args), tried)
+        except (EOFError, ConnectionError) as error:
+            # The server has died, and once more as soon as it was started again.
+            reason = f"the server that trials are forked from has ended ({type(error).__name__})"
+            return Ending(kind="crashed", messages=(), reason=reason)
+        sender.close()
+        watch = _Watch(receiver, child, limit_seconds, on_message, renewed=renewed)
+        in_time = watch.until_end(tick, tick_seconds)
+        took = time.monotonic() - started
+        messages = tuple(watch.messages)
+        if not in_time:
+            reason = f"stopped after its limit of {limit_seconds:g} s"
+            return Ending(kind="timeout", messages=messages, reason=reason, seconds=took)
+        if child.exitcode == 0 and not watch.unreadable:
+            return Ending(kind="ended", messages=messages, seconds=took)
+        reason = watch.unreadable or why_it_ended(child.exitcode, output.tail())
+        return Ending(kind="crashed", messages=messages, reason=reason, seconds=took)
+    finally:
+        for one in tried:
+            _sweep(one)
+        sender.close()
+        receiver.close()
+        output.close()
+
+
+def _start(
+    context: BaseContext,
+    work: tuple[Connection, OutputFile, Callable[..., None], tuple[Any, ...]],
+    tried: list[BaseProcess],
+) -> BaseProcess:
+    """Start a child; from a new server if the one that runs has died.
+
+    ``tried`` gets it before it starts, because an interrupt may come while it does.
+
+    Raises:
+        EOFError, ConnectionError: the new one died, too.
+    """
+    sender, output, target, args = work
+    forked = context.get_start_method() == "forkserver"
+    while True:
+        end = output.end()
+        try:
+            with safe_start() as before, _interrupts_held_back():
+                if forked:
+                    ensure_server()
+                child = context.Process(  # type: ignore[attr-defined]
+                    target=_enter, args=(sender, end, before, target, args), daemon=False
+                )
+                tried.append(child)
                 child.start()
-            sender.close()
-            watch = _Watch(receiver, child, limit_seconds, on_message, renewed=renewed)
-            in_time = watch.until_end(tick, tick_seconds)
-            took = time.monotonic() - started
-            messages = tuple(watch.messages)
-            if not in_time:
-                reason = f"stopped after its limit of {limit_seconds:g} s"
-                return Ending(kind="timeout", messages=messages, reason=reason, seconds=took)
-            if child.exitcode == 0 and not watch.unreadable:
-                return Ending(kind="ended", messages=messages, seconds=took)
-            reason = watch.unreadable or why_it_ended(child.exitcode, Path(log.name))
-            return Ending(kind="crashed", messages=messages, reason=reason, seconds=took)
+                know(child.pid)
+            return child
+        except (EOFError, ConnectionError):
+            if not forked or len(tried) > 1:
+                raise
         finally:
-            _sweep(child)
-            receiver.close()
+            end.close()
 
 
 class _Watch:
@@ -192,7 +289,7 @@ class _Watch:
             left = self._deadline - time.monotonic()
             if left <= 0:
                 return False
-            pause = min(left, tick_seconds) if tick else left
+            pause = min(left, tick_seconds if tick else _LONGEST_PAUSE_SECONDS)
             ready = connection.wait(open_ends, timeout=pause)
             if self._receiver in ready and not self._take():
                 open_ends.remove(self._receiver)
@@ -232,46 +329,52 @@ def _sweep(child: BaseProcess) -> None:
     if child.is_alive():
         child.kill()
     child.join(_UNKILLABLE_SECONDS)
+    forget(child.pid)
+    sweep_orphans()
     with contextlib.suppress(ValueError):  # it waits in the kernel, for a device that is gone
         child.close()
 
 
-def kill_descendants(pid: int) -> None:
-    """Also what has left the group (a session of its own), as far as it can still be found."""
-    try:
-        descendants = psutil.Process(pid).children(recursive=True)
-    except psutil.Error:
-        return
-    for one in descendants:
-        with contextlib.suppress(psutil.Error):
-            one.kill()
-
-
 def _enter(
-    sender: Connection, log: str, target: Callable[..., None], args: tuple[Any, ...]
+    sender: Connection,
+    output: Connection,
+    safe_path: str | None,
+    target: Callable[..., None],
+    args: tuple[Any, ...],
 ) -> None:
     os.setpgrp()
+    keep_orphans()
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    try:
-        descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
-    except FileNotFoundError:  # the parent was interrupted before the server came to start this
+    if _nobody_reads(sender):  # the parent was interrupted before the server came to start this
         os._exit(1)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    os.close(descriptor)
+    put_back(safe_path)
+    os.dup2(output.fileno(), 1)
+    os.dup2(output.fileno(), 2)
+    output.close()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     # What the server imported is never garbage: not looking through it again keeps collections
     # short, in the timed steps too.
     gc.freeze()
-    target(sender, *args)
+    try:
+        target(sender, *args)
+    finally:
+        kill_descendants(os.getpid())
     # Nothing is left to do: neither a thread that the workload forgot nor the libraries' exit
     # handlers may turn a finished trial into a late one.
     sender.close()
     os._exit(0)
 
 
+def _nobody_reads(sender: Connection) -> bool:
+    """Whether the other end of a pipe is closed."""
+    poll = select.poll()
+    poll.register(sender.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
 def _die_with_parent() -> None:
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])
+        kill_descendants(os.getpid())
         os.killpg(0, signal.SIGKILL)

@@ -7,7 +7,6 @@ end is kept, because its last line tells why it failed when nothing else does.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -21,9 +20,15 @@ from typing import IO
 import psutil
 
 from ffprof.errors import UsageError
-from ffprof.harness.process.child import LOG_TAIL_BYTES, kill_descendants
+from ffprof.harness.process.child import LOG_TAIL_BYTES, last_line
+from ffprof.harness.process.descendants import (
+    end_with_parent,
+    forget,
+    kill_descendants,
+    know,
+    sweep_orphans,
+)
 
-_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of sys/prctl.h
 _TICK_SECONDS = 0.05
 _OUTPUT_SECONDS = 2.0  # that the last output is waited for
 
@@ -72,13 +77,14 @@ def run_command(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         )
     except OSError as error:
         raise UsageError(
             f"{words[0]} cannot be started: {error.strerror or error}",
             "write the command after -- as you would in a shell",
         ) from error
+    know(process.pid)
     assert process.stdout is not None
     output = _Output(process.stdout)
     late, done_at = False, None
@@ -127,14 +133,7 @@ class _Output:
 
     @property
     def last_line(self) -> str:
-        lines = (line.strip() for line in self._tail.decode(errors="replace").splitlines())
-        return next((line for line in reversed(list(lines)) if line), "")[:800]
-
-
-def _end_with_parent() -> None:
-    """In the new process: be killed if ffprof is."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+        return last_line(self._tail.decode(errors="replace"))
 
 
 def _sweep(process: subprocess.Popen[bytes]) -> None:
@@ -143,6 +142,8 @@ def _sweep(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    forget(process.pid)
+    sweep_orphans()
 
 
 def _sweep_marked(name: str, value: str | None) -> None:

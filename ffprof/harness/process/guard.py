@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -83,7 +84,13 @@ class GpuLock:
     def _open(self) -> int | None:
         for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
             with contextlib.suppress(OSError):
-                return os.open(self._path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+                # Somebody's pipe of that name would keep who opens it waiting.
+                opened = os.open(
+                    self._path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666
+                )
+                if stat.S_ISREG(os.fstat(opened).st_mode):
+                    return opened
+                os.close(opened)
         return None
 
 

@@ -15,9 +15,10 @@ from ffprof.analysis.gates.result import (
     exit_code,
     finding_of,
 )
-from ffprof.errors import UnmeasuredError
+from ffprof.errors import UnmeasuredError, harmless
 from ffprof.records.audit import Record
-from ffprof.report.check import by_status, checked_document, counted, harmless, is_told
+from ffprof.report.check import by_status, checked_document, counted, is_told
+from ffprof.report.exporters.json import safe_json
 from ffprof.report.exporters.markdown import render
 from ffprof.version import __version__
 
@@ -64,9 +65,7 @@ def checks_json(checks: Sequence[BaselineCheck]) -> str:
             for gate in by_status(found.result)
         ],
     }
-    text = json.dumps(document, indent=1)
-    # The same string for every reader of JSON, and no command for the runner that logs it.
-    return text.replace("##[", "#\\u0023[")
+    return safe_json(json.dumps(document, indent=1))
 
 
 def code_of(checks: Sequence[BaselineCheck]) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from html import escape
 
-from ffprof.report.document import Block, Document
+from ffprof.report.document import Block, Document, printable
 
 
 def render(document: Document) -> str:
     """The document as HTML; text of a record stays text, whatever is written there."""
+    document = printable(document)
     parts = [f"<h3>{escape(document.title)}</h3>", *_items(document.setting)]
     for block in document.blocks:
         parts += [f"<h4>{escape(block.heading)}</h4>"] if block.heading else []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from ffprof.report.document import Block, Document
+from ffprof.report.document import Block, Document, printable
 
 _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#"})
 
 
 def render(document: Document) -> str:
     """The document as Markdown; ends in a newline."""
+    document = printable(document)
     parts = [[f"# {_escaped(document.title)}"], _items(document.setting)]
     for block in document.blocks:
         parts += [

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ffprof.report.document import Block, Document
+from ffprof.report.document import Block, Document, clean, printable
 
 WIDE = 120
 _GAP = 2
@@ -25,7 +26,11 @@ class OutputConsole(Console):
     """A console for results: plain figures, and a closed pipe is left to the command line."""
 
     def __init__(self) -> None:
-        super().__init__(highlight=False)
+        super().__init__(highlight=False, markup=False, emoji=False)
+
+    def render_str(self, text: str, **more: Any) -> Text:
+        """Cells and lines that are not of a report."""
+        return super().render_str(clean(text), **more)
 
     def on_broken_pipe(self) -> None:
         """Raised on instead of ending the process with code 1."""
@@ -40,6 +45,7 @@ def print_document(document: Document, console: Console) -> None:
 
 def render(document: Document, width: int) -> RenderableType:
     """The document as something that rich can print, ``width`` columns wide."""
+    document = printable(document)
     parts: list[RenderableType] = [Text(document.title, style="bold")]
     parts += [_flowed(line, width, style="dim") for line in document.setting]
     for block in document.blocks:

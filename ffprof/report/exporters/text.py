@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from ffprof.report.document import Block, Document
+from ffprof.report.document import Block, Document, printable
 
 MOST_LINES = 12
 
 
 def render(document: Document) -> str:
     """The title and the first table, cut to twelve lines; without a table, the first lines."""
+    document = printable(document)
     block = next((one for one in document.blocks if one.rows), None)
     if block is None:
         told = [line for one in document.blocks for line in (*one.text, *one.lines)]

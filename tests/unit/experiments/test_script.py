@@ -118,7 +118,7 @@ def test_what_is_recorded():
 
 def test_messages_say_what_happened():
     assert estimated(run_of(status=7), "failed").message == "exit status 7: the last line"
-    assert estimated(run_of(status=-9), "failed").message == "killed by signal 9: the last line"
+    assert estimated(run_of(status=-9), "failed").message == "killed by SIGKILL: the last line"
     late = ran(late=True, status=None, finished=False, steps=1)
     assert "after 1 step; --time-limit" in estimated(late, "incomplete").message
     problem = Problem(kind="ValueError", message="a\nb", place=Place(file="/x.py", line=2))

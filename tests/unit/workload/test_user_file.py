@@ -1,5 +1,6 @@
 """Files of the user's own: names, choices and messages, without processes."""
 
+import importlib
 import pickle
 import sys
 import types
@@ -65,6 +66,7 @@ def build(device):
 def write(tmp_path, monkeypatch):
     """Writes a file and gives its source; what loading it changes here is put back."""
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     monkeypatch.setattr(selection, "_described", lambda source, *_: describe(source))
 
     def make(content, name="mine.py"):
@@ -428,3 +430,35 @@ def test_a_loaded_file_is_run_once_in_a_process(write):
     (one,) = describe(source)
     assert user_file.load_file(source) is user_file.load_file(source)
     assert one.load is not None
+
+
+BESIDE = """
+import colorsys
+def build(device):
+    import tabnanny
+    return lambda: (colorsys.MINE, tabnanny.MINE)
+"""
+
+
+def test_what_lies_beside_a_file_is_found_by_that_file_alone(write, monkeypatch):
+    """Two modules of Python's that nothing imports, of which the folder has others."""
+    for name in ("colorsys", "tabnanny"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        write("MINE = True\n", f"{name}.py")
+    (one,) = describe(write(BESIDE))
+    assert one.load()("cpu")() == (True, True)
+    for name in ("colorsys", "tabnanny"):
+        del sys.modules[name]
+        assert not hasattr(importlib.import_module(name), "MINE")
+        del sys.modules[name]
+
+
+def test_the_folder_of_a_file_is_closed_when_another_is_loaded(write, tmp_path_factory):
+    first = write("MINE = True\n", "only_here.py")
+    folder = str(Path(first.path).parent)
+    describe(write("import only_here\nbuild = lambda device: None\n"))
+    assert folder in sys.path
+    other = tmp_path_factory.mktemp("other") / "other.py"
+    other.write_text("build = lambda device: None\n")
+    describe(read_sources([other])[0])
+    assert folder not in sys.path

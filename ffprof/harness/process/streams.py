@@ -1,0 +1,90 @@
+"""Standard input, output and errors: closed ones, full ones, and those that lack a character."""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import io
+import os
+import sys
+from contextlib import suppress
+
+from ffprof.errors import harmless
+
+# What stands for a character where the console's encoding lacks it; for all others, ?.
+_PLAIN = {
+    "×": "x", "·": ".", "…": "...", "–": "-", "—": "-", "−": "-", "±": "+-", "≤": "<=", "≥": ">=",
+    "→": "->", "µ": "u", "μ": "u", "‘": "'", "’": "'", "“": '"', "”": '"', "\u00a0": " ",
+    "━": "-", "╸": "-", "╺": "-", "─": "-", "│": "|", "•": "*", "²": "2",
+}  # fmt: skip
+# How writing what is printed fails.
+_OF_OUTPUT = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EPIPE,
+}  # fmt: skip
+_HANDLER = "ffprof-plain"
+
+
+def open_streams() -> None:
+    """Open what is closed of the descriptors 0 to 2 on the null device.
+
+    Otherwise the next file or pipe has the number of one of them, and a child that sends its
+    output to 1 and 2 closes the pipe by which it answers.
+    """
+    for number in range(3):  # the lowest first: a new descriptor is the lowest that is free
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_WRONLY if number else os.O_RDONLY)
+            os.set_inheritable(opened, True)
+    # Python has none where there was no descriptor when it started.
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115  # for as long as this runs
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def take_every_character() -> None:
+    """Have the console print something for what its encoding lacks, instead of an error."""
+    codecs.register_error(_HANDLER, _plain)
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:  # some that stand for them have no encoding
+            reconfigure(errors=_HANDLER)
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(one, "?") for one in lacking), error.end
+
+
+def say(text: str) -> None:
+    """One line of progress, in addition to the output; nothing if nobody can read it."""
+    with suppress(OSError):
+        print(harmless(text), file=sys.stderr, flush=True)
+
+
+def output_is_broken(error: BaseException) -> bool:
+    """Whether an error is that what was printed cannot be written; then it is dropped.
+
+    What could not be written is tried once more. Python keeps none of it if it was told not to.
+    """
+    try:
+        sys.stdout.flush()
+        unkept = isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase)
+        broken = unkept and isinstance(error, OSError) and error.errno in _OF_OUTPUT
+    except OSError:
+        broken = True
+    if broken:
+        drop_output()
+    return broken
+
+
+def drop_output() -> None:
+    """What is still to be written goes nowhere, so that the interpreter's own flush cannot fail."""
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, sys.stdout.fileno())
+    os.close(sink)
