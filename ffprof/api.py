@@ -20,6 +20,7 @@ from pydantic import Field
 from ffprof.arguments import checked, words_of
 from ffprof.errors import NothingMeasuredError, UnmeasuredError, UsageError
 from ffprof.records.audit import Record
+from ffprof.records.redaction import recorded
 from ffprof.records.store import RESULT_FILES, find_record, load_any, save
 from ffprof.result import CheckResult, Comparison
 
@@ -135,7 +136,7 @@ def run(
         asked["rounds"] = LOOKS[0]
     with folder_for(out) as folder, without_main():
         with prepare(options_of(asked, folder)) as (request,):
-            command = words_of(run, asked)[:4000]
+            command = recorded(words_of(run, asked))
             record = request.record.model_copy(update={"command": command})
             request = replace(request, record=record)
             outcome = run_looks(request, lambda: progress_or_none(progress), looks=looks)

@@ -13,7 +13,21 @@ from typing import Annotated, Literal, Self
 
 from pydantic import FailFast, Field, model_validator
 
-from ffprof.records.base import MOST_TRIALS, Bytes, Count, Name, Part, Size, Text, check_trials
+from ffprof.records.base import (
+    MOST_TRIALS,
+    Bytes,
+    Count,
+    Digest,
+    Label,
+    Listed,
+    Name,
+    Named,
+    Notes,
+    Part,
+    Size,
+    Text,
+    check_trials,
+)
 from ffprof.records.recipe import Metric, Recipe
 from ffprof.records.trial import (
     Conditions,
@@ -65,7 +79,7 @@ class Verdict(Part):
 
     claim: Name
     challenger: Name
-    baseline: str
+    baseline: Annotated[str, Field(max_length=300)]
     metric: Metric
     ratio: float | None = None
     interval: tuple[float, float] | None = None
@@ -118,15 +132,15 @@ class Budget(Part):
     of failing, or is empty.
     """
 
-    requested: str = ""
-    card: str | None = None
+    requested: Label = ""
+    card: Label | None = None
     total_bytes: Bytes | None = None
     display_bytes: Bytes = 0
     debit_bytes: Bytes | None = None
     target_debit_bytes: Bytes | None = None
     limit_bytes: Bytes | None = None
     spills: Text = ""
-    sources: tuple[Text, ...] = ()
+    sources: Listed[Text] = ()
 
 
 class Machine(Part):
@@ -140,13 +154,13 @@ class Machine(Part):
     gpu_uuid: Text | None = None
     gpu_total_bytes: Bytes | None = None
     driver: Text | None = None
-    versions: dict[Name, Text]
-    environment: dict[Name, Text] = Field(default_factory=dict)
+    versions: Named[Text]
+    environment: Named[Text] = Field(default_factory=dict)
     commit: Text | None = None
 
 
 Whole = Annotated[int, Field(gt=-(2**63), lt=2**63)]
-Fact = str | Whole | float | bool | None
+Fact = Text | Whole | float | bool | None
 
 
 def is_unmatched(facts: Mapping[str, Fact]) -> bool:
@@ -165,7 +179,7 @@ class GradientProof(Part):
     reference: Name
     relative_difference: float | None
     max_relative_difference: float | None
-    parameter: str = ""
+    parameter: Text = ""
     batch: Size
     micro_batch: Size
     image_size: Size
@@ -192,8 +206,8 @@ class LedgerRow(Part):
     them; empty where they were not counted.
     """
 
-    facts: dict[Name, Fact] = Field(default_factory=dict)
-    operators: dict[Name, Count] = Field(default_factory=dict)
+    facts: Named[Fact] = Field(default_factory=dict)
+    operators: Named[Count] = Field(default_factory=dict)
     gradient: GradientProof | None = None
     uncapped: Uncapped | None = None
 
@@ -206,14 +220,14 @@ class WorkloadFile(Part):
 
     path: Text
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    workloads: tuple[Name, ...]
+    workloads: Listed[Name]
 
 
 class Plan(Part):
     """Which trials make the audit complete."""
 
     workloads: Annotated[tuple[Name, ...], Field(min_length=1, max_length=10_000)]
-    families: dict[Name, Name] = Field(default_factory=dict)
+    families: Named[Name] = Field(default_factory=dict)
     rounds: Annotated[int, Field(ge=1, le=10_000)]
     trial_limit_seconds: float
     run_limit_seconds: float | None = None
@@ -236,7 +250,7 @@ class Record(Part):
 
     schema_version: Literal[1] = 1
     created: datetime
-    ffprof: str
+    ffprof: Label
     command: Text
     recipe: Recipe
     recipe_hash: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -244,13 +258,14 @@ class Record(Part):
     budget: Budget = Budget()
     machine: Machine
     evidence: Evidence
-    ledger: dict[Name, LedgerRow] = Field(default_factory=dict)
+    ledger: Named[LedgerRow] = Field(default_factory=dict)
     trials: Annotated[tuple[Trial, ...], FailFast()] = Field(default=(), max_length=MOST_TRIALS)
     # Taken again.
     discarded: Annotated[tuple[Trial, ...], FailFast()] = Field(default=(), max_length=MOST_TRIALS)
     verdicts: Annotated[tuple[Verdict, ...], FailFast()] = Field(default=(), max_length=10_000)
-    noise: dict[Name, Annotated[float, Field(ge=0, le=100)]] = Field(default_factory=dict)
-    notes: tuple[Text, ...] = ()
+    noise: Named[Annotated[float, Field(ge=0, le=100)]] = Field(default_factory=dict)
+    notes: Notes = ()
+    digest: Digest = ""
 
     @model_validator(mode="after")
     def _is_one_audit(self) -> Self:

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ffprof.records.audit import Machine
-from ffprof.records.base import Name, Part, Text
+from ffprof.records.base import Digest, Label, Name, Notes, Part, Text
 from ffprof.records.recipe import Recipe
 from ffprof.records.trial import Evidence
 
@@ -86,7 +86,7 @@ class CalibrationRecord(Part):
     schema_version: Literal[1] = 1
     kind: Literal["calibration"] = "calibration"
     created: datetime
-    ffprof: Annotated[str, Field(max_length=100)]
+    ffprof: Label
     command: Text
     recipe: Recipe
     machine: Machine
@@ -98,7 +98,8 @@ class CalibrationRecord(Part):
     noise: Annotated[tuple[WorkloadNoise, ...], Field(min_length=1, max_length=10_000)]
     drift: MachineDrift | None = None
     arms: Annotated[tuple[ArmChange, ...], Field(max_length=10_000)] = ()
-    notes: Annotated[tuple[Text, ...], Field(max_length=1000)] = ()
+    notes: Notes = ()
+    digest: Digest = ""
 
     @model_validator(mode="after")
     def _is_one_calibration(self) -> Self:

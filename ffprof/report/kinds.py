@@ -7,7 +7,7 @@ import json
 from ffprof.records.audit import Record
 from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.learning import LearningRecord
-from ffprof.records.store import AnyRecord
+from ffprof.records.store import AnyRecord, text_of
 from ffprof.report.audit import make_document
 from ffprof.report.calibration import calibration_document
 from ffprof.report.capacity import capacity_document
@@ -27,9 +27,12 @@ def document_of(record: AnyRecord) -> Document:
     return capacity_document(record) if record.kind == "capacity" else frontier_document(record)
 
 
-def json_of(record: AnyRecord) -> str:
-    """The record as JSON in which nothing is left that a terminal might obey."""
-    text = record.model_dump_json(indent=1)
+def json_of(record: AnyRecord, digest: str | None = None) -> str:
+    """The record as JSON in which nothing is left that a terminal might obey.
+
+    ``digest`` is that of the file that it was read from, if it was.
+    """
+    text = text_of(record, digest).rstrip("\n")
     # Outside of strings there are only line feeds.
     return "\n".join(line if line.isprintable() else _escaped(line) for line in text.split("\n"))
 

@@ -6,7 +6,6 @@ is put into it before anything is measured.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -35,6 +34,7 @@ from ffprof.harness.process.guard import Policy
 from ffprof.records.audit import Device, Plan, Record
 from ffprof.records.files import new_path, prepare_folder, writing
 from ffprof.records.recipe import Recipe
+from ffprof.records.redaction import recorded, recorded_command
 from ffprof.version import __version__
 from ffprof.workload import Description
 
@@ -72,14 +72,14 @@ def new_request(
     record = Record(
         created=created,
         ffprof=__version__,
-        command=shlex.join(["ffprof", *sys.argv[1:]]),
+        command=recorded_command(["ffprof", *sys.argv[1:]]),
         recipe=recipe,
         recipe_hash=recipe.digest(),
         plan=audit.plan,
         budget=terms.budget,
         machine=describe_machine(session.found, wanted),
         evidence=terms.evidence,
-        notes=tuple(note for note in notes if note),
+        notes=tuple(recorded(note) for note in notes if note),
     )
     kind = "estimated" if terms.target else audit.device
     return Request(

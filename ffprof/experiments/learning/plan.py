@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +33,7 @@ from ffprof.records.learning import (
     learning_digest,
 )
 from ffprof.records.recipe import Recipe
+from ffprof.records.redaction import recorded_command
 from ffprof.records.search import MOST_TRIALS
 from ffprof.records.store import first_problem
 from ffprof.version import __version__
@@ -82,7 +82,7 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
         record = LearningRecord(
             created=created,
             ffprof=__version__,
-            command=shlex.join(["ffprof", *sys.argv[1:]]),
+            command=recorded_command(["ffprof", *sys.argv[1:]]),
             recipe=recipe,
             training=training,
             recipe_hash=learning_digest(recipe, training),
