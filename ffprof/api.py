@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import types
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +22,7 @@ from ffprof.arguments import checked, words_of
 from ffprof.errors import NothingMeasuredError, UnmeasuredError, UsageError
 from ffprof.records.audit import Record
 from ffprof.records.redaction import recorded
-from ffprof.records.store import RESULT_FILES, find_record, load_any, save
+from ffprof.records.store import RESULT_FILES, AnyRecord, find_record, read_any, save
 from ffprof.result import CheckResult, Comparison
 
 if TYPE_CHECKING:
@@ -44,10 +45,21 @@ def load(path: str | Path) -> Any:
         a ``Record``, a ``FrontierRecord``, a ``CalibrationRecord`` or a ``LearningRecord``; of a
         folder its newest.
 
+    A file that contradicts itself, or was changed after it was written, is a ``UserWarning``.
+
     Raises:
         RecordError: absent, damaged, or written by a newer ffprof.
     """
-    return load_any(find_record(Path(path), RESULT_FILES))
+    return _loaded(find_record(Path(path), RESULT_FILES))
+
+
+def _loaded(path: Path) -> AnyRecord:
+    from ffprof.analysis.contradictions import alarms
+
+    reading = read_any(path)
+    if told := alarms(reading):
+        warnings.warn(f"{path}: {'; '.join(told)}", stacklevel=3)
+    return reading.record
 
 
 @checked
@@ -336,7 +348,8 @@ def _audit(result: str | Path | Record) -> tuple[Record, str]:
     if isinstance(result, Record):
         return result, f"the result of {result.created:%Y-%m-%d %H:%M:%S}"
     path = find_record(Path(result))
-    return store.load(path), str(path)
+    record = _loaded(path)
+    return (record if isinstance(record, Record) else store.load(path)), str(path)
 
 
 def progress_or_none(shown: bool) -> Progress:

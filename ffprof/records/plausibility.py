@@ -6,11 +6,12 @@ impossible speed is a disturbance of its trial. So nothing is judged by it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from ffprof.records.audit import Fact, Record
-from ffprof.records.frontier import FrontierRecord
+from ffprof.records.frontier import Capacity, FrontierRecord
 from ffprof.records.learning import LearningRecord, LearningRun
 from ffprof.records.trial import Memory, Throughput, Trial
 
@@ -86,9 +87,10 @@ def plausible(record: AnyRecord) -> AnyRecord:
             taken = tuple(plausible_trial(t, {}, point.batch) for t in point.trials)
             same = _same(taken, point.trials)
             points.append(point if same else point.model_copy(update={"trials": taken}))
-        if _same(points, record.points):
+        found = tuple(map(_with_tried, record.capacities))
+        if _same(points, record.points) and _same(found, record.capacities):
             return record
-        return record.model_copy(update={"points": tuple(points)})
+        return record.model_copy(update={"points": tuple(points), "capacities": found})
     if isinstance(record, LearningRecord):
         runs = tuple(map(plausible_run, record.runs))
         return record if _same(runs, record.runs) else record.model_copy(update={"runs": runs})
@@ -96,8 +98,8 @@ def plausible(record: AnyRecord) -> AnyRecord:
 
 
 def impossible(record: AnyRecord) -> tuple[str, ...]:
-    """What was not possible in a record that ``plausible`` has gone over, a line each."""
-    lines = []
+    """What was not possible in a record that ``plausible`` has gone over, by workload."""
+    lines: Counter[str] = Counter()
     for one in _measured(record):
         told = [
             f"{field.removesuffix('_bytes').replace('_', ' ')} {reason}"
@@ -105,15 +107,17 @@ def impossible(record: AnyRecord) -> tuple[str, ...]:
             if reason.startswith(IMPOSSIBLE)
         ]
         told += [d for d in one.conditions.disturbances if d.startswith(IMPOSSIBLE)]
-        lines += [f"{one.id}: {text}" for text in told]
+        lines.update(f"{one.workload}: {text}" for text in told)
     if isinstance(record, FrontierRecord):
-        lines += [
-            f"{one.workload} at {tried.size}: reserved {IMPOSSIBLE}: 0 B"
+        lines.update(
+            f"{one.workload} at {tried.size}: reserved {tried.message}"
             for one in record.capacities
             for tried in one.tried
-            if tried.outcome == "ok" and tried.reserved_bytes == 0
-        ]
-    return tuple(lines)
+            if tried.message.startswith(IMPOSSIBLE)
+        )
+    return tuple(
+        f"{text} (in {count} trials)" if count > 1 else text for text, count in lines.items()
+    )
 
 
 def parameter_bytes(memory: Memory, facts: Mapping[str, Fact]) -> int:
@@ -141,6 +145,15 @@ def _with_memory(one: _One, least: int) -> _One:
         return one
     update = {**dict.fromkeys(wrong), "unread": {**memory.unread, **wrong}}
     return one.model_copy(update={"memory": memory.model_copy(update=update)})
+
+
+def _with_tried(one: Capacity) -> Capacity:
+    wrong = [t for t in one.tried if t.outcome == "ok" and 0 in (t.reserved_bytes, t.process_bytes)]
+    if not wrong:
+        return one
+    update = {"reserved_bytes": None, "process_bytes": None, "message": f"{IMPOSSIBLE}: 0 B"}
+    tried = tuple(t.model_copy(update=update) if t in wrong else t for t in one.tried)
+    return one.model_copy(update={"tried": tried})
 
 
 def _why(name: str, value: int, least: int) -> str:

@@ -22,7 +22,7 @@ from ffprof.records.digest import FIELD, Belonging, belonging, digest_of
 from ffprof.records.files import foreign_content, read_at_most, write_atomically
 from ffprof.records.frontier import FRONTIER_VERSION, FrontierRecord
 from ffprof.records.learning import LEARNING_VERSION, LearningRecord
-from ffprof.records.plausibility import plausible
+from ffprof.records.plausibility import impossible, plausible
 from ffprof.records.redaction import recorded
 
 MANY = 1000  # wrong things, of which not even the first is looked for: all would be written out
@@ -48,7 +48,7 @@ class Contents:
     again: str
 
     def as_record(self, model: type[Model], newest: int) -> Model:
-        """The file as a record of schema ``newest`` or older, without figures that cannot be.
+        """The file as a record of schema ``newest`` or older, with whatever figures it holds.
 
         Raises:
             RecordError: of a newer schema, or not a record.
@@ -66,8 +66,7 @@ class Contents:
             problem = f"{self.path} is not a valid record: {first_problem(error)}"
             raise RecordError(problem, self.again) from error
         # The digest is that of a file; what is in memory may be changed.
-        found = cast("AnyRecord", record).model_copy(update={FIELD: ""})
-        return cast("Model", plausible(found))
+        return record.model_copy(update={FIELD: ""})
 
 
 def read_contents(path: Path, again: str) -> Contents:
@@ -148,10 +147,14 @@ def load(path: str | Path) -> Record:
         ForeignFileError: a result of another kind, or JSON of something else.
         RecordError: absent, not a file, too large, not JSON, of a newer schema, or not a record.
     """
-    return record_in(read_contents(Path(path), AGAIN))
+    return _plausible(_record_in(read_contents(Path(path), AGAIN)))
 
 
-def record_in(contents: Contents) -> Record:
+def _plausible(record: Model) -> Model:
+    return cast("Model", plausible(cast("AnyRecord", record)))
+
+
+def _record_in(contents: Contents) -> Record:
     """What a file holds, as the record of an audit.
 
     Raises:
@@ -263,6 +266,11 @@ def text_of(record: AnyRecord, digest: str | None = None) -> str:
     return text.replace(empty, filled, 1) + "\n"
 
 
+def same_content(one: AnyRecord, other: AnyRecord) -> bool:
+    """Whether two records are one result: what would be written of them, and so its digest."""
+    return one is other or text_of(one) == text_of(other)
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a record."""
     return Record.model_json_schema(mode="serialization")
@@ -292,7 +300,8 @@ def load_frontier(path: str | Path) -> FrontierRecord:
     Raises:
         RecordError: absent, not a file, too large, not JSON, of a newer schema, or something else.
     """
-    return _frontier_in(read_contents(Path(path), "make one with `ffprof frontier --out DIR`"))
+    again = "make one with `ffprof frontier --out DIR`"
+    return _plausible(_frontier_in(read_contents(Path(path), again)))
 
 
 def load_learning(path: str | Path) -> LearningRecord:
@@ -304,17 +313,21 @@ def load_learning(path: str | Path) -> LearningRecord:
     contents = read_contents(Path(path), _LEARN)
     if contents.kind != "learning":
         raise RecordError(f"{contents.path} holds no learning study", contents.again)
-    return contents.as_record(LearningRecord, LEARNING_VERSION)
+    return _plausible(contents.as_record(LearningRecord, LEARNING_VERSION))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """A result file as it was read: its record, its digest, and whether that belongs to it."""
+    """A result file as it was read: its record, its digest, and whether that belongs to it.
+
+    ``impossible`` is what the file states and the record does not, because it cannot be.
+    """
 
     path: Path
     record: AnyRecord
     digest: str
     belonging: Belonging
+    impossible: tuple[str, ...] = ()
 
 
 def load_any(path: str | Path) -> AnyRecord:
@@ -333,10 +346,13 @@ def read_any(path: str | Path) -> Reading:
         RecordError: absent, not a file, too large, not JSON, of a newer schema, or not a record.
     """
     contents = read_contents(Path(path), AGAIN)
-    record = _record_of_any(contents)
+    stated = _record_of_any(contents)
+    record = plausible(stated)
+    known = set(impossible(stated))
     return Reading(
         path=contents.path,
         record=record,
+        impossible=tuple(line for line in impossible(record) if line not in known),
         digest=str(contents.document.get(FIELD, "")),
         belonging=belonging(contents.document),
     )
@@ -349,7 +365,7 @@ def _record_of_any(contents: Contents) -> AnyRecord:
     if contents.kind == "learning":
         contents = replace(contents, again=_LEARN)
         return contents.as_record(LearningRecord, LEARNING_VERSION)
-    return record_in(contents) if contents.kind is None else _frontier_in(contents)
+    return _record_in(contents) if contents.kind is None else _frontier_in(contents)
 
 
 def _frontier_in(contents: Contents) -> FrontierRecord:

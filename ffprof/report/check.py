@@ -82,6 +82,7 @@ def checked_document(found: BaselineCheck, *, everything: bool = False) -> Docum
                 if record is not None
             ),
             blocks=tuple(blocks),
+            alarms=found.result.alarms,
         ),
         harmless,
     )
