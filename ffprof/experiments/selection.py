@@ -22,9 +22,10 @@ from ffprof.harness.data.source import DataSet
 from ffprof.harness.process.child import run_child
 from ffprof.harness.worker import describe_child
 from ffprof.records.audit import Device, WorkloadFile
-from ffprof.records.base import check_trials
+from ffprof.records.base import check_size, check_trials
 from ffprof.records.files import read_at_most
 from ffprof.records.recipe import FAMILY, Recipe
+from ffprof.records.trial import audit_bytes
 from ffprof.workload import (
     Description,
     Preset,
@@ -171,12 +172,25 @@ def check_recipe(recipe: Recipe, workloads: tuple[Description, ...]) -> None:
         raise UsageError(f"nothing can run: {first}", "change the recipe")
 
 
-def check_rounds(rounds: int, workloads: int) -> None:
-    """Raise UsageError for more trials than a record can hold."""
+def check_rounds(rounds: int, workloads: int, recipe: Recipe | None = None) -> None:
+    """Refuse more than a result file can hold.
+
+    Args:
+        rounds: trials of each row.
+        workloads: rows, or points of a frontier.
+        recipe: has the steps of a trial, which are stored too; None counts trials only.
+
+    Raises:
+        UsageError: more trials, or a larger file, than is read again.
+    """
     try:
         check_trials(workloads, rounds)
+        if recipe is not None:
+            nbytes = audit_bytes(rounds * workloads, workloads, recipe.steps, recipe.warmup_steps)
+            each = f"{rounds:,} rounds of {workloads:,} workloads at {recipe.steps:,} steps"
+            check_size(nbytes, each)
     except ValueError as error:
-        raise UsageError(f"--rounds {rounds}: {error}", "use fewer of either") from error
+        raise UsageError(f"--rounds {rounds}: {error}", "use fewer of them") from error
 
 
 LOAD_LIMIT_SECONDS = 120.0

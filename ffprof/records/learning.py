@@ -239,6 +239,17 @@ class LearningPlan(Part):
         return self
 
 
+# Of a file, as they are written, with two prediction rules: twice and more what digits take.
+_RUN_BYTES, _EPOCH_BYTES, _SEARCH_TRIAL_BYTES = 4096, 1200, 512
+
+
+def study_bytes(plan: LearningPlan, training: Training) -> int:
+    """How large the file of a study likely gets."""
+    runs = len(plan.workloads) * len(plan.seeds) * len(plan.tasks)
+    searched = len(plan.workloads) * plan.tuning
+    return runs * (_RUN_BYTES + training.epochs * _EPOCH_BYTES) + searched * _SEARCH_TRIAL_BYTES
+
+
 class LearningRecord(Part):
     """All runs of one recipe and training, and where they ran.
 

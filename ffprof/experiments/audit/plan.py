@@ -105,7 +105,6 @@ def request_for(kind: Kind, setup: Setup, *, paired: bool = False) -> Request:
         FfprofError: the audit is impossible.
     """
     options, workloads = setup.options, setup.chosen.workloads
-    check_rounds(options.rounds, len(workloads))
     device: Device = "cpu" if kind == "cpu" else "cuda"
     recipe = setup.recipe
     if recipe.data == "teacher":
@@ -118,6 +117,7 @@ def request_for(kind: Kind, setup: Setup, *, paired: bool = False) -> Request:
         check_recipe(recipe, workloads)
         recipe = fitted_recipe(recipe, device, None)
     terms = terms_for(kind, setup, paired=paired)
+    check_rounds(options.rounds, len(workloads), None if terms.target else recipe)
     plan = Plan(
         workloads=tuple(d.id for d in workloads),
         families={d.id: d.family for d in workloads},

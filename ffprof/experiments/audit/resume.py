@@ -195,7 +195,7 @@ def _plan(record: Record, path: Path, given: Mapping[str, Any]) -> Plan:
             f"--rounds {rounds} is fewer than {path} has ({plan.rounds})",
             "rounds can be added, not taken away",
         )
-    check_rounds(rounds, len(plan.workloads))
+    check_rounds(rounds, len(plan.workloads), record.recipe)
     return plan.model_copy(
         update={
             "rounds": rounds,

@@ -23,6 +23,7 @@ from ffprof.hardware.machine import describe_machine, usable_cpus
 from ffprof.harness.data.catalogue import DATA
 from ffprof.harness.data.folder import two_levels
 from ffprof.records.audit import Device
+from ffprof.records.base import check_size
 from ffprof.records.files import new_path, prepare_folder, writing
 from ffprof.records.learning import (
     LearningPlan,
@@ -31,6 +32,7 @@ from ffprof.records.learning import (
     Teacher,
     Training,
     learning_digest,
+    study_bytes,
 )
 from ffprof.records.recipe import Recipe
 from ffprof.records.redaction import recorded_command
@@ -78,6 +80,7 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
             trial_limit_seconds=asked.time_limit,
             files=setup.chosen.files,
         )
+        _check_file(plan, training)
         wanted = child_environment(recipe)
         record = LearningRecord(
             created=created,
@@ -104,6 +107,13 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
                 on_foreign=options.on_foreign,
                 environment=wanted,
             )
+
+
+def _check_file(plan: LearningPlan, training: Training) -> None:
+    try:
+        check_size(study_bytes(plan, training), f"{training.epochs:,} epochs of so many runs")
+    except ValueError as error:
+        raise UsageError(f"--epochs {training.epochs}: {error}", "use fewer runs") from error
 
 
 def parse_seeds(words: str, first: int) -> tuple[int, ...]:
