@@ -187,7 +187,7 @@ def compare(
     if baseline is not None:
         found = two_rows(old, str(after), baseline)
         verdicts = [verdict.model_dump(mode="json") for verdict in found.verdicts]
-        title = f"{after} against {baseline}: preset {old.recipe.preset}, {old.evidence}"
+        title = f"{after} against {baseline}: {old.subject}, {old.evidence}"
         return Comparison(
             document=replace(make_document(found), title=title),
             json={"schema_version": 1, "kind": "verdicts", "verdicts": verdicts},

@@ -92,7 +92,7 @@ def _two_rows(reading: Reading, challenger: str, baseline: str, format: Format) 
         print(json.dumps({"schema_version": 1, "kind": "verdicts", "verdicts": verdicts}, indent=1))
         return
     document = make_document(found)
-    title = f"{challenger} against {baseline}: preset {record.recipe.preset}, {record.evidence}"
+    title = f"{challenger} against {baseline}: {record.subject}, {record.evidence}"
     print_document(replace(document, title=title, alarms=told), format)
 
 

@@ -274,6 +274,11 @@ def choose_with_files(
             path=source.name,
             sha256=source.sha256,
             workloads=tuple(d.id for d in own.values() if d.source == source and d.id in ids),
+            steps=tuple(
+                d.id
+                for d in own.values()
+                if d.source == source and d.id in ids and isinstance(d, StepDescription)
+            ),
         )
         for source in sources
     )
@@ -332,6 +337,10 @@ def _described(
     )
 
 
+# Published figures belong to a preset as it is, and to rows that it was made for.
+_PUBLISHED = ("backbone", "width", "image_size", "classes")
+
+
 def choose_recipe(
     options: Options, workloads: tuple[Description, ...], device: Device, data: DataSet | None
 ) -> Recipe:
@@ -341,7 +350,11 @@ def choose_recipe(
         FfprofError: it is no recipe, or nothing can run under it here.
     """
     changes = whole_batches(options.changes, workloads) | (data.changes() if data else {})
-    recipe = change_recipe(choose_preset(options.preset, device).recipe, changes)
+    preset = choose_preset(options.preset, device).recipe
+    recipe = change_recipe(preset, changes)
+    own = all(isinstance(one, FileDescription) for one in workloads)
+    if own or any(getattr(recipe, name) != getattr(preset, name) for name in _PUBLISHED):
+        recipe = recipe.model_copy(update={"references": ()})
     check_recipe(recipe, workloads)
     return fitted_recipe(recipe, device, data)
 

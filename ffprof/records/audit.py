@@ -7,8 +7,9 @@ is exported to docs/record.schema.json.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from pathlib import PurePath
 from typing import Annotated, Literal, Self
 
 from pydantic import FailFast, Field, model_validator
@@ -215,12 +216,28 @@ class LedgerRow(Part):
 class WorkloadFile(Part):
     """A file of the user's own: its path as it was given, and the digest of what it held.
 
-    The digest covers this file alone, not what it imports.
+    The digest covers this file alone, not what it imports. ``steps`` are those of its workloads
+    that bring everything themselves, so that nothing of the recipe is theirs; empty in older files.
     """
 
     path: Text
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     workloads: Listed[Name]
+    steps: Listed[Name] = ()
+
+
+def own_files(workloads: Iterable[str], files: Sequence[WorkloadFile]) -> tuple[str, ...]:
+    """Names of the files that all of ``workloads`` are from; empty if one is registered."""
+    inside = {name: file for file in files for name in file.workloads}
+    found = [inside.get(name) for name in workloads]
+    if not found or None in found:
+        return ()
+    return tuple(dict.fromkeys(PurePath(file.path).name for file in found if file))
+
+
+def subject_of(preset: str, workloads: Iterable[str], files: Sequence[WorkloadFile]) -> str:
+    """What a report is headed by: the preset, or the user's own files if all rows are theirs."""
+    return ", ".join(own_files(workloads, files)) or f"preset {preset}"
 
 
 class Plan(Part):
@@ -284,6 +301,11 @@ class Record(Part):
         if len(facts) * len(self.ledger) > MOST_FACTS:
             raise ValueError(f"ledger: {len(facts):,} facts of {len(self.ledger):,} workloads")
         return self
+
+    @property
+    def subject(self) -> str:
+        """What was measured, as a heading."""
+        return subject_of(self.recipe.preset, self.plan.workloads, self.plan.files)
 
     def missing(self) -> list[tuple[int, str]]:
         """Planned (round, workload) pairs that have no trial, in order."""

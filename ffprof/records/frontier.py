@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import FailFast, Field, model_validator
 
-from ffprof.records.audit import Budget, Machine
+from ffprof.records.audit import Budget, Machine, WorkloadFile, subject_of
 from ffprof.records.base import (
     Bytes,
     Count,
@@ -175,8 +175,15 @@ class FrontierRecord(Part):
     all_seconds: Seconds | None = None
     margins: Named[float] = Field(default_factory=dict)
     stopped: Text = ""
+    files: Annotated[tuple[WorkloadFile, ...], Field(max_length=1000)] = ()
     notes: Notes = ()
     digest: Digest = ""
+
+    @property
+    def subject(self) -> str:
+        """What was measured, as a heading."""
+        names = [one.workload for one in (*self.points, *self.capacities)]
+        return subject_of(self.recipe.preset, names, self.files)
 
     @model_validator(mode="after")
     def _is_one_frontier(self) -> Self:

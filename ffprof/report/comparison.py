@@ -159,7 +159,7 @@ def comparison_document(
     columns = [(column, cell) for column, cell in _COLUMNS if _filled(found, column, cell)]
     return printable(
         Document(
-            title=f"Comparison: preset {found.after.recipe.preset}, {found.after.evidence}",
+            title=f"Comparison: {found.after.subject}, {found.after.evidence}",
             setting=(
                 *setting(found.after)[:2],
                 *(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ffprof.analysis import ledger
 from ffprof.analysis.summary import Row
 from ffprof.analysis.verdicts import count_supported
-from ffprof.records.audit import Fact, GradientProof, Record
+from ffprof.records.audit import Fact, GradientProof, Record, own_files
 from ffprof.records.plausibility import impossible
 from ffprof.records.recipe import FILE_DATA
 from ffprof.report.document import Block
@@ -172,6 +172,8 @@ def _proof(proof: GradientProof) -> str:
 
 def references(record: Record) -> Block:
     """Published figures, as someone else's."""
+    if own_files(record.plan.workloads, record.plan.files):
+        return Block()  # they are of the preset, which no row of the user's own is
     lines = [
         f"{r.label}: {r.memory_text}, {r.images_per_second:g} img/s ({r.source})"
         for r in record.recipe.references

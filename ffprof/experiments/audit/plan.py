@@ -6,12 +6,13 @@ is put into it before anything is measured.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from ffprof.errors import UsageError
 from ffprof.experiments.options import Options
@@ -31,7 +32,7 @@ from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import describe_machine
 from ffprof.harness.data.discovery import crowding
 from ffprof.harness.process.guard import Policy
-from ffprof.records.audit import Device, Plan, Record
+from ffprof.records.audit import Device, Plan, Record, own_files
 from ffprof.records.files import new_path, prepare_folder, writing
 from ffprof.records.recipe import Recipe
 from ffprof.records.redaction import recorded, recorded_command
@@ -86,7 +87,7 @@ def new_request(
         record=record,
         workloads=audit.workloads,
         device=audit.device,
-        path=new_path(out, "audit", f"{recipe.preset}-{kind}", created),
+        path=new_path(out, "audit", f"{stem_of(recipe.preset, audit.plan)}-{kind}", created),
         context=session.server if terms.target else session.context(audit.device),
         target=terms.target,
         on_foreign=on_foreign,
@@ -94,6 +95,13 @@ def new_request(
     )
 
 
+def stem_of(preset: str, plan: Plan) -> str:
+    """What a result file is named after: the preset, or the user's own files."""
+    files = own_files(plan.workloads, plan.files)
+    return "+".join(_ODD.sub("-", PurePath(name).stem).strip("-.") for name in files)[:60] or preset
+
+
+_ODD = re.compile(r"[^A-Za-z0-9_.+]+")
 # What of a recipe requested holds for the audit that is measured next to its estimate, too.
 _OF_BOTH = ("seed", "threads", "steps")
 
