@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 import shlex
 from dataclasses import dataclass
 
@@ -121,16 +120,18 @@ def _is_call(text: str) -> bool:
     """Whether it is a call of ffprof's in Python, with values alone."""
     try:
         tree = ast.parse(text, mode="eval").body
-        if not isinstance(tree, ast.Call) or tree.args or not _CALLED.fullmatch(text):
+        if not isinstance(tree, ast.Call) or tree.args:
+            return False
+        of = tree.func
+        if not (isinstance(of, ast.Attribute) and isinstance(of.value, ast.Name)):
+            return False
+        if of.value.id != "ffprof":
             return False
         for one in tree.keywords:
             ast.literal_eval(one.value)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return False
     return True
-
-
-_CALLED = re.compile(r"ffprof\.[a-z]+\(.*\)", re.DOTALL)
 
 
 def _made_with(record: AnyRecord) -> str:

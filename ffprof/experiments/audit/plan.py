@@ -139,6 +139,7 @@ def request_for(kind: Kind, setup: Setup, *, paired: bool = False) -> Request:
         *setup.chosen.notes(recipe),
         "" if terms.target else crowding(recipe, device),
         absent_members(recipe, workloads),
+        setup.data.note() if setup.data else "",
     )
     return new_request(
         Audit(recipe=recipe, plan=plan, workloads=workloads, device=device, terms=terms),

@@ -35,7 +35,7 @@ from ffprof.records.learning import (
     study_bytes,
 )
 from ffprof.records.recipe import Recipe
-from ffprof.records.redaction import recorded_command
+from ffprof.records.redaction import recorded, recorded_command
 from ffprof.records.search import MOST_TRIALS
 from ffprof.records.store import first_problem
 from ffprof.version import __version__
@@ -82,6 +82,8 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
         )
         _check_file(plan, training)
         wanted = child_environment(recipe)
+        skipped = setup.data.note() if setup.data else ""
+        noted = (*terms.notes, *setup.chosen.notes(recipe), skipped)
         record = LearningRecord(
             created=created,
             ffprof=__version__,
@@ -93,7 +95,7 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
             budget=terms.budget,
             machine=describe_machine(setup.session.found, wanted),
             evidence=terms.evidence,
-            notes=tuple(note for note in (*terms.notes, *setup.chosen.notes(recipe)) if note),
+            notes=tuple(recorded(note) for note in noted if note),
         )
         prepare_folder(options.out)
         path = new_path(options.out, "learning", recipe.data, created)
