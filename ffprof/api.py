@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import types
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +21,8 @@ from ffprof.arguments import checked, words_of
 from ffprof.errors import NothingMeasuredError, UnmeasuredError, UsageError
 from ffprof.harness.process.folder import temporary_folder
 from ffprof.records.audit import Record
-from ffprof.records.store import RESULT_FILES, find_record, load_any, save
+from ffprof.records.redaction import recorded
+from ffprof.records.store import RESULT_FILES, AnyRecord, find_record, read_any, save
 from ffprof.result import CheckResult, Comparison
 
 if TYPE_CHECKING:
@@ -43,10 +45,21 @@ def load(path: str | Path) -> Any:
         a ``Record``, a ``FrontierRecord``, a ``CalibrationRecord`` or a ``LearningRecord``; of a
         folder its newest.
 
+    A file that contradicts itself, or was changed after it was written, is a ``UserWarning``.
+
     Raises:
         RecordError: absent, damaged, or written by a newer ffprof.
     """
-    return load_any(find_record(Path(path), RESULT_FILES))
+    return _loaded(find_record(Path(path), RESULT_FILES))
+
+
+def _loaded(path: Path) -> AnyRecord:
+    from ffprof.analysis.contradictions import alarms
+
+    reading = read_any(path)
+    if told := alarms(reading):
+        warnings.warn(f"{path}: {'; '.join(told)}", stacklevel=3)
+    return reading.record
 
 
 @checked
@@ -135,7 +148,7 @@ def run(
         asked["rounds"] = LOOKS[0]
     with folder_for(out) as folder, without_main():
         with prepare(options_of(asked, folder)) as (request,):
-            command = words_of(run, asked)[:4000]
+            command = recorded(words_of(run, asked))
             record = request.record.model_copy(update={"command": command})
             request = replace(request, record=record)
             outcome = run_looks(request, lambda: progress_or_none(progress), looks=looks)
@@ -174,7 +187,7 @@ def compare(
     if baseline is not None:
         found = two_rows(old, str(after), baseline)
         verdicts = [verdict.model_dump(mode="json") for verdict in found.verdicts]
-        title = f"{after} against {baseline}: preset {old.recipe.preset}, {old.evidence}"
+        title = f"{after} against {baseline}: {old.subject}, {old.evidence}"
         return Comparison(
             document=replace(make_document(found), title=title),
             json={"schema_version": 1, "kind": "verdicts", "verdicts": verdicts},
@@ -335,7 +348,8 @@ def _audit(result: str | Path | Record) -> tuple[Record, str]:
     if isinstance(result, Record):
         return result, f"the result of {result.created:%Y-%m-%d %H:%M:%S}"
     path = find_record(Path(result))
-    return store.load(path), str(path)
+    record = _loaded(path)
+    return (record if isinstance(record, Record) else store.load(path)), str(path)
 
 
 def progress_or_none(shown: bool) -> Progress:

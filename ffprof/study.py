@@ -24,6 +24,7 @@ from ffprof.api import (
 from ffprof.arguments import checked, words_of
 from ffprof.errors import NothingMeasuredError, UsageError
 from ffprof.records.learning import LearningRecord
+from ffprof.records.redaction import recorded
 
 
 @checked
@@ -112,7 +113,7 @@ def learn(
     with folder_for(out) as folder, without_main():
         wanted = LearningOptions.of(asked | words)
         with prepare_study(options_of(asked, folder), wanted) as request:
-            command = words_of(learn, asked)[:4000]
+            command = recorded(words_of(learn, asked))
             record = request.record.model_copy(update={"command": command})
             outcome = run_study(replace(request, record=record), progress_or_none(progress))
     if outcome.interrupt is not None:

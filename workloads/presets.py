@@ -65,7 +65,6 @@ SMOKE = Preset(
         min_steps=5,
         step_box_seconds=2.0,
         claims=CLAIMS,
-        references=REFERENCES,
     ),
 )
 SMALL = Preset(
@@ -82,7 +81,6 @@ SMALL = Preset(
         memory_format="channels_last",
         data="digits",
         claims=CLAIMS,
-        references=REFERENCES,
     ),
     default_for="cpu",
 )
@@ -99,7 +97,6 @@ CIFAR = Preset(
         memory_format="channels_last",
         data="digits",
         claims=CLAIMS,
-        references=REFERENCES,
     ),
 )
 IMAGENET100 = Preset(

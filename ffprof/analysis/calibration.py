@@ -118,6 +118,7 @@ def calibration_of(
         noise=_noise(names, rates, noise_of(logs)),
         drift=None if drift is None else MachineDrift(**asdict(drift)),
         arms=compare_arms(record, names, used),
+        files=record.plan.files,
         notes=_notes(record, names, used, list(done.values())),
     )
 

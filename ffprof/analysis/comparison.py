@@ -7,7 +7,7 @@ show by the record's own noise.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
 
@@ -22,6 +22,7 @@ from ffprof.analysis.verdicts import judge, memory_finding
 from ffprof.errors import UsageError
 from ffprof.records.audit import Finding, LedgerRow, Record
 from ffprof.records.recipe import Claim, Metric
+from ffprof.records.store import same_content
 
 FLOPS = ("useful_flops", "recomputed_flops")
 
@@ -114,6 +115,7 @@ class Comparison:
     rows: tuple[ComparedRow, ...]
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
+    same: bool = False  # both are one result: nothing can differ, speeds neither
 
 
 def compare_records(before: Record, after: Record) -> Comparison:
@@ -140,8 +142,11 @@ def compare_records(before: Record, after: Record) -> Comparison:
     if not common:
         raise UsageError("the two records have no workload in common", "name others")
     records = (before, after)
-    relative = {c.workload: c for c in speed_changes(before, after)}
-    absolute = {c.workload: c for c in absolute_changes(before, after)}
+    same = same_content(before, after)
+    relative, absolute = (
+        {c.workload: replace(c, finding="same", because="") if same else c for c in changes}
+        for changes in (speed_changes(before, after), absolute_changes(before, after))
+    )
     return Comparison(
         before=before,
         after=after,
@@ -163,6 +168,7 @@ def compare_records(before: Record, after: Record) -> Comparison:
         ),
         only_before=tuple(name for name in old if name not in new),
         only_after=tuple(name for name in new if name not in old),
+        same=same,
     )
 
 

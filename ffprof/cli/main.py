@@ -13,10 +13,9 @@ from pathlib import Path
 import typer
 
 from ffprof.cli.calibrate import calibrate
-from ffprof.cli.cards import cards
+from ffprof.cli.catalogue import cards, data, workloads
 from ffprof.cli.check import check
 from ffprof.cli.compare import compare
-from ffprof.cli.data import data
 from ffprof.cli.doctor import doctor
 from ffprof.cli.estimate import estimate
 from ffprof.cli.frontier import frontier
@@ -26,7 +25,7 @@ from ffprof.cli.learn import learn
 from ffprof.cli.paper import paper
 from ffprof.cli.report import report
 from ffprof.cli.run import run
-from ffprof.cli.workloads import workloads
+from ffprof.cli.verify import verify
 from ffprof.errors import FfprofError, one_line
 from ffprof.harness.process.streams import (
     open_streams,
@@ -70,7 +69,7 @@ def make_app(debug: bool) -> typer.Typer:
         help="Compare the GPU memory and speed of training methods under matched conditions, on "
         "the card you have or on one that you name.",
     )
-    commands = (run, learn, paper, estimate, frontier, report, compare, check)
+    commands = (run, learn, paper, estimate, frontier, report, verify, compare, check)
     for command in (*commands, calibrate, workloads, cards, data, doctor):
         name_values(command)
         app.command(cls=Command)(_guarded(command, debug))

@@ -12,6 +12,7 @@ from ffprof.cli.common_options import FORMAT, Format
 if TYPE_CHECKING:
     from ffprof.records.audit import Record
     from ffprof.records.store import AnyRecord
+    from ffprof.report.document import Document
 
 
 def report(
@@ -40,14 +41,16 @@ def report(
     Verdicts are those stored in the file, unless --judge is given; those of a learning study are
     made anew from its runs.
     """
-    from ffprof.cli.output.result import print_document, print_result
+    from ffprof.cli.output.result import print_reading
     from ffprof.errors import UsageError
     from ffprof.records.learning import LearningRecord
-    from ffprof.records.store import RESULT_FILES, find_record, load_any
+    from ffprof.records.store import RESULT_FILES, find_record, read_any
+    from ffprof.report.kinds import document_of
     from ffprof.report.learning import learning_document
 
     path = find_record(file, RESULT_FILES)
-    record = load_any(path)
+    reading = read_any(path)
+    record = reading.record
     if plot is not None:
         _draw(record, plot, output, other)
         return
@@ -56,11 +59,12 @@ def report(
     if judge:
         record = _judged(record)
     if learned is not None:
-        _with_accuracies(record, learned, format)
-    elif isinstance(record, LearningRecord) and format != "json":
-        print_document(learning_document(record, path), format)
+        document = _with_accuracies(record, learned, format)
+    elif isinstance(record, LearningRecord):
+        document = learning_document(record, path)
     else:
-        print_result(record, format)
+        document = document_of(record)
+    print_reading(reading, record, document, format)
 
 
 def _draw(record: AnyRecord, plot: str, output: Path | None, other: Path | None) -> None:
@@ -86,8 +90,7 @@ def _draw(record: AnyRecord, plot: str, output: Path | None, other: Path | None)
     Notices().print(f"written to {output}")
 
 
-def _with_accuracies(record: AnyRecord, learned: Path, format: Format) -> None:
-    from ffprof.cli.output.result import print_document
+def _with_accuracies(record: AnyRecord, learned: Path, format: Format) -> Document:
     from ffprof.errors import UsageError
     from ffprof.records.audit import Record
     from ffprof.records.store import find_record, load_learning
@@ -98,7 +101,7 @@ def _with_accuracies(record: AnyRecord, learned: Path, format: Format) -> None:
     if format == "json":
         raise UsageError("--learned has the formats table and markdown", "choose one of them")
     path = find_record(learned, ("learning-*.json",))
-    print_document(make_document(record, learned_from(load_learning(path), path.name)), format)
+    return make_document(record, learned_from(load_learning(path), path.name))
 
 
 def _judged(record: AnyRecord) -> Record:

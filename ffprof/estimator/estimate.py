@@ -26,7 +26,8 @@ class Estimate:
 
     Peaks without a prefix are those of the last traced step, when the optimizer has its state;
     ``cold`` ones are those of the build and the steps before it. ``evidence`` is always
-    ``estimated``. ``card`` is the one that was named. ``stream`` holds every allocation with its workspace, ``traced`` without.
+    ``estimated``. ``card`` is the one that was named. ``stream`` holds every allocation with its
+    workspace, ``traced`` without.
     """
 
     stream: Stream = field(repr=False)

@@ -22,6 +22,7 @@ from ffprof.harness.process.messages import Failed, Finished, Report
 from ffprof.records.audit import Budget, Conditions, Fact, Machine, Outcome
 from ffprof.records.estimate import PeakRow
 from ffprof.records.recipe import Recipe
+from ffprof.records.redaction import recorded
 from ffprof.units import format_bytes
 from ffprof.workload import Description
 
@@ -174,7 +175,7 @@ def bare_row(
         image_size=recipe.image_size,
         backbone=recipe.backbone,
         outcome=outcome,
-        message=one_line(message)[:1000],
+        message=recorded(one_line(message), 1000),
         card=target.card and target.card.name,
         budget_bytes=target.total_bytes,
         overhead_bytes=(overhead.low_bytes, overhead.likely_bytes, overhead.high_bytes),

@@ -24,6 +24,8 @@ from ffprof.records.audit import (
     Trial,
     is_unmatched,
 )
+from ffprof.records.plausibility import plausible_trial
+from ffprof.records.redaction import recorded
 from ffprof.units import format_bytes
 from ffprof.workload import Description
 
@@ -123,6 +125,7 @@ def trial_from(
                     debit,
                 ),
             )
+            trial = plausible_trial(trial, report.facts, record.recipe.batch)
             return TrialResult(trial=trial, facts=report.facts, operators=report.operators)
         found = Failed(outcome="refused", message=objection)
     outcome, message = found.outcome, found.message
@@ -134,7 +137,7 @@ def trial_from(
     trial = Trial(
         **base,
         outcome=outcome,
-        message=one_line(message)[:1000],
+        message=recorded(one_line(message), 1000),
         debit=debit,
         conditions=_spoilt(watching.add_to(conditions), debit, others=found.others),
         memory=report.memory if report else memory,

@@ -22,9 +22,10 @@ from ffprof.harness.data.source import DataSet
 from ffprof.harness.process.child import run_child
 from ffprof.harness.worker import describe_child
 from ffprof.records.audit import Device, WorkloadFile
-from ffprof.records.base import check_trials
+from ffprof.records.base import check_size, check_trials
 from ffprof.records.files import read_at_most
 from ffprof.records.recipe import FAMILY, Recipe
+from ffprof.records.trial import audit_bytes
 from ffprof.workload import (
     Description,
     Preset,
@@ -171,12 +172,25 @@ def check_recipe(recipe: Recipe, workloads: tuple[Description, ...]) -> None:
         raise UsageError(f"nothing can run: {first}", "change the recipe")
 
 
-def check_rounds(rounds: int, workloads: int) -> None:
-    """Raise UsageError for more trials than a record can hold."""
+def check_rounds(rounds: int, workloads: int, recipe: Recipe | None = None) -> None:
+    """Refuse more than a result file can hold.
+
+    Args:
+        rounds: trials of each row.
+        workloads: rows, or points of a frontier.
+        recipe: has the steps of a trial, which are stored too; None counts trials only.
+
+    Raises:
+        UsageError: more trials, or a larger file, than is read again.
+    """
     try:
         check_trials(workloads, rounds)
+        if recipe is not None:
+            nbytes = audit_bytes(rounds * workloads, workloads, recipe.steps, recipe.warmup_steps)
+            each = f"{rounds:,} rounds of {workloads:,} workloads at {recipe.steps:,} steps"
+            check_size(nbytes, each)
     except ValueError as error:
-        raise UsageError(f"--rounds {rounds}: {error}", "use fewer of either") from error
+        raise UsageError(f"--rounds {rounds}: {error}", "use fewer of them") from error
 
 
 LOAD_LIMIT_SECONDS = 120.0
@@ -260,6 +274,11 @@ def choose_with_files(
             path=source.name,
             sha256=source.sha256,
             workloads=tuple(d.id for d in own.values() if d.source == source and d.id in ids),
+            steps=tuple(
+                d.id
+                for d in own.values()
+                if d.source == source and d.id in ids and isinstance(d, StepDescription)
+            ),
         )
         for source in sources
     )
@@ -318,6 +337,10 @@ def _described(
     )
 
 
+# Published figures belong to a preset as it is, and to rows that it was made for.
+_PUBLISHED = ("backbone", "width", "image_size", "classes")
+
+
 def choose_recipe(
     options: Options, workloads: tuple[Description, ...], device: Device, data: DataSet | None
 ) -> Recipe:
@@ -327,7 +350,11 @@ def choose_recipe(
         FfprofError: it is no recipe, or nothing can run under it here.
     """
     changes = whole_batches(options.changes, workloads) | (data.changes() if data else {})
-    recipe = change_recipe(choose_preset(options.preset, device).recipe, changes)
+    preset = choose_preset(options.preset, device).recipe
+    recipe = change_recipe(preset, changes)
+    own = all(isinstance(one, FileDescription) for one in workloads)
+    if own or any(getattr(recipe, name) != getattr(preset, name) for name in _PUBLISHED):
+        recipe = recipe.model_copy(update={"references": ()})
     check_recipe(recipe, workloads)
     return fitted_recipe(recipe, device, data)
 

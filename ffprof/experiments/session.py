@@ -194,6 +194,7 @@ def record_beside(
         budget=record.budget,
         machine=record.machine,
         evidence=record.evidence,
+        files=record.plan.files,
         **more,
     )
 

@@ -7,13 +7,28 @@ is exported to docs/record.schema.json.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from pathlib import PurePath
 from typing import Annotated, Literal, Self
 
 from pydantic import FailFast, Field, model_validator
 
-from ffprof.records.base import MOST_TRIALS, Bytes, Count, Name, Part, Size, Text, check_trials
+from ffprof.records.base import (
+    MOST_TRIALS,
+    Bytes,
+    Count,
+    Digest,
+    Label,
+    Listed,
+    Name,
+    Named,
+    Notes,
+    Part,
+    Size,
+    Text,
+    check_trials,
+)
 from ffprof.records.recipe import Metric, Recipe
 from ffprof.records.trial import (
     Conditions,
@@ -65,7 +80,7 @@ class Verdict(Part):
 
     claim: Name
     challenger: Name
-    baseline: str
+    baseline: Annotated[str, Field(max_length=300)]
     metric: Metric
     ratio: float | None = None
     interval: tuple[float, float] | None = None
@@ -118,15 +133,15 @@ class Budget(Part):
     of failing, or is empty.
     """
 
-    requested: str = ""
-    card: str | None = None
+    requested: Label = ""
+    card: Label | None = None
     total_bytes: Bytes | None = None
     display_bytes: Bytes = 0
     debit_bytes: Bytes | None = None
     target_debit_bytes: Bytes | None = None
     limit_bytes: Bytes | None = None
     spills: Text = ""
-    sources: tuple[Text, ...] = ()
+    sources: Listed[Text] = ()
 
 
 class Machine(Part):
@@ -140,13 +155,13 @@ class Machine(Part):
     gpu_uuid: Text | None = None
     gpu_total_bytes: Bytes | None = None
     driver: Text | None = None
-    versions: dict[Name, Text]
-    environment: dict[Name, Text] = Field(default_factory=dict)
+    versions: Named[Text]
+    environment: Named[Text] = Field(default_factory=dict)
     commit: Text | None = None
 
 
 Whole = Annotated[int, Field(gt=-(2**63), lt=2**63)]
-Fact = str | Whole | float | bool | None
+Fact = Text | Whole | float | bool | None
 
 
 def is_unmatched(facts: Mapping[str, Fact]) -> bool:
@@ -165,7 +180,7 @@ class GradientProof(Part):
     reference: Name
     relative_difference: float | None
     max_relative_difference: float | None
-    parameter: str = ""
+    parameter: Text = ""
     batch: Size
     micro_batch: Size
     image_size: Size
@@ -192,8 +207,8 @@ class LedgerRow(Part):
     them; empty where they were not counted.
     """
 
-    facts: dict[Name, Fact] = Field(default_factory=dict)
-    operators: dict[Name, Count] = Field(default_factory=dict)
+    facts: Named[Fact] = Field(default_factory=dict)
+    operators: Named[Count] = Field(default_factory=dict)
     gradient: GradientProof | None = None
     uncapped: Uncapped | None = None
 
@@ -201,19 +216,35 @@ class LedgerRow(Part):
 class WorkloadFile(Part):
     """A file of the user's own: its path as it was given, and the digest of what it held.
 
-    The digest covers this file alone, not what it imports.
+    The digest covers this file alone, not what it imports. ``steps`` are those of its workloads
+    that bring everything themselves, so that nothing of the recipe is theirs; empty in older files.
     """
 
     path: Text
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    workloads: tuple[Name, ...]
+    workloads: Listed[Name]
+    steps: Listed[Name] = ()
+
+
+def own_files(workloads: Iterable[str], files: Sequence[WorkloadFile]) -> tuple[str, ...]:
+    """Names of the files that all of ``workloads`` are from; empty if one is registered."""
+    inside = {name: file for file in files for name in file.workloads}
+    found = [inside.get(name) for name in workloads]
+    if not found or None in found:
+        return ()
+    return tuple(dict.fromkeys(PurePath(file.path).name for file in found if file))
+
+
+def subject_of(preset: str, workloads: Iterable[str], files: Sequence[WorkloadFile]) -> str:
+    """What a report is headed by: the preset, or the user's own files if all rows are theirs."""
+    return ", ".join(own_files(workloads, files)) or f"preset {preset}"
 
 
 class Plan(Part):
     """Which trials make the audit complete."""
 
     workloads: Annotated[tuple[Name, ...], Field(min_length=1, max_length=10_000)]
-    families: dict[Name, Name] = Field(default_factory=dict)
+    families: Named[Name] = Field(default_factory=dict)
     rounds: Annotated[int, Field(ge=1, le=10_000)]
     trial_limit_seconds: float
     run_limit_seconds: float | None = None
@@ -236,7 +267,7 @@ class Record(Part):
 
     schema_version: Literal[1] = 1
     created: datetime
-    ffprof: str
+    ffprof: Label
     command: Text
     recipe: Recipe
     recipe_hash: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -244,13 +275,14 @@ class Record(Part):
     budget: Budget = Budget()
     machine: Machine
     evidence: Evidence
-    ledger: dict[Name, LedgerRow] = Field(default_factory=dict)
+    ledger: Named[LedgerRow] = Field(default_factory=dict)
     trials: Annotated[tuple[Trial, ...], FailFast()] = Field(default=(), max_length=MOST_TRIALS)
     # Taken again.
     discarded: Annotated[tuple[Trial, ...], FailFast()] = Field(default=(), max_length=MOST_TRIALS)
     verdicts: Annotated[tuple[Verdict, ...], FailFast()] = Field(default=(), max_length=10_000)
-    noise: dict[Name, Annotated[float, Field(ge=0, le=100)]] = Field(default_factory=dict)
-    notes: tuple[Text, ...] = ()
+    noise: Named[Annotated[float, Field(ge=0, le=100)]] = Field(default_factory=dict)
+    notes: Notes = ()
+    digest: Digest = ""
 
     @model_validator(mode="after")
     def _is_one_audit(self) -> Self:
@@ -269,6 +301,11 @@ class Record(Part):
         if len(facts) * len(self.ledger) > MOST_FACTS:
             raise ValueError(f"ledger: {len(facts):,} facts of {len(self.ledger):,} workloads")
         return self
+
+    @property
+    def subject(self) -> str:
+        """What was measured, as a heading."""
+        return subject_of(self.recipe.preset, self.plan.workloads, self.plan.files)
 
     def missing(self) -> list[tuple[int, str]]:
         """Planned (round, workload) pairs that have no trial, in order."""

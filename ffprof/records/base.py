@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 # Integers are bounded, because larger ones cannot be divided, nor printed beyond 4300 digits.
 Bytes = Annotated[int, Field(ge=0, lt=2**63)]
@@ -15,7 +13,17 @@ Size = Annotated[int, Field(ge=1, lt=2**63)]
 Seconds = Annotated[float, Field(ge=0)]
 Text = Annotated[str, Field(max_length=4000)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
+Label = Annotated[str, Field(max_length=200)]
+# Of what a file holds (ffprof.records.digest); empty in memory, and in files of older versions.
+Digest = Annotated[str, Field(pattern="^([0-9a-f]{64})?$")]
 MOST_TRIALS = 100_000  # of one record
+MOST_BYTES = 64 * 1024 * 1024  # of one file, planned, saved or read
+MOST_ITEMS = 10_000  # of any other list or table in a record
+_V = TypeVar("_V")
+Listed = Annotated[tuple[_V, ...], FailFast(), Field(max_length=MOST_ITEMS)]
+Named = Annotated[dict[Name, _V], Field(max_length=MOST_ITEMS)]  # values by name
+MOST_NOTES = 1000
+Notes = Annotated[tuple[Text, ...], FailFast(), Field(max_length=MOST_NOTES)]
 
 
 def check_trials(workloads: int, rounds: int) -> None:
@@ -30,9 +38,21 @@ def check_trials(workloads: int, rounds: int) -> None:
         )
 
 
-def command_words(words: Sequence[str]) -> str:
-    """A command as records hold it: cut to what they take, in characters that a file can hold."""
-    return shlex.join(words).encode(errors="replace").decode()[:4000]
+def check_size(nbytes: float, what: str) -> None:
+    """Whether a file of so many bytes could be read again.
+
+    Args:
+        nbytes: likely, of what is planned.
+        what: what is planned, in words.
+
+    Raises:
+        ValueError: it could not.
+    """
+    if nbytes > MOST_BYTES:
+        raise ValueError(
+            f"{what} would make a file of about {nbytes / 2**20:,.0f} MiB, and a result file has "
+            f"at most {MOST_BYTES // 2**20} MiB"
+        )
 
 
 class Part(BaseModel):

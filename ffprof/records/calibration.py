@@ -11,8 +11,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ffprof.records.audit import Machine
-from ffprof.records.base import Name, Part, Text
+from ffprof.records.audit import Machine, WorkloadFile, subject_of
+from ffprof.records.base import Digest, Label, Name, Notes, Part, Text
 from ffprof.records.recipe import Recipe
 from ffprof.records.trial import Evidence
 
@@ -86,7 +86,7 @@ class CalibrationRecord(Part):
     schema_version: Literal[1] = 1
     kind: Literal["calibration"] = "calibration"
     created: datetime
-    ffprof: Annotated[str, Field(max_length=100)]
+    ffprof: Label
     command: Text
     recipe: Recipe
     machine: Machine
@@ -98,7 +98,9 @@ class CalibrationRecord(Part):
     noise: Annotated[tuple[WorkloadNoise, ...], Field(min_length=1, max_length=10_000)]
     drift: MachineDrift | None = None
     arms: Annotated[tuple[ArmChange, ...], Field(max_length=10_000)] = ()
-    notes: Annotated[tuple[Text, ...], Field(max_length=1000)] = ()
+    files: Annotated[tuple[WorkloadFile, ...], Field(max_length=1000)] = ()
+    notes: Notes = ()
+    digest: Digest = ""
 
     @model_validator(mode="after")
     def _is_one_calibration(self) -> Self:
@@ -110,6 +112,11 @@ class CalibrationRecord(Part):
         if strangers := {arm.workload for arm in self.arms} - set(names):
             raise ValueError(f"arms of workloads without noise: {sorted(strangers)}")
         return self
+
+    @property
+    def subject(self) -> str:
+        """What was measured, as a heading."""
+        return subject_of(self.recipe.preset, [row.workload for row in self.noise], self.files)
 
     @property
     def false_alarms(self) -> tuple[ArmChange, ...]:

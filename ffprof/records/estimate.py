@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ffprof.records.base import Bytes, Name, Part, Text
+from ffprof.records.base import Bytes, Label, Listed, Name, Named, Part, Text
 from ffprof.records.trial import Fit, Memory, Outcome, Throughput
 
 Count = Annotated[int, Field(ge=0)]
-LimitedProcess = dict[str, Bytes]  # by category
+LimitedProcess = Named[Bytes]  # by category
 
 
 class Fragments(Part):
@@ -78,7 +78,7 @@ class ReservedPeak(Part):
     slack_bytes: Bytes
     fragments: Fragments
     segment_count: Count
-    segments: tuple[HeldSegment, ...]
+    segments: Listed[HeldSegment]
 
 
 class Peak(Part):
@@ -96,8 +96,8 @@ class Peak(Part):
     reserved_bytes: Bytes
     slack_bytes: Bytes
     by_category: LimitedProcess
-    layers: tuple[Layer, ...]
-    largest: tuple[Single, ...]
+    layers: Listed[Layer]
+    largest: Listed[Single]
     at_reserved: ReservedPeak
 
 
@@ -142,17 +142,17 @@ class PeakRow(Part):
     evidence: Literal["estimated"] = "estimated"
     outcome: Outcome
     message: Text = ""
-    card: str | None
+    card: Label | None
     budget_bytes: Bytes
     overhead_bytes: tuple[Bytes, Bytes, Bytes]
-    allocator_conf: str = ""
+    allocator_conf: Text = ""
     workspaces: bool = True
     memory: Memory | None = None
     throughput: Throughput | None = None
     fit: FitDetails | None = None
     peak: Peak | None = None
     activation_peak_bytes: Bytes | None = None
-    flops_by_operator: dict[str, Count] = Field(default_factory=dict)
+    flops_by_operator: Named[Count] = Field(default_factory=dict)
     useful_flops: Count | None = None
     recomputed_flops: Count | None = None
 
@@ -162,8 +162,8 @@ class Growth(Part):
 
     workload: Name
     axis: Literal["batch", "depth", "image-size"]
-    values: tuple[int, ...]
-    rows: tuple[PeakRow, ...]
+    values: Listed[int]
+    rows: Listed[PeakRow]
     allocated_exponent: float | None
     reserved_exponent: float | None
     activations_exponent: float | None
@@ -189,4 +189,4 @@ class Against(Part):
 
     ours: PeakRow
     theirs: PeakRow
-    differences: tuple[Difference, ...]
+    differences: Listed[Difference]

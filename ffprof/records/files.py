@@ -198,6 +198,36 @@ def cache_folder() -> Path:
     return base / "ffprof"
 
 
+_SIGNS = (  # how what is often there in a text file's stead begins, and what to do about it
+    (b"\xff\xfe", "is UTF-16 text", "save it as UTF-8"),
+    (b"\xfe\xff", "is UTF-16 text", "save it as UTF-8"),
+    (b"\xef\xbb\xbf", "begins with a byte order mark", "save it as UTF-8 without one"),
+    (b"version https://git-lfs", "is a pointer of Git LFS, not the file", "fetch it: git lfs pull"),
+    (b"<<<<<<< ", "has an unresolved merge conflict", "resolve it"),
+    (b"\x1f\x8b", "is compressed with gzip", "unpack it"),
+    (b"PK\x03\x04", "is a ZIP archive", "unpack it"),
+    (b"<!DOCTYPE", "is a web page", "download the file itself"),
+    (b"<html", "is a web page", "download the file itself"),
+)
+
+
+def foreign_content(data: bytes) -> tuple[str, str] | None:
+    """What a file of text is instead, and what to do; None if nothing of that is seen.
+
+    It is named by how it begins, by a conflict's lines, or because nothing is in it.
+    """
+    if not data.strip():
+        return "is empty", "restore it"
+    for sign, what, fix in _SIGNS:
+        if data.startswith(sign):
+            return what, fix
+    if b"\n<<<<<<< " in data and b"\n>>>>>>> " in data:
+        return "has an unresolved merge conflict", "resolve it"
+    if data[:2].isascii() and data[:2].count(b"\0") == 1:
+        return _SIGNS[0][1:]
+    return None
+
+
 def read_at_most(path: Path, most_bytes: int) -> bytes | None:
     """What a file holds; None if that is more than ``most_bytes``.
 

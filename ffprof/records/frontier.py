@@ -11,8 +11,21 @@ from typing import Annotated, Literal, Self
 
 from pydantic import FailFast, Field, model_validator
 
-from ffprof.records.audit import Budget, Machine
-from ffprof.records.base import Bytes, Count, Name, Part, Seconds, Size, Text, check_trials
+from ffprof.records.audit import Budget, Machine, WorkloadFile, subject_of
+from ffprof.records.base import (
+    Bytes,
+    Count,
+    Digest,
+    Label,
+    Name,
+    Named,
+    Notes,
+    Part,
+    Seconds,
+    Size,
+    Text,
+    check_trials,
+)
 from ffprof.records.recipe import Precision, Recipe
 from ffprof.records.trial import Evidence, Fit, Outcome, Trial
 
@@ -146,7 +159,7 @@ class FrontierRecord(Part):
     schema_version: Literal[1] = 1
     kind: Literal["frontier", "capacity"]
     created: datetime
-    ffprof: str
+    ffprof: Label
     command: Text
     recipe: Recipe
     rounds: Size = 1
@@ -160,9 +173,17 @@ class FrontierRecord(Part):
     spent_seconds: Seconds | None = None
     guess_seconds: Seconds | None = None
     all_seconds: Seconds | None = None
-    margins: dict[Name, float] = Field(default_factory=dict)
+    margins: Named[float] = Field(default_factory=dict)
     stopped: Text = ""
-    notes: tuple[Text, ...] = ()
+    files: Annotated[tuple[WorkloadFile, ...], Field(max_length=1000)] = ()
+    notes: Notes = ()
+    digest: Digest = ""
+
+    @property
+    def subject(self) -> str:
+        """What was measured, as a heading."""
+        names = [one.workload for one in (*self.points, *self.capacities)]
+        return subject_of(self.recipe.preset, names, self.files)
 
     @model_validator(mode="after")
     def _is_one_frontier(self) -> Self:

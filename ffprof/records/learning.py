@@ -14,7 +14,19 @@ from typing import Annotated, Literal, Self
 from pydantic import FailFast, Field, model_validator
 
 from ffprof.records.audit import Budget, Machine, WorkloadFile
-from ffprof.records.base import Count, Name, Part, Seconds, Size, Text
+from ffprof.records.base import (
+    Count,
+    Digest,
+    Label,
+    Listed,
+    Name,
+    Named,
+    Notes,
+    Part,
+    Seconds,
+    Size,
+    Text,
+)
 from ffprof.records.recipe import Recipe
 from ffprof.records.search import MOST_TRIALS, Search
 from ffprof.records.trial import Conditions, Debit, Device, Energy, Evidence, Memory
@@ -104,9 +116,9 @@ class Score(Part):
     """
 
     images: Size
-    accuracy: dict[Name, Share]
-    loss: dict[Name, float | None] = Field(default_factory=dict)
-    coarse_accuracy: dict[Name, Share] = Field(default_factory=dict)
+    accuracy: Named[Share]
+    loss: Named[float | None] = Field(default_factory=dict)
+    coarse_accuracy: Named[Share] = Field(default_factory=dict)
 
 
 class Epoch(Part):
@@ -154,7 +166,7 @@ class LearningRun(Part):
     device: Device
     outcome: LearningOutcome
     message: Text = ""
-    rules: tuple[Name, ...] = ()
+    rules: Listed[Name] = ()
     parameters: Count | None = None
     training_images: Count | None = None
     steps: Count | None = None
@@ -167,7 +179,7 @@ class LearningRun(Part):
     conditions: Conditions = Conditions()
     beside: Count = 0
     resumed: Count = 0
-    settings: dict[Name, float] = Field(default_factory=dict)
+    settings: Named[float] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _ok_means_tested(self) -> Self:
@@ -205,7 +217,7 @@ class LearningPlan(Part):
     """
 
     workloads: Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000)]
-    families: dict[Name, Name] = Field(default_factory=dict)
+    families: Named[Name] = Field(default_factory=dict)
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=1000)]
     tasks: Annotated[tuple[Task, ...], Field(min_length=1, max_length=1000)]
     swept: Literal["", "classes", "samples", "samples-per-class", "labels"] = ""
@@ -227,6 +239,17 @@ class LearningPlan(Part):
         return self
 
 
+# Of a file, as they are written, with two prediction rules: twice and more what digits take.
+_RUN_BYTES, _EPOCH_BYTES, _SEARCH_TRIAL_BYTES = 4096, 1200, 512
+
+
+def study_bytes(plan: LearningPlan, training: Training) -> int:
+    """How large the file of a study likely gets."""
+    runs = len(plan.workloads) * len(plan.seeds) * len(plan.tasks)
+    searched = len(plan.workloads) * plan.tuning
+    return runs * (_RUN_BYTES + training.epochs * _EPOCH_BYTES) + searched * _SEARCH_TRIAL_BYTES
+
+
 class LearningRecord(Part):
     """All runs of one recipe and training, and where they ran.
 
@@ -236,7 +259,7 @@ class LearningRecord(Part):
     schema_version: Literal[1] = 1
     kind: Literal["learning"] = "learning"
     created: datetime
-    ffprof: str
+    ffprof: Label
     command: Text
     recipe: Recipe
     training: Training
@@ -247,7 +270,8 @@ class LearningRecord(Part):
     evidence: Evidence
     searches: Annotated[tuple[Search, ...], Field(max_length=1000)] = ()
     runs: Annotated[tuple[LearningRun, ...], FailFast()] = Field(default=(), max_length=MOST_RUNS)
-    notes: tuple[Text, ...] = ()
+    notes: Notes = ()
+    digest: Digest = ""
 
     @model_validator(mode="after")
     def _is_one_study(self) -> Self:

@@ -10,12 +10,23 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ffprof.records.base import Bytes, Count, Name, Part, Seconds, Text
+from ffprof.records.base import (
+    MOST_ITEMS,
+    Bytes,
+    Count,
+    Label,
+    Listed,
+    Named,
+    Notes,
+    Part,
+    Seconds,
+    Text,
+)
 from ffprof.records.trial import Fit
 
 Status = Literal["fits", "too close to call", "out of memory", "failed", "incomplete"]
 Path = Annotated[str, Field(max_length=4096)]
-ByCategory = dict[Name, Bytes]
+ByCategory = Named[Bytes]
 
 
 class CodeLine(Part):
@@ -60,7 +71,7 @@ class HeldAtPeak(Part):
     """
 
     by_category: ByCategory
-    lines: tuple[HeldByLine, ...]
+    lines: Listed[HeldByLine]
     slack_bytes: Bytes
 
 
@@ -81,8 +92,8 @@ class Coverage(Part):
     """
 
     share: float = Field(ge=0, le=1)
-    unknown: dict[Text, Count]
-    assumed: dict[Text, Count]
+    unknown: Annotated[dict[Text, Count], Field(max_length=MOST_ITEMS)]
+    assumed: Annotated[dict[Text, Count], Field(max_length=MOST_ITEMS)]
     library_calls: Count
     launches: Count
     device_reads: Count
@@ -101,7 +112,7 @@ class ScriptEstimate(Part):
     kind: Literal["script"] = "script"
     evidence: Literal["emulated"] = "emulated"
     engine: Literal["null device"] = "null device"
-    command: tuple[Text, ...]
+    command: Listed[Text]
     status: Status
     message: Text = ""
     fit: Fit | None = None
@@ -109,12 +120,12 @@ class ScriptEstimate(Part):
     steps_requested: Count
     processes: Count
     seconds: Seconds
-    card: str | None
+    card: Label | None
     device_name: Text
     budget_bytes: Bytes
     capacity_bytes: Bytes
     overhead_bytes: tuple[Bytes, Bytes, Bytes]
-    allocator_conf: str = ""
+    allocator_conf: Text = ""
     allocated_peak_bytes: Bytes | None = None
     reserved_peak_bytes: Bytes | None = None
     cold_allocated_peak_bytes: Bytes | None = None
@@ -123,12 +134,12 @@ class ScriptEstimate(Part):
     alloc_retries: Count | None = None
     oom_events: Count = 0
     values_read: Count = 0
-    reads: tuple[ValueRead, ...] = ()
+    reads: Listed[ValueRead] = ()
     conditional: bool = False
     compiled: bool = False
     peak: HeldAtPeak | None = None
     ran_out: ScriptRanOut | None = None
     failed_at: CodeLine | None = None
     coverage: Coverage | None = None
-    versions: dict[Name, Text] = Field(default_factory=dict)
-    notes: tuple[Text, ...] = ()
+    versions: Named[Text] = Field(default_factory=dict)
+    notes: Notes = ()

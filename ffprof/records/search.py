@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import FailFast, Field, model_validator
 
-from ffprof.records.base import Count, Name, Part, Seconds, Size, Text
+from ffprof.records.base import Count, Name, Named, Part, Seconds, Size, Text
 
 MOST_TRIALS = 10_000  # of one workload
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -37,7 +37,7 @@ class SearchTrial(Part):
     """
 
     number: Count
-    settings: dict[Name, float]
+    settings: Named[float]
     accuracy: Share | None = None
     outcome: TrialOutcome
     message: Text = ""

@@ -9,23 +9,32 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from ffprof.errors import ForeignFileError, RecordError, StoreError
 from ffprof.records.audit import SCHEMA_VERSION, Record
+from ffprof.records.base import MOST_BYTES, MOST_NOTES
 from ffprof.records.calibration import CALIBRATION_VERSION, CalibrationRecord
-from ffprof.records.files import read_at_most, write_atomically, write_elsewhere
+from ffprof.records.digest import FIELD, Belonging, belonging, digest_of
+from ffprof.records.files import (
+    foreign_content,
+    read_at_most,
+    write_atomically,
+    write_elsewhere,
+)
 from ffprof.records.frontier import FRONTIER_VERSION, FrontierRecord
 from ffprof.records.learning import LEARNING_VERSION, LearningRecord
+from ffprof.records.plausibility import impossible, plausible
+from ffprof.records.redaction import recorded
 
-MAX_BYTES = 64 * 1024 * 1024
 MANY = 1000  # wrong things, of which not even the first is looked for: all would be written out
 _TOLD = 500  # characters of what is wrong
 # Lists and objects of a file: so few may be anywhere, and others are so many bytes apart.
 _FEW, _BETWEEN = 200_000, 32
+_QUOTES_BETWEEN = 4  # and quotation marks, of which two make a string
 Model = TypeVar("Model", bound=BaseModel)
 AnyRecord = Record | FrontierRecord | CalibrationRecord | LearningRecord
 
@@ -44,7 +53,7 @@ class Contents:
     again: str
 
     def as_record(self, model: type[Model], newest: int) -> Model:
-        """The file as a record of schema ``newest`` or older.
+        """The file as a record of schema ``newest`` or older, with whatever figures it holds.
 
         Raises:
             RecordError: of a newer schema, or not a record.
@@ -57,10 +66,12 @@ class Contents:
             )
         try:
             # Of JSON, every complaint would copy what surrounds it.
-            return model.model_validate(self.document)
+            record = model.model_validate(self.document)
         except ValidationError as error:
             problem = f"{self.path} is not a valid record: {first_problem(error)}"
             raise RecordError(problem, self.again) from error
+        # The digest is that of a file; what is in memory may be changed.
+        return record.model_copy(update={FIELD: ""})
 
 
 def read_contents(path: Path, again: str) -> Contents:
@@ -103,7 +114,7 @@ def _read(path: Path, again: str) -> bytes:
     try:
         if path.exists() and not path.is_file():
             raise RecordError(f"{path} is not a file", "name a result file of ffprof run")
-        data = read_at_most(path, MAX_BYTES)
+        data = read_at_most(path, MOST_BYTES)
     except FileNotFoundError as error:
         raise RecordError(f"there is no result file {path}", again) from error
     except OSError as error:
@@ -117,9 +128,14 @@ def _read(path: Path, again: str) -> bytes:
 
 
 def _parsed(path: Path, data: bytes, again: str) -> Any:
+    if foreign := foreign_content(data):
+        what, fix = foreign
+        raise RecordError(f"{path} {what}", fix if data.strip() else again)
     # Each takes twenty times its two bytes, so a small file could fill the memory.
     if data.count(b"[") + data.count(b"{") > _FEW + len(data) // _BETWEEN:
         raise RecordError(f"{path} is not JSON, or has more lists than any record", again)
+    if data.count(b'"') > _FEW + len(data) // _QUOTES_BETWEEN:
+        raise RecordError(f"{path} is not JSON, or has more strings than any record", again)
     try:
         return from_json(data)
     except ValueError as error:
@@ -136,10 +152,14 @@ def load(path: str | Path) -> Record:
         ForeignFileError: a result of another kind, or JSON of something else.
         RecordError: absent, not a file, too large, not JSON, of a newer schema, or not a record.
     """
-    return record_in(read_contents(Path(path), AGAIN))
+    return _plausible(_record_in(read_contents(Path(path), AGAIN)))
 
 
-def record_in(contents: Contents) -> Record:
+def _plausible(record: Model) -> Model:
+    return cast("Model", plausible(cast("AnyRecord", record)))
+
+
+def _record_in(contents: Contents) -> Record:
     """What a file holds, as the record of an audit.
 
     Raises:
@@ -211,13 +231,18 @@ def load_folder(folder: Path) -> tuple[list[tuple[Path, AnyRecord]], list[str]]:
 
 
 def save(record: AnyRecord, path: Path, *, elsewhere: bool = True) -> None:
-    """Write a record atomically, or ``elsewhere`` if it cannot be written there.
+    """Write a record atomically with the digest of what it holds, or ``elsewhere`` if need be.
 
     Raises:
-        StoreError: the folder cannot be written to. The record is then in another one, which it
-            names, if any takes it.
+        StoreError: the file would be too large to be read, or the folder cannot be written to. The
+            record is then in another folder, which it names, if any takes it.
     """
-    text = record.model_dump_json(indent=1) + "\n"
+    text = text_of(record)
+    if len(text) > MOST_BYTES or (not text.isascii() and len(text.encode()) > MOST_BYTES):
+        raise StoreError(
+            f"{path} would be larger than the {MOST_BYTES // 2**20} MiB that are read again",
+            "what was saved before is there; measure the rest into another file",
+        )
     try:
         write_atomically(path, text)
     except StoreError as error:
@@ -225,6 +250,37 @@ def save(record: AnyRecord, path: Path, *, elsewhere: bool = True) -> None:
         if kept is None:
             raise
         raise StoreError(error.problem, f"what was done is kept in {kept}") from error
+
+
+def text_of(record: AnyRecord, digest: str | None = None) -> str:
+    """What is written of a record: secrets and what is no character are left out of its words.
+
+    ``digest`` is that of the file that it was read from; by default it is made of what it holds.
+    """
+    update: dict[str, Any] = {
+        "command": recorded(record.command),
+        "notes": tuple(map(recorded, record.notes[-MOST_NOTES:])),
+        FIELD: "",
+    }
+    recipe = record.recipe
+    if recipe.data_root:  # no part of the recipe's own digest
+        update["recipe"] = recipe.model_copy(update={"data_root": recorded(recipe.data_root)})
+    if isinstance(record, Record | LearningRecord):
+        files = tuple(
+            one.model_copy(update={"path": recorded(one.path)}) for one in record.plan.files
+        )
+        update["plan"] = record.plan.model_copy(update={"files": files})
+    text = record.model_copy(update=update).model_dump_json(indent=1)
+    # Of the file's own fields it alone begins a line like this: in strings there are no new lines.
+    empty = f'\n "{FIELD}": ""'
+    digest = digest_of(from_json(text)) if digest is None else digest
+    filled = f'\n "{FIELD}": {json.dumps(digest)}'
+    return text.replace(empty, filled, 1) + "\n"
+
+
+def same_content(one: AnyRecord, other: AnyRecord) -> bool:
+    """Whether two records are one result: what would be written of them, and so its digest."""
+    return one is other or text_of(one) == text_of(other)
 
 
 def json_schema() -> dict[str, Any]:
@@ -256,7 +312,8 @@ def load_frontier(path: str | Path) -> FrontierRecord:
     Raises:
         RecordError: absent, not a file, too large, not JSON, of a newer schema, or something else.
     """
-    return _frontier_in(read_contents(Path(path), "make one with `ffprof frontier --out DIR`"))
+    again = "make one with `ffprof frontier --out DIR`"
+    return _plausible(_frontier_in(read_contents(Path(path), again)))
 
 
 def load_learning(path: str | Path) -> LearningRecord:
@@ -268,7 +325,21 @@ def load_learning(path: str | Path) -> LearningRecord:
     contents = read_contents(Path(path), _LEARN)
     if contents.kind != "learning":
         raise RecordError(f"{contents.path} holds no learning study", contents.again)
-    return contents.as_record(LearningRecord, LEARNING_VERSION)
+    return _plausible(contents.as_record(LearningRecord, LEARNING_VERSION))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A result file as it was read: its record, its digest, and whether that belongs to it.
+
+    ``impossible`` is what the file states and the record does not, because it cannot be.
+    """
+
+    path: Path
+    record: AnyRecord
+    digest: str
+    belonging: Belonging
+    impossible: tuple[str, ...] = ()
 
 
 def load_any(path: str | Path) -> AnyRecord:
@@ -277,14 +348,36 @@ def load_any(path: str | Path) -> AnyRecord:
     Raises:
         RecordError: absent, not a file, too large, not JSON, of a newer schema, or not a record.
     """
+    return read_any(path).record
+
+
+def read_any(path: str | Path) -> Reading:
+    """Read and validate a result file of any kind, and hold its digest against it.
+
+    Raises:
+        RecordError: absent, not a file, too large, not JSON, of a newer schema, or not a record.
+    """
     contents = read_contents(Path(path), AGAIN)
+    stated = _record_of_any(contents)
+    record = plausible(stated)
+    known = set(impossible(stated))
+    return Reading(
+        path=contents.path,
+        record=record,
+        impossible=tuple(line for line in impossible(record) if line not in known),
+        digest=str(contents.document.get(FIELD, "")),
+        belonging=belonging(contents.document),
+    )
+
+
+def _record_of_any(contents: Contents) -> AnyRecord:
     if contents.kind == "calibration":
         contents = replace(contents, again=_CALIBRATE)
         return contents.as_record(CalibrationRecord, CALIBRATION_VERSION)
     if contents.kind == "learning":
         contents = replace(contents, again=_LEARN)
         return contents.as_record(LearningRecord, LEARNING_VERSION)
-    return record_in(contents) if contents.kind is None else _frontier_in(contents)
+    return _record_in(contents) if contents.kind is None else _frontier_in(contents)
 
 
 def _frontier_in(contents: Contents) -> FrontierRecord:

@@ -5,11 +5,27 @@ Part of the record of an audit (``ffprof.records.audit``), whose rules on units 
 
 from __future__ import annotations
 
+import base64
+import binascii
+import sys
+from array import array
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
-from ffprof.records.base import Bytes, Count, Name, Part, Seconds, Size, Text
+from ffprof.records.base import (
+    Bytes,
+    Count,
+    Label,
+    Listed,
+    Name,
+    Named,
+    Part,
+    Seconds,
+    Size,
+    Text,
+)
 
 DebitSource = Literal["NVML, this process", "NVML, the only process", "free memory of the device"]
 
@@ -47,7 +63,7 @@ class GpuConditions(Part):
 
     samples: Count
     timed_samples: Count = 0
-    slowdowns: tuple[Text, ...] = ()
+    slowdowns: Listed[Text] = ()
     slowed_share: float | None = None
     power_capped_share: float | None = None
     clock_mhz: float | None = None
@@ -56,12 +72,12 @@ class GpuConditions(Part):
     memory_clock_mhz: float | None = None
     temperature_celsius: float | None = None  # the highest
     power_watts: float | None = None  # mean of the timed phase
-    foreign: tuple[Text, ...] = ()
-    foreign_graphics: tuple[Text, ...] = ()
+    foreign: Listed[Text] = ()
+    foreign_graphics: Listed[Text] = ()
     foreign_peak_bytes: Bytes | None = None
     process_source: DebitSource | None = None
     lost: Text = ""  # how the GPU was lost, if it was
-    unread: dict[Name, Text] = Field(default_factory=dict)
+    unread: Named[Text] = Field(default_factory=dict)
 
 
 class Energy(Part):
@@ -132,8 +148,65 @@ class Memory(Part):
     fit: Fit | None = None
     process_range_bytes: tuple[Bytes, Bytes] | None = None
     expandable_reserved_peak_bytes: Bytes | None = None
-    breakdown: dict[Name, Bytes] = Field(default_factory=dict)
-    unread: dict[Name, Text] = Field(default_factory=dict)
+    breakdown: Named[Bytes] = Field(default_factory=dict)
+    unread: Named[Text] = Field(default_factory=dict)
+
+
+MOST_STEPS = 1_000_000  # of one trial
+LISTED_STEPS = 256  # more are stored in one string
+_PACKED_BYTES = 4  # float32: a clock that ticks in nanoseconds knows no more of a step
+# Of a file, as they are written: a trial and its row of the ledger with all that a GPU adds (twice
+# what they take on a processor), and a step that is listed.
+_TRIAL_BYTES, _ROW_BYTES, _LISTED_BYTES = 4096, 8192, 28
+
+
+def audit_bytes(trials: int, rows: int, steps: int, warmup_steps: int) -> float:
+    """How large the file of an audit or frontier likely gets, of so many steps a trial."""
+    each = _LISTED_BYTES if steps <= LISTED_STEPS else _PACKED_BYTES * 4 / 3
+    timed = steps * each + warmup_steps * _LISTED_BYTES
+    return trials * (_TRIAL_BYTES + timed) + rows * _ROW_BYTES
+
+
+def _unpacked(value: object) -> object:
+    """Steps as they are in memory: many are rounded to what is stored of them."""
+    if isinstance(value, str):
+        if len(value) > MOST_STEPS * _PACKED_BYTES * 4 // 3 + 4:
+            raise ValueError(f"more than {MOST_STEPS:,} steps")
+        try:
+            raw = base64.b64decode(value, validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"no base64: {error}") from error
+        if len(raw) % _PACKED_BYTES:
+            raise ValueError(f"{len(raw)} bytes are no numbers of {_PACKED_BYTES} bytes")
+        return _floats(array("f", raw)).tolist()
+    if isinstance(value, list | tuple) and len(value) > LISTED_STEPS:
+        try:
+            return array("f", value).tolist()
+        except (TypeError, OverflowError):
+            return value  # it is said what is wrong with it
+    return value
+
+
+def _packed(value: Sequence[float]) -> list[float] | str:
+    if len(value) <= LISTED_STEPS:
+        return list(value)
+    return base64.b64encode(_floats(array("f", value)).tobytes()).decode()
+
+
+def _floats(values: array[float]) -> array[float]:
+    """In the byte order of files, or back."""
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+# In a file, more than LISTED_STEPS are one string: base64 of float32 in little-endian order.
+Steps = Annotated[
+    tuple[Seconds, ...],
+    Field(min_length=1, max_length=MOST_STEPS),
+    BeforeValidator(_unpacked),
+    PlainSerializer(_packed, when_used="json"),
+]
 
 
 class Throughput(Part):
@@ -144,9 +217,9 @@ class Throughput(Part):
     """
 
     images_per_second: Annotated[float, Field(ge=1e-9, le=1e15)]
-    step_seconds: Annotated[tuple[Seconds, ...], Field(min_length=1, max_length=1_000_000)]
+    step_seconds: Steps
     data_wait_seconds: Seconds | None
-    warmup_step_seconds: tuple[Seconds, ...] = ()
+    warmup_step_seconds: Listed[Seconds] = ()
     images_per_second_range: tuple[float, float] | None = None
 
 
@@ -172,14 +245,14 @@ class Loss(Part):
 class Conditions(Part):
     """How the trial was run, beyond the recipe."""
 
-    start_method: str = ""
+    start_method: Label = ""
     threads: Count | None = None
     load_average_start: float | None = None
     load_average_end: float | None = None
     host_peak_reset: bool | None = None
     nvml_samples: Count | None = None
     gpu: GpuConditions | None = None
-    disturbances: tuple[Text, ...] = ()  # what spoils its figures, in words
+    disturbances: Listed[Text] = ()  # what spoils its figures, in words
     skipped_optimizer_steps: Count | None = None  # fp16: by the GradScaler
     wall_seconds: Seconds | None = None
 

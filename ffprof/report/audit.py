@@ -224,7 +224,7 @@ def make_document(record: Record, learned: Learned | None = None) -> Document:
         caption += f"; {learned.meaning}"
     return printable(
         Document(
-            title=f"Systems audit: preset {record.recipe.preset}, {record.evidence}",
+            title=f"Systems audit: {record.subject}, {record.evidence}",
             setting=setting(record),
             blocks=(
                 Block(columns=columns, rows=lines, caption=caption),

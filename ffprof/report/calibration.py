@@ -30,7 +30,7 @@ def calibration_document(record: CalibrationRecord) -> Document:
     where = "processor" if record.evidence == "measured (cpu)" else "GPU"
     return printable(
         Document(
-            title=f"Noise of this {where}: preset {record.recipe.preset}, {record.evidence}",
+            title=f"Noise of this {where}: {record.subject}, {record.evidence}",
             setting=_setting(record),
             blocks=(
                 Block(

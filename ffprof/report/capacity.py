@@ -47,7 +47,7 @@ def capacity_document(record: FrontierRecord) -> Document:
     return _document(
         record.capacities,
         grown,
-        title=f"preset {record.recipe.preset}, {record.evidence}",
+        title=f"{record.subject}, {record.evidence}",
         lines=_setting(record, grown),
         notes=record.notes,
         estimated=record.evidence == "estimated",
@@ -59,7 +59,7 @@ def estimated_capacities(heading: Heading, found: Sequence[Capacity]) -> Documen
     return _document(
         found,
         found[0].grown if found else "micro-batch",
-        title=f"preset {heading.recipe.preset}, estimated",
+        title=f"{heading.subject}, estimated",
         lines=heading.lines(),
         notes=(),  # they are among the lines
         estimated=True,

@@ -68,8 +68,8 @@ def checked_document(found: BaselineCheck, *, everything: bool = False) -> Docum
     ]
     return printable(
         Document(
-            title=f"Check of {found.current.recipe.preset}, {found.current.evidence}: "
-            f"{found.finding}",
+            title=f"Check of {found.current.subject.removeprefix('preset ')}, "
+            f"{found.current.evidence}: {found.finding}",
             setting=tuple(
                 f"{when}: {path}, {_run(record)}"
                 for when, path, record in (
@@ -79,6 +79,7 @@ def checked_document(found: BaselineCheck, *, everything: bool = False) -> Docum
                 if record is not None
             ),
             blocks=tuple(blocks),
+            alarms=found.result.alarms,
         ),
         harmless,
     )

@@ -73,7 +73,8 @@ def _counts(found: Comparison) -> str:
 
 def changes(found: Comparison) -> tuple[str, ...]:
     """Everything counted, each change by itself, and what noise hides."""
-    return (_counts(found), *_files(found), *_of_rows(found), *_outlook(found))
+    itself = ("both are the same result, so nothing can differ",) if found.same else ()
+    return (*itself, _counts(found), *_files(found), *_of_rows(found), *_outlook(found))
 
 
 def _outlook(found: Comparison) -> list[str]:
@@ -158,7 +159,7 @@ def comparison_document(
     columns = [(column, cell) for column, cell in _COLUMNS if _filled(found, column, cell)]
     return printable(
         Document(
-            title=f"Comparison: preset {found.after.recipe.preset}, {found.after.evidence}",
+            title=f"Comparison: {found.after.subject}, {found.after.evidence}",
             setting=(
                 *setting(found.after)[:2],
                 *(
@@ -193,6 +194,7 @@ def comparison_json(
         "evidence": found.after.evidence,
         "before": files[0],
         "after": files[1],
+        "same_result": found.same,
         "machines_differ": list(machines),
         "only_before": list(found.only_before),
         "only_after": list(found.only_after),

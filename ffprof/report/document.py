@@ -28,7 +28,10 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A part of a report: a heading, text, a table, lines of a list, and a caption; any of them."""
+    """A part of a report: a heading, text, a table, lines of a list, and a caption; any of them.
+
+    A ``command`` is to be copied: it stays one line, whatever the width.
+    """
 
     heading: str = ""
     text: tuple[str, ...] = ()
@@ -36,15 +39,20 @@ class Block:
     rows: tuple[tuple[str, ...], ...] = ()
     lines: tuple[str, ...] = ()
     caption: str = ""
+    command: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """A title, what was run, and the blocks below."""
+    """A title, what was run, and the blocks below.
+
+    ``alarms`` come before all of them: a headline, and a line each.
+    """
 
     title: str
     setting: tuple[str, ...]
     blocks: tuple[Block, ...]
+    alarms: tuple[str, ...] = ()
 
 
 def clean(text: str) -> str:
@@ -60,6 +68,7 @@ def printable(document: Document, clean: Callable[[str], str] = clean) -> Docume
 
     return Document(
         title=clean(document.title),
+        alarms=all_of(document.alarms),
         setting=all_of(document.setting),
         blocks=tuple(
             Block(
@@ -69,8 +78,9 @@ def printable(document: Document, clean: Callable[[str], str] = clean) -> Docume
                 rows=tuple(map(all_of, block.rows)),
                 lines=all_of(block.lines),
                 caption=clean(block.caption),
+                command=clean(block.command),
             )
             for block in document.blocks
-            if block.text or block.rows or block.lines or block.caption
+            if block.text or block.rows or block.lines or block.caption or block.command
         ),
     )

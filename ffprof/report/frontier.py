@@ -97,7 +97,7 @@ def frontier_document(record: FrontierRecord) -> Document:
     """The report of a frontier's record."""
     return printable(
         Document(
-            title=f"Frontier: preset {record.recipe.preset}, {record.evidence}",
+            title=f"Frontier: {record.subject}, {record.evidence}",
             setting=(*setting(record, _varied(record)), cost_line(record)),
             blocks=(
                 summary_block(record),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import PurePath
 
-from ffprof.records.audit import Budget, Evidence, Machine, Record
+from ffprof.records.audit import Budget, Evidence, Machine, Record, is_unmatched
 from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.frontier import FrontierRecord
 from ffprof.records.learning import LearningRecord, Task, Training
@@ -41,14 +41,35 @@ def setting(
         held = (estimated_budget(budget),)
     elif budget.total_bytes is not None:
         held = (limit or _budget(budget, record.evidence),)
+    if isinstance(record, Record) and binds_no_row(record):
+        return (
+            f"the user's own: network, data, batch, precision and optimizer; seed {recipe.seed}",
+            _machine(record),
+            *held,
+        )
+    network = f"{said['backbone']} at width {recipe.width:g}, {recipe.norm} norm"
+    if isinstance(record, Record) and _own_networks(record):
+        network = "networks of the user's own"
     return (
-        f"{said['backbone']} at width {recipe.width:g}, {recipe.norm} norm, {images(recipe)}, "
-        f"{recipe.classes} classes",
+        f"{network}, {images(recipe)}, {recipe.classes} classes",
         *(_data(record) if isinstance(record, Record) else ()),
         f"{', '.join(fixed)}, {recipe.optimizer.name}, seed {recipe.seed}",
         _machine(record),
         *held,
     )
+
+
+def binds_no_row(record: Record) -> bool:
+    """Whether all rows are steps of the user's own, which nothing of the recipe says a thing of."""
+    steps = {name for file in record.plan.files for name in file.steps}
+    steps |= {name for name, row in record.ledger.items() if is_unmatched(row.facts)}
+    return set(record.plan.workloads) <= steps
+
+
+def _own_networks(record: Record) -> bool:
+    """Whether every row that was looked at has a network of its own in the recipe's stead."""
+    found = {row.facts.get("backbone") for row in record.ledger.values() if row.facts}
+    return found == {"own: unmatched"}
 
 
 def images(recipe: Recipe) -> str:

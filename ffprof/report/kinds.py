@@ -5,7 +5,7 @@ from __future__ import annotations
 from ffprof.records.audit import Record
 from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.learning import LearningRecord
-from ffprof.records.store import AnyRecord
+from ffprof.records.store import AnyRecord, text_of
 from ffprof.report.audit import make_document
 from ffprof.report.calibration import calibration_document
 from ffprof.report.capacity import capacity_document
@@ -26,6 +26,9 @@ def document_of(record: AnyRecord) -> Document:
     return capacity_document(record) if record.kind == "capacity" else frontier_document(record)
 
 
-def json_of(record: AnyRecord) -> str:
-    """The record as JSON in which nothing is left that a terminal might obey."""
-    return safe_json(record.model_dump_json(indent=1))
+def json_of(record: AnyRecord, digest: str | None = None) -> str:
+    """The record as JSON in which nothing is left that a terminal might obey.
+
+    ``digest`` is that of the file that it was read from, if it was.
+    """
+    return safe_json(text_of(record, digest).rstrip("\n"))

@@ -73,7 +73,7 @@ def make_plan(plan: PlannedAudit) -> Document:
     record = plan.record
     return printable(
         Document(
-            title=f"Dry run: preset {record.recipe.preset}, to be {record.evidence}; nothing is "
+            title=f"Dry run: {record.subject}, to be {record.evidence}; nothing is "
             "measured or written",
             setting=setting(record),
             blocks=(

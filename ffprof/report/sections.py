@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from ffprof.analysis import ledger
 from ffprof.analysis.summary import Row
 from ffprof.analysis.verdicts import count_supported
-from ffprof.records.audit import Fact, GradientProof, Record
+from ffprof.records.audit import Fact, GradientProof, Record, own_files
+from ffprof.records.plausibility import impossible
 from ffprof.records.recipe import FILE_DATA
 from ffprof.report.document import Block
 from ffprof.units import format_rate
@@ -34,6 +35,7 @@ def problems(record: Record, rows: Sequence[Row]) -> Block:
                 f"{row.workload}: memory does not repeat to the byte between rounds, "
                 f"{row.memory.low:,.0f} to {row.memory.high:,.0f} B"
             )
+    lines += [f"not measured: {line}" for line in impossible(record)]
     lines += _waiting(record, rows)
     lines += noise(rows)
     missing = record.missing()
@@ -170,6 +172,8 @@ def _proof(proof: GradientProof) -> str:
 
 def references(record: Record) -> Block:
     """Published figures, as someone else's."""
+    if own_files(record.plan.workloads, record.plan.files):
+        return Block()  # they are of the preset, which no row of the user's own is
     lines = [
         f"{r.label}: {r.memory_text}, {r.images_per_second:g} img/s ({r.source})"
         for r in record.recipe.references

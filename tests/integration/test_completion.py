@@ -11,8 +11,8 @@ from ffprof.hardware.cards import find_card, known_cards
 
 ENVIRONMENT = {**os.environ, "COLUMNS": "200"}
 COMMANDS = [
-    "run", "learn", "paper", "estimate", "frontier", "report", "compare", "check", "calibrate",
-    "workloads", "cards", "data", "doctor",
+    "run", "learn", "paper", "estimate", "frontier", "report", "verify", "compare", "check",
+    "calibrate", "workloads", "cards", "data", "doctor",
 ]  # fmt: skip
 
 

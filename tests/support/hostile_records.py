@@ -33,6 +33,8 @@ STRINGS = [
     "%s %d {} {0} {x}",
     "../../../etc/passwd", "/dev/zero", "C:\\con", "a" * 100, "a" * 101, "a" * 4000, "b " * 3000,
     "a" * 100_000, "null", "NaN", "1", "family:", "family:bp", "2026-01-02T03:04:05Z", "bp", "ok",
+    "::error file=a::b", "##[error]x", "<script>alert(1)</script>", "![x](http://x)",
+    "[x](javascript:x)", "<!-- x -->", "https://me:hunter2@host", "HF_TOKEN=hunter2",
     "f" * 64, "=1+1", "$(id)", "-", "--help", "\\ud800",
 ]  # fmt: skip
 VALUES = [

@@ -16,7 +16,7 @@ from ffprof.errors import RecordError, UsageError
 from ffprof.hardware.machine import compare_machines
 from ffprof.records.audit import Record
 from ffprof.records.frontier import FrontierRecord
-from ffprof.records.store import load, load_any, load_frontier
+from ffprof.records.store import load, load_any, load_frontier, text_of
 from ffprof.report.comparison import comparison_document, comparison_json
 from ffprof.report.exporters import html, markdown
 from ffprof.report.exporters.terminal import print_document
@@ -49,7 +49,7 @@ def survives(record):
     assert type(record).model_validate_json(text) == record
     shown = json_of(record)
     printed(shown)
-    assert json.loads(shown) == json.loads(text)
+    assert json.loads(shown) == json.loads(text_of(record))
     if isinstance(record, Record):
         summarise(record)
         record.missing()

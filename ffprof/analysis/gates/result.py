@@ -61,13 +61,15 @@ class GateResult:
 class CheckResult:
     """All gates of one baseline, workloads that it does not have, and what else must be said.
 
-    ``missing`` trials were planned for the new result and are not in it.
+    ``missing`` trials were planned for the new result and are not in it. ``alarms`` say that one
+    of the files was changed since it was written: then nothing passes.
     """
 
     gates: tuple[GateResult, ...]
     new: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     missing: int = 0
+    alarms: tuple[str, ...] = ()
 
     def having(self, *statuses: Status) -> tuple[GateResult, ...]:
         """The gates with one of these statuses, in their order."""
@@ -89,7 +91,7 @@ def exit_code(results: Sequence[CheckResult]) -> int:
         return 1
     if not any(result.judged for result in results):
         return 3
-    if any(result.missing or not result.judged for result in results):
+    if any(result.alarms or result.missing or not result.judged for result in results):
         return 4
     return 4 if statuses & {"inconclusive", "not measured"} else 0
 
@@ -134,6 +136,8 @@ class BaselineCheck:
 def finding_of(results: Sequence[CheckResult]) -> str:
     """What checks came to, in words; where nothing is open but what was not measured, that."""
     code = exit_code(results)
-    if code == 4 and not any(result.having("inconclusive") or result.missing for result in results):
+    if code == 4 and not any(
+        result.having("inconclusive") or result.missing or result.alarms for result in results
+    ):
         return NOT_MEASURED
     return FINDINGS[code]

@@ -24,9 +24,9 @@ from ffprof.experiments.session import open_session, path_beside
 from ffprof.hardware.calibrations import keep_calibration
 from ffprof.hardware.machine import fingerprint
 from ffprof.records.audit import Device, Record
-from ffprof.records.base import command_words
 from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.files import prepare_folder
+from ffprof.records.redaction import recorded_command
 from ffprof.records.store import find_record, load, save
 
 NOT_CALIBRATED = 3
@@ -126,7 +126,7 @@ def _calibrate(
         raise RecordError(
             f"cannot read {audit}: {error.strerror or error}", "calibrate again"
         ) from error
-    command = command_words(["ffprof", *sys.argv[1:]])
+    command = recorded_command(["ffprof", *sys.argv[1:]])
     made = calibration_of(
         record, audit=audit.name[:255], sha256=digest, command=command, workloads=names
     )

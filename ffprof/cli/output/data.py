@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from ffprof.cli.output.console import print_json
-from ffprof.experiments.session import say
 from ffprof.harness.data.catalogue import own_place
 from ffprof.harness.data.discovery import complete, look_at
 from ffprof.harness.data.inventory import Stock
 from ffprof.harness.process.child import start_context
+from ffprof.harness.process.streams import say
 from ffprof.report.document import Block, Column, Document, printable
 
 _COLUMNS = (

@@ -17,6 +17,7 @@ from ffprof.errors import NothingMeasuredError
 from ffprof.estimator.sizes import Question, flat_width, varied_by
 from ffprof.experiments.estimate import EstimateQuestion, EstimateSession, Sweep
 from ffprof.harness.process.streams import say
+from ffprof.records.audit import own_files
 from ffprof.records.estimate import PeakRow
 from ffprof.report.capacity import estimated_capacities
 from ffprof.report.document import Block, Document, printable
@@ -144,6 +145,7 @@ def heading(session: EstimateSession, varied: Mapping[str, str] | None = None) -
         torch=session.torch,
         notes=session.chosen.notes(session.recipe),
         varied=varied or {},
+        files=own_files([one.id for one in session.chosen.workloads], session.chosen.files),
     )
 
 

@@ -9,6 +9,7 @@ from ffprof.analysis.statistics.looks import LOOKS
 from ffprof.cli.output.console import Notices
 from ffprof.errors import RecordError
 from ffprof.experiments.audit.forecast import RowForecast, forecast
+from ffprof.experiments.audit.plan import stem_of
 from ffprof.experiments.request import Request, plan_rounds
 from ffprof.hardware.machine import compare_machines
 from ffprof.records.audit import Record
@@ -37,7 +38,7 @@ def print_plans(requests: Sequence[Request], start_seconds: float, *, looks: boo
         else:
             card = request.record.budget.card or format_bytes(request.target.total_bytes)
             OutputConsole().print(
-                f"preset {request.record.recipe.preset} is estimated for {card} first, in about "
+                f"{request.record.subject} is estimated for {card} first, in about "
                 f"a second a row: see it now with --device estimate\n"
             )
 
@@ -89,7 +90,8 @@ def _file(request: Request) -> str:
     if request.path.exists():  # it is resumed
         return str(request.path)
     # A run is named by the second that it starts in and its process.
-    stem = f"audit-{request.record.recipe.preset}-{request.device}"
+    name = stem_of(request.record.recipe.preset, request.record.plan)
+    stem = f"audit-{name}-{request.device}"
     return str(request.path.with_name(f"{stem}-DATE-TIME-PROCESS.json"))
 
 

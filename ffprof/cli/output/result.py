@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 
 from ffprof.cli.common_options import Format
 from ffprof.cli.output.console import print_json
-from ffprof.records.store import AnyRecord
+from ffprof.errors import one_line
+from ffprof.harness.process.streams import say
+from ffprof.records.store import AnyRecord, Reading
 from ffprof.report.document import Document
 from ffprof.report.kinds import document_of, json_of
 
@@ -17,6 +21,35 @@ def print_result(record: AnyRecord, format: Format) -> None:
         print_json(json_of(record))
     else:
         print_document(document_of(record), format)
+
+
+def print_reading(reading: Reading, record: AnyRecord, document: Document, format: Format) -> None:
+    """Print the report of a file, or its record: what it contradicts itself in comes first.
+
+    Args:
+        reading: the file.
+        record: what is printed of it: its record, or that with verdicts judged again.
+        document: the report.
+        format: a table, Markdown or JSON; with JSON, contradictions are on standard error.
+    """
+    from ffprof.analysis.contradictions import alarms
+    from ffprof.experiments.reproduction import reproduction_of
+    from ffprof.report.verification import reproduction_block
+
+    told = alarms(reading)
+    if format == "json":
+        complain_of(told)
+        print_json(json_of(record, reading.digest if record is reading.record else ""))
+        return
+    made = reproduction_of(record)
+    block = reproduction_block(made.command, made.made_with, made.notes)
+    print_document(replace(document, alarms=told, blocks=(*document.blocks, block)), format)
+
+
+def complain_of(alarms: Sequence[str]) -> None:
+    """What must be read first, where standard output is for programs."""
+    for line in alarms:
+        say(f"ffprof: {one_line(line)}")
 
 
 def print_document(document: Document, format: Format) -> None:

@@ -6,12 +6,13 @@ is put into it before anything is measured.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from ffprof.errors import UsageError
 from ffprof.experiments.options import Options
@@ -31,10 +32,10 @@ from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import describe_machine
 from ffprof.harness.data.discovery import crowding
 from ffprof.harness.process.guard import Policy
-from ffprof.records.audit import Device, Plan, Record
-from ffprof.records.base import command_words
+from ffprof.records.audit import Device, Plan, Record, own_files
 from ffprof.records.files import new_path, prepare_folder, writing
 from ffprof.records.recipe import Recipe
+from ffprof.records.redaction import recorded, recorded_command
 from ffprof.version import __version__
 from ffprof.workload import Description
 
@@ -72,21 +73,21 @@ def new_request(
     record = Record(
         created=created,
         ffprof=__version__,
-        command=command_words(["ffprof", *sys.argv[1:]]),
+        command=recorded_command(["ffprof", *sys.argv[1:]]),
         recipe=recipe,
         recipe_hash=recipe.digest(),
         plan=audit.plan,
         budget=terms.budget,
         machine=describe_machine(session.found, wanted),
         evidence=terms.evidence,
-        notes=tuple(note for note in notes if note),
+        notes=tuple(recorded(note) for note in notes if note),
     )
     kind = "estimated" if terms.target else audit.device
     return Request(
         record=record,
         workloads=audit.workloads,
         device=audit.device,
-        path=new_path(out, "audit", f"{recipe.preset}-{kind}", created),
+        path=new_path(out, "audit", f"{stem_of(recipe.preset, audit.plan)}-{kind}", created),
         context=session.server if terms.target else session.context(audit.device),
         target=terms.target,
         on_foreign=on_foreign,
@@ -94,6 +95,13 @@ def new_request(
     )
 
 
+def stem_of(preset: str, plan: Plan) -> str:
+    """What a result file is named after: the preset, or the user's own files."""
+    files = own_files(plan.workloads, plan.files)
+    return "+".join(_ODD.sub("-", PurePath(name).stem).strip("-.") for name in files)[:60] or preset
+
+
+_ODD = re.compile(r"[^A-Za-z0-9_.+]+")
 # What of a recipe requested holds for the audit that is measured next to its estimate, too.
 _OF_BOTH = ("seed", "threads", "steps")
 
@@ -105,7 +113,6 @@ def request_for(kind: Kind, setup: Setup, *, paired: bool = False) -> Request:
         FfprofError: the audit is impossible.
     """
     options, workloads = setup.options, setup.chosen.workloads
-    check_rounds(options.rounds, len(workloads))
     device: Device = "cpu" if kind == "cpu" else "cuda"
     recipe = setup.recipe
     if recipe.data == "teacher":
@@ -118,6 +125,7 @@ def request_for(kind: Kind, setup: Setup, *, paired: bool = False) -> Request:
         check_recipe(recipe, workloads)
         recipe = fitted_recipe(recipe, device, None)
     terms = terms_for(kind, setup, paired=paired)
+    check_rounds(options.rounds, len(workloads), None if terms.target else recipe)
     plan = Plan(
         workloads=tuple(d.id for d in workloads),
         families={d.id: d.family for d in workloads},
@@ -131,6 +139,7 @@ def request_for(kind: Kind, setup: Setup, *, paired: bool = False) -> Request:
         *setup.chosen.notes(recipe),
         "" if terms.target else crowding(recipe, device),
         absent_members(recipe, workloads),
+        setup.data.note() if setup.data else "",
     )
     return new_request(
         Audit(recipe=recipe, plan=plan, workloads=workloads, device=device, terms=terms),

@@ -18,9 +18,9 @@ from ffprof.experiments.selection import (
     describe_files,
     read_sources,
 )
-from ffprof.experiments.session import say
 from ffprof.harness.data.discovery import check_data, complete, look_at
 from ffprof.harness.data.source import DataSet, DataWords, parse_data
+from ffprof.harness.process.streams import say
 from ffprof.records.audit import Record, WorkloadFile
 from ffprof.records.learning import LearningRecord
 from ffprof.records.recipe import FILE_DATA, Recipe

@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from ffprof.analysis.contradictions import note_on
 from ffprof.errors import DeviceError, RecordError, UsageError
 from ffprof.experiments.audit.provenance import (
     file_rows,
@@ -31,7 +32,7 @@ from ffprof.harness.data.source import parse_data
 from ffprof.records.audit import Device, Machine, Plan, Record
 from ffprof.records.files import writing
 from ffprof.records.recipe import Recipe
-from ffprof.records.store import find_record, load, newest_first
+from ffprof.records.store import find_record, load, newest_first, read_any
 from ffprof.workload.user_file import Source
 
 # What may be given in addition to ``--resume``: limits, and where files lie now.
@@ -112,7 +113,8 @@ def resumed(
     path = find_unfinished(file, given.get("rounds"))
     load(path)  # before a lock is made for what is no record
     with nullcontext() if dry_run else writing(path):
-        record = load(path)  # again: it may have been written until the lock was ours
+        reading = read_any(path)  # again: it may have been written until the lock was ours
+        record = load(path)
         device = device_of(record, path)
         _check_places(record, path, given)
         done = len(record.trials)
@@ -138,7 +140,7 @@ def resumed(
                 download="download" in given,
                 dry_run=dry_run,
             )
-            notes += [*_moved_files(record, sources), *moved]
+            notes += [*_moved_files(record, sources), *moved, *note_on(reading)]
             raised = before.plan.rounds < record.plan.rounds
             told = f"; rounds raised from {before.plan.rounds} to {record.plan.rounds}"
             notes.insert(
@@ -193,7 +195,7 @@ def _plan(record: Record, path: Path, given: Mapping[str, Any]) -> Plan:
             f"--rounds {rounds} is fewer than {path} has ({plan.rounds})",
             "rounds can be added, not taken away",
         )
-    check_rounds(rounds, len(plan.workloads))
+    check_rounds(rounds, len(plan.workloads), record.recipe)
     return plan.model_copy(
         update={
             "rounds": rounds,

@@ -17,6 +17,7 @@ from ffprof.records.audit import Budget, Debit, Evidence
 from ffprof.records.estimate import PeakRow
 from ffprof.records.frontier import Capacity, Tried
 from ffprof.records.recipe import Recipe
+from ffprof.records.redaction import recorded
 from ffprof.records.trial import DebitSource
 from ffprof.units import format_bytes
 from ffprof.workload import Description
@@ -65,7 +66,7 @@ class CardProbe:
                 size=size,
                 outcome=probed.outcome,
                 evidence=self.evidence,
-                message=one_line(probed.message)[:1000],
+                message=recorded(one_line(probed.message), 1000),
             )
             others = _to_blame(probed, watching) if probed.outcome == "oom" else ""
             return _ProbeRun(tried=tried, others=others)
@@ -160,7 +161,7 @@ def not_found(description: Description, question: Question, why: str) -> Capacit
         grown=question,
         largest=0,
         proven=False,
-        message=one_line(why)[:1000],
+        message=recorded(one_line(why), 1000),
     )
 
 

@@ -22,6 +22,7 @@ from ffprof.harness.process.child import Answer, run_child
 from ffprof.harness.process.messages import Failed
 from ffprof.records.frontier import Capacity, FrontierRecord, Tried
 from ffprof.records.recipe import Recipe
+from ffprof.records.redaction import recorded
 from ffprof.records.store import save
 from ffprof.workload import Description
 from ffprof.workload.user_file import address
@@ -141,7 +142,7 @@ class _Run:
             proven=found.proven,
             proposed=proposal.proposed,
             tried=found.tried,
-            message=one_line(told)[:1000],
+            message=recorded(one_line(told), 1000),
         )
 
     def _proposal(self, one: Description) -> Capacity:
@@ -157,7 +158,7 @@ class _Run:
         found = self._ask(estimate_child, arguments, Estimated)
         if isinstance(found, Estimated):
             return tried_estimate(size, found.row)
-        told = one_line(found.message)[:1000]
+        told = recorded(one_line(found.message), 1000)
         return Tried(size=size, outcome=found.outcome, evidence="estimated", message=told)
 
     def _ask(

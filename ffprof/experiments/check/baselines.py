@@ -78,11 +78,11 @@ def none_matches(path: Path, current: Record) -> RecordError:
     """
     everything = _all_in(path, told=False)
     there = [
-        f"{record.recipe.preset} {record.evidence} with torch {_torch(record)}"
+        f"{record.subject.removeprefix('preset ')} {record.evidence} with torch {_torch(record)}"
         for _, record in everything
     ]
     problem = (
-        f"{path} has no baseline for this recipe of preset {current.recipe.preset}, "
+        f"{path} has no baseline for this recipe of {current.subject}, "
         f"{current.evidence} with torch {_torch(current)}"
     )
     near = [
@@ -101,7 +101,7 @@ def none_matches(path: Path, current: Record) -> RecordError:
 
 def new_file(folder: Path, current: Record) -> Path:
     """A file in a folder for a baseline of a new kind; its name is only made of harmless signs."""
-    words = (current.recipe.preset, current.evidence, "torch", _torch(current))
+    words = (current.subject.removeprefix("preset "), current.evidence, "torch", _torch(current))
     stem = "-".join(_ODD.sub("-", word).strip("-.")[:60] for word in words)
     path = folder / f"audit-{stem}.json"
     return path if is_absent(path) else folder / f"audit-{stem}-{current.recipe_hash[:8]}.json"

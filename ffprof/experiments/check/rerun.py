@@ -32,7 +32,7 @@ from ffprof.records.audit import Plan, Record, WorkloadFile
 from ffprof.records.files import prepare_folder, writing
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description, find_workload, workload_names
-from ffprof.workload.user_file import Source
+from ffprof.workload.user_file import Source, StepDescription
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,10 @@ def rows_now(
                 f"{source.name} has none of the rows of {path}",
                 "name the file that has them with --workload-file, or make a new baseline",
             )
-        files.append(WorkloadFile(path=source.name, sha256=source.sha256, workloads=inside))
+        steps = tuple(name for name in inside if isinstance(own[name], StepDescription))
+        files.append(
+            WorkloadFile(path=source.name, sha256=source.sha256, workloads=inside, steps=steps)
+        )
     if not found:
         raise UsageError(
             f"none of the rows of {path} is known here: {', '.join(plan.workloads)[:500]}",

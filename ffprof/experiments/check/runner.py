@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ffprof.analysis.contradictions import changed
 from ffprof.analysis.gates.check import CheckOptions, check
 from ffprof.analysis.gates.result import BaselineCheck, CheckResult
 from ffprof.analysis.gates.thresholds import Thresholds, read_thresholds, require_known, with_budget
@@ -23,7 +24,7 @@ from ffprof.experiments.check.baselines import (
 )
 from ffprof.hardware.machine import compare_machines
 from ffprof.records.audit import Device, Record
-from ffprof.records.store import find_record, load
+from ffprof.records.store import find_record, load, read_any
 from ffprof.workload import workload_names
 
 
@@ -84,6 +85,10 @@ def run_checks(asked: CheckRequest) -> list[BaselineCheck]:
 
 def _refusal(found: BaselineCheck, thresholds: Thresholds) -> UnmeasuredError | None:
     try:
+        if found.result.alarms:
+            raise UnmeasuredError(
+                f"the baseline is not updated: {found.result.alarms[1]}", "measure it again"
+            )
         _require_outcomes(found)
         require_measured(found.current, thresholds)
     except UnmeasuredError as error:
@@ -125,12 +130,14 @@ def _checked(
         software = [one for one in differ.software if not one.startswith("commit ")]
         options = CheckOptions(throughput=asked.throughput, machines=(*differ.hardware, *software))
         result = check(baseline, current, thresholds, options)
+    files = [str(path)] if baseline is not None else []
+    alarms = changed(read_any(one) for one in (*files, *([file] if file else [])))
     return BaselineCheck(
         baseline_file=str(path),
         current_file=file,
         baseline=baseline,
         current=current,
-        result=result,
+        result=replace(result, alarms=alarms),
         options=asked.options,
     )
 

@@ -20,6 +20,7 @@ from ffprof.harness.process.messages import Failed, StepTime
 from ffprof.harness.worker import step_child
 from ffprof.records.frontier import Guess
 from ffprof.records.recipe import Recipe
+from ffprof.records.redaction import recorded
 from ffprof.workload import Description
 from ffprof.workload.user_file import FileDescription, StepDescription, address
 
@@ -129,4 +130,4 @@ def _estimated(ending: Ending) -> Guess:
 
 
 def _none(failed: Failed) -> Guess:
-    return Guess(outcome=failed.outcome, message=one_line(failed.message)[:1000])
+    return Guess(outcome=failed.outcome, message=recorded(one_line(failed.message), 1000))

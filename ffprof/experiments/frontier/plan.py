@@ -13,7 +13,12 @@ from ffprof.experiments.audit.plan import request_for
 from ffprof.experiments.frontier.request import FrontierRequest, default_sizes, make_points
 from ffprof.experiments.options import Options
 from ffprof.experiments.request import Request
-from ffprof.experiments.selection import absent_members, all_workloads, choose_preset
+from ffprof.experiments.selection import (
+    absent_members,
+    all_workloads,
+    check_rounds,
+    choose_preset,
+)
 from ffprof.experiments.session import Setup, guard_over, path_beside, record_beside, set_up
 from ffprof.experiments.terms import target_here
 from ffprof.records.files import prepare_folder, writing
@@ -81,6 +86,7 @@ def _request(
         raise UsageError(
             f"these are {len(points):,} points, more than {MOST_POINTS:,}", "vary fewer settings"
         )
+    check_rounds(options.rounds, len(points), None if audit.target else recipe)
     target = audit.target
     if target is None and audit.device == "cuda":
         target = target_here(audit.record, setup)

@@ -13,20 +13,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ffprof.analysis.contradictions import note_on
 from ffprof.analysis.frontier.standings import wave
 from ffprof.errors import RecordError, UsageError
 from ffprof.experiments.audit.resume import check_options, check_session
 from ffprof.experiments.frontier.request import FrontierRequest
 from ffprof.experiments.request import Request
 from ffprof.experiments.selection import change_recipe
-from ffprof.experiments.session import open_session, say
+from ffprof.experiments.session import open_session
 from ffprof.harness.data.discovery import check_data
 from ffprof.harness.process.guard import Guard
+from ffprof.harness.process.streams import say
 from ffprof.records.audit import Device, Plan, Record
 from ffprof.records.files import writing
 from ffprof.records.frontier import FrontierRecord, Point
 from ffprof.records.recipe import FILE_DATA, Recipe
-from ffprof.records.store import load_frontier
+from ffprof.records.store import load_frontier, read_any
 from ffprof.workload import Description, find_workload
 
 _BESIDE = ("time_limit", "run_limit", "on_foreign", "plot", "resume")
@@ -56,7 +58,7 @@ def resumed_frontier(file: Path, given: Mapping[str, Any]) -> Iterator[FrontierR
             if wave(record, every=record.every_point):
                 done = sum(len(point.trials) for point in record.points)
                 told = f"resumed {datetime.now(UTC):%Y-%m-%d %H:%M} UTC with {done} trials done"
-                notes = [*record.notes, told, *notes][-200:]
+                notes = [*record.notes, told, *notes, *note_on(read_any(path))][-200:]
                 record = record.model_copy(update={"stopped": "", "notes": tuple(notes)})
             yield FrontierRequest(
                 audit=Request(

@@ -23,7 +23,7 @@ from ffprof.hardware.machine import describe_machine, usable_cpus
 from ffprof.harness.data.catalogue import DATA
 from ffprof.harness.data.folder import two_levels
 from ffprof.records.audit import Device
-from ffprof.records.base import command_words
+from ffprof.records.base import check_size
 from ffprof.records.files import new_path, prepare_folder, writing
 from ffprof.records.learning import (
     LearningPlan,
@@ -32,8 +32,10 @@ from ffprof.records.learning import (
     Teacher,
     Training,
     learning_digest,
+    study_bytes,
 )
 from ffprof.records.recipe import Recipe
+from ffprof.records.redaction import recorded, recorded_command
 from ffprof.records.search import MOST_TRIALS
 from ffprof.records.store import first_problem
 from ffprof.version import __version__
@@ -78,11 +80,14 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
             trial_limit_seconds=asked.time_limit,
             files=setup.chosen.files,
         )
+        _check_file(plan, training)
         wanted = child_environment(recipe)
+        skipped = setup.data.note() if setup.data else ""
+        noted = (*terms.notes, *setup.chosen.notes(recipe), skipped)
         record = LearningRecord(
             created=created,
             ffprof=__version__,
-            command=command_words(["ffprof", *sys.argv[1:]]),
+            command=recorded_command(["ffprof", *sys.argv[1:]]),
             recipe=recipe,
             training=training,
             recipe_hash=learning_digest(recipe, training),
@@ -90,7 +95,7 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
             budget=terms.budget,
             machine=describe_machine(setup.session.found, wanted),
             evidence=terms.evidence,
-            notes=tuple(note for note in (*terms.notes, *setup.chosen.notes(recipe)) if note),
+            notes=tuple(recorded(note) for note in noted if note),
         )
         prepare_folder(options.out)
         path = new_path(options.out, "learning", recipe.data, created)
@@ -104,6 +109,13 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
                 on_foreign=options.on_foreign,
                 environment=wanted,
             )
+
+
+def _check_file(plan: LearningPlan, training: Training) -> None:
+    try:
+        check_size(study_bytes(plan, training), f"{training.epochs:,} epochs of so many runs")
+    except ValueError as error:
+        raise UsageError(f"--epochs {training.epochs}: {error}", "use fewer runs") from error
 
 
 def parse_seeds(words: str, first: int) -> tuple[int, ...]:

@@ -16,7 +16,9 @@ from ffprof.harness.process.child import Ending
 from ffprof.harness.process.messages import Diverged, EpochDone, Failed, Learned
 from ffprof.harness.process.monitor import Watching
 from ffprof.records.learning import LearningRecord, LearningRun, RunSlot
+from ffprof.records.plausibility import plausible_run
 from ffprof.records.recipe import Recipe
+from ffprof.records.redaction import recorded
 from ffprof.records.search import Search, SearchTrial, TrialOutcome
 from ffprof.records.store import save
 from ffprof.records.trial import Conditions
@@ -94,11 +96,11 @@ class LearningRecorder:
                 outcome, message = failure(ending, found)
                 update = {
                     "outcome": outcome,
-                    "message": one_line(message)[:1000],
+                    "message": recorded(one_line(message), 1000),
                     "conditions": watching.add_to(Conditions(**told)),
                     "debit": found.debit,
                 }
-            run = run.model_copy(update=update)
+            run = plausible_run(run.model_copy(update=update))
             self._put(run)
         return run
 

@@ -9,6 +9,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from ffprof.analysis.contradictions import note_on
 from ffprof.errors import RecordError
 from ffprof.experiments.audit.provenance import (
     file_rows,
@@ -25,7 +26,7 @@ from ffprof.hardware.environment import child_environment
 from ffprof.records.audit import Device
 from ffprof.records.files import writing
 from ffprof.records.learning import LearningRecord
-from ffprof.records.store import find_record, load_learning, newest_first
+from ffprof.records.store import find_record, load_learning, newest_first, read_any
 
 # What may be given in addition to ``--resume``: limits, and where files lie now.
 _ALLOWED = ("time_limit", "run_limit", "on_foreign", "workload_file", "data", "download")
@@ -65,6 +66,7 @@ def resumed_study(file: Path, given: Mapping[str, Any]) -> Iterator[LearningRequ
             recipe, moved = found_again(
                 record, path, seen, session.server, download="download" in given, dry_run=False
             )
+            moved = [*_other_sampler(record), *moved, *note_on(read_any(path))]
             ended = len(record.slots()) - len(record.missing())
             told = (
                 f"resumed {datetime.now(UTC):%Y-%m-%d %H:%M} UTC with {ended} of "
@@ -79,7 +81,7 @@ def resumed_study(file: Path, given: Mapping[str, Any]) -> Iterator[LearningRequ
             update = {
                 "recipe": recipe,
                 "plan": plan,
-                "notes": (*record.notes, told, *notes, *_other_sampler(record), *moved)[-200:],
+                "notes": (*record.notes, told, *notes, *moved)[-200:],
             }
             yield LearningRequest(
                 record=record.model_copy(update=update),

@@ -21,6 +21,7 @@ from ffprof.harness.process.child import Ending
 from ffprof.harness.process.messages import Assignment, EpochDone, Failed, Validated
 from ffprof.records.learning import RunSlot
 from ffprof.records.recipe import Optimizer
+from ffprof.records.redaction import recorded
 from ffprof.records.search import Search, SearchTrial, SettingRange
 from ffprof.units import format_seconds
 from ffprof.workload import Description
@@ -182,7 +183,7 @@ def trial_from(number: int, settings: dict[str, float], ending: Ending) -> Searc
         number=number,
         settings=settings,
         outcome=outcome,
-        message=one_line(message)[:1000],
+        message=recorded(one_line(message), 1000),
         seconds=ending.seconds,
     )
 

@@ -12,6 +12,8 @@ from ffprof.harness.process.child import signal_name
 from ffprof.harness.process.command import CommandEnding
 from ffprof.nulldevice import DeviceReport
 from ffprof.nulldevice.script.report import SCALER, Held, Place, Problem, Read, ScriptReport
+from ffprof.records.base import MOST_ITEMS
+from ffprof.records.redaction import recorded, recorded_words
 from ffprof.records.script import (
     CodeLine,
     Coverage,
@@ -123,9 +125,9 @@ def estimate_of(
     if top is not None:
         process = (told.reserved + overhead.low_bytes, told.reserved + overhead.high_bytes)
     return ScriptEstimate(
-        command=request.command,
+        command=recorded_words(request.command)[:MOST_ITEMS],
         status=status,
-        message=message_of(first, status, target.room)[:2000],
+        message=recorded(message_of(first, status, target.room), 2000),
         fit=_FITS.get(status),
         steps=main.steps if main else 0,
         steps_requested=request.steps,
@@ -145,7 +147,7 @@ def estimate_of(
         alloc_retries=top and (top.steady_retries if top.reserved is not None else top.retries),
         oom_events=told.device.out_of_memory,
         values_read=sum(one.count for one in reads),
-        reads=reads,
+        reads=reads[:MOST_ITEMS],
         conditional=any(not one.library.startswith(SCALER) for one in reads),
         compiled=any(one.compiled for one in told.reports),
         peak=_held(main.held) if main and main.held else None,

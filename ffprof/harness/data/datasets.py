@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 from ffprof.errors import DataError
 from ffprof.harness.data.arrays import read_arrays, read_picture
 from ffprof.harness.data.catalogue import DATA, TREES, DataInfo, find_data
-from ffprof.harness.data.folder import fingerprint, listed_classes
+from ffprof.harness.data.folder import EXTENSIONS, class_folders, fingerprint, listed_classes
 from ffprof.records.recipe import Recipe
 
 # ImageNet's statistics are usual for other photographs, too.
@@ -65,21 +65,27 @@ class _Folders(ImageFolder):  # type: ignore[misc]
 
     def __init__(self, root: str, only: Sequence[str]) -> None:
         self._only = list(only)
-        super().__init__(root)
+
+        def is_seen(path: str) -> bool:
+
+            hidden = any(part.startswith(".") for part in Path(path).relative_to(root).parts)
+            return not hidden and path.lower().endswith(EXTENSIONS)
+
+        super().__init__(root, is_valid_file=is_seen)
 
     def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
         return self._only, {name: label for label, name in enumerate(self._only)}
 
 
 class FolderPictures:
-    """``ImageFolder``'s; with a fingerprint, they must still be the same.
+    """``ImageFolder``'s but for what is hidden; with a fingerprint, they must still be the same.
 
     ``only`` names the class folders that are meant, in the order of their labels.
     """
 
     def __init__(self, root: str, expected: str = "", only: Sequence[str] | None = None) -> None:
         try:
-            found = ImageFolder(root) if only is None else _Folders(root, only)
+            found = _Folders(root, class_folders(root) if only is None else only)
             samples = found.samples
             sized = ((p[len(root) :].lstrip("/"), os.stat(p).st_size) for p, _ in samples)  # noqa: PTH116
             now = fingerprint(found.classes, sized) if expected else ""

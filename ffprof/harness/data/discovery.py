@@ -71,6 +71,7 @@ def _tree(words: DataWords, folder: str, only: Sequence[str] | None = None) -> D
         classes=len(seen.classes),
         images=len(seen.files),
         fingerprint=seen.fingerprint(),
+        skipped=tuple(name.encode("utf-8", "replace").decode() for name in seen.skipped),
     )
 
 

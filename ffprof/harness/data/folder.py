@@ -1,7 +1,8 @@
 """A folder of images, one sub-folder a class, as torchvision's ``ImageFolder`` sees it.
 
 Looked through without torch, before anything is started: what can be seen to be wrong from names,
-sizes and first bytes is said at once. Nothing is ever skipped.
+sizes and first bytes is said at once. Hidden folders and files, which editors and file managers
+leave behind, are skipped, and ``skipped`` names them; nothing else is.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class ImageFiles:
 
     classes: tuple[str, ...]
     files: tuple[tuple[str, int], ...]
+    skipped: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
         """SHA-256 over class names, relative names and sizes."""
@@ -58,8 +60,11 @@ def look_through(root: str, only: Sequence[str] | None = None) -> ImageFiles:
 
     Raises:
         DataError: no folder, fewer than two classes, one of ``only`` missing, a class without
-            images, or a file that cannot be an image.
+            images, a file that cannot be an image, splits in the place of classes, or a link that
+            leads back.
     """
+    if only is None:
+        _check_no_splits(root)
     classes = class_folders(root) if only is None else _these(root, only)
     files: list[tuple[str, int]] = []
     for name in classes:
@@ -73,7 +78,36 @@ def look_through(root: str, only: Sequence[str] | None = None) -> ImageFiles:
     if len(files) <= HEADERS_UP_TO:
         for name, _ in files:
             _check_header(os.path.join(root, name))  # noqa: PTH118
-    return ImageFiles(classes=tuple(classes), files=tuple(files))
+    hidden = _hidden(root, classes)
+    return ImageFiles(classes=tuple(classes), files=tuple(files), skipped=tuple(hidden))
+
+
+_SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing", "eval"}
+
+
+def _check_no_splits(root: str) -> None:
+    """Refuse a folder of splits, which would silently become classes.
+
+    Raises:
+        DataError: all of its folders are named like parts of a data set.
+    """
+    names, _ = _entries(root)
+    if len(names) > 1 and {name.lower() for name in names} <= _SPLITS:
+        train = next((name for name in names if name.lower().startswith("train")), names[0])
+        raise DataError(
+            f"{root} holds {' and '.join(names)}, which are splits of a data set, not classes",
+            f"name the split that is meant: imagefolder:{os.path.join(root, train)}",  # noqa: PTH118
+        )
+
+
+def _hidden(root: str, classes: Sequence[str]) -> list[str]:
+    """Hidden entries of the folder and of its classes, relative to it."""
+    found = []
+    for folder in ("", *classes):
+        with os.scandir(os.path.join(root, folder)) as entries:  # noqa: PTH118
+            names = sorted(entry.name for entry in entries if entry.name.startswith("."))
+        found += [os.path.join(folder, name) for name in names]  # noqa: PTH118
+    return found
 
 
 def two_levels(root: str) -> tuple[tuple[str, ...], tuple[int, ...]] | None:
@@ -141,7 +175,9 @@ def _entries(root: str) -> tuple[list[str], list[str]]:
     """Folders and files in a folder, each sorted."""
     try:
         with os.scandir(root) as entries:
-            found = sorted((entry.name, entry.is_dir()) for entry in entries)
+            found = sorted(
+                (entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")
+            )
     except OSError as error:
         _unreadable(error, "name a folder that can be read")
     return [name for name, inner in found if inner], [name for name, inner in found if not inner]
@@ -164,10 +200,27 @@ def class_folders(root: str) -> list[str]:
 
 
 def _images(root: str, name: str) -> Iterator[str]:
-    walk = os.walk(os.path.join(root, name), onerror=_stop, followlinks=True)  # noqa: PTH118
-    for folder, _, names in sorted(walk):
+    found = []
+    top = os.path.join(root, name)  # noqa: PTH118
+    # Real folders on the way down to each: a link to one of them would go round for ever.
+    above: dict[str, tuple[str, ...]] = {top: (os.path.realpath(root), os.path.realpath(top))}
+    for folder, folders, names in os.walk(top, onerror=_stop, followlinks=True):
+        folders[:] = [one for one in folders if not one.startswith(".")]
+        for one in folders:
+            path = os.path.join(folder, one)  # noqa: PTH118
+            real = os.path.realpath(path)
+            if real in above[folder]:
+                raise DataError(
+                    f"{path} is a link to a folder that it is in",
+                    "remove it: the same images would be found again and again",
+                )
+            above[path] = (*above[folder], real)
+        found.append((folder, names))
+    if above[top][1] == above[top][0] or above[top][0].startswith(above[top][1] + os.sep):
+        raise DataError(f"{top} is a link to a folder that it is in", "remove the link")
+    for folder, names in sorted(found):
         for one in sorted(names):
-            if one.lower().endswith(EXTENSIONS):
+            if one.lower().endswith(EXTENSIONS) and not one.startswith("."):
                 yield os.path.join(folder, one)  # noqa: PTH118
 
 

@@ -25,13 +25,24 @@ class DataWords:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSet:
-    """Data of a kind; what is not known (yet) is None or empty."""
+    """Data of a kind; what is not known (yet) is None or empty.
+
+    ``skipped`` are hidden entries of its folders.
+    """
 
     kind: DataName
     root: str = ""
     classes: int | None = None
     images: int | None = None
     fingerprint: str = ""
+    skipped: tuple[str, ...] = ()
+
+    def note(self) -> str:
+        """What was left out, in words; or nothing."""
+        if not self.skipped:
+            return ""
+        more = f" and {len(self.skipped) - 3} more" if len(self.skipped) > 3 else ""
+        return f"hidden, so no part of the data: {', '.join(self.skipped[:3])}{more}"
 
     def changes(self) -> dict[str, Any]:
         """What it fixes in a recipe."""

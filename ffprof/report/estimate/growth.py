@@ -27,7 +27,7 @@ def growth_document(heading: Heading, found: Sequence[Growth], width: int) -> Do
     }
     return printable(
         Document(
-            title=f"Memory over {axis}: preset {heading.recipe.preset}, estimated",
+            title=f"Memory over {axis}: {heading.subject}, estimated",
             setting=heading.lines(),
             blocks=(
                 *(block for figure in _FIGURES for block in _tables(found, *figure, width)),

@@ -46,6 +46,12 @@ class Heading:
     notes: tuple[str, ...] = ()
     varied: Mapping[str, str] = field(default_factory=dict)
     display_bytes: int = 0
+    files: tuple[str, ...] = ()  # of the user's own, if all rows are from them
+
+    @property
+    def subject(self) -> str:
+        """What the report is headed by."""
+        return ", ".join(self.files) or f"preset {self.recipe.preset}"
 
     def lines(self) -> tuple[str, ...]:
         """In words."""
@@ -82,7 +88,7 @@ def peak_document(heading: Heading, rows: Sequence[PeakRow]) -> Document:
     problems = tuple(f"{row.workload}: {row.message}" for row in rows if row.message)
     return printable(
         Document(
-            title=f"Peak CUDA memory: preset {heading.recipe.preset}, estimated",
+            title=f"Peak CUDA memory: {heading.subject}, estimated",
             setting=heading.lines(),
             blocks=(
                 Block(columns=_COLUMNS, rows=tuple(map(_cells, rows)), caption=_CAPTION),

@@ -56,6 +56,7 @@ def checks_json(checks: Sequence[BaselineCheck]) -> str:
                 "refused": str(found.refused) if found.refused else None,
                 "new_workloads": list(found.result.new),
                 "notes": list(found.result.notes),
+                "alarms": list(found.result.alarms),
             }
             for found in checks
         ],

@@ -10,12 +10,15 @@ from ffprof.report.document import Block, Document, printable
 def render(document: Document) -> str:
     """The document as HTML; text of a record stays text, whatever is written there."""
     document = printable(document)
-    parts = [f"<h3>{escape(document.title)}</h3>", *_items(document.setting)]
+    parts = [f"<p><strong>{escape(line)}</strong></p>" for line in document.alarms[:1]]
+    parts += _items(document.alarms[1:])
+    parts += [f"<h3>{escape(document.title)}</h3>", *_items(document.setting)]
     for block in document.blocks:
         parts += [f"<h4>{escape(block.heading)}</h4>"] if block.heading else []
         parts += [f"<p>{escape(line)}</p>" for line in block.text]
         parts += _table(block) if block.rows else []
         parts += _items(block.lines)
+        parts += [f"<pre>{escape(block.command)}</pre>"] if block.command else []
         parts += [f"<p><small>{escape(block.caption)}</small></p>"] if block.caption else []
     return "\n".join(["<div>", *parts, "</div>"]) + "\n"
 

@@ -10,13 +10,19 @@ _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#"})
 def render(document: Document) -> str:
     """The document as Markdown; ends in a newline."""
     document = printable(document)
-    parts = [[f"# {_escaped(document.title)}"], _items(document.setting)]
+    parts = [
+        [f"**{_escaped(line)}**" for line in document.alarms[:1]],
+        _items(document.alarms[1:]),
+    ]
+    parts += [[f"# {_escaped(document.title)}"], _items(document.setting)]
     for block in document.blocks:
         parts += [
             [f"## {_escaped(block.heading)}"] if block.heading else [],
             [_escaped(line) for line in block.text],
             _table(block),
             _items(block.lines),
+            # Indented, it is code, in which nothing is markup.
+            [f"    {' '.join(block.command.split())}"] if block.command else [],
             [_escaped(block.caption)] if block.caption else [],
         ]
     return "\n\n".join("\n".join(lines) for lines in parts if lines) + "\n"

@@ -129,9 +129,7 @@ def draw_frontier(record: FrontierRecord, path: Path) -> None:
     panel.set_xlim(left=0)
     panel.grid(alpha=0.25)
     panel.spines[["top", "right"]].set_visible(False)
-    panel.set_title(
-        f"Frontier of every method: preset {record.recipe.preset}, {record.evidence}", fontsize=12
-    )
+    panel.set_title(f"Frontier of every method: {record.subject}, {record.evidence}", fontsize=12)
     handles, labels = panel.get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     try:

@@ -46,7 +46,11 @@ def print_document(document: Document, console: Console) -> None:
 def render(document: Document, width: int) -> RenderableType:
     """The document as something that rich can print, ``width`` columns wide."""
     document = printable(document)
-    parts: list[RenderableType] = [Text(document.title, style="bold")]
+    parts: list[RenderableType] = [
+        _flowed(f" - {line}" if number else line, width - 1, style="red", hang="   " * bool(number))
+        for number, line in enumerate(document.alarms)
+    ]
+    parts += [Text(document.title, style="bold")]
     parts += [_flowed(line, width, style="dim") for line in document.setting]
     for block in document.blocks:
         parts += [Text(), *([Text(block.heading, style="bold")] if block.heading else [])]
@@ -56,6 +60,7 @@ def render(document: Document, width: int) -> RenderableType:
             alike = [one for one in document.blocks if one.columns == block.columns]
             parts.append(_table(block, [row for one in alike for row in one.rows], width))
         parts += [_flowed(f" - {line}", width - 1, hang="   ") for line in block.lines]
+        parts += [Text(block.command, no_wrap=True, overflow="ignore")] if block.command else []
         parts += [_flowed(block.caption, width, style="dim")] if block.caption else []
     return Group(*parts)
 

@@ -8,8 +8,15 @@ MOST_LINES = 12
 
 
 def render(document: Document) -> str:
-    """The title and the first table, cut to twelve lines; without a table, the first lines."""
+    """The title and the first table, cut to twelve lines; without a table, the first lines.
+
+    Alarms come before them and on top.
+    """
     document = printable(document)
+    return "\n".join([*document.alarms, _short(document)])
+
+
+def _short(document: Document) -> str:
     block = next((one for one in document.blocks if one.rows), None)
     if block is None:
         told = [line for one in document.blocks for line in (*one.text, *one.lines)]

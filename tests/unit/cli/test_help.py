@@ -7,8 +7,8 @@ import pytest
 from ffprof.cli.main import main
 
 COMMANDS = (
-    "run", "learn", "paper", "estimate", "frontier", "report", "compare", "check", "calibrate",
-    "workloads", "cards", "data", "doctor",
+    "run", "learn", "paper", "estimate", "frontier", "report", "verify", "compare", "check",
+    "calibrate", "workloads", "cards", "data", "doctor",
 )  # fmt: skip
 
 

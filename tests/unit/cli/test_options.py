@@ -31,6 +31,7 @@ OF_COMMAND = {
        "label-noise",
        "teacher-seed", "test-samples", "unbalanced", "jobs", "resume", "format"},
     "report": {"format", "judge", "learned", "plot", "output", "with"},
+    "verify": {"format"},
     "compare": {"format"},
     "check": {
         "baseline", "current", "thresholds", "budget", "throughput", "update-baseline", "rounds",
@@ -56,7 +57,8 @@ TOLD = {
     ("run", "device"): "[default: auto]", ("report", "format"): "[default: table]",
 }  # fmt: skip
 FORMATS = {
-    "report": "table|markdown|json", "run": "table|markdown|json", "compare": "table|markdown|json",
+    "report": "table|markdown|json", "verify": "table|markdown|json",
+    "run": "table|markdown|json", "compare": "table|markdown|json",
     "learn": "table|markdown|json", "frontier": "table|markdown|json",
     "calibrate": "table|markdown|json",
     "estimate": "table|markdown|json",

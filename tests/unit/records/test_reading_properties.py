@@ -101,7 +101,8 @@ def test_any_json_in_the_place_of_a_field(path, field, value):
 def test_json_for_a_terminal_is_the_same_json(text):
     made = record([trial("a", 0)]).model_copy(update={"notes": (text,)})
     printed(json_of(made))
-    assert Record.model_validate_json(json_of(made)) == made
+    read = Record.model_validate_json(json_of(made)).model_copy(update={"digest": ""})
+    assert read == made
 
 
 @pytest.mark.parametrize(
@@ -110,13 +111,14 @@ def test_json_for_a_terminal_is_the_same_json(text):
         ({"trials": [{}] * 100_000}, "trials.0.id"),
         ({"discarded": [{}] * 100_000}, "discarded.0.id"),
         ({"verdicts": [0] * 10_000}, "verdicts.0"),
-        ({"notes": [1] * 200_000}, "200,000 things are wrong"),
+        ({"notes": [1] * 200_000}, "notes.0: Input should be a valid string"),
+        ({"notes": [f"{n:010}" for n in range(3_000_000)]}, "notes: Tuple should have at most"),
         ({"x": [0] * 5_000_000}, "x: Extra"),
         ({"x": [[]] * 1_000_000}, "more lists than any record"),
         ({"noise": {str(n): -1 for n in range(100_000)}}, "100,000 things are wrong"),
         ({str(n): 1 for n in range(100_000)}, "100,000 things are wrong"),
     ],
-    ids=["trials", "discarded", "verdicts", "notes", "numbers", "lists", "noise", "keys"],
+    ids=["trials", "discarded", "verdicts", "notes", "many", "numbers", "lists", "noise", "keys"],
 )
 def test_small_files_do_not_fill_the_memory(path, bare, changes, said):
     path.write_text(json.dumps(bare | changes))
@@ -213,7 +215,7 @@ def test_odd_names_of_files(name, tmp_path):
 
 
 def test_a_file_that_is_too_large_is_not_read_to_its_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "MAX_BYTES", 100)
+    monkeypatch.setattr(store, "MOST_BYTES", 100)
     path = tmp_path / "audit-a.json"
     path.write_text(" " * 101)
     with pytest.raises(RecordError, match="larger than any record"):
