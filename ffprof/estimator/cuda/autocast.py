@@ -34,12 +34,12 @@ FLOAT32_RESULT = _names(
 FLOAT32_NORM = ("norm.Scalar", "norm.ScalarOpt_dim")
 LOWER = _names("_convolution convolution addmv addr mv chain_matmul einsum linalg_multi_dot")
 WIDEST = _names("addcdiv addcmul atan2 bilinear cross dot vdot index_put tensordot scatter_add")
-# What a processor casts to float32, and CUDA leaves alone.
+# What a processor casts to float32, or to the widest type, and CUDA leaves alone.
 AS_IT_IS = _names(
     "avg_pool3d max_pool3d adaptive_avg_pool3d adaptive_max_pool3d reflection_pad1d "
     "reflection_pad2d replication_pad1d replication_pad2d replication_pad3d cross_entropy_loss "
     "grid_sampler_2d grid_sampler_3d max_unpool2d max_unpool3d fractional_max_pool2d "
-    "fractional_max_pool3d trace"
+    "fractional_max_pool3d trace cat stack"
 )
 # Recurrent cells and cuDNN's own operators are not reached: see the table of rules.
 NOT_REACHED = _names(

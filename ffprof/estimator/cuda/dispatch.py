@@ -178,7 +178,7 @@ TABLE: tuple[Rule, ...] = (
     Rule(
         subject="optimizers",
         reason="foreach=None means one kernel for all parameters on CUDA, and a loop on a "
-        "processor: unset it is set to True before a step",
+        "processor: unset it is set to True before a step (but for Adafactor)",
     ),
     Rule(
         subject="GradScaler",
@@ -229,6 +229,8 @@ def as_on_cuda() -> Iterator[None]:
 
 
 def _choose_foreach(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    if isinstance(optimizer, torch.optim.Adafactor):
+        return  # its default is the loop everywhere, because the other takes more memory
     for group in optimizer.param_groups:
         if "foreach" in group and group["foreach"] is None and not group.get("fused"):
             group["foreach"] = not group.get("differentiable", False)

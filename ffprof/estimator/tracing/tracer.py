@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from ffprof.errors import UsageError
+from ffprof.estimator.cuda.sequences import Sequence
 from ffprof.estimator.stream import Category, Operator, Scratch, Stream
 from ffprof.estimator.tracing.accumulation import last_reference, sum_in_place
 from ffprof.estimator.tracing.device import STAND_IN, device_of
@@ -158,9 +159,14 @@ class Tracer(TorchDispatchMode):
             arrives = at is not None and self._is_outside(args[at])
             if arrives and place.phase == "forward":
                 place.phase = "data"
-            calls = self._kernels.calls_of(func, args, kwargs, result, place.phase)
-            scratch = self._kernels.scratch_of(func, args, kwargs, result)
-            self._see_all(func, result, calls, "data" if arrives else "temporary", scratch)
+            category: Category = "data" if arrives else "temporary"
+            sequence = self._kernels.sequence_of(func, args, kwargs, result)
+            if sequence is not None:
+                self._follow(sequence, category)
+            else:
+                calls = self._kernels.calls_of(func, args, kwargs, result, place.phase)
+                scratch = self._kernels.scratch_of(func, args, kwargs, result)
+                self._see_all(func, result, calls, category, scratch)
             for number in copies:
                 self.stream.free(number)
             self._note(func, args, kwargs, result)
@@ -218,6 +224,24 @@ class Tracer(TorchDispatchMode):
                 held[numbers[-1]] = None
         for call in waiting:
             storages.call_library(call, self._place)
+        for number in reversed(held):
+            self.stream.free(number)
+
+    def _follow(self, sequence: Sequence, category: Category) -> None:
+        """Allocate as a sequence says."""
+        numbers: list[int] = []
+        held: dict[int, None] = {}
+        for one in sequence:
+            if isinstance(one, Tensor):
+                self.storages.see(one, self._place, category)
+            elif not isinstance(one, int):
+                self.storages.call_library(one, self._place)
+            elif one < 0:
+                del held[numbers[-one - 1]]
+                self.stream.free(numbers[-one - 1])
+            else:
+                numbers.append(self.storages.allocate(one, "temporary", self._place))
+                held[numbers[-1]] = None
         for number in reversed(held):
             self.stream.free(number)
 
