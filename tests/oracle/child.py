@@ -9,31 +9,31 @@ has no workspace, statistics begin at zero.
 import gc
 import json
 import sys
+from pathlib import Path
 
 import torch
+from figures import NOT_NEW, fast_weights
 from steps import STEPS
-from torch import nn
 
-NOT_NEW = 75  # the exit code of a process that is to be followed by a new one
 STEADY = 1  # the step whose peaks are the steady ones; those before it are cold
 _MOST_EVENTS = 1_000_000
 
 
 def main(path, names):
-    _leave_weights_alone()
-    for name in names:
-        if not _is_as_new():
-            sys.exit(NOT_NEW)
-        answer = measured(STEPS[name])
-        with open(path, "a") as out:  # noqa: PTH123
-            out.write(json.dumps({"name": name, **answer}) + "\n")
+    with fast_weights():
+        for name in names:
+            if not _is_as_new():
+                sys.exit(NOT_NEW)
+            answer = measured(STEPS[name])
+            with Path(path).open("a") as out:
+                out.write(json.dumps({"name": name, **answer}) + "\n")
 
 
 def measured(step):
     """Peaks and order of one step, or the error that it ended with."""
     try:
         return _peaks(step)
-    except Exception as error:  # whatever a step raises is its own
+    except Exception as error:  # noqa: BLE001 - whatever a step raises is its own
         return {"error": f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"}
 
 
@@ -70,13 +70,6 @@ def _is_as_new():
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     return torch.cuda.memory_reserved() == 0
-
-
-def _leave_weights_alone():
-    """What weights begin with is no matter here, and drawing it on the host takes the most time."""
-    for name in vars(nn.init):
-        if name.endswith("_") and not name.startswith("_"):
-            setattr(nn.init, name, lambda tensor, *_, **__: tensor)
 
 
 if __name__ == "__main__":

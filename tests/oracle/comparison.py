@@ -78,7 +78,9 @@ class Comparison:
 
 def head():
     """The line above all others."""
-    cells = (f"{word:{'>' if at in (1, 2, 3) else '<'}{_WIDE[at]}}" for at, word in enumerate(_HEAD))
+    cells = (
+        f"{word:{'>' if at in (1, 2, 3) else '<'}{_WIDE[at]}}" for at, word in enumerate(_HEAD)
+    )
     return "  ".join((*cells, "verdict"))
 
 

@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
 
 import ffprof
 from ffprof.errors import UsageError
@@ -26,7 +28,7 @@ DEVICE = NullDevice(
     multiprocessors=24,
     threads_per_multiprocessor=1536,
 )
-NOT_NEW = 75  # see child.py
+NOT_NEW = 75  # the child's exit code where a new process is needed
 _CHILD = Path(__file__).with_name("child.py")
 
 
@@ -108,6 +110,20 @@ def traced(step) -> Figures | str:
         steady=(found.allocated_peak_bytes, found.reserved_peak_bytes),
         sizes=_rounded(sizes),
     )
+
+
+@contextmanager
+def fast_weights():
+    """What weights begin with is no matter here, and drawing it on the host takes the most time."""
+    names = [name for name in vars(nn.init) if name.endswith("_") and not name.startswith("_")]
+    before = {name: getattr(nn.init, name) for name in names}
+    for name in names:
+        setattr(nn.init, name, lambda tensor, *_, **__: tensor)
+    try:
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(nn.init, name, function)
 
 
 def _rounded(sizes):

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.utils import _foreach_utils
 
 from ffprof.errors import UsageError
 from ffprof.estimator.cuda import attention, autocast
@@ -92,6 +94,14 @@ _RECURRENT = (
     "rnn_tanh.input",
     "rnn_relu.input",
 )
+
+
+def _no_bilinear(*_: Any, **__: Any) -> Any:
+    raise UsageError(
+        "a bilinear layer: PyTorch multiplies it slice by slice, which is not modelled",
+        "write it as an einsum, or leave it out of the step that is estimated",
+    )
+
 
 TABLE: tuple[Rule, ...] = (
     Rule(
@@ -171,6 +181,18 @@ TABLE: tuple[Rule, ...] = (
         for name in _RECURRENT
     ),
     Rule(
+        subject="bilinear layers",
+        reason="one operator here is a product and a sum for each output on CUDA: refused",
+        operator="bilinear",
+        key="AutogradCPU",
+        function=_no_bilinear,
+    ),
+    Rule(
+        subject="clipping of gradients",
+        reason="norms of many tensors are one kernel on CUDA; for tensor subclasses, and so for "
+        "fake ones, a loop",
+    ),
+    Rule(
         subject="autocast",
         reason="CUDA casts other operators to float32 than a processor does: norms, softmax, "
         "sums and powers (ffprof.estimator.cuda.autocast)",
@@ -208,6 +230,8 @@ def as_on_cuda() -> Iterator[None]:
     """Dispatch as CUDA would while it is entered."""
     library = torch.library.Library("aten", "IMPL")
     handle = register_optimizer_step_pre_hook(_choose_foreach)
+    kinds = _foreach_utils._foreach_supported_types
+    kinds.append(FakeTensor)
     try:
         with warnings.catch_warnings():
             for text in ("dispatch key", "Overriding a previously registered", "overrid"):
@@ -224,6 +248,7 @@ def as_on_cuda() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=".*data pointer of FakeTensor.*")
             yield
     finally:
+        kinds.remove(FakeTensor)
         handle.remove()
         library._destroy()
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ffprof.estimator.cuda import libraries, sorts
 from ffprof.estimator.cuda.reductions import reduction
-from ffprof.estimator.stream import Scratch
+from ffprof.estimator.stream import Phase, Scratch
 
 _aten = torch.ops.aten
 # A number n > 0 asks for n bytes of scratch, -n gives the n-th of them back; a tensor is a result;
@@ -25,8 +25,12 @@ Sequence = list["int | Tensor | Scratch"]
 _HALVES = (torch.float16, torch.bfloat16)
 
 
-def sequence_of(func: Any, args: Any, kwargs: Any, result: Any) -> Sequence | None:
+def sequence_of(func: Any, args: Any, kwargs: Any, result: Any, phase: Phase) -> Sequence | None:
     """What one operator asks for; None if it is an ordinary one."""
+    if func._overloadpacket in _PRODUCTS:
+        copied = [n for t in args[-2:] for n in _for_cublas(t)]
+        calls = libraries.calls_of(func, args, kwargs, result, phase)
+        return [result, *copied, *calls] if copied else None
     describe = _SEQUENCES.get(func._overloadpacket)
     return None if describe is None else describe(args, kwargs, result)
 
@@ -43,6 +47,20 @@ def _copied(t: Tensor, wanted: torch.memory_format = torch.contiguous_format) ->
 
 def _given(*results: Any) -> Sequence:
     return [r for r in results if isinstance(r, Tensor)]
+
+
+# ---- products
+
+_PRODUCTS = {_aten.mm, _aten.bmm, _aten.addmm, _aten.baddbmm}
+
+
+def _for_cublas(t: Any) -> Sequence:
+    """A copy of a matrix whose rows or columns do not lie together (prepare_matrix_for_cublas)."""
+    if not isinstance(t, Tensor) or t.is_contiguous():
+        return []
+    (high, wide), (down, along) = t.shape[-2:], t.stride()[-2:]
+    rows, columns = along == 1 and down >= max(1, wide), down == 1 and along >= max(1, high)
+    return [] if rows or columns else [bytes_of(t)]
 
 
 # ---- convolutions: ConvShared.cpp and Convolution.cpp in aten/src/ATen/native(/cudnn)
@@ -225,6 +243,12 @@ def _softmax(args: Any, kwargs: Any, result: Tensor) -> Sequence:
 
 
 def _softmax_backward(args: Any, kwargs: Any, result: Tensor) -> Sequence:
+    """The product of gradient and output is made first."""
+    wide = max(args[0].element_size(), args[1].element_size())
+    return [result, args[0].numel() * wide, *_copied(args[1])]
+
+
+def _log_softmax_backward(args: Any, kwargs: Any, result: Tensor) -> Sequence:
     return [result, *_copied(args[0]), *_copied(args[1])]
 
 
@@ -269,8 +293,8 @@ def _embedding_backward(args: Any, kwargs: Any, result: Tensor) -> Sequence:
 
 
 def _bag_backward(args: Any, kwargs: Any, result: Tensor) -> Sequence:
-    grad, indices, *_, words, _freq, mode = args[:8]
-    if mode == 2:
+    grad, indices, words, mode = args[0], args[1], args[6], args[8]
+    if mode == 2:  # of a maximum there is one row
         return [result]
     return _sorted_rows(_copied(indices), indices, int(words), int(grad.shape[-1]), result)
 
@@ -356,13 +380,13 @@ _SEQUENCES: dict[Any, Callable[[Any, Any, Any], Sequence | None]] = {
     _aten._softmax: _softmax,
     _aten._log_softmax: _softmax,
     _aten._softmax_backward_data: _softmax_backward,
-    _aten._log_softmax_backward_data: _softmax_backward,
+    _aten._log_softmax_backward_data: _log_softmax_backward,
     _aten.logsumexp: _logsumexp,
     _aten.huber_loss: _huber,
     _aten.binary_cross_entropy: _binary,
     _aten.embedding: _embedding,
     _aten.embedding_dense_backward: _embedding_backward,
-    _aten._embedding_bag_dense_backward: _bag_backward,
+    _aten._embedding_bag_backward: _bag_backward,
     _aten.index_put: _added_at,
     _aten.index_put_: _added_at,
     _aten._index_put_impl_: _added_at,

@@ -1,8 +1,8 @@
 """Scratch of CUB's sorts and scans of 64-bit numbers, as the kernels of embeddings call them.
 
-CUB asks for its parts in multiples of 256 bytes, and for 255 bytes to align them (``AliasTemporaries``
-in cub/util_type.cuh). Items of a block are those of its tuning for compute capability 8.0 and newer;
-the sums were compared with what torch 2.14.1 takes for 3,073 to 1,048,576 items.
+CUB asks for its parts in multiples of 256 bytes, and for 255 bytes to align them
+(``AliasTemporaries`` in cub/util_type.cuh). Items of a block are those of its tuning for compute
+capability 8.0 and newer; the sums are what torch 2.14.1 takes for 3,073 to 1,048,576 items.
 """
 
 from __future__ import annotations

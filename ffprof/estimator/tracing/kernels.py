@@ -35,7 +35,7 @@ class Kernels:
     calls_of: Callable[[Any, Any, Any, Any, Phase], tuple[Scratch, ...]]
     ordered: Callable[[Any, Any], Any]
     scratch_of: Callable[[Any, Any, Any, Any], tuple[int, ...]]
-    sequence_of: Callable[[Any, Any, Any, Any], sequences.Sequence | None]
+    sequence_of: Callable[[Any, Any, Any, Any, Phase], sequences.Sequence | None]
 
 
 def _run_on_host(func: Any, args: Any, kwargs: Any) -> Any:
@@ -67,5 +67,5 @@ PROCESSOR = Kernels(
     calls_of=lambda func, args, kwargs, result, phase: (),
     ordered=lambda func, result: result,
     scratch_of=lambda func, args, kwargs, result: (),
-    sequence_of=lambda func, args, kwargs, result: None,
+    sequence_of=lambda func, args, kwargs, result, phase: None,
 )

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_map_only
 from ffprof.errors import UsageError
 from ffprof.estimator.cuda.sequences import Sequence
 from ffprof.estimator.stream import Category, Operator, Scratch, Stream
-from ffprof.estimator.tracing.accumulation import last_reference, sum_in_place
+from ffprof.estimator.tracing.accumulation import MAKES_ZEROS, WRITES, last_reference, sum_in_place
 from ffprof.estimator.tracing.device import STAND_IN, device_of
 from ffprof.estimator.tracing.kernels import Kernels
 from ffprof.estimator.tracing.modules import ModulePaths
@@ -63,6 +63,7 @@ class Tracer(TorchDispatchMode):
         self._for_gpu = self.device == STAND_IN
         self._place = Place()
         self._last = last_reference()
+        self._zeros = 0  # the storage of zeros that the operator before made for a derivative
 
     def __torch_dispatch__(
         self,
@@ -92,9 +93,15 @@ class Tracer(TorchDispatchMode):
         if self._for_gpu and self._place.phase == "backward":
             with torch._C.DisableTorchFunction():
                 total = sum_in_place(func, args, self._last)
+                if total is None and func in WRITES and _storage(args[0]) == self._zeros:
+                    func(*args, **kwargs)  # checks the arguments
+                    total = args[0]
                 if total is not None:
                     self._note(func, args, kwargs, total)
                     return total
+            result = self._run(func, args, kwargs)
+            self._zeros = _storage(result) if func in MAKES_ZEROS else 0
+            return result
         return self._run(func, args, kwargs)
 
     def built(self) -> None:
@@ -160,7 +167,7 @@ class Tracer(TorchDispatchMode):
             if arrives and place.phase == "forward":
                 place.phase = "data"
             category: Category = "data" if arrives else "temporary"
-            sequence = self._kernels.sequence_of(func, args, kwargs, result)
+            sequence = self._kernels.sequence_of(func, args, kwargs, result, place.phase)
             if sequence is not None:
                 self._follow(sequence, category)
             else:
@@ -266,6 +273,10 @@ class Tracer(TorchDispatchMode):
                 recorded=torch.is_grad_enabled(),
             )
         )
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
 
 
 def _tensors(values: Iterable[Any]) -> list[Tensor]:

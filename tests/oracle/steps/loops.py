@@ -451,7 +451,9 @@ class Experts(nn.Module):
         return (outs * shares[:, None, :]).sum(-1)
 
 
-add("experts, all at work", trained(Experts, normal((1024, 256)), lambda m, x: m(x).square().mean()))
+add(
+    "experts, all at work", trained(Experts, normal((1024, 256)), lambda m, x: m(x).square().mean())
+)
 add("lookahead of outputs kept",
     trained(partial(nn.Linear, 512, 512), normal((1024, 512)),
             lambda m, x: sum(m(x * k).square().mean() for k in range(3))))  # fmt: skip

@@ -74,8 +74,11 @@ add("losses of two tensors",
 add("losses of pairs",
     _linear(normal((2048, 256), (2048, 256)),
             lambda m, x, y: F.cosine_embedding_loss(m(x), y, torch.ones(2048, device=x.device))
-            + F.triplet_margin_loss(m(x), y, x)
-            + F.gaussian_nll_loss(m(x), y, torch.ones_like(y), full=True)))  # fmt: skip
+            + F.triplet_margin_loss(m(x), y, x)))  # fmt: skip
+add("gaussian likelihood, which asks for negative variances",
+    _linear(normal((2048, 256), (2048, 256)),
+            lambda m, x, y: F.gaussian_nll_loss(m(x), y, torch.ones_like(y), full=True)),
+    "depends on values")  # fmt: skip
 add("binary entropy",
     _linear(lambda: [torch.randn(2048, 256), torch.rand(2048, 256)],
             lambda m, x, y: F.binary_cross_entropy_with_logits(m(x), y)
@@ -84,11 +87,15 @@ add("divergence and soft labels",
     _linear(lambda: [torch.randn(2048, 256), torch.rand(2048, 256)],
             lambda m, x, y: F.kl_div(F.log_softmax(m(x), -1), y, reduction="batchmean")
             + F.cross_entropy(m(x), y.softmax(-1))))  # fmt: skip
-add("margins",
+add("weighted classes",
     _linear(lambda: [torch.randn(2048, 256), whole(256, 2048)],
-            lambda m, x, y: F.multi_margin_loss(m(x), y) + F.nll_loss(m(x).log_softmax(-1), y)
+            lambda m, x, y: F.nll_loss(m(x).log_softmax(-1), y)
             + F.cross_entropy(m(x), y, weight=torch.ones(256, device=x.device),
                               ignore_index=3)))  # fmt: skip
+add("margin of many classes",
+    _linear(lambda: [torch.randn(2048, 256), whole(256, 2048)],
+            lambda m, x, y: F.multi_margin_loss(m(x), y)),
+    "mixes a tensor on the CPU with one on the GPU")  # fmt: skip
 add("contrast of two views",
     _linear(normal((512, 256), (512, 256)),
             lambda m, x, y: F.cross_entropy(
@@ -101,8 +108,8 @@ add("topk and extremes",
             + m(x).max(1)[0].sum() + m(x).min(0)[0].mean()))  # fmt: skip
 add("cumulated sums and spreads",
     _linear(_ROWS, lambda m, x: m(x).cumsum(0).mean() + m(x).logsumexp(1).sum()
-            + m(x).std(0).sum() + m(x).var(1).mean() + m(x).norm(dim=0).sum()
-            + m(x).prod(1).mean()))  # fmt: skip
+            + m(x).std(0).sum() + m(x).var(1).mean() + m(x).norm(dim=0).sum()))  # fmt: skip
+add("products of rows", _linear(_ROWS, lambda m, x: m(x).prod(1).mean()))
 add("gather and scatter",
     _linear(lambda: [torch.randn(2048, 256), whole(2048, 4096)],
             lambda m, x, i: m(x).gather(0, i[:2048, None].expand(-1, 256)).mean()
@@ -126,7 +133,7 @@ add("einsum and distances",
             lambda m, x: torch.einsum("bid,bjd->bij", m(x), m(x)).softmax(-1).square().mean()
             + torch.cdist(m(x), m(x)).mean()))  # fmt: skip
 add("bilinear and outer products",
-    trained(lambda: nn.Bilinear(32, 32, 32), normal((256, 32), (256, 32)), squares))  # fmt: skip
+    trained(lambda: nn.Bilinear(32, 32, 32), normal((256, 32), (256, 32)), squares), "a bilinear layer")  # fmt: skip
 add("grid_sample and bicubic",
     trained(lambda: nn.Conv2d(3, 16, 3, padding=1), normal((8, 3, 64, 64), (8, 32, 32, 2)),
             lambda m, x, g: F.grid_sample(m(x), g, align_corners=False).mean()

@@ -21,7 +21,9 @@ class Block(nn.Module):
         self.heads, self.drop = heads, drop
         self.before, self.between = norm(width), norm(width)
         self.inward, self.outward = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.wide = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.wide = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
 
     def forward(self, x, mask=None, causal=True):
         batch, length, width = x.shape
@@ -206,7 +208,9 @@ add("grouped heads", trained(Grouped, normal((8, 128, 256)), squares))
 add("grouped heads bf16", trained(Grouped, normal((8, 128, 256)), squares, precision="bf16"))
 
 # Embeddings, with few words, many words and many more uses than words.
-add("embedding", trained(lambda: nn.Embedding(20000, 128), lambda: [whole(20000, 32, 128)], squares))
+add(
+    "embedding", trained(lambda: nn.Embedding(20000, 128), lambda: [whole(20000, 32, 128)], squares)
+)
 add("embedding, padding",
     trained(lambda: nn.Embedding(20000, 128, padding_idx=0), lambda: [whole(20000, 32, 128)],
             squares))  # fmt: skip
