@@ -67,9 +67,11 @@ def _rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float | No
 
 
 def _linear(x: Any, weight: Any, bias: Any = None) -> Any:
-    one_call = x.dim() == 2 or (x.dim() == 3 and x.is_contiguous())
-    if bias is None or one_call:
+    if bias is None or x.dim() <= 2 or (x.dim() == 3 and x.is_contiguous()):
         return _aten.linear.default.decompose(x, weight, bias)
+    if x.is_contiguous():
+        rows = _aten.addmm.default(bias, x.view(-1, x.size(-1)), weight.t())
+        return rows.view(*x.shape[:-1], weight.size(0))
     return _aten.matmul.default(x, weight.t()).add_(bias)
 
 

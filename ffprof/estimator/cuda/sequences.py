@@ -316,22 +316,32 @@ def _sorted_rows(
     ]  # fmt: skip
 
 
-def _added_at(args: Any, kwargs: Any, result: Tensor) -> Sequence | None:
-    """index_put with sums: the range of indices is checked, then they are sorted (Indexing.cu)."""
-    x, indices = args[:2]
+def _added_at(args: Any, kwargs: Any, result: Tensor, *, checked: bool = True) -> Sequence | None:
+    """index_put with sums: the range of indices is checked, then they are sorted (Indexing.cu).
+
+    What the derivative of indexing puts has been checked.
+    """
+    x, indices, values = args[:3]
     if not (args[3] if len(args) > 3 else kwargs.get("accumulate", False)):
         return None
     if len(indices) != 1 or indices[0] is None or indices[0].dtype is not torch.int64:
         return None
     count = indices[0].numel()
     each, bits = count * 8, int(x.shape[0]).bit_length()
-    new = [] if result is x else [result]
-    ranked = [each, each, each, each, each, sorts.sorted_pairs(count, bits)]
-    if new:  # of the derivative of indexing, which has been checked
-        return [*new, *ranked[:2], -1, *ranked[2:], -6, -5, -4, -3, -2]
-    range_of = reduction(indices[0], None, accumulator=16)
-    checked = [8, 8, *([] if range_of is None else [range_of]), 1, -3, 1, -4, -1, -2]
-    return [*checked, *ranked[:2], -5, *ranked[2:], -10, -9, -8, -7, -6]
+    found: Sequence = []
+    if checked:
+        range_of = reduction(indices[0], None, accumulator=16)
+        found = [8, 8, *([] if range_of is None else [range_of]), 1, -3, 1, -4, -1, -2]
+    at = 4 if checked else 0
+    copied = _copied(values)
+    more = len(copied)
+    found += [each, each, -at - 1, *copied, each, each, each, sorts.sorted_pairs(count, bits)]
+    return [*found, *(-at - n for n in range(6 + more, 1, -1))]
+
+
+def _added_to_zeros(args: Any, kwargs: Any, result: Tensor) -> Sequence | None:
+    found = _added_at(args, kwargs, result, checked=False)
+    return found if found is None or result is args[0] else [result, *found]
 
 
 # ---- copies
@@ -354,6 +364,16 @@ def _columns(args: Any, kwargs: Any, result: Tensor) -> Sequence:
         return [*_copied(x), result]
     at = len(_copied(x))
     return [*_copied(x), bytes_of(x), result, -at - 1]
+
+
+def _roll(args: Any, kwargs: Any, result: Tensor) -> Sequence:
+    """Along one dimension after the other (roll_common in ATen/native/TensorTransformations.h)."""
+    dims = args[2] if len(args) > 2 else kwargs.get("dims", ())
+    found: Sequence = _copied(args[0])
+    at = len(found)
+    for number in range(1, len(dims)):
+        found += [bytes_of(result), *((-at - number + 1,) if number > 1 else ())]
+    return [*found, result]
 
 
 def _absolute(args: Any, kwargs: Any, result: Tensor) -> Sequence | None:
@@ -387,7 +407,7 @@ _SEQUENCES: dict[Any, Callable[[Any, Any, Any], Sequence | None]] = {
     _aten.embedding: _embedding,
     _aten.embedding_dense_backward: _embedding_backward,
     _aten._embedding_bag_backward: _bag_backward,
-    _aten.index_put: _added_at,
+    _aten.index_put: _added_to_zeros,
     _aten.index_put_: _added_at,
     _aten._index_put_impl_: _added_at,
     _aten.sum: _whole,
@@ -396,5 +416,6 @@ _SEQUENCES: dict[Any, Callable[[Any, Any, Any], Sequence | None]] = {
     _aten.im2col: _columns,
     _aten.col2im: _columns,
     _aten.abs: _absolute,
+    _aten.roll: _roll,
     _aten._foreach_norm: _norms,
 }

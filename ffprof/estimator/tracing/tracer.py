@@ -94,8 +94,10 @@ class Tracer(TorchDispatchMode):
             with torch._C.DisableTorchFunction():
                 total = sum_in_place(func, args, self._last)
                 if total is None and func in WRITES and _storage(args[0]) == self._zeros:
-                    func(*args, **kwargs)  # checks the arguments
                     total = args[0]
+                    place, kernels = self._place, self._kernels
+                    sequence = kernels.sequence_of(func, args, kwargs, total, place.phase)
+                    self._follow(sequence or [], "temporary")
                 if total is not None:
                     self._note(func, args, kwargs, total)
                     return total

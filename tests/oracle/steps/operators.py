@@ -66,7 +66,8 @@ add("activations that draw",
             squares))  # fmt: skip
 add("dropout of three kinds",
     trained(lambda: nn.Sequential(nn.Conv2d(3, 32, 3), nn.Dropout(0.2), nn.Dropout2d(0.2),
-                                  nn.AlphaDropout(0.2)), normal((8, 3, 48, 48)), squares))  # fmt: skip
+                                  nn.AlphaDropout(0.2)),
+            normal((8, 3, 48, 48)), squares))  # fmt: skip
 add("losses of two tensors",
     _linear(normal((2048, 256), (2048, 256)),
             lambda m, x, y: F.smooth_l1_loss(m(x), y) + F.huber_loss(m(x), y)
@@ -133,7 +134,8 @@ add("einsum and distances",
             lambda m, x: torch.einsum("bid,bjd->bij", m(x), m(x)).softmax(-1).square().mean()
             + torch.cdist(m(x), m(x)).mean()))  # fmt: skip
 add("bilinear and outer products",
-    trained(lambda: nn.Bilinear(32, 32, 32), normal((256, 32), (256, 32)), squares), "a bilinear layer")  # fmt: skip
+    trained(lambda: nn.Bilinear(32, 32, 32), normal((256, 32), (256, 32)), squares),
+    "a bilinear layer")  # fmt: skip
 add("grid_sample and bicubic",
     trained(lambda: nn.Conv2d(3, 16, 3, padding=1), normal((8, 3, 64, 64), (8, 32, 32, 2)),
             lambda m, x, g: F.grid_sample(m(x), g, align_corners=False).mean()

@@ -1,4 +1,4 @@
-"""Steps that the tracer is right to refuse: what they take is the library's, or the values', say."""
+"""Steps that the tracer is right to refuse: a library or values decide what they take."""
 
 import functools
 
