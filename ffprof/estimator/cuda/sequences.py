@@ -14,39 +14,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ffprof.estimator.cuda import libraries, sorts
+from ffprof.estimator.cuda import attention, libraries, sorts
 from ffprof.estimator.cuda.reductions import reduction
-from ffprof.estimator.stream import Phase, Scratch
+from ffprof.estimator.cuda.requests import Sequence, bytes_of, copy_of, given
+from ffprof.estimator.stream import Phase
 
 _aten = torch.ops.aten
-# A number n > 0 asks for n bytes of scratch, -n gives the n-th of them back; a tensor is a result;
-# a call asks for workspace and gives it back. What is left of scratch ends with the operator.
-Sequence = list["int | Tensor | Scratch"]
 _HALVES = (torch.float16, torch.bfloat16)
 
 
 def sequence_of(func: Any, args: Any, kwargs: Any, result: Any, phase: Phase) -> Sequence | None:
     """What one operator asks for; None if it is an ordinary one."""
     if func._overloadpacket in _PRODUCTS:
-        copied = [n for t in args[-2:] for n in _for_cublas(t)]
+        copies = [n for t in args[-2:] for n in _for_cublas(t)]
         calls = libraries.calls_of(func, args, kwargs, result, phase)
-        return [result, *copied, *calls] if copied else None
+        return [result, *copies, *calls] if copies else None
     describe = _SEQUENCES.get(func._overloadpacket)
     return None if describe is None else describe(args, kwargs, result)
-
-
-def bytes_of(t: Tensor) -> int:
-    """Of a dense tensor of its shape."""
-    return t.numel() * t.element_size()
-
-
-def _copied(t: Tensor, wanted: torch.memory_format = torch.contiguous_format) -> Sequence:
-    """A copy of what is not in that format."""
-    return [] if t.is_contiguous(memory_format=wanted) else [bytes_of(t)]
-
-
-def _given(*results: Any) -> Sequence:
-    return [r for r in results if isinstance(r, Tensor)]
 
 
 # ---- products
@@ -101,8 +85,8 @@ def _convolution_backward(args: Any, kwargs: Any, result: Any) -> Sequence:
 
 
 def _depthwise_backward(grad: Tensor, result: Any) -> Sequence:
-    copied = _copied(grad)
-    both = _given(*result[:2])
+    copied = copy_of(grad)
+    both = given(*result[:2])
     found = [*copied, *(reversed(both) if copied else both), *(-1 for _ in copied)]
     if result[2] is not None:
         found += [result[2], *_shared(grad, [0, *range(2, grad.dim())], result[2])]
@@ -110,7 +94,7 @@ def _depthwise_backward(grad: Tensor, result: Any) -> Sequence:
 
 
 def _moved(t: Tensor, wanted: torch.memory_format) -> Sequence:
-    return _copied(t, wanted) if libraries.can_be(t, wanted) else []
+    return copy_of(t, wanted) if libraries.can_be(t, wanted) else []
 
 
 def _shared(x: Tensor, dims: Any, result: Tensor) -> Sequence:
@@ -127,7 +111,7 @@ def _batch_norm(args: Any, kwargs: Any, result: Any) -> Sequence | None:
     x = args[0]
     if not args[5] or not _by_rows(x):
         return None
-    return [*_given(*result), *_staged(x, 4)]
+    return [*given(*result), *_staged(x, 4)]
 
 
 def _batch_norm_backward(args: Any, kwargs: Any, result: Any) -> Sequence | None:
@@ -136,8 +120,8 @@ def _batch_norm_backward(args: Any, kwargs: Any, result: Any) -> Sequence | None
         return None
     row = 4 * int(x.shape[1])
     staged = _staged(x, 2)
-    sums = [row, row, *_given(*result[1:]), *staged, *((-4, -3) if staged else ())]
-    return [*sums, *_given(result[0]), -2, -1]
+    sums = [row, row, *given(*result[1:]), *staged, *((-4, -3) if staged else ())]
+    return [*sums, *given(result[0]), -2, -1]
 
 
 def _by_rows(x: Tensor) -> bool:
@@ -170,13 +154,13 @@ def _group_norm(args: Any, kwargs: Any, result: Any) -> Sequence:
     # Scale and shift of each channel of each image (group_norm_kernel.cu).
     weight, bias, count, channels, pixels = args[1:6]
     scaled = (weight is not None or bias is not None) and int(pixels) > 1
-    return [*_given(*result), *([4 * int(count) * int(channels)] * 2 if scaled else [])]
+    return [*given(*result), *([4 * int(count) * int(channels)] * 2 if scaled else [])]
 
 
 def _group_norm_backward(args: Any, kwargs: Any, result: Any) -> Sequence:
     weight, count, channels, pixels, groups = args[4:9]
     rows, means = 4 * int(count) * int(channels), 4 * int(count) * int(groups)
-    found = [*_given(*result), rows, rows]
+    found = [*given(*result), rows, rows]
     if result[0] is None or int(pixels) == 1:
         return found
     if weight is None:
@@ -184,72 +168,21 @@ def _group_norm_backward(args: Any, kwargs: Any, result: Any) -> Sequence:
     return [*found, means, means, rows, -4, -3, -5, -2, -1]
 
 
-# ---- attention: attention.cu and attention_backward.cu in native/transformers/cuda
-
-
-def _efficient(args: Any, kwargs: Any, result: Any) -> Sequence:
-    out, sums, seed, offset = result
-    drawn = len(args) > 5 and args[5]
-    return _given(out, sums) if drawn else _given(seed, offset, out, sums)
-
-
-def _efficient_backward(args: Any, kwargs: Any, result: Any) -> Sequence:
-    """For compute capability 8.6 and 8.9, whose blocks are of 64 queries, or 128 (see below).
-
-    float32: products of gradient and result, their sums by row, those in another order. Then a
-    block of partial gradients of the queries for each 64 columns, with a lock of 16 bytes; for
-    half precision and heads of more than 96, also the gradients of keys and values in float32.
-    """
-    grad, query, key = args[:3]
-    batch, heads, queries, head = query.shape
-    copied = _copied(grad.transpose(1, 2))
-    found: Sequence = [*copied, *_given(*result)]
-    rows, many = batch * heads * queries * 4, batch * heads
-    at = len(copied)
-    if query.dtype is torch.float32:
-        blocks = many * -(-queries // 64) * -(-head // 64) * (64 * 64 * 4 + 16)
-        found += [bytes_of(grad), rows, rows, -at - 2, -at - 1, blocks]
-        return [*found, -at - 3, -at - 4]
-    high = 64 if head <= 64 or 96 < head <= 128 else 128
-    partial = -(-queries // high) * -(-head // 64) * (high * 64 * 4 + 16)
-    if head > 96:
-        partial += 2 * -(-int(key.shape[2]) // 64) * 64 * -(-head // 128) * 128 * 4
-    return [*found, rows, many * partial, -at - 1, -at - 2]
-
-
-def _flash_backward(args: Any, kwargs: Any, result: Any) -> Sequence:
-    """Sums by row and float32 gradients of queries, both for multiples of 128 queries.
-
-    With fewer heads of keys, their gradients are first made for every head of queries.
-    """
-    grad, query, key, _value, out = args[:5]
-    batch, heads, queries, head = query.shape
-    copied = [*_copied(grad.transpose(1, 2)), *_copied(out.transpose(1, 2))]
-    rows = batch * heads * -(-queries // 128) * 128 * 4
-    wide = -(-head // 32) * 32 if head <= 128 else -(-head // 64) * 64
-    found = [*copied, *_given(*result), rows, rows * wide]
-    more = key.shape[1] != heads
-    if more:
-        found += [batch * int(key.shape[2]) * heads * head * query.element_size()] * 2
-    scratch = len(copied) + (4 if more else 2)
-    return [*found, *(-n for n in range(scratch, 0, -1))]
-
-
 # ---- softmax: SoftMax.cu
 
 
 def _softmax(args: Any, kwargs: Any, result: Tensor) -> Sequence:
-    return [result, *_copied(args[0])]
+    return [result, *copy_of(args[0])]
 
 
 def _softmax_backward(args: Any, kwargs: Any, result: Tensor) -> Sequence:
     """The product of gradient and output is made first."""
     wide = max(args[0].element_size(), args[1].element_size())
-    return [result, args[0].numel() * wide, *_copied(args[1])]
+    return [result, args[0].numel() * wide, *copy_of(args[1])]
 
 
 def _log_softmax_backward(args: Any, kwargs: Any, result: Tensor) -> Sequence:
-    return [result, *_copied(args[0]), *_copied(args[1])]
+    return [result, *copy_of(args[0]), *copy_of(args[1])]
 
 
 def _logsumexp(args: Any, kwargs: Any, result: Tensor) -> Sequence:
@@ -280,13 +213,13 @@ def _binary(args: Any, kwargs: Any, result: Tensor) -> Sequence | None:
 
 
 def _embedding(args: Any, kwargs: Any, result: Tensor) -> Sequence:
-    return [*_copied(args[1]), result]  # reshape(-1) in Embedding.cpp
+    return [*copy_of(args[1]), result]  # reshape(-1) in Embedding.cpp
 
 
 def _embedding_backward(args: Any, kwargs: Any, result: Tensor) -> Sequence:
     """Indices are sorted, and gradients added up in parts of 10 (EmbeddingBackwardKernel.cu)."""
     grad, indices, words = args[:3]
-    copied = [*_copied(grad), *_copied(indices)]
+    copied = [*copy_of(grad), *copy_of(indices)]
     if indices.numel() <= sorts.FEW_INDICES and not (len(args) > 4 and args[4]):
         return [*copied, result]
     return _sorted_rows(copied, indices, int(words), int(grad.shape[-1]), result)
@@ -296,7 +229,7 @@ def _bag_backward(args: Any, kwargs: Any, result: Tensor) -> Sequence:
     grad, indices, words, mode = args[0], args[1], args[6], args[8]
     if mode == 2:  # of a maximum there is one row
         return [result]
-    return _sorted_rows(_copied(indices), indices, int(words), int(grad.shape[-1]), result)
+    return _sorted_rows(copy_of(indices), indices, int(words), int(grad.shape[-1]), result)
 
 
 def _sorted_rows(
@@ -333,7 +266,7 @@ def _added_at(args: Any, kwargs: Any, result: Tensor, *, checked: bool = True) -
         range_of = reduction(indices[0], None, accumulator=16)
         found = [8, 8, *([] if range_of is None else [range_of]), 1, -3, 1, -4, -1, -2]
     at = 4 if checked else 0
-    copied = _copied(values)
+    copied = copy_of(values)
     more = len(copied)
     found += [each, each, -at - 1, *copied, each, each, each, sorts.sorted_pairs(count, bits)]
     return [*found, *(-at - n for n in range(6 + more, 1, -1))]
@@ -361,15 +294,15 @@ def _columns(args: Any, kwargs: Any, result: Tensor) -> Sequence:
     """The result is first made as large as the input (Im2Col.cu, Col2Im.cu)."""
     x = args[0]
     if result.untyped_storage().nbytes() > bytes_of(result):
-        return [*_copied(x), result]
-    at = len(_copied(x))
-    return [*_copied(x), bytes_of(x), result, -at - 1]
+        return [*copy_of(x), result]
+    at = len(copy_of(x))
+    return [*copy_of(x), bytes_of(x), result, -at - 1]
 
 
 def _roll(args: Any, kwargs: Any, result: Tensor) -> Sequence:
     """Along one dimension after the other (roll_common in ATen/native/TensorTransformations.h)."""
     dims = args[2] if len(args) > 2 else kwargs.get("dims", ())
-    found: Sequence = _copied(args[0])
+    found: Sequence = copy_of(args[0])
     at = len(found)
     for number in range(1, len(dims)):
         found += [bytes_of(result), *((-at - number + 1,) if number > 1 else ())]
@@ -384,7 +317,7 @@ def _norms(args: Any, kwargs: Any, result: Any) -> Sequence:
     """Partial sums of each 65,536 values of all tensors (ForeachReduceOp.cu)."""
     tensors = args[0]
     most = max((math.ceil(t.numel() / 65536) for t in tensors), default=0)
-    return [len(tensors) * most * 4, *_given(*result)]
+    return [len(tensors) * most * 4, *given(*result)]
 
 
 _SEQUENCES: dict[Any, Callable[[Any, Any, Any], Sequence | None]] = {
@@ -394,9 +327,9 @@ _SEQUENCES: dict[Any, Callable[[Any, Any, Any], Sequence | None]] = {
     _aten.native_batch_norm_backward: _batch_norm_backward,
     _aten.native_group_norm: _group_norm,
     _aten.native_group_norm_backward: _group_norm_backward,
-    _aten._scaled_dot_product_efficient_attention: _efficient,
-    _aten._scaled_dot_product_efficient_attention_backward: _efficient_backward,
-    _aten._scaled_dot_product_flash_attention_backward: _flash_backward,
+    _aten._scaled_dot_product_efficient_attention: attention.efficient,
+    _aten._scaled_dot_product_efficient_attention_backward: attention.efficient_backward,
+    _aten._scaled_dot_product_flash_attention_backward: attention.flash_backward,
     _aten._softmax: _softmax,
     _aten._log_softmax: _softmax,
     _aten._softmax_backward_data: _softmax_backward,

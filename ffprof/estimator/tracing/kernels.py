@@ -11,6 +11,7 @@ import torch
 
 from ffprof.estimator.cuda import libraries, sequences
 from ffprof.estimator.cuda.dispatch import as_on_cuda
+from ffprof.estimator.cuda.requests import Sequence
 from ffprof.estimator.stream import Phase, Scratch
 from ffprof.estimator.tracing.device import HOST, STAND_IN
 
@@ -35,7 +36,7 @@ class Kernels:
     calls_of: Callable[[Any, Any, Any, Any, Phase], tuple[Scratch, ...]]
     ordered: Callable[[Any, Any], Any]
     scratch_of: Callable[[Any, Any, Any, Any], tuple[int, ...]]
-    sequence_of: Callable[[Any, Any, Any, Any, Phase], sequences.Sequence | None]
+    sequence_of: Callable[[Any, Any, Any, Any, Phase], Sequence | None]
 
 
 def _run_on_host(func: Any, args: Any, kwargs: Any) -> Any:

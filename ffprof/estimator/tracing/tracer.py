@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from ffprof.errors import UsageError
-from ffprof.estimator.cuda.sequences import Sequence
+from ffprof.estimator.cuda.requests import Sequence
 from ffprof.estimator.stream import Category, Operator, Scratch, Stream
 from ffprof.estimator.tracing.accumulation import MAKES_ZEROS, WRITES, last_reference, sum_in_place
 from ffprof.estimator.tracing.device import STAND_IN, device_of
