@@ -8,6 +8,7 @@ kernels that the installed torch registers for CUDA.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -66,6 +67,35 @@ def kernels() -> Iterator[tuple[str, Callable[..., Any]]]:
             found = getattr(getattr(torch.ops.aten, packet, None), overload or "default", None)
             if found is not None:
                 yield name, policy(found)
+
+
+@contextmanager
+def backward_in_its_own_thread() -> Iterator[None]:
+    """Backward passes outside of every autocast context, as autograd's thread for a GPU is.
+
+    Contexts are counted by thread, and the outermost to end empties the cache of all: so does the
+    recomputation of a checkpoint, in whatever context the backward pass was asked for.
+    """
+    modules = (torch.autograd, torch.autograd.graph)
+    run = torch.autograd.graph._engine_run_backward
+
+    def run_outside(*args: Any, **kwargs: Any) -> Any:
+        contexts = torch.autocast_increment_nesting() - 1
+        for _ in range(contexts + 1):
+            torch.autocast_decrement_nesting()
+        try:
+            return run(*args, **kwargs)
+        finally:
+            for _ in range(contexts):
+                torch.autocast_increment_nesting()
+
+    for module in modules:
+        module._engine_run_backward = run_outside  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for module in modules:
+            module._engine_run_backward = run  # type: ignore[attr-defined]
 
 
 def _without(run: Callable[[], Any]) -> Any:

@@ -248,7 +248,8 @@ def as_on_cuda() -> Iterator[None]:
             for text in (".*CUDA is not available.*", ".*cuda is not available.*"):
                 warnings.filterwarnings("error", message=text)
             warnings.filterwarnings("ignore", message=".*data pointer of FakeTensor.*")
-            yield
+            with autocast.backward_in_its_own_thread():
+                yield
     finally:
         kinds.remove(FakeTensor)
         handle.remove()
