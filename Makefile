@@ -10,7 +10,7 @@ DOCS := $(subst /ready-,/ready-for-docs-,$(STAMP))
 # Tests start hundreds of interpreters, of which each would compile the packages anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: audit test test-fast fuzz chaos lint check baselines format docs bench clean
+.PHONY: audit test test-fast fuzz chaos oracle lint check baselines format docs bench clean
 
 # Set up, then measure: on a CPU in minutes, on a GPU with its default recipe.
 audit: $(STAMP)
@@ -36,6 +36,11 @@ fuzz: $(STAMP)
 # them otherwise.
 chaos: $(STAMP)
 	@$(RUN)/python tests/fuzz/chaos.py --seed $(or $(SEED),0)
+
+# The tracer against PyTorch's own CUDA code on the null device, more than 250 steps, a line a step:
+# 4 to 6 minutes on two idle processors. `make oracle STEPS="gpt swin"` compares those alone.
+oracle: $(STAMP)
+	@$(RUN)/python tests/oracle $(STEPS)
 
 lint: $(STAMP)
 	@$(RUN)/ruff format --check .

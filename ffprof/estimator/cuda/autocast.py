@@ -8,6 +8,7 @@ kernels that the installed torch registers for CUDA.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -34,12 +35,12 @@ FLOAT32_RESULT = _names(
 FLOAT32_NORM = ("norm.Scalar", "norm.ScalarOpt_dim")
 LOWER = _names("_convolution convolution addmv addr mv chain_matmul einsum linalg_multi_dot")
 WIDEST = _names("addcdiv addcmul atan2 bilinear cross dot vdot index_put tensordot scatter_add")
-# What a processor casts to float32, and CUDA leaves alone.
+# What a processor casts to float32, or to the widest type, and CUDA leaves alone.
 AS_IT_IS = _names(
     "avg_pool3d max_pool3d adaptive_avg_pool3d adaptive_max_pool3d reflection_pad1d "
     "reflection_pad2d replication_pad1d replication_pad2d replication_pad3d cross_entropy_loss "
     "grid_sampler_2d grid_sampler_3d max_unpool2d max_unpool3d fractional_max_pool2d "
-    "fractional_max_pool3d trace"
+    "fractional_max_pool3d trace cat stack"
 )
 # Recurrent cells and cuDNN's own operators are not reached: see the table of rules.
 NOT_REACHED = _names(
@@ -66,6 +67,35 @@ def kernels() -> Iterator[tuple[str, Callable[..., Any]]]:
             found = getattr(getattr(torch.ops.aten, packet, None), overload or "default", None)
             if found is not None:
                 yield name, policy(found)
+
+
+@contextmanager
+def backward_in_its_own_thread() -> Iterator[None]:
+    """Backward passes outside of every autocast context, as autograd's thread for a GPU is.
+
+    Contexts are counted by thread, and the outermost to end empties the cache of all: so does the
+    recomputation of a checkpoint, in whatever context the backward pass was asked for.
+    """
+    modules = (torch.autograd, torch.autograd.graph)
+    run = torch.autograd.graph._engine_run_backward
+
+    def run_outside(*args: Any, **kwargs: Any) -> Any:
+        contexts = torch.autocast_increment_nesting() - 1
+        for _ in range(contexts + 1):
+            torch.autocast_decrement_nesting()
+        try:
+            return run(*args, **kwargs)
+        finally:
+            for _ in range(contexts):
+                torch.autocast_increment_nesting()
+
+    for module in modules:
+        module._engine_run_backward = run_outside  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for module in modules:
+            module._engine_run_backward = run  # type: ignore[attr-defined]
 
 
 def _without(run: Callable[[], Any]) -> Any:

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.utils import _foreach_utils
 
 from ffprof.errors import UsageError
 from ffprof.estimator.cuda import attention, autocast
@@ -65,9 +67,11 @@ def _rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float | No
 
 
 def _linear(x: Any, weight: Any, bias: Any = None) -> Any:
-    one_call = x.dim() == 2 or (x.dim() == 3 and x.is_contiguous())
-    if bias is None or one_call:
+    if bias is None or x.dim() <= 2 or (x.dim() == 3 and x.is_contiguous()):
         return _aten.linear.default.decompose(x, weight, bias)
+    if x.is_contiguous():
+        rows = _aten.addmm.default(bias, x.view(-1, x.size(-1)), weight.t())
+        return rows.view(*x.shape[:-1], weight.size(0))
     return _aten.matmul.default(x, weight.t()).add_(bias)
 
 
@@ -92,6 +96,14 @@ _RECURRENT = (
     "rnn_tanh.input",
     "rnn_relu.input",
 )
+
+
+def _no_bilinear(*_: Any, **__: Any) -> Any:
+    raise UsageError(
+        "a bilinear layer: PyTorch multiplies it slice by slice, which is not modelled",
+        "write it as an einsum, or leave it out of the step that is estimated",
+    )
+
 
 TABLE: tuple[Rule, ...] = (
     Rule(
@@ -171,6 +183,18 @@ TABLE: tuple[Rule, ...] = (
         for name in _RECURRENT
     ),
     Rule(
+        subject="bilinear layers",
+        reason="one operator here is a product and a sum for each output on CUDA: refused",
+        operator="bilinear",
+        key="AutogradCPU",
+        function=_no_bilinear,
+    ),
+    Rule(
+        subject="clipping of gradients",
+        reason="norms of many tensors are one kernel on CUDA; for tensor subclasses, and so for "
+        "fake ones, a loop",
+    ),
+    Rule(
         subject="autocast",
         reason="CUDA casts other operators to float32 than a processor does: norms, softmax, "
         "sums and powers (ffprof.estimator.cuda.autocast)",
@@ -178,7 +202,7 @@ TABLE: tuple[Rule, ...] = (
     Rule(
         subject="optimizers",
         reason="foreach=None means one kernel for all parameters on CUDA, and a loop on a "
-        "processor: unset it is set to True before a step",
+        "processor: unset it is set to True before a step (but for Adafactor)",
     ),
     Rule(
         subject="GradScaler",
@@ -208,6 +232,8 @@ def as_on_cuda() -> Iterator[None]:
     """Dispatch as CUDA would while it is entered."""
     library = torch.library.Library("aten", "IMPL")
     handle = register_optimizer_step_pre_hook(_choose_foreach)
+    kinds = _foreach_utils._foreach_supported_types
+    kinds.append(FakeTensor)
     try:
         with warnings.catch_warnings():
             for text in ("dispatch key", "Overriding a previously registered", "overrid"):
@@ -222,13 +248,17 @@ def as_on_cuda() -> Iterator[None]:
             for text in (".*CUDA is not available.*", ".*cuda is not available.*"):
                 warnings.filterwarnings("error", message=text)
             warnings.filterwarnings("ignore", message=".*data pointer of FakeTensor.*")
-            yield
+            with autocast.backward_in_its_own_thread():
+                yield
     finally:
+        kinds.remove(FakeTensor)
         handle.remove()
         library._destroy()
 
 
 def _choose_foreach(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    if isinstance(optimizer, torch.optim.Adafactor):
+        return  # its default is the loop everywhere, because the other takes more memory
     for group in optimizer.param_groups:
         if "foreach" in group and group["foreach"] is None and not group.get("fused"):
             group["foreach"] = not group.get("differentiable", False)

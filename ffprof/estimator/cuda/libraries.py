@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ffprof.estimator.cuda.reductions import reductions_of
+from ffprof.estimator.cuda.workspaces import uses_cudnn
 from ffprof.estimator.stream import Convolution, MatrixProduct, Phase, Scratch
 
 _aten = torch.ops.aten
@@ -24,28 +25,28 @@ def calls_of(func: Any, args: Any, kwargs: Any, result: Any, phase: Phase) -> tu
     return (*calls, *reductions_of(func, args, kwargs, result))
 
 
-def temporaries_of(func: Any, args: Any) -> tuple[int, ...]:
-    """Bytes of the copies that PyTorch makes of an operator's inputs first, and drops after it.
+def library_calls(operator: Any, args: Any, result: Any) -> tuple[Scratch, ...]:
+    """The calls of a convolution or its backward, in their order."""
+    return _CALLS[operator](args, result, "forward")
 
-    cuDNN takes all tensors of a convolution in one memory format: those in another are copied
-    (``aten/src/ATen/native/cudnn/ConvShared.cpp``, where inputs are made contiguous in the
-    suggested format).
-    """
-    if func._overloadpacket is _aten.convolution:
-        tensors = args[:2]
-    elif func._overloadpacket is _aten.convolution_backward:
-        tensors = args[:3]
-    elif func._overloadpacket in _NORMS:  # read row by row (layer_norm_kernel.cu)
+
+def is_cudnns(args: Any) -> bool:
+    """Whether cuDNN computes a convolution's backward of these arguments."""
+    call = _convolution_backward(args, None, "backward")[0]
+    return isinstance(call, Convolution) and uses_cudnn(call)
+
+
+def temporaries_of(func: Any, args: Any) -> tuple[int, ...]:
+    """Bytes of the copies that PyTorch makes of an operator's inputs first, and drops after it."""
+    if func._overloadpacket in _NORMS:  # read row by row (layer_norm_kernel.cu)
         x = args[_NORMS[func._overloadpacket]]
         return () if x.is_contiguous() else (_bytes(x),)
-    else:
-        return ()
-    wanted = _format(tensors[-2], tensors[-1])
-    return tuple(
-        t.numel() * t.element_size()
-        for t in tensors
-        if t.dim() in _FORMATS[wanted] and not t.is_contiguous(memory_format=wanted)
-    )
+    return ()
+
+
+def can_be(t: Tensor, wanted: torch.memory_format) -> bool:
+    """Whether a tensor of its dimensions has that memory format."""
+    return t.dim() in _FORMATS[wanted]
 
 
 def run(func: Any, args: Any, kwargs: Any) -> Any:
@@ -72,19 +73,31 @@ def run(func: Any, args: Any, kwargs: Any) -> Any:
         # With dropout, seed and offset of its numbers are on the host
         # (_efficient_attention_forward in aten/src/ATen/native/transformers/cuda/attention.cu).
         return (*result[:2], *(torch.empty_like(t, device="cpu") for t in result[2:]))
-    if func._overloadpacket in _LOSSES and _is_summed(args, kwargs):
+    if func._overloadpacket in _LOSSES and is_summed(args, kwargs):
         # The result is first made as large as the input, then shrunk to one number: its storage
         # stays (mse_loss and smooth_l1_loss in aten/src/ATen/native/BinaryOps.cpp and Loss.cpp).
         shape = torch.broadcast_shapes(args[0].shape, args[1].shape)
         return result.new_empty(shape).as_strided((), ())
+    if func is _aten.binary_cross_entropy.default and result.dim() == 0 and args[0].dim() > 0:
+        return result.new_empty(args[0].shape).as_strided((), ())  # as those (Loss.cu)
+    if func is _aten.native_layer_norm.default and args[0].dtype in _HALVES:
+        # Statistics are in float32 (layer_norm_kernel.cu).
+        return (result[0], *(t.new_empty(t.shape, dtype=torch.float32) for t in result[1:]))
+    if func._overloadpacket in (_aten.im2col, _aten.col2im) and result.numel() < args[0].numel():
+        # First as large as the input (Im2Col.cu and Col2Im.cu in aten/src/ATen/native/cuda).
+        return result.new_empty(args[0].numel()).as_strided(result.shape, result.stride())
+    if func._overloadpacket in _BAGS:
+        return _bag(args, *result)
     return result
 
 
 def ordered(func: Any, result: Any) -> Any:
     """What an operator returns, in the order in which its memory is requested.
 
-    Dropout makes its mask first (aten/src/ATen/native/cuda/Dropout.cu).
+    Dropout makes its mask first (aten/src/ATen/native/cuda/Dropout.cu), a bag its sizes.
     """
+    if func._overloadpacket in _BAGS:
+        return (result[2], result[1], result[0], result[3])
     return result[::-1] if func is _aten.native_dropout.default else result
 
 
@@ -93,31 +106,11 @@ def scratch_of(func: Any, args: Any, kwargs: Any, result: Any) -> tuple[int, ...
 
     A negative number ``-n`` gives the n-th of them back, and the end of the operator the rest.
     """
-    if func._overloadpacket in _LOSSES and _is_summed(args, kwargs):
+    if func._overloadpacket in _LOSSES and is_summed(args, kwargs):
         return (result.untyped_storage().nbytes(),)  # before they are added up
     if func is _aten.native_layer_norm_backward.default:
         return () if args[0].is_contiguous() else (_bytes(args[0]),)
-    if func is _aten._scaled_dot_product_efficient_attention_backward.default:
-        return _attention_backward(args[0], args[1])
     return ()
-
-
-def _attention_backward(grad: Tensor, query: Tensor) -> tuple[int, ...]:
-    """Of the float32 kernel for heads of at most 64, on compute capability 8.6 and 8.9.
-
-    Products of gradient and result, their sums by row, those in another order; then a block of
-    partial gradients for each 64 queries, with a lock (_efficient_attention_backward in
-    aten/src/ATen/native/transformers/cuda/attention_backward.cu, kernel_backward.h).
-    """
-    batch, heads, queries, head = query.shape
-    if query.dtype is not torch.float32 or head > _BLOCK:
-        return ()
-    rows = batch * heads * queries * 4
-    blocks = batch * heads * -(-queries // _BLOCK)
-    return _bytes(grad), rows, rows, -2, -1, blocks * (_BLOCK * _BLOCK * 4 + 16), -3, -4
-
-
-_BLOCK = 64
 
 
 def _bytes(t: Tensor) -> int:
@@ -129,8 +122,24 @@ _RMS_NORM = getattr(getattr(_aten, "_fused_rms_norm", None), "default", None)
 _RMS_NORM_BACKWARD = getattr(getattr(_aten, "_fused_rms_norm_backward", None), "default", None)
 
 
-def _is_summed(args: Any, kwargs: Any) -> bool:
+def is_summed(args: Any, kwargs: Any) -> bool:
+    """Whether a loss of two tensors is reduced to one number."""
     return bool((args[2] if len(args) > 2 else kwargs.get("reduction", 1)) != 0)
+
+
+_BAGS = {_aten._embedding_bag, _aten._embedding_bag_forward_only}
+
+
+def _bag(args: Any, out: Tensor, _: Tensor, sizes: Tensor, __: Tensor) -> tuple[Tensor, ...]:
+    """The bag of every index, sizes of bags, and for maxima where they are (EmbeddingBag.cu)."""
+    indices, offsets = args[1:3]
+    maxima = out.shape if len(args) > 4 and args[4] == 2 else (0,)
+    return (
+        out,
+        indices.new_empty(indices.shape),
+        indices.new_empty(offsets.shape),
+        indices.new_empty(maxima),
+    )
 
 
 def _rms_norm(
@@ -177,7 +186,8 @@ _HALVES = (torch.float16, torch.bfloat16)
 _FORMATS = {torch.contiguous_format: (3, 4, 5), torch.channels_last: (4,)}
 
 
-def _format(x: Tensor, weight: Tensor) -> torch.memory_format:
+def format_of(x: Tensor, weight: Tensor) -> torch.memory_format:
+    """In which cuDNN takes all tensors of a convolution: those in another are copied."""
     last = torch.channels_last
     suggested = x.dim() == 4 and (_is_last(x) or _is_last(weight))
     return last if suggested else torch.contiguous_format
@@ -217,7 +227,7 @@ def _call(
         dilation=tuple(dilation),
         groups=groups,
         transposed=transposed,
-        channels_last=_format(x, weight) is torch.channels_last,
+        channels_last=format_of(x, weight) is torch.channels_last,
         element_bytes=x.element_size(),
     )
 

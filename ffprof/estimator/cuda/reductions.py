@@ -181,6 +181,13 @@ def _place(args: Any, kwargs: Any, result: Any) -> Reduction | None:
     return reduction(args[0], _argument(args, kwargs, 1, "dim"), accumulator=16)
 
 
+def _extreme_or_place(args: Any, kwargs: Any, result: Any) -> Reduction | None:
+    """Of max and min: of all values, or along a dimension with the place; of two tensors, none."""
+    if isinstance(result, (tuple, list)):
+        return _place(args, kwargs, result)
+    return _extreme(args, kwargs, result) if len(args) == 1 else None
+
+
 def _variance(args: Any, kwargs: Any, result: Any) -> Reduction | None:
     # Mean, squared deviations and two counts; two values a thread are loaded at once.
     wide = 32 if args[0].dtype is torch.float64 else 16
@@ -213,6 +220,8 @@ _REDUCE: dict[Any, Callable[[Any, Any, Any], Reduction | None]] = {
     _aten.linalg_vector_norm: _norm,
     _aten.amax: _extreme,
     _aten.amin: _extreme,
+    _aten.max: _extreme_or_place,
+    _aten.min: _extreme_or_place,
     _aten.argmax: _place,
     _aten.argmin: _place,
     _aten.var: _variance,

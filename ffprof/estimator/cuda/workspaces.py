@@ -134,8 +134,8 @@ def convolution_bytes(call: Convolution, model: WorkspaceModel) -> int:
 def uses_cudnn(call: Convolution) -> bool:
     """Whether cuDNN computes it, and not PyTorch's own depthwise kernel, which needs no workspace.
 
-    is_depthwise and use_cudnn_depthwise in aten/src/ATen/native/Convolution.cpp; of the cases in
-    which half precision goes to cuDNN only channels last is kept here.
+    is_depthwise and use_cudnn_depthwise in aten/src/ATen/native/Convolution.cpp: cuDNN has those
+    that are channels last. Half precision in the usual format, of which some go to it, is left out.
     """
     channels = call.input[1]
     depthwise = (
@@ -144,7 +144,7 @@ def uses_cudnn(call: Convolution) -> bool:
         and call.groups == channels > 1
         and call.weight[0] % channels == 0
     )
-    return not depthwise or (call.element_bytes == 2 and call.channels_last)
+    return not depthwise or call.channels_last
 
 
 def reduction_bytes(call: Reduction, model: WorkspaceModel) -> tuple[int, int]:

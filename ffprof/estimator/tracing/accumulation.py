@@ -18,6 +18,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 _SUM = torch.ops.aten.add.Tensor
+# Derivatives of what picks values write into zeros of their own in place, and for tensor subclasses
+# into a new tensor (value_selecting_reduction_backward_symint in ATen/native/ReduceOps.cpp,
+# index_backward in torch/csrc/autograd/FunctionsManual.cpp).
+MAKES_ZEROS = (torch.ops.aten.new_zeros.default, torch.ops.aten.zeros.default)
+WRITES = (
+    torch.ops.aten.scatter.src,
+    torch.ops.aten.scatter.value,
+    torch.ops.aten.index_put.default,
+)
 
 
 def sum_in_place(func: Any, args: Any, last: tuple[int, int]) -> Tensor | None:

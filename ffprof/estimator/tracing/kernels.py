@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from ffprof.estimator.cuda import libraries
+from ffprof.estimator.cuda import libraries, sequences
 from ffprof.estimator.cuda.dispatch import as_on_cuda
+from ffprof.estimator.cuda.requests import Sequence
 from ffprof.estimator.stream import Phase, Scratch
 from ffprof.estimator.tracing.device import HOST, STAND_IN
 
@@ -24,7 +25,8 @@ class Kernels:
     ``dispatched`` is entered while a step is traced, ``run`` gives an operator's result on fake
     tensors, ``temporaries_of`` bytes that are there while it runs, ``calls_of`` its calls
     that take workspace, ``ordered`` its results as their memory is requested, ``scratch_of`` bytes
-    that it takes after them.
+    that it takes after them. ``sequence_of`` is all of it in order, for operators of whom that does
+    not suffice.
     """
 
     device: torch.device
@@ -34,6 +36,7 @@ class Kernels:
     calls_of: Callable[[Any, Any, Any, Any, Phase], tuple[Scratch, ...]]
     ordered: Callable[[Any, Any], Any]
     scratch_of: Callable[[Any, Any, Any, Any], tuple[int, ...]]
+    sequence_of: Callable[[Any, Any, Any, Any, Phase], Sequence | None]
 
 
 def _run_on_host(func: Any, args: Any, kwargs: Any) -> Any:
@@ -54,6 +57,7 @@ CUDA = Kernels(
     calls_of=libraries.calls_of,
     ordered=libraries.ordered,
     scratch_of=libraries.scratch_of,
+    sequence_of=sequences.sequence_of,
 )
 # Scratch memory inside an operator is not seen, as in a trial.
 PROCESSOR = Kernels(
@@ -64,4 +68,5 @@ PROCESSOR = Kernels(
     calls_of=lambda func, args, kwargs, result, phase: (),
     ordered=lambda func, result: result,
     scratch_of=lambda func, args, kwargs, result: (),
+    sequence_of=lambda func, args, kwargs, result, phase: None,
 )

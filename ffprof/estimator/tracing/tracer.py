@@ -13,8 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from ffprof.errors import UsageError
+from ffprof.estimator.cuda.requests import Sequence
 from ffprof.estimator.stream import Category, Operator, Scratch, Stream
-from ffprof.estimator.tracing.accumulation import last_reference, sum_in_place
+from ffprof.estimator.tracing.accumulation import MAKES_ZEROS, WRITES, last_reference, sum_in_place
 from ffprof.estimator.tracing.device import STAND_IN, device_of
 from ffprof.estimator.tracing.kernels import Kernels
 from ffprof.estimator.tracing.modules import ModulePaths
@@ -62,6 +63,7 @@ class Tracer(TorchDispatchMode):
         self._for_gpu = self.device == STAND_IN
         self._place = Place()
         self._last = last_reference()
+        self._zeros = 0  # the storage of zeros that the operator before made for a derivative
 
     def __torch_dispatch__(
         self,
@@ -91,9 +93,17 @@ class Tracer(TorchDispatchMode):
         if self._for_gpu and self._place.phase == "backward":
             with torch._C.DisableTorchFunction():
                 total = sum_in_place(func, args, self._last)
+                if total is None and func in WRITES and _storage(args[0]) == self._zeros:
+                    total = args[0]
+                    place, kernels = self._place, self._kernels
+                    sequence = kernels.sequence_of(func, args, kwargs, total, place.phase)
+                    self._follow(sequence or [], "temporary")
                 if total is not None:
                     self._note(func, args, kwargs, total)
                     return total
+            result = self._run(func, args, kwargs)
+            self._zeros = _storage(result) if func in MAKES_ZEROS else 0
+            return result
         return self._run(func, args, kwargs)
 
     def built(self) -> None:
@@ -158,9 +168,14 @@ class Tracer(TorchDispatchMode):
             arrives = at is not None and self._is_outside(args[at])
             if arrives and place.phase == "forward":
                 place.phase = "data"
-            calls = self._kernels.calls_of(func, args, kwargs, result, place.phase)
-            scratch = self._kernels.scratch_of(func, args, kwargs, result)
-            self._see_all(func, result, calls, "data" if arrives else "temporary", scratch)
+            category: Category = "data" if arrives else "temporary"
+            sequence = self._kernels.sequence_of(func, args, kwargs, result, place.phase)
+            if sequence is not None:
+                self._follow(sequence, category)
+            else:
+                calls = self._kernels.calls_of(func, args, kwargs, result, place.phase)
+                scratch = self._kernels.scratch_of(func, args, kwargs, result)
+                self._see_all(func, result, calls, category, scratch)
             for number in copies:
                 self.stream.free(number)
             self._note(func, args, kwargs, result)
@@ -221,6 +236,24 @@ class Tracer(TorchDispatchMode):
         for number in reversed(held):
             self.stream.free(number)
 
+    def _follow(self, sequence: Sequence, category: Category) -> None:
+        """Allocate as a sequence says."""
+        numbers: list[int] = []
+        held: dict[int, None] = {}
+        for one in sequence:
+            if isinstance(one, Tensor):
+                self.storages.see(one, self._place, category)
+            elif not isinstance(one, int):
+                self.storages.call_library(one, self._place)
+            elif one < 0:
+                del held[numbers[-one - 1]]
+                self.stream.free(numbers[-one - 1])
+            else:
+                numbers.append(self.storages.allocate(one, "temporary", self._place))
+                held[numbers[-1]] = None
+        for number in reversed(held):
+            self.stream.free(number)
+
     def _note(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         if not does_work(func):
             return
@@ -242,6 +275,10 @@ class Tracer(TorchDispatchMode):
                 recorded=torch.is_grad_enabled(),
             )
         )
+
+
+def _storage(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
 
 
 def _tensors(values: Iterable[Any]) -> list[Tensor]:

@@ -102,7 +102,11 @@ static double product(const std::vector<int64_t> &dims, size_t from = 0) {
     for (size_t i = from; i < dims.size(); i++) n *= (double)dims[i];
     return n;
 }
-static bool channels_last(const Tensor &t) { return t.dims.size() == 4 && t.strides.size() == 4 && t.strides[1] == 1 && t.dims[1] > 1; }
+// As PyTorch suggests a format: what is contiguous as well (the weight of a 1x1 convolution) is not.
+static bool channels_last(const Tensor &t) {
+    if (t.dims.size() != 4 || t.strides.size() != 4 || t.strides[1] != 1 || t.dims[1] <= 1) return false;
+    return t.strides[3] != 1 || t.strides[2] != t.dims[3];
+}
 // Since Ampere, by compute capability; their TF32 is hardly faster than their float32.
 static bool is_geforce() {
     int major = description().major, minor = description().minor;
