@@ -78,7 +78,7 @@ def checks_of(reading: Reading) -> tuple[Check, ...]:
             # The file would not have been read otherwise.
             lines=("its hash is that of the recipe",)
             if recipe
-            else (f"a {record.kind} has no hash of its recipe",),
+            else ("a file of this kind has no hash of its recipe",),
         ),
         Check(
             name="figures",

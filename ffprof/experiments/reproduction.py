@@ -41,8 +41,10 @@ def reproduction_of(record: AnyRecord) -> Reproduction:
     another machine does the same. Of other kinds it is the command that was typed.
     """
     notes: list[str] = []
-    audit = isinstance(record, Record)
-    command = _of_audit(record, notes) if audit else _as_typed(record, notes)
+    if not isinstance(record, Record):
+        command = _as_typed(record, notes)
+    else:
+        command = _of_audit(record, notes)
     if LEFT_OUT in command:
         notes.append(f"{LEFT_OUT} stands for what looked like a secret")
     return Reproduction(command=command, made_with=_made_with(record), notes=tuple(notes))

@@ -182,7 +182,7 @@ class FrontierRecord(Part):
     @property
     def subject(self) -> str:
         """What was measured, as a heading."""
-        names = [one.workload for one in (*self.points, *self.capacities)]
+        names = [p.workload for p in self.points] + [c.workload for c in self.capacities]
         return subject_of(self.recipe.preset, names, self.files)
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ SLOT = Slot(round=1, position=2, workload="bp")
 FACTS = {"threads": 1}
 REPORT = Report(
     memory=Memory(live_tensor_peak_bytes=5),
-    throughput=Throughput(images_per_second=1.0, step_seconds=(1.0,), data_wait_seconds=0.0),
+    throughput=Throughput(images_per_second=8.0, step_seconds=(1.0,), data_wait_seconds=0.0),
     loss=Loss(first=2.0, last=1.0, finite=True, steps=3),
     conditions=Conditions(threads=1),
     facts=FACTS,
