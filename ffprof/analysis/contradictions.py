@@ -77,7 +77,7 @@ def checks_of(reading: Reading) -> tuple[Check, ...]:
             holds=True if recipe else None,
             # The file would not have been read otherwise.
             lines=("its hash is that of the recipe",)
-            if recipe
+            if isinstance(record, Record | LearningRecord)
             else ("a file of this kind has no hash of its recipe",),
         ),
         Check(

@@ -251,7 +251,7 @@ def _start(
             with safe_start() as before, _interrupts_held_back():
                 if forked:
                     ensure_server()
-                child = context.Process(  # type: ignore[attr-defined]
+                child: BaseProcess = context.Process(  # type: ignore[attr-defined]
                     target=_enter, args=(sender, end, before, target, args), daemon=False
                 )
                 tried.append(child)
