@@ -216,8 +216,10 @@ def test_noise_that_hides_is_told_with_what_more_rounds_would_see(tmp_path):
     trials = [
         trial(name, r, speed=100 * np.exp(rng.normal(0, 0.2))) for r in range(5) for name in ROWS
     ]
-    save(record(trials, judged=False), tmp_path / "noisy.json")
-    told = ffprof("compare", tmp_path / "noisy.json", tmp_path / "noisy.json").stdout
+    made = record(trials, judged=False)
+    save(made, tmp_path / "noisy.json")
+    save(made.model_copy(update={"notes": ("another run",)}), tmp_path / "again.json")
+    told = ffprof("compare", tmp_path / "noisy.json", tmp_path / "again.json").stdout
     assert "by the noise after: 5 rounds" in " ".join(told.split())
     assert "after, rounds differ by more than 20%" in told
 
