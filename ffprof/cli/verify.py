@@ -18,11 +18,12 @@ def verify(
     Checks its digest and the hash of its recipe, whether its figures are possible, and whether its
     verdicts follow from its trials. Prints the command that makes it again.
 
-    Exits with 0 if nothing contradicts anything, 1 if something does, and 2 if it cannot be read.
+    Exits with 0 if nothing contradicts anything, and 2 if something does or it cannot be read.
     """
     from ffprof.analysis.contradictions import checks_of
     from ffprof.cli.output.console import print_json
     from ffprof.cli.output.result import print_document
+    from ffprof.errors import RecordError
     from ffprof.experiments.reproduction import reproduction_of
     from ffprof.records.store import RESULT_FILES, find_record, read_any
     from ffprof.report.verification import Verification, verification_document, verification_json
@@ -41,4 +42,5 @@ def verify(
         print_json(verification_json(found))
     else:
         print_document(verification_document(found), format)
-    raise typer.Exit(0 if found.holds else 1)
+    if not found.holds:
+        raise RecordError(f"{path} contradicts itself", "restore it, or make it again")

@@ -57,6 +57,8 @@ CASES = {
     ("frontier", 3): ["frontier", "--device", "cuda"],
     ("report", 0): ["report", SMALL],
     ("report", 2): ["report", "FOLDER/none"],
+    ("verify", 0): ["verify", SMALL],
+    ("verify", 2): ["verify", "FOLDER/edited.json"],
     ("compare", 0): ["compare", SMALL, SMALL],
     ("compare", 2): ["compare", "FOLDER/none", SMALL],
     ("check", 0): ["check", "--baseline", "FOLDER/base.json", "--current", "FOLDER/same.json"],
@@ -100,6 +102,8 @@ def folder(tmp_path_factory):
     for name in nothing.plan.workloads:
         nothing = with_outcome(nothing, name, "timeout")
     save(nothing, place / "nothing.json")
+    base = (place / "base.json").read_text()
+    (place / "edited.json").write_text(base.replace('"outcome": "ok"', '"outcome": "oom"', 1))
     (place / "lstm.py").write_text(LSTM)
     return place
 
@@ -134,7 +138,12 @@ def test_a_command_ends_with_the_code_for_its_reason(name, code, folder):
 
 
 def words_for(name):
-    needed = {"report": [str(SMALL)], "compare": [str(SMALL)], "check": ["--baseline", str(SMALL)]}
+    needed = {
+        "report": [str(SMALL)],
+        "verify": [str(SMALL)],
+        "compare": [str(SMALL)],
+        "check": ["--baseline", str(SMALL)],
+    }
     return [name, *needed.get(name, [])]
 
 

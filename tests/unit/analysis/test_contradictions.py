@@ -67,7 +67,7 @@ def test_edited_peaks_are_on_the_first_line(path, capsys, words):
     assert "its digest is not that of what it holds" in told
     assert "verdict on a-b-memory is 'higher' (not supported), and its trials give 'lower'" in told
     code, out, _ = said(capsys, "verify", path)
-    assert code == 1 and "IT CONTRADICTS ITSELF" in " ".join(out.split())
+    assert code == 2 and "IT CONTRADICTS ITSELF" in " ".join(out.split())
 
 
 def test_programs_are_told_beside_the_record(path, capsys):
@@ -77,7 +77,7 @@ def test_programs_are_told_beside_the_record(path, capsys):
     assert HEADLINE in err and json.loads(out)["digest"] == stored
     code, out, _ = said(capsys, "verify", path, "-f", "json")
     found = json.loads(out)
-    assert (code, found["holds"]) == (1, False)
+    assert (code, found["holds"]) == (2, False)
     assert [one["status"] for one in found["checks"]] == ["failed", "passed", "passed", "failed"]
     with pytest.warns(UserWarning, match="was changed after ffprof wrote it"):
         ffprof.load(path)
