@@ -12,7 +12,6 @@ CAUSES: dict[str, str] = {
     "swin": "not explained: a segment of 2 MiB",
 }
 LESS: dict[str, tuple[int, int, int, int]] = {
-    "adversarial, gradient penalty": (1_239_040, 2_097_152, 1_393_152, 2_097_152),
     "products of rows": (0, 0, 7_856_128, 0),
     "linear algebra": (-204_800, 0, -72_704, 0),
 }
