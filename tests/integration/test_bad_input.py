@@ -98,7 +98,7 @@ def test_a_folder_on_a_file_system_that_is_read_only():
     ("content", "said"),
     [
         (None, "no result file"),
-        (b"", "not JSON"),
+        (b"", "is empty"),
         (os.urandom(4096), "not JSON"),
         (b"{}", "not a record"),
         (b"[" * 100_000, "not JSON"),

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command import TINY, ffprof, only_record, started
+from command import TINY, ffprof, only_record, reported, started
 
 from ffprof.records.store import load_any
 
@@ -60,7 +60,7 @@ def test_it_measures_and_says_what_can_be_seen(smoke):
 
 def test_report_prints_it_again(smoke):
     done, made, _, path = smoke
-    assert ffprof("report", path).stdout.strip() == done.stdout.strip()
+    assert reported(path).strip() == done.stdout.strip()
     assert json.loads(ffprof("report", path, "-f", "json").stdout) == json.loads(
         made.model_dump_json()
     )

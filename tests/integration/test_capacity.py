@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from command import ffprof, started
+from command import ffprof, reported, started
 from frontiers import frontier
 
 from ffprof.estimator.target import target_for
@@ -71,7 +71,7 @@ def test_it_is_what_estimate_answers(searched):
 
 def test_the_report_can_be_made_again_from_the_file(searched):
     folder, done = searched
-    assert ffprof("report", folder).stdout.rstrip("\n") == done.stdout.rstrip("\n")
+    assert reported(folder).rstrip("\n") == done.stdout.rstrip("\n")
     assert "| bp-accum |" in ffprof("report", folder, "-f", "markdown").stdout
     written = json.loads(next(folder.glob("capacity-*")).read_text())
     assert json.loads(ffprof("report", folder, "-f", "json").stdout) == written

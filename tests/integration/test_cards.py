@@ -114,8 +114,8 @@ def test_a_file_alone_is_the_budget_and_by_name_with_others(mine, tmp_path):
         (["--card-file", "MINE", "--card", "Rig Two"], "did you mean Rig One"),
         (["--card-file", "none.toml"], "none.toml cannot be read"),
         (["--card-file", "."], ". is not a file"),
-        (["--gpu-mem", "300MB"], "less than CUDA's context and libraries likely take"),
-        (["--gpu-mem", "600MB", "--display"], "300 MiB of it for a desktop"),
+        (["--gpu-mem", "200MB"], "less than CUDA's context and libraries likely take"),
+        (["--gpu-mem", "500MB", "--display"], "300 MiB of it for a desktop"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_one_line_before_anything_starts(command, words, said, mine):

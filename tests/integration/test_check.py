@@ -468,7 +468,7 @@ def text_of(folder, **changes):
 
 
 BAD = {
-    "empty": (lambda f: "", "not JSON"),
+    "empty": (lambda f: "", "is empty"),
     "damaged": (lambda f: text_of(f)[:-40], "not JSON"),
     "no record": (lambda f: "[1, 2]", "not a record"),
     "newer": (lambda f: text_of(f, schema_version=99), "upgrade ffprof"),

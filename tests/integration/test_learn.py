@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command import ffprof, started
+from command import ffprof, reported, started
 
 from ffprof import load
 
@@ -82,7 +82,7 @@ def test_it_learns(study):
 
 def test_report_prints_it_in_every_format(study):
     done, record, folder = study
-    assert ffprof("report", folder).stdout == done.stdout.removesuffix("\n")
+    assert reported(folder) == done.stdout.removesuffix("\n")
     assert "bp" in ffprof("report", folder, "-f", "markdown").stdout
     found = json.loads(ffprof("report", folder, "-f", "json").stdout)
     assert found == json.loads(record.model_dump_json())

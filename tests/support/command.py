@@ -279,6 +279,13 @@ def _captured(code, words, env, timeout, cwd):
     )
 
 
+def reported(path):
+    """The report of a file, up to how it is made again, which no command says of its own result."""
+    report, found, _ = ffprof("report", path).stdout.partition("\nTo make it again\n")
+    assert found, report
+    return report
+
+
 def only_record(folder: Path):
     (path,) = folder.glob("audit-*.json")
     json.loads(path.read_text())
