@@ -85,7 +85,7 @@ def test_report_prints_it_in_every_format(study):
     assert reported(folder) == done.stdout.removesuffix("\n")
     assert "bp" in ffprof("report", folder, "-f", "markdown").stdout
     found = json.loads(ffprof("report", folder, "-f", "json").stdout)
-    assert found == json.loads(record.model_dump_json())
+    assert found | {"digest": ""} == json.loads(record.model_dump_json())
 
 
 def test_an_audit_shows_what_its_methods_have_learned(study):

@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from command import TINY, ffprof, only_record, started, without_gpu
+from command import TINY, ffprof, only_record, reported, started, without_gpu
 
 from ffprof import load
 from ffprof.analysis.verdicts import judge
@@ -101,7 +101,7 @@ def test_a_whole_record_is_reported_and_not_touched(whole):
     done = ffprof("run", "--resume", path, "--time-limit", 300)
     assert done.returncode == 0
     assert done.stderr == f"nothing is missing in {path}\n"
-    assert done.stdout == ffprof("report", path).stdout
+    assert done.stdout == reported(path)
     assert path.read_bytes() == before
     assert list(folder.iterdir()) == [path]
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pictures
 import pytest
-from command import TINY, ffprof, many_commands, only_record
+from command import TINY, ffprof, many_commands, only_record, reported
 
 from ffprof import load
 from ffprof.errors import DataError, UsageError
@@ -196,7 +196,7 @@ def test_a_whole_audit_is_reported_without_loading_anything(audit):
         done = resume(path, *more, audit=audit, cwd=audit.home)
         assert done.returncode == 0, done.stderr
         assert done.stderr == f"nothing is missing in {path}\n"
-        assert done.stdout == ffprof("report", path).stdout
+        assert done.stdout == reported(path)
     assert (files_in(audit.home), (audit.home / "loaded").read_text()) == (before, loaded)
 
 

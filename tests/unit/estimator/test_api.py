@@ -125,7 +125,10 @@ def test_a_named_card_decides_scratch_the_process_and_what_it_is_fitted_to():
 
     cards = {name: estimate(sums, card=name) for name in ("RTX 4060", "RTX 3070", "RTX 2070")}
     # The gradient of the bias is reduced by as many blocks as keep the card busy.
-    scratch = {name: found.breakdown.by_category["workspace"] for name, found in cards.items()}
+    scratch = {
+        name: sum(one.nbytes for one in found.stream.allocations if one.scratch)
+        for name, found in cards.items()
+    }
     assert scratch["RTX 3070"] > scratch["RTX 4060"]
     assert cards["RTX 2070"].overhead.likely_bytes > cards["RTX 4060"].overhead.likely_bytes
     found = cards["RTX 4060"]
