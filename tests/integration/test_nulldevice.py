@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import pytest
 import torch
 
 from ffprof import load
 from ffprof.errors import NullDeviceError
-from ffprof.estimator.cuda.workspaces import WorkspaceModel, convolution_bytes
+from ffprof.estimator.cuda.workspaces import convolution_bytes, model_for
 from ffprof.estimator.stream import Convolution
 from ffprof.nulldevice import NullDevice, environment, read_report
 from ffprof.nulldevice.compiler import find_compiler
@@ -223,8 +224,25 @@ def test_workspaces_of_convolutions_are_those_of_the_estimator(facts):
             channels_last=False,
             element_bytes=element_bytes,
         )
-        assert told["workspace"][name] == convolution_bytes(call, WorkspaceModel(autotuned=False))
+        model = model_for((8, 9), half=element_bytes == 2, tf32=True, autotuned=False)
+        assert told["workspace"][name] == convolution_bytes(call, model)
     assert told["workspace"]["exact"] == 0
+
+
+@pytest.mark.parametrize("capability", [(8, 9), (12, 0)])
+def test_what_cublas_keeps_is_what_the_estimator_says(capability, tmp_path):
+    told = run(
+        """
+        import json, torch
+        a = torch.zeros(64, 64, device="cuda")
+        before = torch.cuda.memory_allocated()
+        b = a @ a
+        print(json.dumps(torch.cuda.memory_allocated() - before - b.nbytes))
+        """,
+        tmp_path,
+        replace(DEVICE, capability=capability),
+    )
+    assert told == model_for(capability, half=False, tf32=True, autotuned=True).handle_bytes
 
 
 def test_a_plan_whose_workspace_does_not_fit_is_left_for_the_next(facts):

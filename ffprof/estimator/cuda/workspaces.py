@@ -40,8 +40,9 @@ class WorkspaceModel:
     """How much workspace each library call takes, in bytes.
 
     ``handle_bytes`` is kept for ever from the first matrix product of a thread on: 2 blocks of
-    4096 KiB and 8 of 16 KiB, except on compute capability 9.0, where it is 32 MiB
-    (parseChosenWorkspaceSize in aten/src/ATen/cuda/CublasHandlePool.cpp). ``lt_bytes`` is what a
+    4096 KiB and 8 of 16 KiB, and 32 MiB from compute capability 9.0 on: what torch 2.14.1 takes on
+    null devices of 7.0 to 12.1 (parseChosenWorkspaceSize in
+    aten/src/ATen/cuda/CublasHandlePool.cpp). ``lt_bytes`` is what a
     product that goes through cublasLt takes for the length of its call: nothing where cublasLt
     shares the handle's workspace, as in torch 2.11 to 2.14, and 1 MiB in older releases.
 
@@ -107,7 +108,7 @@ def model_for(
     return WorkspaceModel(
         multiprocessors=multiprocessors,
         threads_per_multiprocessor=1024 if capability == (7, 5) else 1536 if small else 2048,
-        handle_bytes=32 * MIB if capability == (9, 0) else WorkspaceModel.handle_bytes,
+        handle_bytes=32 * MIB if capability >= (9, 0) else WorkspaceModel.handle_bytes,
         autotuned=autotuned,
         untuned_above=80.0 if small and not half else WorkspaceModel.untuned_above,
         tensor_cores=capability >= (7, 0) if half else tf32 and capability >= (8, 0),
