@@ -71,7 +71,7 @@ def test_several_are_a_table_and_one_is_explained_with_a_snapshot_that_torch_rea
 
 
 def test_a_budget_that_is_too_small_is_an_answer():
-    rows = answered("--workloads", "bp", "--gpu-mem", "640MB", "--batch", 1024, "--width", 4)
+    rows = answered("--workloads", "bp", "--gpu-mem", "270MB", "--batch", 1024, "--width", 4)
     (row,) = rows
     assert row["card"] is None and row["throughput"] is None
     assert row["fit"]["answer"] == "does not fit" and row["fit"]["ran_out"]["phase"] == "build"

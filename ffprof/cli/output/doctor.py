@@ -30,9 +30,8 @@ def ask_children(wanted: dict[str, str | None]) -> ChildFacts:
     from ffprof.harness.process.child import start_context
 
     laps = [time.monotonic()]
-    with environment(wanted):
-        with _silent_children():
-            context = start_context("forkserver")
+    with environment(wanted), _silent_children():
+        context = start_context("forkserver")
         for _ in range(2):
             ready, problem = ask_child(context, ready_child, bool)
             if not ready:

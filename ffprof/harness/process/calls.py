@@ -14,7 +14,15 @@ from collections.abc import Callable, Sequence
 from multiprocessing.context import BaseContext
 from typing import Any
 
-from ffprof.harness.process.child import NO_ANSWER, PRELOAD, Answer, Ending, run_child, signal_name
+from ffprof.harness.process.child import (
+    NO_ANSWER,
+    PRELOAD,
+    SERVER_ENDED,
+    Answer,
+    Ending,
+    run_child,
+    signal_name,
+)
 from ffprof.harness.process.messages import Failed
 
 LIMIT_SECONDS = 180.0
@@ -24,10 +32,8 @@ def ask_child(
     context: BaseContext, target: Callable[..., None], kind: type[Answer]
 ) -> tuple[Answer | None, str]:
     """The first message of type ``kind`` that ``target`` sends, and the reason if there is none."""
-    try:
-        ending = run_child(context, target, (), LIMIT_SECONDS)
-    except (EOFError, ConnectionError):
-        # The server died in its imports, and cannot be asked why.
+    ending = run_child(context, target, (), LIMIT_SECONDS)
+    if ending.reason.startswith(SERVER_ENDED):  # in its imports, and it cannot be asked why
         return None, _why_server_ends()
     found = ending.answer(kind)
     return (None, found.message) if isinstance(found, Failed) else (found, "")
@@ -51,7 +57,7 @@ def _why_server_ends() -> str:
     if done.returncode < 0:
         return f"its imports are killed by {signal_name(-done.returncode)}"
     if done.returncode == 0 or not lines:
-        return "the server that trials are forked from has ended"
+        return SERVER_ENDED
     return lines[-1][:800]
 
 

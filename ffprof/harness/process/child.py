@@ -40,6 +40,7 @@ from ffprof.harness.process.streams import open_streams
 
 Answer = TypeVar("Answer")
 NO_ANSWER = "it ended without an answer"
+SERVER_ENDED = "the server that trials are forked from has ended"
 LOG_TAIL_BYTES = 64 * 1024  # of a child's output, to find its last line
 _ROOM_BYTES = 16 * 2**20  # of the temporary folder, for what a child prints
 
@@ -209,7 +210,7 @@ def run_child(
             child = _start(context, (sender, output, target, args), tried)
         except (EOFError, ConnectionError) as error:
             # The server has died, and once more as soon as it was started again.
-            reason = f"the server that trials are forked from has ended ({type(error).__name__})"
+            reason = f"{SERVER_ENDED} ({type(error).__name__})"
             return Ending(kind="crashed", messages=(), reason=reason)
         sender.close()
         watch = _Watch(receiver, child, limit_seconds, on_message, renewed=renewed)
