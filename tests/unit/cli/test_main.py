@@ -19,10 +19,10 @@ def ended(words, capsys):
 
 
 def raising(error):
-    def load_any(path):
+    def read_any(path):
         raise error
 
-    return load_any
+    return read_any
 
 
 @pytest.mark.parametrize(
@@ -32,21 +32,21 @@ def raising(error):
 )
 def test_a_defect_is_one_line_with_the_place_of_its_traceback(error, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(main.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(store, "load_any", raising(error))
+    monkeypatch.setattr(store, "read_any", raising(error))
     code, err = ended(["report", SMALL], capsys)
     assert code == 70
     (line,) = err.splitlines()
     assert line.startswith(f"ffprof: error: not foreseen: {type(error).__name__}: ")
     (place,) = re.findall(r"its traceback is in (\S+)$", line)
-    assert "in load_any" in Path(place).read_text()
+    assert "in read_any" in Path(place).read_text()
 
 
 def test_a_traceback_that_cannot_be_written_is_shown(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(main.tempfile, "tempdir", str(tmp_path / "gone"))
-    monkeypatch.setattr(store, "load_any", raising(RuntimeError("no")))
+    monkeypatch.setattr(store, "read_any", raising(RuntimeError("no")))
     code, err = ended(["report", SMALL], capsys)
     assert code == 70
-    assert "in load_any" in err
+    assert "in read_any" in err
     assert err.splitlines()[-1].endswith("its traceback is above")
     code, err = ended(["report", SMALL, "--debug"], capsys)
     assert (code, err.count("Traceback")) == (70, 1)
@@ -64,7 +64,7 @@ def test_a_traceback_that_cannot_be_written_is_shown(capsys, monkeypatch, tmp_pa
 def test_an_error_of_the_system_is_one_line_and_not_blamed_on_the_output(
     error, told, capsys, monkeypatch
 ):
-    monkeypatch.setattr(store, "load_any", raising(error))
+    monkeypatch.setattr(store, "read_any", raising(error))
     code, err = ended(["report", SMALL], capsys)
     assert code == 2
     assert err.startswith(f"ffprof: error: {told}")
