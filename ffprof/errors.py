@@ -25,6 +25,10 @@ class FfprofError(Exception):
         return f"{self.problem}; {self.fix}" if self.fix else self.problem
 
 
+class ReaderGoneError(BrokenPipeError):
+    """Nobody reads what is printed any more, which is no error of ours."""
+
+
 def one_line(text: str) -> str:
     """White space becomes single blanks; what a terminal might obey becomes a question mark."""
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))

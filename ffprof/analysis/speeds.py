@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 from typing import TYPE_CHECKING
 
 from ffprof.analysis.statistics.intervals import RatioInterval, paired_intervals, ratio_of
@@ -99,7 +99,7 @@ class Speeds:
             return None
         logs = _ratios(rates, challenger, baseline)
         if look_of(len(logs)) is None:
-            return RatioInterval(ratio=ratio_of(median(logs)), low=None, high=None, pairs=len(logs))
+            return RatioInterval(ratio=_middle(logs), low=None, high=None, pairs=len(logs))
         pair = (rates.rows.index(challenger.workload), rates.rows.index(baseline.workload))
         found = paired_intervals(rates.array(), [pair], error_of(self._claims), rates.floors)
         middle, half = float(found.middle[0]), float(found.half[0])
@@ -109,6 +109,11 @@ class Speeds:
             high=ratio_of(middle + half),
             pairs=len(logs),
         )
+
+    def middle(self, challenger: Row, baseline: Row) -> float | None:
+        """The ratio alone, as ``ratio`` has it."""
+        rates = self._rates(challenger, baseline)
+        return _middle(_ratios(rates, challenger, baseline)) if rates.rounds else None
 
     def second_opinion(self, challenger: Row, baseline: Row) -> SecondOpinion | None:
         """On the same rounds; None below the first look."""
@@ -137,6 +142,10 @@ class Speeds:
         if all(row.workload in together.rows for row in rows):
             return together
         return rates_of(self._record, rows)
+
+
+def _middle(logs: Sequence[float]) -> float:
+    return ratio_of(median(logs) if look_of(len(logs)) is None else fmean(logs))
 
 
 def _ratios(rates: Rates, challenger: Row, baseline: Row) -> list[float]:

@@ -56,6 +56,14 @@ OnForeign = Literal["warn", "wait", "refuse"]
 Format = Literal["table", "markdown", "json"]
 
 FORMAT = typer.Option("table", "--format", "-f", help="Output format.")
+FULL = typer.Option(
+    False, "--full", help="Print details too: verdicts in full, gradients, the ledger, notes."
+)
+RELATIVE_TO = typer.Option(
+    None,
+    "--relative-to",
+    help="Row that ratios are to; by default the smallest of the family that claims are against.",
+)
 CARD_FILES = typer.Option(
     [],
     "--card-file",

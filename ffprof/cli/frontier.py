@@ -96,7 +96,7 @@ def frontier(
 def _run_and_print(request: FrontierRequest, plot: Path | None, format: Format) -> int:
     from ffprof.cli.output.console import Notices
     from ffprof.cli.output.progress import progress_for
-    from ffprof.cli.output.result import print_result
+    from ffprof.cli.output.result import details_of, print_result
     from ffprof.errors import NothingMeasuredError
     from ffprof.experiments.frontier.runner import find_frontier
 
@@ -110,6 +110,8 @@ def _run_and_print(request: FrontierRequest, plot: Path | None, format: Format) 
     if kept:
         print_result(record, format)
         notices.print(f"\nwritten to {request.path}")
+        if not record.stopped and format == "table":
+            notices.print(details_of(request.path))
     if record.stopped:
         told = "" if kept else "; nothing was measured or written"
         notices.print(f"stopped early: {record.stopped}{told}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ffprof.cli.common_options import FORMAT, Format
+from ffprof.cli.common_options import FORMAT, FULL, RELATIVE_TO, Format
 
 if TYPE_CHECKING:
     from ffprof.records.audit import Record
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def report(
     file: Path = typer.Argument(help="A result file, or a folder that holds one.", readable=False),
     format: Format = FORMAT,
+    full: bool = FULL,
+    relative_to: str = RELATIVE_TO,
     judge: bool = typer.Option(
         False, "--judge", help="Judge the claims again by the rules of this version of ffprof."
     ),
@@ -58,13 +60,13 @@ def report(
         raise UsageError("--output and --with are for --plot", "say what to draw")
     if judge:
         record = _judged(record)
-    if learned is not None:
-        document = _with_accuracies(record, learned, format)
+    if learned is not None or relative_to is not None:
+        document = _audit(record, learned, relative_to, format)
     elif isinstance(record, LearningRecord):
         document = learning_document(record, path)
     else:
         document = document_of(record)
-    print_reading(reading, record, document, format)
+    print_reading(reading, record, document, format, path=path, full=full)
 
 
 def _draw(record: AnyRecord, plot: str, output: Path | None, other: Path | None) -> None:
@@ -90,18 +92,24 @@ def _draw(record: AnyRecord, plot: str, output: Path | None, other: Path | None)
     Notices().print(f"written to {output}")
 
 
-def _with_accuracies(record: AnyRecord, learned: Path, format: Format) -> Document:
+def _audit(
+    record: AnyRecord, learned: Path | None, relative_to: str | None, format: Format
+) -> Document:
     from ffprof.errors import UsageError
     from ffprof.records.audit import Record
     from ffprof.records.store import find_record, load_learning
     from ffprof.report.audit import learned_from, make_document
 
+    option = "--relative-to" if learned is None else "--learned"
     if not isinstance(record, Record):
-        raise UsageError("--learned adds to the rows of an audit", "name the file of an audit")
+        raise UsageError(f"{option} is for the rows of an audit", "name the file of an audit")
     if format == "json":
-        raise UsageError("--learned has the formats table and markdown", "choose one of them")
-    path = find_record(learned, ("learning-*.json",))
-    return make_document(record, learned_from(load_learning(path), path.name))
+        raise UsageError(f"{option} has the formats table and markdown", "choose one of them")
+    accuracies = None
+    if learned is not None:
+        path = find_record(learned, ("learning-*.json",))
+        accuracies = learned_from(load_learning(path), path.name)
+    return make_document(record, accuracies, relative_to or "")
 
 
 def _judged(record: AnyRecord) -> Record:

@@ -16,8 +16,10 @@ from ffprof.cli.common_options import (
     BUDGET,
     CUT,
     FORMAT,
+    FULL,
     MEASURING,
     MODEL,
+    RELATIVE_TO,
     Device,
     Format,
     takes,
@@ -61,6 +63,8 @@ def run(
         help="Print the plan with a forecast, for which each row takes a step; write nothing.",
     ),
     format: Format = FORMAT,
+    full: bool = FULL,
+    relative_to: str = RELATIVE_TO,
 ) -> None:
     """Measure workloads under one recipe and print the table.
 
@@ -79,7 +83,7 @@ def run(
         from ffprof.errors import UsageError
 
         raise UsageError("a plan has the format table only", "leave --format or --dry-run out")
-    from ffprof.cli.output.audit import run_all
+    from ffprof.cli.output.audit import Printed, check_rows, run_all
     from ffprof.experiments.audit.plan import prepare
     from ffprof.experiments.audit.resume import resumed
 
@@ -92,11 +96,12 @@ def run(
 
             print_plans(requests, time.monotonic() - started, looks=looks)
             return
-        code = run_all(requests, format, looks=looks)
+        check_rows(requests, relative_to)
+        code = run_all(requests, Printed(format, full, relative_to or ""), looks=looks)
     raise typer.Exit(code)
 
 
-_OF_OUTPUT = ("resume", "dry_run", "format")  # what contradicts no record
+_OF_OUTPUT = ("resume", "dry_run", "format", "full", "relative_to")  # what contradicts no record
 
 
 def _first_look(written: dict[str, Any]) -> int:

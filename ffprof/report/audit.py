@@ -6,28 +6,36 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ffprof.analysis.learning.summary import summarise_learning
+from ffprof.analysis.ratios import Ratios, ratios_of
 from ffprof.analysis.summary import MEMORY_MEANING, Row, Spread, summarise
 from ffprof.errors import UsageError
 from ffprof.records.audit import Record
 from ffprof.records.learning import LearningRecord
 from ffprof.report import sections
+from ffprof.report.answers import answers
 from ffprof.report.document import Block, Column, Document, printable
 from ffprof.report.header import setting
-from ffprof.units import format_about, format_bytes, format_rate
+from ffprof.units import format_about, format_bytes, format_rate, format_ratio
 
 _Cell = Callable[[Row, Record], str]
 
 
 def table_of(
-    record: Record, rows: Sequence[Row], learned: Learned | None = None
+    record: Record,
+    rows: Sequence[Row],
+    learned: Learned | None = None,
+    ratios: Ratios | None = None,
 ) -> tuple[tuple[Column, ...], tuple[tuple[str, ...], ...]]:
     """Columns and cells; a wide column without a figure is left out."""
     wanted = list(_ESTIMATED if record.evidence == "estimated" else _MEASURED)
     if learned is not None:
         found = learned.accuracies
-        place = next(n for n, (column, _) in enumerate(wanted) if column.name == "img/s") + 1
         column = Column(name="accuracy %")
-        wanted.insert(place, (column, lambda row, _: found.get(row.method, "-")))
+        _insert_after("img/s", wanted, (column, lambda row, _: found.get(row.method, "-")))
+    if ratios is not None:
+        for name, of_rows in (("memory", ratios.memory), ("img/s", ratios.speed)):
+            column = Column(name=f"{name} ratio", folded=True)
+            _insert_after(name, wanted, (column, _ratio_in(of_rows)))
     filled = [
         (column, cells)
         for column, cell in wanted
@@ -38,11 +46,22 @@ def table_of(
     return tuple(column for column, _ in filled), lines
 
 
-def caption_of(record: Record, rows: Sequence[Row]) -> str:
+def _insert_after(name: str, wanted: list[tuple[Column, _Cell]], new: tuple[Column, _Cell]) -> None:
+    place = next(at for at, (column, _) in enumerate(wanted) if column.name == name)
+    wanted.insert(place + 1, new)
+
+
+def _ratio_in(of_rows: dict[str, float]) -> _Cell:
+    return lambda row, _: format_ratio(of_rows[row.workload]) if row.workload in of_rows else "-"
+
+
+def caption_of(record: Record, rows: Sequence[Row], ratios: Ratios | None = None) -> str:
     """What the figures in the table are."""
+    relative = [] if ratios is None else [f"ratios: to {ratios.reference}{ratios.reason}"]
     if record.evidence == "estimated":
         parts = [
             "memory: allocated peak of a step, steady",
+            *relative,
             "reserved: without a limit",
             "retries: times the cache was freed to fit, in a step under the budget",
             "img/s: by a roofline",
@@ -52,6 +71,7 @@ def caption_of(record: Record, rows: Sequence[Row]) -> str:
     device = next((row.device for row in rows if row.outcome), "cpu")
     parts = [
         f"memory: {MEMORY_MEANING[device]}",
+        *relative,
         "img/s: median over rounds",
         "loss: the method's own, first step -> last steps",
         *_on_a_gpu(record, rows),
@@ -103,7 +123,7 @@ def _joules(row: Row, _: Record) -> str:
 
 
 def _fit(row: Row, _: Record) -> str:
-    return row.fit or row.outcome or "missing"
+    return (row.fit or row.outcome or "missing").removesuffix(" to call")
 
 
 def _process(row: Row, _: Record) -> str:
@@ -117,7 +137,7 @@ _NAME: tuple[Column, _Cell] = (
     Column(name="workload", numeric=False), lambda row, _: row.workload
 )  # fmt: skip
 _MICRO: tuple[Column, _Cell] = (
-    Column(name="micro"),
+    Column(name="micro", rank=2),
     lambda row, _: "-" if row.micro_batch is None else str(row.micro_batch),
 )
 _MEMORY: tuple[Column, _Cell] = (Column(name="memory"), lambda row, _: _size(row.memory))
@@ -149,7 +169,7 @@ _MEASURED: tuple[tuple[Column, _Cell], ...] = (
     _SPEED,
     (Column(name="img/s range", wide=True), _range),
     (Column(name="J/img", wide=True), _joules),
-    (Column(name="loss"), _loss),
+    (Column(name="loss", rank=1), _loss),
     (
         Column(name="rounds", wide=True),
         lambda row, record: f"{sum(row.outcomes.values())}/{record.plan.rounds}",
@@ -158,11 +178,14 @@ _MEASURED: tuple[tuple[Column, _Cell], ...] = (
 )
 _ESTIMATED: tuple[tuple[Column, _Cell], ...] = (
     _NAME,
-    (Column(name="micro", wide=True), _MICRO[1]),
+    (Column(name="micro", rank=3), _MICRO[1]),
     (Column(name="fit", numeric=False), _fit),
     _MEMORY,
-    (Column(name="reserved"), lambda row, _: _size(row.reserved)),
-    (Column(name="retries"), lambda row, _: "-" if row.retries is None else str(row.retries)),
+    (Column(name="reserved", rank=1), lambda row, _: _size(row.reserved)),
+    (
+        Column(name="retries", rank=2),
+        lambda row, _: "-" if row.retries is None else str(row.retries),
+    ),
     _START_UP,
     (Column(name="expandable", wide=True), lambda row, _: _size(row.expandable_reserved)),
     (Column(name="process", wide=True), _process),
@@ -215,11 +238,24 @@ def learned_from(study: LearningRecord, name: str) -> Learned:
     return Learned(accuracies=accuracies, meaning=meaning)
 
 
-def make_document(record: Record, learned: Learned | None = None) -> Document:
-    """The report of a record; with ``learned``, accuracies stand next to memory and speed."""
+def make_document(
+    record: Record, learned: Learned | None = None, relative_to: str = ""
+) -> Document:
+    """The report of a record.
+
+    Args:
+        record: an audit.
+        learned: accuracies that stand next to memory and speed.
+        relative_to: the row that ratios are to; by default the smallest of the family that the
+            recipe's claims are against.
+
+    Raises:
+        UsageError: ``relative_to`` is no row, or one without figures.
+    """
     rows = summarise(record)
-    columns, lines = table_of(record, rows, learned)
-    caption = caption_of(record, rows)
+    ratios = ratios_of(record, rows, relative_to)
+    columns, lines = table_of(record, rows, learned, ratios)
+    caption = caption_of(record, rows, ratios)
     if learned is not None:
         caption += f"; {learned.meaning}"
     return printable(
@@ -230,10 +266,11 @@ def make_document(record: Record, learned: Learned | None = None) -> Document:
                 Block(columns=columns, rows=lines, caption=caption),
                 sections.problems(record, rows),
                 sections.verdicts(record),
-                sections.differences(record),
+                *sections.differences(record),
                 sections.gradients(record),
                 sections.references(record),
-                Block(heading="Notes", lines=record.notes),
+                Block(heading="Notes", lines=record.notes, detail=True),
             ),
+            answers=answers(record, rows),
         )
     )

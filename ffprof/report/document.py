@@ -16,7 +16,8 @@ from ffprof.errors import defused
 class Column:
     """A column of a table, and when it is left out where there is little room.
 
-    ``wide`` ones are shown on wide terminals only. Of those with a ``rank``, the lowest are shown
+    The name of a ``folded`` one may take several lines. ``wide`` ones are shown on wide terminals
+    only. Of those with a ``rank``, the lowest are shown
     until one does not fit any more. All others are always shown.
     """
 
@@ -24,13 +25,16 @@ class Column:
     numeric: bool = True
     wide: bool = False
     rank: int = 0
+    folded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
     """A part of a report: a heading, text, a table, lines of a list, and a caption; any of them.
 
-    A ``command`` is to be copied: it stays one line, whatever the width.
+    A ``command`` is to be copied: it stays one line, whatever the width. A terminal shows
+    ``detail`` on request only. A table that is ``split`` goes on in a further one where its columns
+    do not fit, each with the first column.
     """
 
     heading: str = ""
@@ -40,19 +44,25 @@ class Block:
     lines: tuple[str, ...] = ()
     caption: str = ""
     command: str = ""
+    detail: bool = False
+    split: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
     """A title, what was run, and the blocks below.
 
-    ``alarms`` come before all of them: a headline, and a line each.
+    ``alarms`` come before all of them: a headline, and a line each. ``answers`` are what a terminal
+    ends with, the most important first, each in several wordings, the longest first; ``closing``
+    is what it says below, such as where the file is.
     """
 
     title: str
     setting: tuple[str, ...]
     blocks: tuple[Block, ...]
     alarms: tuple[str, ...] = ()
+    answers: tuple[tuple[str, ...], ...] = ()
+    closing: tuple[str, ...] = ()
 
 
 def clean(text: str) -> str:
@@ -68,6 +78,8 @@ def printable(document: Document, clean: Callable[[str], str] = clean) -> Docume
 
     return Document(
         title=clean(document.title),
+        answers=tuple(map(all_of, document.answers)),
+        closing=all_of(document.closing),
         alarms=all_of(document.alarms),
         setting=all_of(document.setting),
         blocks=tuple(
@@ -79,6 +91,8 @@ def printable(document: Document, clean: Callable[[str], str] = clean) -> Docume
                 lines=all_of(block.lines),
                 caption=clean(block.caption),
                 command=clean(block.command),
+                detail=block.detail,
+                split=block.split,
             )
             for block in document.blocks
             if block.text or block.rows or block.lines or block.caption or block.command

@@ -8,7 +8,7 @@ from ffprof.analysis.frontier.points import disturbed, series_of, stray_crash
 from ffprof.analysis.summary import MEMORY_MEANING
 from ffprof.records.frontier import FrontierRecord, Point
 from ffprof.report.document import Block, Document, printable
-from ffprof.report.frontier_table import method_blocks, summary_block
+from ffprof.report.frontier_table import fastest, method_blocks, summary_block
 from ffprof.report.header import setting
 from ffprof.report.sections import NOISY
 from ffprof.units import format_seconds
@@ -106,6 +106,7 @@ def frontier_document(record: FrontierRecord) -> Document:
                 Block(heading="Problems", lines=problems(record)),
                 Block(heading="Notes", lines=record.notes),
             ),
+            answers=fastest(record),
         )
     )
 

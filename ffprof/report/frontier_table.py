@@ -67,6 +67,16 @@ def summary_block(record: FrontierRecord) -> Block:
     )
 
 
+def fastest(record: FrontierRecord) -> tuple[tuple[str, ...], ...]:
+    """Of each method its fastest point, in a line; the fastest method first."""
+    bests = [point for point in record.points if point.best and point.images_per_second]
+    estimated = record.evidence == "estimated"
+    return tuple(
+        (f"{one.method}: {_rate(one)} img/s at {one.id}, {_memory(one, estimated)}",)
+        for one in sorted(bests, key=lambda one: -(one.images_per_second or 0.0))
+    )
+
+
 def _cheaper(record: FrontierRecord, method: str, ours: Sequence[Point]) -> str:
     """The point of least memory that counts as equally fast as the best, in words; or nothing."""
     line = [p for p in ours if p.on_frontier]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from ffprof.analysis import ledger
@@ -10,7 +11,7 @@ from ffprof.analysis.verdicts import count_supported
 from ffprof.records.audit import Fact, GradientProof, Record, own_files
 from ffprof.records.plausibility import impossible
 from ffprof.records.recipe import FILE_DATA
-from ffprof.report.document import Block
+from ffprof.report.document import Block, Column
 from ffprof.units import format_rate
 
 NOISY = 0.2  # rounds of one row that differ by more than this are reported
@@ -99,41 +100,63 @@ def verdicts(record: Record) -> Block:
             "ranges of ratios hold for all claims and looks together in 99 of 100 audits; second "
             "opinion: 95 % bootstrap and sign-flip p, informational"
         )
-    return Block(heading=heading, lines=tuple(lines))
+    return Block(heading=heading, lines=tuple(lines), detail=True)
 
 
-def differences(record: Record) -> Block:
-    """Facts in which rows differ, those in which all agree, and rows that match nothing."""
+_LONGEST = 16  # characters of a fact in the table; longer ones have a letter there
+
+
+def differences(record: Record) -> tuple[Block, Block]:
+    """Rows by the facts in which they differ; and facts in which all agree, or none is matched."""
+    found = ledger.differences(record.ledger)
+    told = {one.fact: _cells(one) for one in found}
+    names = list(found[0].values) if found else []
+    columns = [Column(name="workload", numeric=False)]
+    columns += [
+        Column(name=fact.replace("_", " "), numeric=_are_numbers(cells), folded=True)
+        for fact, (cells, _) in told.items()
+    ]
+    table = Block(
+        heading="Differences between rows",
+        columns=tuple(columns) if found else (),
+        rows=tuple((name, *(cells[name] for cells, _ in told.values())) for name in names),
+        lines=tuple(
+            f"{fact.replace('_', ' ')}: {'; '.join(f'({letter}) {text}' for text, letter in key)}"
+            for fact, (_, key) in told.items()
+            if key
+        ),
+        split=True,
+        detail=True,
+    )
     lines = []
     for workload, facts in ledger.unmatched(record.ledger).items():
         own = [f"{name.replace('_', ' ')}: {_fact(value)}" for name, value in facts.items()]
         lines.append(f"{workload}: {'; '.join(own)}")
-    for difference in ledger.differences(record.ledger):
-        groups: dict[Fact, list[str]] = {}
-        for workload, value in difference.values.items():
-            groups.setdefault(value, []).append(workload)
-        ordered = sorted(groups.items(), key=lambda item: len(item[1]))
-        told = [
-            f"{_fact(value, difference.fact)} in {_rows(names, record)}"
-            for value, names in ordered[:-1]
-        ]
-        value, names = ordered[-1]
-        told.append(
-            f"{_fact(value, difference.fact)} in {names[0] if len(names) == 1 else 'the others'}"
-        )
-        lines.append(f"{difference.fact.replace('_', ' ')}: {'; '.join(told)}")
     same = ledger.agreements(record.ledger)
     if same:
         rows = "all other rows" if ledger.unmatched(record.ledger) else "all rows"
         lines.append(f"the same in {rows}: " + ", ".join(n.replace("_", " ") for n in same))
-    return Block(heading="Differences between rows", lines=tuple(lines))
+    heading = "" if found else table.heading
+    return table, Block(heading=heading, lines=tuple(lines), detail=True)
 
 
-def _rows(names: Sequence[str], record: Record) -> str:
-    """The names, or one word for all rows that are fed micro-batches."""
-    facts = {name: row.facts for name, row in record.ledger.items() if row.facts}
-    cut = {n for n, f in facts.items() if f.get("micro_batch") != f.get("effective_batch")}
-    return "the accumulated rows" if len(names) > 2 and cut == set(names) else ", ".join(names)
+def _cells(difference: ledger.Difference) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """The fact by workload, and what letters stand for where a value is long."""
+    texts = {name: _fact(value, difference.fact) for name, value in difference.values.items()}
+    if all(len(text) <= _LONGEST for text in texts.values()):
+        return texts, []
+    by_count = [text for text, _ in Counter(texts.values()).most_common()]
+    letters = {text: _letter(at) for at, text in enumerate(by_count)}
+    return {name: letters[text] for name, text in texts.items()}, list(letters.items())
+
+
+def _letter(at: int) -> str:
+    """a to z, then a1, b1 and so on."""
+    return f"{'abcdefghijklmnopqrstuvwxyz'[at % 26]}{at // 26 or ''}"
+
+
+def _are_numbers(cells: dict[str, str]) -> bool:
+    return all(text[:1].isdigit() or text == "none" for text in cells.values())
 
 
 def _fact(value: Fact, name: str = "") -> str:
@@ -151,7 +174,7 @@ def gradients(record: Record) -> Block:
         f"{name}: {_proof(proof)}" for name, proof in proofs.items() if name != proof.reference
     ]
     heading = "Gradients against the method's full batch (float64, on the host)"
-    return Block(heading=heading, lines=tuple(lines))
+    return Block(heading=heading, lines=tuple(lines), detail=True)
 
 
 def _proof(proof: GradientProof) -> str:
@@ -179,5 +202,7 @@ def references(record: Record) -> Block:
         for r in record.recipe.references
     ]
     return Block(
-        heading="Published elsewhere, not measured here and not comparable", lines=tuple(lines)
+        heading="Published elsewhere, not measured here and not comparable",
+        lines=tuple(lines),
+        detail=True,
     )

@@ -71,4 +71,10 @@ def verification_json(found: Verification) -> dict[str, Any]:
 
 def reproduction_block(command: str, made_with: str, notes: Sequence[str]) -> Block:
     """How to make a result again."""
-    return Block(heading="To make it again", text=(made_with,), lines=tuple(notes), command=command)
+    return Block(
+        heading="To make it again",
+        text=(made_with,),
+        lines=tuple(notes),
+        command=command,
+        detail=True,
+    )

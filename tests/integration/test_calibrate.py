@@ -85,7 +85,7 @@ def test_the_same_rounds_give_the_same_calibration(smoke, empty_cache, tmp_path)
 def test_a_run_of_the_same_setting_knows_the_noise(smoke, tmp_path):
     _, made, _, _ = smoke
     words = ["--rounds", "1", "--workloads", "bp,bp-accum", "--out", tmp_path / "one"]
-    done = ffprof("run", *TINY, *words)
+    done = ffprof("run", *TINY, *words, "--full")
     record = only_record(tmp_path / "one")
     assert record.noise == {"bp": made.noise[0].sd}
     (note,) = [n for n in record.notes if "calibration" in n]

@@ -1,5 +1,7 @@
 """``ffprof run`` without a GPU: what was asked for is estimated, and a small recipe measured."""
 
+import re
+
 import pytest
 from command import ffprof, only_record, outcomes
 
@@ -32,6 +34,17 @@ def test_both_audits_are_written_and_printed_each_with_its_label(both):
     assert first < second
     assert "nothing was run" in out
     assert done.stderr.count("written to") == 2
+
+
+def test_the_last_screen_says_what_both_come_to(both):
+    done, records = both
+    ends = done.stdout.rstrip("\n").split("\n\n")[-2:]
+    for end, evidence in zip(ends, ("estimated", "measured (cpu)"), strict=True):
+        title, answer, details = end.split("\n")
+        assert title == f"Systems audit: {records[evidence].subject}, {evidence}"
+        assert re.fullmatch(r"smallest: bp-accum, .*", answer)  # no claim is about these two
+        path = re.fullmatch(r"details: ffprof report (\S+) --full", details)[1]
+        assert load(path).evidence == evidence
 
 
 def test_an_estimated_trial_says_all_that_is_known(both):
@@ -77,7 +90,7 @@ def test_estimates_are_the_same_every_time(both, tmp_path):
 def test_what_does_not_fit_is_said_with_what_it_would_take(tmp_path):
     done = ffprof(
         "run", "--device", "estimate", "--workloads", "bp,bp-accum", "--gpu-mem", "4GB", "--out",
-        tmp_path,
+        tmp_path, "--full",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     record = only_record(tmp_path)
@@ -174,7 +187,7 @@ def test_a_report_of_an_estimate_needs_no_torch_and_says_what_it_is(both, tmp_pa
     done = ffprof("report", path, "--format", "markdown")
     assert done.returncode == 0, done.stderr
     assert "all figures estimated" in done.stdout
-    assert "| workload | micro | fit | memory | reserved | retries |" in done.stdout
+    assert "| workload | micro | fit | memory | memory ratio | reserved | retries |" in done.stdout
 
 
 def test_a_dry_run_plans_what_is_measured(tmp_path):

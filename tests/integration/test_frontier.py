@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from command import ffprof, started
+from command import ffprof, reported, started
 
 from ffprof.records.store import load_frontier
 
@@ -67,9 +67,7 @@ def test_a_micro_batch_of_the_whole_batch_is_the_full_batch(estimated):
 
 def test_the_file_can_be_reported_again_in_every_form(estimated):
     done, folder = estimated
-    again = ffprof("report", folder)
-    assert again.returncode == 0
-    assert again.stdout == done.stdout
+    assert reported(folder) == done.stdout
     text = ffprof("report", folder, "-f", "markdown").stdout
     assert text.startswith("# Frontier: preset smoke, estimated\n")
     found = json.loads(ffprof("report", folder, "-f", "json").stdout)

@@ -72,7 +72,7 @@ def test_an_interrupted_audit_goes_on_where_it_stopped(whole, tmp_path):
     assert f"resume with: ffprof run --resume '{path}'" in err.splitlines()
     begun = load(path)
     assert 0 < len(begun.trials) < 4
-    done = ffprof("run", "--resume", folder)
+    done = ffprof("run", "--resume", folder, "--full")
     assert done.returncode == 0, done.stderr
     record = only_record(folder)
     assert list(folder.iterdir()) == [path]

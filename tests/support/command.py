@@ -280,10 +280,11 @@ def _captured(code, words, env, timeout, cwd):
 
 
 def reported(path):
-    """The report of a file, up to how it is made again, which no command says of its own result."""
-    report, found, _ = ffprof("report", path).stdout.partition("\nTo make it again\n")
-    assert found, report
-    return report
+    """The report of a file, less its last lines, which name the file."""
+    *report, file, details = ffprof("report", path).stdout.splitlines(keepends=True)
+    assert file.startswith("file: "), file
+    assert details.startswith("details: ffprof report "), details
+    return "".join(report)
 
 
 def only_record(folder: Path):

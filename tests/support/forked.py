@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
 
-from warm_torch import fork_from
+from warm_torch import OF_SERVER, fork_from
 
 # Commands of which some have trials or estimates, and options of ``paper``; others never need a
 # server.
@@ -76,8 +76,11 @@ class _Server:
 
 
 def seen_by_trials(environment):
-    """What a trial may see of the variables; of the others it reads none."""
-    unread = ("PYTEST_CURRENT_TEST", "XDG_CACHE_HOME", "COLUMNS")
+    """What a trial may see of the variables; of the others it reads none.
+
+    Those of a start are the server's alone: a trial is told what they were before.
+    """
+    unread = ("PYTEST_CURRENT_TEST", "XDG_CACHE_HOME", "COLUMNS", "PYTHONSAFEPATH", OF_SERVER)
     return {k: v for k, v in environment.items() if k not in unread}
 
 

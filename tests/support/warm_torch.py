@@ -21,10 +21,11 @@ import sys
 import types
 from pathlib import Path
 
+OF_SERVER = "FFPROF_SERVER_OF"  # harness.process.preload: the parent with which a server ends
 # What differs between environments without changing how torch is imported.
 _OTHERWISE = {
-    "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTEST_CURRENT_TEST", "XDG_CACHE_HOME", "COLUMNS",
-    "HOSTILE_PIDS",
+    "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PYTHONSAFEPATH", "PYTEST_CURRENT_TEST",
+    "XDG_CACHE_HOME", "COLUMNS", "HOSTILE_PIDS", OF_SERVER,
 }  # fmt: skip
 _LONGEST = 1 << 16  # bytes of what is read at once
 # As it was started: importing torch adds to the variables.
@@ -74,9 +75,12 @@ def _become(asked, received):
     added = {name: value for name, value in os.environ.items() if name not in _STARTED}
     os.environ.clear()
     os.environ.update({**added, **asked["env"]})
+    if OF_SERVER in os.environ:
+        os.environ[OF_SERVER] = str(os.getppid())
     sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
     folders = _folders(os.environ)
-    sys.path[:] = ["", *folders, *rest]
+    here = [] if os.environ.get("PYTHONSAFEPATH") else [""]
+    sys.path[:] = [*here, *folders, *rest]
     sys.argv = ["-c"]
     # Out of each other's way first: one may have the number that another shall get.
     away = [fcntl.fcntl(one, fcntl.F_DUPFD, 100) for one in received]

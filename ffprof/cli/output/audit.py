@@ -3,45 +3,120 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ffprof.cli.common_options import Format
 from ffprof.cli.interrupts import Terminated, interrupt_code
 from ffprof.cli.output.console import Notices
 from ffprof.cli.output.progress import progress_for
-from ffprof.cli.output.result import print_result
-from ffprof.errors import NothingMeasuredError
+from ffprof.cli.output.result import details_of, print_document, print_result
+from ffprof.errors import NothingMeasuredError, UsageError, did_you_mean
 from ffprof.experiments.audit.looks import remember_new, run_looks, why_no_more
 from ffprof.experiments.request import Request
+from ffprof.records.audit import Record
+from ffprof.report.audit import make_document
+from ffprof.report.document import Document
 
 
-def run_all(requests: tuple[Request, ...], format: Format, *, looks: bool = False) -> int:
+@dataclass(frozen=True)
+class Printed:
+    """How results are to be printed.
+
+    Ratios are to the row ``relative_to``, if it is named. Where there are more than ``one``, what
+    they come to is said when all have ended.
+    """
+
+    format: Format = "table"
+    full: bool = False
+    relative_to: str = ""
+    one: bool = True
+
+
+def check_rows(requests: Sequence[Request], relative_to: str | None) -> None:
+    """Before anything is run.
+
+    Raises:
+        UsageError: an audit will have no row of this name.
+    """
+    if relative_to is None:
+        return
+    for request in requests:
+        names = request.record.plan.workloads
+        if relative_to not in names:
+            near = did_you_mean(relative_to, names)
+            raise UsageError(
+                f"--relative-to {relative_to}: no such row",
+                f"{near}the rows are {', '.join(names)}",
+            )
+
+
+def run_all(requests: tuple[Request, ...], printed: Printed, *, looks: bool = False) -> int:
     """One after the other; what ends one of them early ends them all.
 
     With ``looks``, an audit goes on to the next look while a claim on throughput is undecided.
+    Several end together: a heading, what they come to and their files.
 
     Raises:
         NothingMeasuredError: none of them has a number.
     """
     empty: list[NothingMeasuredError] = []
+    ends: list[_End] = []
+    printed = replace(printed, one=len(requests) == 1)
+    code = 0
     for number, request in enumerate(requests):
-        if number and format != "json":
+        if number and printed.format != "json":
             print()
         try:
-            code = _run_and_print(request, format, looks=looks)
+            code = _run_and_print(request, printed, ends, looks=looks)
         except NothingMeasuredError as error:
             empty.append(error)
             continue
         if code:
-            return code
+            break
+    if not printed.one and printed.format == "table":
+        _print_ends(ends)
     if len(empty) == len(requests):
         raise empty[0]
-    return 0
+    return code
 
 
-def _run_and_print(request: Request, format: Format, *, looks: bool) -> int:
+@dataclass(frozen=True)
+class _End:
+    document: Document
+    path: Path
+
+
+def _print_ends(ends: Sequence[_End]) -> None:
+    """The last screen of several audits: of each its title, its first answer and its file."""
+    from ffprof.report.exporters.terminal import OutputConsole, print_end
+
+    for end in ends:
+        print()
+        document = replace(end.document, answers=end.document.answers[:1])
+        print_end(replace(document, closing=(details_of(end.path),)), OutputConsole())
+
+
+def _print(record: Record, printed: Printed) -> Document | None:
+    """The report that was printed as a table, if it was."""
+    if printed.format == "json":
+        print_result(record, "json")
+        return None
+    try:
+        document = make_document(record, relative_to=printed.relative_to)
+    except UsageError as error:  # the row has no figures, which is no reason to lose all others
+        Notices().print(str(error))
+        document = make_document(record)
+    shown = document if printed.one else replace(document, answers=())
+    print_document(shown, printed.format, full=printed.full)
+    return document if printed.format == "table" else None
+
+
+def _run_and_print(request: Request, printed: Printed, ends: list[_End], *, looks: bool) -> int:
     notices = Notices()
     if not request.record.missing():
-        print_result(request.record, format)
+        _print(request.record, printed)
         notices.print(f"nothing is missing in {request.path}")
         return 0
     outcome = run_looks(request, lambda: progress_for(), looks=looks)
@@ -55,10 +130,12 @@ def _run_and_print(request: Request, format: Format, *, looks: bool) -> int:
         notices.print(problem)
     written = record.trials or record.ledger  # what is known of rows is kept, too
     if record.trials:
-        print_result(record, format)
-        if format != "json":
-            print()
+        document = _print(record, printed)
         notices.print(f"written to {request.path}")
+        if document is not None:
+            ends.append(_End(document, request.path))
+            if printed.one and not (printed.full or outcome.stopped):
+                notices.print(details_of(request.path))
     if looks and request.target is None and record.trials and not outcome.stopped:
         notices.print(why_no_more(record))
     if outcome.stopped:

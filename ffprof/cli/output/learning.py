@@ -8,7 +8,7 @@ from ffprof.cli.common_options import Format
 from ffprof.cli.interrupts import Terminated, interrupt_code
 from ffprof.cli.output.console import Notices
 from ffprof.cli.output.progress import progress_for
-from ffprof.cli.output.result import print_result
+from ffprof.cli.output.result import details_of, print_result
 from ffprof.errors import NothingMeasuredError
 from ffprof.experiments.learning.request import LearningRequest
 from ffprof.experiments.learning.runner import run_study
@@ -35,6 +35,8 @@ def run_and_print(request: LearningRequest, format: Format) -> int:
         if format != "json":
             print()
         notices.print(f"written to {request.path}")
+        if not outcome.stopped and format == "table":
+            notices.print(details_of(request.path))
     if outcome.stopped:
         told = "" if kept else "; nothing was trained or written"
         left = len(record.missing())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from ffprof.cli.common_options import Format
 from ffprof.cli.output.console import print_json
@@ -15,15 +17,23 @@ from ffprof.report.document import Document
 from ffprof.report.kinds import document_of, json_of
 
 
-def print_result(record: AnyRecord, format: Format) -> None:
+def print_result(record: AnyRecord, format: Format, *, full: bool = False) -> None:
     """Print a record; several of them as JSON are one value after the other."""
     if format == "json":
         print_json(json_of(record))
     else:
-        print_document(document_of(record), format)
+        print_document(document_of(record), format, full=full)
 
 
-def print_reading(reading: Reading, record: AnyRecord, document: Document, format: Format) -> None:
+def print_reading(
+    reading: Reading,
+    record: AnyRecord,
+    document: Document,
+    format: Format,
+    *,
+    path: Path,
+    full: bool,
+) -> None:
     """Print the report of a file, or its record: what it contradicts itself in comes first.
 
     Args:
@@ -31,6 +41,8 @@ def print_reading(reading: Reading, record: AnyRecord, document: Document, forma
         record: what is printed of it: its record, or that with verdicts judged again.
         document: the report.
         format: a table, Markdown or JSON; with JSON, contradictions are on standard error.
+        path: where the file is.
+        full: whether a table is printed with all details.
     """
     from ffprof.analysis.contradictions import alarms
     from ffprof.experiments.reproduction import reproduction_of
@@ -43,7 +55,14 @@ def print_reading(reading: Reading, record: AnyRecord, document: Document, forma
         return
     made = reproduction_of(record)
     block = reproduction_block(made.command, made.made_with, made.notes)
-    print_document(replace(document, alarms=told, blocks=(*document.blocks, block)), format)
+    closing = (f"file: {path}", *(() if full else (details_of(path),)))
+    document = replace(document, alarms=told, blocks=(*document.blocks, block), closing=closing)
+    print_document(document, format, full=full)
+
+
+def details_of(path: Path) -> str:
+    """The command that tells more of a result."""
+    return f"details: ffprof report {shlex.quote(str(path))} --full"
 
 
 def complain_of(alarms: Sequence[str]) -> None:
@@ -52,8 +71,8 @@ def complain_of(alarms: Sequence[str]) -> None:
         say(f"ffprof: {one_line(line)}")
 
 
-def print_document(document: Document, format: Format) -> None:
-    """Print a report as a table, or as Markdown."""
+def print_document(document: Document, format: Format, *, full: bool = True) -> None:
+    """Print a report as a table, or as Markdown, which always has all details."""
     if format == "markdown":
         from ffprof.report.exporters.markdown import render
 
@@ -61,4 +80,4 @@ def print_document(document: Document, format: Format) -> None:
     else:
         from ffprof.report.exporters.terminal import OutputConsole, print_document
 
-        print_document(document, OutputConsole())
+        print_document(document, OutputConsole(), full=full)

@@ -9,7 +9,7 @@ import os
 import sys
 from contextlib import suppress
 
-from ffprof.errors import harmless
+from ffprof.errors import ReaderGoneError, harmless
 
 # What stands for a character where the console's encoding lacks it; for all others, ?.
 _PLAIN = {
@@ -76,6 +76,7 @@ def output_is_broken(error: BaseException) -> bool:
         sys.stdout.flush()
         unkept = isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase)
         broken = unkept and isinstance(error, OSError) and error.errno in _OF_OUTPUT
+        broken = broken or isinstance(error, ReaderGoneError)
     except OSError:
         broken = True
     if broken:

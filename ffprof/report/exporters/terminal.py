@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ffprof.report.document import Block, Document, clean, printable
+from ffprof.errors import ReaderGoneError
+from ffprof.report.document import Block, Column, Document, clean, printable
 
 WIDE = 120
 _GAP = 2
 _STATES = ("outcome", "fit", "status")  # columns
 _STYLES = {
     "ok": "green", "oom": "red", "timeout": "red", "crashed": "red", "refused": "magenta",
-    "fits": "green", "does not fit": "red", "too close to call": "yellow",
+    "fits": "green", "does not fit": "red", "too close": "yellow",
     "regressed": "red", "improved": "green", "passed": "green",
 }  # fmt: skip
+_VERDICTS = (
+    (r"(?<!not )\bsupported\b", "green"),
+    (r"\bnot\s+supported\b", "red"),
+    (r"\b(undecided|no verdict)\b", "yellow"),
+)
 
 
 class OutputConsole(Console):
@@ -34,43 +41,137 @@ class OutputConsole(Console):
 
     def on_broken_pipe(self) -> None:
         """Raised on instead of ending the process with code 1."""
-        raise BrokenPipeError
+        raise ReaderGoneError
 
 
-def print_document(document: Document, console: Console) -> None:
-    """Print a report."""
+def print_document(document: Document, console: Console, *, full: bool = True) -> None:
+    """Print a report; without ``full``, details are left out."""
     # Never cropped: half a figure is worse than a line that the terminal wraps.
-    console.print(render(document, console.width), crop=False)
+    console.print(render(document, console.width, full=full), crop=False)
 
 
-def render(document: Document, width: int) -> RenderableType:
+def print_end(document: Document, console: Console) -> None:
+    """Print the title and the end of a report."""
+    parts = _end(printable(document), console.width)[1:]
+    console.print(Group(Text(clean(document.title), style="bold"), *parts), crop=False)
+
+
+def render(document: Document, width: int, *, full: bool = True) -> RenderableType:
     """The document as something that rich can print, ``width`` columns wide."""
     document = printable(document)
+    shown = [block for block in document.blocks if full or not block.detail]
     parts: list[RenderableType] = [
         _flowed(f" - {line}" if number else line, width - 1, style="red", hang="   " * bool(number))
         for number, line in enumerate(document.alarms)
     ]
     parts += [Text(document.title, style="bold")]
     parts += [_flowed(line, width, style="dim") for line in document.setting]
-    for block in document.blocks:
+    for block in shown:
         parts += [Text(), *([Text(block.heading, style="bold")] if block.heading else [])]
         parts += [_flowed(line, width) for line in block.text]
         if block.rows:
             # Tables with the same columns stand in line with each other.
-            alike = [one for one in document.blocks if one.columns == block.columns]
-            parts.append(_table(block, [row for one in alike for row in one.rows], width))
+            alike = [one for one in shown if one.columns == block.columns]
+            rows = [row for one in alike for row in one.rows]
+            tables = [_table(one, wide, width) for one, wide in _split(block, rows, width)]
+            for number, table in enumerate(tables):
+                parts += [Text()] * bool(number) + [table]
         parts += [_flowed(f" - {line}", width - 1, hang="   ") for line in block.lines]
         parts += [Text(block.command, no_wrap=True, overflow="ignore")] if block.command else []
-        parts += [_flowed(block.caption, width, style="dim")] if block.caption else []
+        caption = _caption(block, width)
+        parts += [_flowed(caption, width, style="dim")] if caption else []
+    parts += _end(document, width)
     return Group(*parts)
+
+
+MOST_ANSWERS = 3  # lines, so that with the file and the next command there are five
+
+
+def _end(document: Document, width: int) -> list[RenderableType]:
+    """The answers, as many as there is room for, and what is said below them.
+
+    All are worded at the same length: the longest at which each takes one line.
+    """
+    room = MOST_ANSWERS
+    first = document.answers[:room]
+    longest = max((len(one) for one in first), default=1)
+    for at in range(longest):
+        chosen = [one[min(at, len(one) - 1)] for one in first]
+        if all(len(line) <= width for line in chosen):
+            break
+    told: list[RenderableType] = []
+    for line in chosen if first else []:
+        flowed = _flowed(line, width)
+        room -= flowed.plain.count("\n") + 1
+        if room < 0 and told:
+            break
+        told.append(_with_verdicts(flowed))
+    closing = [
+        Text(line, style="dim", no_wrap=True, overflow="ignore") for line in document.closing
+    ]
+    return [Text(), *told, *closing] if told or closing else []
+
+
+def _with_verdicts(text: Text) -> Text:
+    """Coloured where it says what came of a claim."""
+    for words, style in _VERDICTS:
+        text.highlight_regex(words, style)
+    return text
+
+
+def _split(
+    block: Block, alike: Sequence[tuple[str, ...]], width: int
+) -> list[tuple[Block, Sequence[Sequence[str]]]]:
+    """The block's table, or several with its first column each, and the rows that set widths."""
+    if not block.split:
+        return [(block, alike)]
+    widths = _widths(block.columns, alike)
+    parts: list[list[int]] = []
+    for at in range(1, len(widths)):
+        if not parts or sum(widths[one] + _GAP for one in [0, *parts[-1], at]) - _GAP > width:
+            parts.append([])
+        parts[-1].append(at)
+
+    def of(row: Sequence[Any], places: list[int]) -> tuple[Any, ...]:
+        return tuple(row[at] for at in (0, *places))
+
+    return [
+        (
+            replace(block, columns=of(block.columns, one), rows=tuple(of(r, one) for r in alike)),
+            [of(row, one) for row in alike],
+        )
+        for one in parts
+    ]
+
+
+def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[int]:
+    return [
+        max(_name_width(column), *(len(row[at]) for row in rows))
+        for at, column in enumerate(columns)
+    ]
 
 
 def _table(block: Block, alike: Sequence[Sequence[str]], width: int) -> Table:
     """The table in at most ``width`` columns, if those that are always shown are no wider."""
     columns = block.columns
-    widths = [
-        max(len(column.name), *(len(row[at]) for row in alike)) for at, column in enumerate(columns)
-    ]
+    widths = _widths(columns, alike)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
+    shown = _shown(columns, alike, width)
+    for at in shown:
+        table.add_column(
+            _name(columns[at], widths[at]),
+            justify="right" if columns[at].numeric else "left",
+            no_wrap=True,
+            min_width=widths[at],
+        )
+    for row in block.rows:
+        table.add_row(*[_cell(columns[at].name, row[at]) for at in shown])
+    return table
+
+
+def _shown(columns: Sequence[Column], alike: Sequence[Sequence[str]], width: int) -> list[int]:
+    """The places of the columns that there is room for."""
+    widths = _widths(columns, alike)
     shown = [
         at for at, one in enumerate(columns) if not one.rank and (width >= WIDE or not one.wide)
     ]
@@ -83,17 +184,26 @@ def _table(block: Block, alike: Sequence[Sequence[str]], width: int) -> Table:
         if left < 0:
             break
         shown.append(at)
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
-    for at in sorted(shown):
-        table.add_column(
-            columns[at].name,
-            justify="right" if columns[at].numeric else "left",
-            no_wrap=True,
-            min_width=widths[at],
-        )
-    for row in block.rows:
-        table.add_row(*[_cell(columns[at].name, row[at]) for at in sorted(shown)])
-    return table
+    return sorted(shown)
+
+
+def _caption(block: Block, width: int) -> str:
+    """Without what it says of columns that are not shown."""
+    if block.split or not block.rows:
+        return block.caption
+    shown = _shown(block.columns, block.rows, width)
+    hidden = [one.name for at, one in enumerate(block.columns) if at not in shown]
+    parts = block.caption.split("; ")
+    return "; ".join(one for one in parts if one.partition(":")[0] not in hidden)
+
+
+def _name(column: Column, width: int) -> Text:
+    lines = textwrap.wrap(column.name, width, break_on_hyphens=False, break_long_words=False)
+    return Text("\n".join(lines) if column.folded else column.name)
+
+
+def _name_width(column: Column) -> int:
+    return max(map(len, column.name.split())) if column.folded else len(column.name)
 
 
 def _cell(column: str, text: str) -> Text:

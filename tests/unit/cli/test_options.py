@@ -18,7 +18,7 @@ SHARED = {
 }  # fmt: skip
 OF_COMMAND = {
     "run": RECIPE | CUTS | CARDS | SHARED
-    | {"looks", "resume", "max-batch", "max-depth", "dry-run", "format"},
+    | {"looks", "resume", "max-batch", "max-depth", "dry-run", "format", "full", "relative-to"},
     "estimate": RECIPE | CUTS | CARDS
     | {"preset", "workloads", "workload-file", "allocator", "no-workspaces", "detail", "against",
        "largest", "sweep", "plot", "snapshot", "steps", "time-limit", "strict", "format"},
@@ -30,7 +30,7 @@ OF_COMMAND = {
        "augmentation", "shift", "validation", "target", "teacher-depth", "teacher-width",
        "label-noise",
        "teacher-seed", "test-samples", "unbalanced", "jobs", "resume", "format"},
-    "report": {"format", "judge", "learned", "plot", "output", "with"},
+    "report": {"format", "full", "relative-to", "judge", "learned", "plot", "output", "with"},
     "verify": {"format"},
     "compare": {"format"},
     "check": {
