@@ -6,7 +6,6 @@ the rest from an audit of the same options.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,12 +26,13 @@ from ffprof.experiments.selection import (
 )
 from ffprof.hardware.environment import child_environment, environment
 from ffprof.hardware.machine import Probe, describe_machine
+from ffprof.hardware.neighbours import watch
 from ffprof.harness.data.discovery import complete, look_at
 from ffprof.harness.data.source import DataSet, parse_data
 from ffprof.harness.process.calls import ask_child
 from ffprof.harness.process.child import start_context
 from ffprof.harness.process.guard import Guard, Policy
-from ffprof.harness.process.streams import say
+from ffprof.harness.process.streams import say, waiting_for
 from ffprof.harness.worker import probe_child
 from ffprof.records.audit import Device, Machine
 from ffprof.records.frontier import FrontierRecord
@@ -44,11 +44,15 @@ Kind = Literal["cuda", "cpu", "estimate"]
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """Where children are forked from, what torch finds here, and the variables of trials."""
+    """Where children are forked from, what torch finds here, and the variables of trials.
+
+    ``crowd`` says that other programs kept the machine busy, if they did.
+    """
 
     server: BaseContext
     found: Probe
     variables: dict[str, str | None]
+    crowd: str = ""
 
     def machine(self) -> Machine:
         """This machine as records describe it."""
@@ -89,17 +93,17 @@ def open_session(recipe: Recipe, *, dry_run: bool = False) -> Iterator[Session]:
     Raises:
         DeviceError: torch cannot be started.
     """
-    if sys.stderr.isatty():
-        say("starting PyTorch ...")
     variables = child_environment(recipe)
     with environment({**variables, **_TRACELESS} if dry_run else variables):
-        server = start_context("forkserver")
-        found, reason = ask_child(server, probe_child, Probe)
+        crowd = watch()
+        with waiting_for("starting PyTorch"):
+            server = start_context("forkserver")
+            found, reason = ask_child(server, probe_child, Probe)
         if found is None:
             raise DeviceError(
                 f"torch cannot be started ({reason})", "ffprof doctor says what to do"
             )
-        yield Session(server=server, found=found, variables=variables)
+        yield Session(server=server, found=found, variables=variables, crowd=crowd())
 
 
 @contextmanager

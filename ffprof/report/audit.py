@@ -269,7 +269,7 @@ def make_document(
                 *sections.differences(record),
                 sections.gradients(record),
                 sections.references(record),
-                Block(heading="Notes", lines=record.notes, detail=True),
+                sections.notes(record),
             ),
             answers=answers(record, rows),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from ffprof.analysis import ledger
@@ -37,6 +36,7 @@ def problems(record: Record, rows: Sequence[Row]) -> Block:
                 f"{row.memory.low:,.0f} to {row.memory.high:,.0f} B"
             )
     lines += [f"not measured: {line}" for line in impossible(record)]
+    lines += [note for note in record.notes if note.startswith("--")]  # without effect here
     lines += _waiting(record, rows)
     lines += noise(rows)
     missing = record.missing()
@@ -45,6 +45,12 @@ def problems(record: Record, rows: Sequence[Row]) -> Block:
         more = f" and {len(missing) - 12} more" if len(missing) > 12 else ""
         lines.append(f"missing trials, {len(missing)}: {rounds}{more}")
     return Block(heading="Problems", lines=tuple(lines))
+
+
+def notes(record: Record) -> Block:
+    """What else the reader may want to know."""
+    lines = tuple(note for note in record.notes if not note.startswith("--"))
+    return Block(heading="Notes", lines=lines, detail=True)
 
 
 def _disturbed(row: Row) -> list[str]:
@@ -145,8 +151,7 @@ def _cells(difference: ledger.Difference) -> tuple[dict[str, str], list[tuple[st
     texts = {name: _fact(value, difference.fact) for name, value in difference.values.items()}
     if all(len(text) <= _LONGEST for text in texts.values()):
         return texts, []
-    by_count = [text for text, _ in Counter(texts.values()).most_common()]
-    letters = {text: _letter(at) for at, text in enumerate(by_count)}
+    letters = {text: _letter(at) for at, text in enumerate(dict.fromkeys(texts.values()))}
     return {name: letters[text] for name, text in texts.items()}, list(letters.items())
 
 

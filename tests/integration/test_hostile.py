@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -79,7 +80,9 @@ def test_every_ending_is_an_outcome_and_the_others_are_measured(hostile_env, tmp
     flowed = " ".join(done.stdout.split())
     assert "diverges: its loss is not finite; it cannot win a claim" in flowed
     assert "learns-nothing: its loss did not fall; it cannot win a claim" in flowed
-    assert "backbone: own: unmatched in own-backbone" in flowed
+    assert record.ledger["own-backbone"].facts["backbone"] == "own: unmatched"
+    shown = ffprof("report", tmp_path / "out", "-f", "markdown").stdout
+    assert re.search(r"^- backbone: .*\) own: unmatched", shown, re.M)
     assert "Traceback" not in done.stderr
 
 

@@ -103,7 +103,7 @@ def test_an_audit_shows_what_its_methods_have_learned(study):
     )
     wrong = ffprof("report", folder, "--learned", folder)
     assert wrong.returncode == 2
-    assert "--learned adds to the rows of an audit" in wrong.stderr
+    assert "--learned is for the rows of an audit" in wrong.stderr
 
 
 def begin(*words):

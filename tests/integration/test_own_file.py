@@ -31,7 +31,7 @@ def hostile(tmp_path_factory):
     (folder / "beside.py").write_text("SIZE = 16\n")
     done = ffprof(
         "run", *TINY, "--rounds", 2, "--workload-file", "my-net.py", "--workloads",
-        ",".join(["bp", *EXPECTED]), cwd=folder,
+        ",".join(["bp", *EXPECTED]), "--full", cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done, only_record(folder / "audits"), folder / "my-net.py"
@@ -335,7 +335,7 @@ def test_the_files_of_the_documentation_work_as_they_stand(tmp_path):
     done = ffprof(
         "run", "--preset", "smoke", "--device", "cpu", "--rounds", 1, "--threads", 1,
         "--workload-file", "half.py", "--workload-file", "mine.py",
-        "--workloads", "bp,half,half-accum,mine", cwd=tmp_path,
+        "--workloads", "bp,half,half-accum,mine", "--full", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     record = only_record(tmp_path / "audits")

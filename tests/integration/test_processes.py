@@ -194,7 +194,9 @@ def test_a_server_that_was_killed_is_started_again(method):
     context = start_context(method)
     run_child(context, answers, (1,), 60)
     if method == "forkserver":
-        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)
+        server = forkserver._forkserver._forkserver_pid
+        os.kill(server, signal.SIGKILL)
+        os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
     assert run_child(context, answers, (2,), 60).messages[0] == 2
 
 

@@ -87,7 +87,7 @@ def test_json_loses_nothing_to_a_console_that_lacks_characters(tmp_path):
     ascii_only = {"PYTHONIOENCODING": "ascii"}
     done = shell("", *words, "json", env=ascii_only)
     assert json.loads(done.stdout)["notes"] == document["notes"]
-    assert "12 x 8 us, ?" in shell("", *words, "table", env=ascii_only).stdout
+    assert "12 x 8 us, ?" in shell("", *words, "table", "--full", env=ascii_only).stdout
 
 
 def test_bytes_that_are_no_text_are_a_folder_like_any_other(tmp_path):

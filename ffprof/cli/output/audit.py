@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from ffprof.cli.output.result import details_of, print_document, print_result
 from ffprof.errors import NothingMeasuredError, UsageError, did_you_mean
 from ffprof.experiments.audit.looks import remember_new, run_looks, why_no_more
 from ffprof.experiments.request import Request
+from ffprof.hardware.neighbours import BUSY
 from ffprof.records.audit import Record
 from ffprof.report.audit import make_document
 from ffprof.report.document import Document
@@ -113,12 +115,20 @@ def _print(record: Record, printed: Printed) -> Document | None:
     return document if printed.format == "table" else None
 
 
+def _of_now(notes: Sequence[str]) -> list[str]:
+    """What is said of other programs at this start, and not at those before a resumption."""
+    resumed = [at for at, note in enumerate(notes) if note.startswith("resumed ")]
+    return [note for note in notes[max(resumed, default=0) :] if note.startswith(BUSY)]
+
+
 def _run_and_print(request: Request, printed: Printed, ends: list[_End], *, looks: bool) -> int:
     notices = Notices()
     if not request.record.missing():
         _print(request.record, printed)
         notices.print(f"nothing is missing in {request.path}")
         return 0
+    if sys.stderr.isatty():
+        notices.print(*_of_now(request.record.notes))
     outcome = run_looks(request, lambda: progress_for(), looks=looks)
     record, interrupt = outcome.record, outcome.interrupt
     problem = ""

@@ -4,6 +4,7 @@ timed."""
 from __future__ import annotations
 
 import time
+from datetime import datetime, timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -70,7 +71,8 @@ class TerminalProgress:
 
     def _forecast(self, left_seconds: float | None) -> None:
         if left_seconds is not None:
-            self._left = f", about {format_seconds(left_seconds)} left"
+            end = datetime.now() + timedelta(seconds=left_seconds)  # on the wall
+            self._left = f", about {format_seconds(left_seconds)} left, until {end:%H:%M}"
 
     def says(self, text: str) -> None:
         """See ``Progress`` of experiments."""

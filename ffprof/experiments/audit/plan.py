@@ -138,6 +138,7 @@ def request_for(kind: Kind, setup: Setup, *, paired: bool = False) -> Request:
         *terms.notes,
         *setup.chosen.notes(recipe),
         "" if terms.target else crowding(recipe, device),
+        "" if terms.target else setup.session.crowd,
         absent_members(recipe, workloads),
         setup.data.note() if setup.data else "",
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -61,10 +62,12 @@ def ensure_server() -> None:
     Raises:
         OSError: there is nowhere to put its socket.
     """
-    # The tracker comes first, because starting it changes the signal mask. One that was killed is
-    # started again, without a word: nothing that it tracks is used here.
+    # The tracker comes first: starting it lets signals through that are held back, such as Ctrl-C.
+    # One that was killed is started again, without a word: nothing that it tracks is used here.
     warnings.filterwarnings("ignore", "resource_tracker: process died")
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_SETMASK, held)
     server: Any = getattr(forkserver, "_forkserver", None)
     config: Any = getattr(process.current_process(), "_config", None)
     if server is None or config is None or _runs(server):

@@ -7,7 +7,10 @@ import errno
 import io
 import os
 import sys
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from ffprof.errors import ReaderGoneError, harmless
 
@@ -65,6 +68,34 @@ def say(text: str) -> None:
     """One line of progress, in addition to the output; nothing if nobody can read it."""
     with suppress(OSError):
         print(harmless(text), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def waiting_for(what: str) -> Iterator[None]:
+    """On a terminal, a line that counts seconds until this is over, and is gone then.
+
+    For what is not timed.
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+    over, began = threading.Event(), time.monotonic()
+
+    def count() -> None:
+        with suppress(OSError):
+            while not over.is_set():
+                text = f"{harmless(what)}, {time.monotonic() - began:.0f} s"
+                print(f"\r{text}", end="", file=sys.stderr, flush=True)
+                over.wait(1.0)
+            print(f"\r{' ' * (len(what) + 12)}\r", end="", file=sys.stderr, flush=True)
+
+    counter = threading.Thread(target=count, daemon=True)
+    counter.start()
+    try:
+        yield
+    finally:
+        over.set()
+        counter.join()
 
 
 def output_is_broken(error: BaseException) -> bool:
