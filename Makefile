@@ -7,6 +7,9 @@ RUN := $(VENV)/bin
 STAMP := $(VENV)/ready-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' '-')
 DOCS := $(subst /ready-,/ready-for-docs-,$(STAMP))
 
+# On a terminal pip shows what it downloads; a log would be full of it.
+QUIET = $$(test -t 2 || echo -q)
+
 # Tests start hundreds of interpreters, of which each would compile the packages anew.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -82,7 +85,7 @@ docs: $(DOCS)
 	@$(RUN)/sphinx-build -q -W --keep-going -E -b html docs docs/_build
 
 $(DOCS): $(STAMP)
-	@$(RUN)/pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[docs]'
+	@$(RUN)/pip install $(QUIET) --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[docs]'
 	@touch $@
 
 # bench_frontier.py needs a recorded frontier.
@@ -98,6 +101,6 @@ $(STAMP):
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
 	@grep -v $(if $(TORCH),'^torch','^#') constraints.txt >$(VENV)/constraints.txt
-	@$(RUN)/pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[tests]' \
+	@$(RUN)/pip install $(QUIET) --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[tests]' \
 		$(if $(TORCH),torch==$(TORCH))
 	@touch $@

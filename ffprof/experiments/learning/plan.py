@@ -83,7 +83,7 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
         _check_file(plan, training)
         wanted = child_environment(recipe)
         skipped = setup.data.note() if setup.data else ""
-        noted = (*terms.notes, *setup.chosen.notes(recipe), skipped)
+        noted = (*terms.notes, *setup.chosen.notes(recipe), skipped, setup.session.crowd)
         record = LearningRecord(
             created=created,
             ffprof=__version__,

@@ -62,6 +62,7 @@ def resumed_study(file: Path, given: Mapping[str, Any]) -> Iterator[LearningRequ
         seen = look_again(record, path, given)
         with open_session(record.recipe) as session:
             notes = check_session(session, record.machine, record.recipe, device, path)
+            notes += [session.crowd] if session.crowd else []
             rows |= file_rows(record, sources, session.server)
             recipe, moved = found_again(
                 record, path, seen, session.server, download="download" in given, dry_run=False
