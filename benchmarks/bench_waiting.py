@@ -58,6 +58,8 @@ def main() -> None:
             for name in order:
                 with tempfile.TemporaryDirectory() as folder:
                     rates[name] = audit(Path(folder), POLICIES[name], words)
+            pair = [rates["passive"][row] / rate for row, rate in rates["active"].items()]
+            print(f"pair {number + 1}: {fmean(pair):.3f} in the mean of rows", flush=True)
             for row, rate in rates["passive"].items():
                 if row in rates["active"]:
                     logs.setdefault(row, []).append(math.log(rate / rates["active"][row]))
