@@ -8,7 +8,8 @@ STAMP := $(VENV)/ready-$(shell cat pyproject.toml constraints.txt | cksum | tr '
 DOCS := $(subst /ready-,/ready-for-docs-,$(STAMP))
 
 # On a terminal pip shows what it downloads; a log would be full of it.
-QUIET = $$(test -t 2 || echo -q)
+INSTALL = if test -t 1; then quiet=; else quiet=-q; fi; \
+	$(RUN)/pip install $$quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e
 
 # Tests start hundreds of interpreters, of which each would compile the packages anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -85,7 +86,7 @@ docs: $(DOCS)
 	@$(RUN)/sphinx-build -q -W --keep-going -E -b html docs docs/_build
 
 $(DOCS): $(STAMP)
-	@$(RUN)/pip install $(QUIET) --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[docs]'
+	@$(INSTALL) '.[docs]'
 	@touch $@
 
 # bench_frontier.py needs a recorded frontier.
@@ -101,6 +102,5 @@ $(STAMP):
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
 	@grep -v $(if $(TORCH),'^torch','^#') constraints.txt >$(VENV)/constraints.txt
-	@$(RUN)/pip install $(QUIET) --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[tests]' \
-		$(if $(TORCH),torch==$(TORCH))
+	@$(INSTALL) '.[tests]' $(if $(TORCH),torch==$(TORCH))
 	@touch $@

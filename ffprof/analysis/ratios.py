@@ -59,7 +59,7 @@ def _named(rows: Sequence[Row], name: str) -> tuple[Row, str]:
         )
     if found.memory is None or not found.memory.median:
         raise UsageError(
-            f"--relative-to {name}: the row has no figures ({found.told_outcomes()})",
+            f"--relative-to {name}: the row has no memory figure ({found.told_outcomes()})",
             "name one that was measured",
         )
     return found, ""
@@ -74,5 +74,7 @@ def _smallest(record: Record, rows: Sequence[Row]) -> tuple[Row | None, str]:
         members = [row for row in rows if row.family == family and row.usable and row.memory]
         if family and members and sum(row.memory is not None for row in rows) > 1:
             smallest = min(members, key=lambda row: row.memory.median if row.memory else 0.0)
-            return smallest, f", the smallest row of family {family} here" * (len(members) > 1)
+            every = all(row.usable for row in rows if row.family == family)
+            here = "here" if every else "here that may be compared"
+            return smallest, f", the smallest row of family {family} {here}" * (len(members) > 1)
     return None, ""

@@ -66,7 +66,10 @@ def report(
         document = learning_document(record, path)
     else:
         document = document_of(record)
-    print_reading(reading, record, document, format, path=path, full=full)
+    given = {"--relative-to": relative_to, "--learned": learned}
+    words = [word for name, value in given.items() if value for word in (name, str(value))]
+    words += ["--judge"] if judge else []
+    print_reading(reading, record, document, format, path=path, full=full, words=words)
 
 
 def _draw(record: AnyRecord, plot: str, output: Path | None, other: Path | None) -> None:

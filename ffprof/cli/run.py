@@ -79,10 +79,12 @@ def run(
         from ffprof.cli.output.capacity import print_largest
 
         raise typer.Exit(print_largest(options, written, format))
-    if dry_run and format != "table":
+    if format != "table" and (dry_run or (relative_to and format == "json")):
         from ffprof.errors import UsageError
 
-        raise UsageError("a plan has the format table only", "leave --format or --dry-run out")
+        if dry_run:
+            raise UsageError("a plan has the format table only", "leave --format or --dry-run out")
+        raise UsageError("--relative-to has the formats table and markdown", "choose one of them")
     from ffprof.cli.output.audit import Printed, check_rows, run_all
     from ffprof.experiments.audit.plan import prepare
     from ffprof.experiments.audit.resume import resumed
@@ -91,12 +93,12 @@ def run(
     given = {name: written[name] for name in written if name not in _OF_OUTPUT}
     opened = prepare(options) if resume is None else resumed(resume, given, dry_run=dry_run)
     with opened as requests:
+        check_rows(requests, relative_to)
         if dry_run and any(request.record.missing() for request in requests):
             from ffprof.cli.output.plan import print_plans
 
             print_plans(requests, time.monotonic() - started, looks=looks)
             return
-        check_rows(requests, relative_to)
         code = run_all(requests, Printed(format, full, relative_to or ""), looks=looks)
     raise typer.Exit(code)
 

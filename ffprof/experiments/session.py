@@ -6,6 +6,7 @@ the rest from an audit of the same options.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -103,7 +104,10 @@ def open_session(recipe: Recipe, *, dry_run: bool = False) -> Iterator[Session]:
             raise DeviceError(
                 f"torch cannot be started ({reason})", "ffprof doctor says what to do"
             )
-        yield Session(server=server, found=found, variables=variables, crowd=crowd())
+        told = crowd()
+        if told and not dry_run and sys.stderr.isatty():
+            say(told)
+        yield Session(server=server, found=found, variables=variables, crowd=told)
 
 
 @contextmanager

@@ -1,105 +1,128 @@
-"""What an audit comes to, in a line for each pair of rows that a claim is about."""
+"""What an audit comes to: a line for each claim, or for its two halves, memory and speed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ffprof.analysis.speeds import Speeds
 from ffprof.analysis.summary import Row
 from ffprof.analysis.verdicts import word
 from ffprof.records.audit import Record, Verdict
 from ffprof.units import format_bytes, format_rate, format_ratio
 
-_ESTIMATED = "estimated: "
-
 Wordings = tuple[str, ...]  # of one answer, the longest first
+
+_UNJUDGED = ("ratio only", "not comparable")  # findings
+_LARGEST = 1e6  # a ratio that is printed
 
 
 def answers(record: Record, rows: Sequence[Row]) -> tuple[Wordings, ...]:
-    """Claims on memory first, then those on speed, then what has no verdict.
+    """Verdicts as they are stored: decided ones first, then those on memory.
 
-    Without any claim, the smallest and the fastest row.
+    Memory and speed of one challenger against one baseline are an answer together, also where the
+    best row of a family is another one for each. Without any claim, the smallest and the fastest
+    row. Of an audit that is not finished, how much is missing comes first.
     """
+    missing = len(record.missing())
+    planned = len(record.plan.workloads) * record.plan.rounds
+    told = [(f"not finished: {missing} of {planned} trials are missing",)] if missing else []
+    if not record.verdicts:
+        return (*told, *(() if missing else _extremes(record, rows)))
+    claims = {claim.id: claim.baseline for claim in record.recipe.claims}
     pairs: dict[tuple[str, str], dict[str, Verdict]] = {}
     for verdict in record.verdicts:
-        pair = pairs.setdefault((verdict.challenger, verdict.baseline), {})
+        against = claims.get(verdict.claim, verdict.baseline)
+        pair = pairs.setdefault((verdict.challenger, against), {})
         pair.setdefault(verdict.metric, verdict)
-    if not pairs:
-        return _extremes(record, rows)
-    ordered = sorted(pairs.values(), key=_place)  # stable
-    told = (_answer(record, rows, pair) for pair in ordered)
-    return tuple(one for one in told if one)
-
-
-def _place(pair: dict[str, Verdict]) -> int:
-    if "memory" in pair and pair["memory"].ratio is not None:
-        return 0
-    decided = any(verdict.supported is not None for verdict in pair.values())
-    return 1 if decided else 2
-
-
-def _answer(record: Record, rows: Sequence[Row], pair: dict[str, Verdict]) -> Wordings:
     estimated = record.evidence == "estimated"
+    told += [_answer(pair, estimated) for pair in sorted(pairs.values(), key=_place)]
+    return tuple(told)
+
+
+def _place(pair: dict[str, Verdict]) -> tuple[bool, bool]:
+    """Stable: what is not said here stays in the order of the claims."""
+    decided = any(verdict.supported is not None for verdict in pair.values())
+    return not decided, "memory" not in pair
+
+
+def _answer(pair: dict[str, Verdict], estimated: bool) -> Wordings:
     memory, speed = pair.get("memory"), pair.get("throughput")
-    if memory is None or memory.ratio is None:
-        return _one_metric(memory or speed, estimated)
+    if memory is None or speed is None:
+        (one,) = pair.values()
+        return _one(one, estimated)
+    if memory.ratio is None or speed.ratio is None:
+        if memory.finding == speed.finding and memory.finding in _FITS:
+            return _one(memory, estimated)
+        told = zip(_spread(_one(memory, estimated)), _spread(_one(speed, estimated)), strict=True)
+        return tuple("; ".join(both) for both in told)
+    about, mark, end = _marks(estimated)
+    more, fast = _times(memory.ratio), _times(speed.ratio)
     ours, theirs = memory.challenger, memory.baseline
-    ratio = speed.ratio if speed else _speed_ratio(record, rows, ours, theirs)
-    judged = speed is not None and not estimated
-    about, mark, end = ("about ", "~", " (estimated)") if estimated else ("", "", "")
-    status = word(memory.supported)
-    spoken = f"; speed {word(speed.supported)}" if speed is not None and judged else ""
-    times = _times(memory.ratio)
-    if ratio is None:
+    told_memory, told_speed = _status(memory), "" if estimated else _status(speed)
+    if speed.baseline != theirs:
+        of = f"{about}{fast} times the speed of {speed.baseline}"
         return (
-            f"{ours} needs {about}{times} times the memory of {theirs}: {status}{spoken}{end}",
-            f"{ours} vs {theirs}: memory {mark}{times}x {status}",
+            f"{ours} needs {about}{more} times the memory of {theirs}: {told_memory}; it runs at "
+            f"{of}{f': {told_speed}' if told_speed else ''}{end}",
+            f"{ours}: memory {mark}{more}x {theirs} {told_memory}, speed {mark}{fast}x "
+            f"{speed.baseline} {told_speed}".rstrip(),
         )
-    fast = _times(ratio)
-    verdict = f" {word(speed.supported)}" if speed is not None and judged else ""
+    spoken = f"; speed {told_speed}" if told_speed else ""
     return (
-        f"{ours} needs {about}{times} times the memory of {theirs}, at {about}{fast} times its "
-        f"speed: {status}{spoken}{end}",
-        f"{ours} needs {mark}{times}x the memory of {theirs} at {mark}{fast}x its speed: "
-        f"{status}{spoken}",
-        f"{ours} vs {theirs}: memory {mark}{times}x {status}, speed {mark}{fast}x{verdict}",
+        f"{ours} needs {about}{more} times the memory of {theirs}, at {about}{fast} times its "
+        f"speed: {told_memory}{spoken}{end}",
+        f"{ours} needs {mark}{more}x the memory of {theirs} at {mark}{fast}x its speed: "
+        f"{told_memory}{spoken}",
+        f"{ours} vs {theirs}: memory {mark}{more}x {told_memory}, speed {mark}{fast}x "
+        f"{told_speed}".rstrip(),
     )
 
 
-def _one_metric(verdict: Verdict | None, estimated: bool) -> Wordings:
-    if verdict is None:
-        return ()
-    ours, theirs = verdict.challenger, verdict.baseline
-    if verdict.metric == "memory" or verdict.ratio is None:
-        sentence = verdict.sentence.removeprefix(_ESTIMATED)
-        return (f"{sentence}{' (estimated)' * estimated}",)
-    if estimated:
-        return ()  # it has no verdict, and the table has the ratio
-    times, status = _times(verdict.ratio), word(verdict.supported)
-    if verdict.supported is None and verdict.interval is None:
-        status = "no verdict"
+_FITS = ("fits", "does not fit")  # findings
+
+
+def _one(verdict: Verdict, estimated: bool) -> Wordings:
+    """One metric alone, or what could not be compared."""
+    about, mark, end = _marks(estimated)
+    ours, theirs, status = verdict.challenger, verdict.baseline, _status(verdict)
+    if verdict.finding in _FITS:
+        first, other = (ours, theirs) if verdict.finding == "fits" else (theirs, ours)
+        return (
+            f"{first} fits where {other} does not: {verdict.metric} {status}{end}",
+            f"{first} fits, {other} does not: {status}",
+        )
+    if verdict.ratio is None:
+        sentence = verdict.sentence.removeprefix("estimated: ")
+        return f"{sentence}{end}", f"{ours} vs {theirs}: no verdict on {verdict.metric}"
+    times = _times(verdict.ratio)
+    does, of = ("needs", "memory") if verdict.metric == "memory" else ("runs at", "speed")
     return (
-        f"{ours} runs at {times} times the speed of {theirs}: {status}",
-        f"{ours} vs {theirs}: speed {times}x {status}",
+        f"{ours} {does} {about}{times} times the {of} of {theirs}: {status}{end}",
+        f"{ours} vs {theirs}: {of} {mark}{times}x {status}",
     )
+
+
+def _spread(wordings: Wordings) -> Wordings:
+    """The longest and the shortest."""
+    return wordings[0], wordings[-1]
+
+
+def _marks(estimated: bool) -> tuple[str, str, str]:
+    return ("about ", "~", " (estimated)") if estimated else ("", "", "")
+
+
+def _status(verdict: Verdict) -> str:
+    return "no verdict" if verdict.finding in _UNJUDGED else word(verdict.supported)
 
 
 def _times(ratio: float) -> str:
-    return format_ratio(ratio).removesuffix("x")
-
-
-def _speed_ratio(record: Record, rows: Sequence[Row], ours: str, theirs: str) -> float | None:
-    found = {row.workload: row for row in rows}
-    if ours not in found or theirs not in found:  # a file may say anything
-        return None
-    return Speeds(record, rows, 1).middle(found[ours], found[theirs])
+    return f"over {_LARGEST:,.0f}" if ratio > _LARGEST else format_ratio(ratio).removesuffix("x")
 
 
 def _extremes(record: Record, rows: Sequence[Row]) -> tuple[Wordings, ...]:
-    known = [row for row in rows if row.usable and row.memory]
+    known = [row for row in rows if row.usable and row.memory and not row.disturbed]
     if not known:
         return ()
-    end = " (estimated)" * (record.evidence == "estimated")
+    end = _marks(record.evidence == "estimated")[2]
     smallest = min(known, key=lambda row: row.memory.median if row.memory else 0.0)
     if len(known) == 1:
         return ((f"{smallest.workload}: {_figures(smallest)}{end}",),)

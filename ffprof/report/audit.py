@@ -35,7 +35,8 @@ def table_of(
     if ratios is not None:
         for name, of_rows in (("memory", ratios.memory), ("img/s", ratios.speed)):
             column = Column(name=f"{name} ratio", folded=True)
-            _insert_after(name, wanted, (column, _ratio_in(of_rows)))
+            if of_rows:
+                _insert_after(name, wanted, (column, _ratio_in(of_rows)))
     filled = [
         (column, cells)
         for column, cell in wanted

@@ -76,11 +76,8 @@ def learning_document(
                 Block(heading="What did not end well", lines=_failures(record, rows)),
                 _costs(record, rows) if swept else Block(),
                 _differences(verdicts) if swept else Block(),
-                Block(
-                    heading="Notes",
-                    lines=(*_reservations(record, rows), *record.notes),
-                    detail=True,
-                ),
+                Block(heading="Notes", lines=_reservations(record, rows)),
+                Block(heading="Notes on the run", lines=record.notes, detail=True),
             ),
         )
     )

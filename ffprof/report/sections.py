@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from ffprof.analysis import ledger
@@ -36,7 +37,8 @@ def problems(record: Record, rows: Sequence[Row]) -> Block:
                 f"{row.memory.low:,.0f} to {row.memory.high:,.0f} B"
             )
     lines += [f"not measured: {line}" for line in impossible(record)]
-    lines += [note for note in record.notes if note.startswith("--")]  # without effect here
+    lines += _not_comparable(record)
+    lines += [note for note in record.notes if not _is_usual(note)]
     lines += _waiting(record, rows)
     lines += noise(rows)
     missing = record.missing()
@@ -47,10 +49,32 @@ def problems(record: Record, rows: Sequence[Row]) -> Block:
     return Block(heading="Problems", lines=tuple(lines))
 
 
+# Notes that say nothing of a figure that its label does not say; any other must be in sight.
+_USUAL = ("measured on a CPU: ", "estimated: ", "noise of this machine from ", "resumed ")
+_FILE = re.compile(r"[^:]+: from .+, sha256 [0-9a-f]+")
+
+
+def _is_usual(note: str) -> bool:
+    return note.startswith(_USUAL) or bool(_FILE.fullmatch(note))
+
+
 def notes(record: Record) -> Block:
     """What else the reader may want to know."""
-    lines = tuple(note for note in record.notes if not note.startswith("--"))
-    return Block(heading="Notes", lines=lines, detail=True)
+    return Block(heading="Notes", lines=tuple(filter(_is_usual, record.notes)), detail=True)
+
+
+def _not_comparable(record: Record) -> list[str]:
+    """Rows that do other work than the recipe's, and schedules that change their method."""
+    lines = [
+        f"{name}: nothing of the recipe is matched: batch, data, network and optimizer are its own"
+        for name in ledger.unmatched(record.ledger)
+    ]
+    for name, row in record.ledger.items():
+        proof, facts = row.gradient, row.facts
+        whole = facts.get("micro_batch") == facts.get("effective_batch")
+        if proof is not None and proof.equal is False and whole and name != proof.reference:
+            lines.append(f"{name}: its gradients are not those of {proof.reference} (--full)")
+    return lines
 
 
 def _disturbed(row: Row) -> list[str]:

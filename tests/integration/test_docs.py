@@ -126,6 +126,6 @@ def test_recorded_results_are_valid_whole_and_listed(path):
     if path.name in ("audit-small-cpu.json", "audit-imagenet100-8gb-estimated.json"):
         shown = ffprof("report", path).stdout
         shown = "\n".join(line.rstrip() for line in shown.splitlines())
-        table = re.findall(r"workload  .*?\nfile: ", shown, re.S)[0]
+        table = re.findall(r"workload  .*?\ndetails: ffprof report ", shown, re.S)[0]
         readme = "\n".join(map(str.rstrip, (ROOT / "README.md").read_text().splitlines()))
         assert table in readme

@@ -280,9 +280,8 @@ def _captured(code, words, env, timeout, cwd):
 
 
 def reported(path):
-    """The report of a file, less its last lines, which name the file."""
-    *report, file, details = ffprof("report", path).stdout.splitlines(keepends=True)
-    assert file.startswith("file: "), file
+    """The report of a file, less its last line, which names the file."""
+    *report, details = ffprof("report", path).stdout.splitlines(keepends=True)
     assert details.startswith("details: ffprof report "), details
     return "".join(report)
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from ffprof.cli.common_options import Format
 from ffprof.cli.interrupts import Terminated, interrupt_code
@@ -16,7 +14,6 @@ from ffprof.cli.output.result import details_of, print_document, print_result
 from ffprof.errors import NothingMeasuredError, UsageError, did_you_mean
 from ffprof.experiments.audit.looks import remember_new, run_looks, why_no_more
 from ffprof.experiments.request import Request
-from ffprof.hardware.neighbours import BUSY
 from ffprof.records.audit import Record
 from ffprof.report.audit import make_document
 from ffprof.report.document import Document
@@ -35,6 +32,11 @@ class Printed:
     relative_to: str = ""
     one: bool = True
 
+    @property
+    def words(self) -> list[str]:
+        """The options that ``ffprof report`` has, too."""
+        return ["--relative-to", self.relative_to] if self.relative_to else []
+
 
 def check_rows(requests: Sequence[Request], relative_to: str | None) -> None:
     """Before anything is run.
@@ -42,7 +44,7 @@ def check_rows(requests: Sequence[Request], relative_to: str | None) -> None:
     Raises:
         UsageError: an audit will have no row of this name.
     """
-    if relative_to is None:
+    if not relative_to:
         return
     for request in requests:
         names = request.record.plan.workloads
@@ -64,7 +66,7 @@ def run_all(requests: tuple[Request, ...], printed: Printed, *, looks: bool = Fa
         NothingMeasuredError: none of them has a number.
     """
     empty: list[NothingMeasuredError] = []
-    ends: list[_End] = []
+    ends: list[Document] = []
     printed = replace(printed, one=len(requests) == 1)
     code = 0
     for number, request in enumerate(requests):
@@ -77,27 +79,20 @@ def run_all(requests: tuple[Request, ...], printed: Printed, *, looks: bool = Fa
             continue
         if code:
             break
-    if not printed.one and printed.format == "table":
+    if not printed.one and printed.format == "table" and code != interrupt_code(Terminated()):
         _print_ends(ends)
     if len(empty) == len(requests):
         raise empty[0]
     return code
 
 
-@dataclass(frozen=True)
-class _End:
-    document: Document
-    path: Path
-
-
-def _print_ends(ends: Sequence[_End]) -> None:
-    """The last screen of several audits: of each its title, its first answer and its file."""
+def _print_ends(ends: Sequence[Document]) -> None:
+    """The last screen of several audits: of each its title, its first answer, and what is next."""
     from ffprof.report.exporters.terminal import OutputConsole, print_end
 
     for end in ends:
         print()
-        document = replace(end.document, answers=end.document.answers[:1])
-        print_end(replace(document, closing=(details_of(end.path),)), OutputConsole())
+        print_end(replace(end, answers=end.answers[:1]), OutputConsole())
 
 
 def _print(record: Record, printed: Printed) -> Document | None:
@@ -115,20 +110,12 @@ def _print(record: Record, printed: Printed) -> Document | None:
     return document if printed.format == "table" else None
 
 
-def _of_now(notes: Sequence[str]) -> list[str]:
-    """What is said of other programs at this start, and not at those before a resumption."""
-    resumed = [at for at, note in enumerate(notes) if note.startswith("resumed ")]
-    return [note for note in notes[max(resumed, default=0) :] if note.startswith(BUSY)]
-
-
-def _run_and_print(request: Request, printed: Printed, ends: list[_End], *, looks: bool) -> int:
+def _run_and_print(request: Request, printed: Printed, ends: list[Document], *, looks: bool) -> int:
     notices = Notices()
     if not request.record.missing():
         _print(request.record, printed)
         notices.print(f"nothing is missing in {request.path}")
         return 0
-    if sys.stderr.isatty():
-        notices.print(*_of_now(request.record.notes))
     outcome = run_looks(request, lambda: progress_for(), looks=looks)
     record, interrupt = outcome.record, outcome.interrupt
     problem = ""
@@ -140,12 +127,15 @@ def _run_and_print(request: Request, printed: Printed, ends: list[_End], *, look
         notices.print(problem)
     written = record.trials or record.ledger  # what is known of rows is kept, too
     if record.trials:
-        document = _print(record, printed)
         notices.print(f"written to {request.path}")
+        document = _print(record, printed)
+        closing = details_of(request.path, printed.words)
+        if outcome.stopped and request.target is None:
+            closing = f"resume with: ffprof run --resume {shlex.quote(str(request.path))}"
         if document is not None:
-            ends.append(_End(document, request.path))
+            ends.append(replace(document, closing=(closing,)))
             if printed.one and not (printed.full or outcome.stopped):
-                notices.print(details_of(request.path))
+                notices.print(closing)
     if looks and request.target is None and record.trials and not outcome.stopped:
         notices.print(why_no_more(record))
     if outcome.stopped:

@@ -71,8 +71,10 @@ class TerminalProgress:
 
     def _forecast(self, left_seconds: float | None) -> None:
         if left_seconds is not None:
-            end = datetime.now() + timedelta(seconds=left_seconds)  # on the wall
-            self._left = f", about {format_seconds(left_seconds)} left, until {end:%H:%M}"
+            now = datetime.now()
+            end = now + timedelta(seconds=left_seconds)
+            when = f"{end:%H:%M}" if end.date() == now.date() else f"{end:%d %b %H:%M}"
+            self._left = f", about {format_seconds(left_seconds)} left, until {when}"
 
     def says(self, text: str) -> None:
         """See ``Progress`` of experiments."""

@@ -33,6 +33,7 @@ def print_reading(
     *,
     path: Path,
     full: bool,
+    words: Sequence[str] = (),
 ) -> None:
     """Print the report of a file, or its record: what it contradicts itself in comes first.
 
@@ -43,6 +44,7 @@ def print_reading(
         format: a table, Markdown or JSON; with JSON, contradictions are on standard error.
         path: where the file is.
         full: whether a table is printed with all details.
+        words: the options that it was requested with, for the command that tells more.
     """
     from ffprof.analysis.contradictions import alarms
     from ffprof.experiments.reproduction import reproduction_of
@@ -55,14 +57,14 @@ def print_reading(
         return
     made = reproduction_of(record)
     block = reproduction_block(made.command, made.made_with, made.notes)
-    closing = (f"file: {path}", *(() if full else (details_of(path),)))
+    closing = (f"file: {path}" if full else details_of(path, words),)
     document = replace(document, alarms=told, blocks=(*document.blocks, block), closing=closing)
     print_document(document, format, full=full)
 
 
-def details_of(path: Path) -> str:
-    """The command that tells more of a result."""
-    return f"details: ffprof report {shlex.quote(str(path))} --full"
+def details_of(path: Path, words: Sequence[str] = ()) -> str:
+    """The command that tells more of a result, with the options that were given."""
+    return f"details: {shlex.join(['ffprof', 'report', str(path), '--full', *words])}"
 
 
 def complain_of(alarms: Sequence[str]) -> None:

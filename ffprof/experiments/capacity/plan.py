@@ -25,6 +25,8 @@ _OF_AUDITS = {
     "resume": "a search cannot be resumed: start it again",
     "rounds": "a size is run once",
     "steps": "nothing is timed",
+    "full": "its report has no details",
+    "relative_to": "a size has no ratio",
     "dry_run": "--device estimate searches without running anything",
 }
 

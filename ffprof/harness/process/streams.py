@@ -6,6 +6,7 @@ import codecs
 import errno
 import io
 import os
+import signal
 import sys
 import threading
 import time
@@ -90,8 +91,11 @@ def waiting_for(what: str) -> Iterator[None]:
             print(f"\r{' ' * (len(what) + 12)}\r", end="", file=sys.stderr, flush=True)
 
     counter = threading.Thread(target=count, daemon=True)
-    counter.start()
+    # A signal that is held back elsewhere must not come through here.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
+        counter.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
         yield
     finally:
         over.set()

@@ -13,6 +13,8 @@ def render(document: Document) -> str:
     parts = [f"<p><strong>{escape(line)}</strong></p>" for line in document.alarms[:1]]
     parts += _items(document.alarms[1:])
     parts += [f"<h3>{escape(document.title)}</h3>", *_items(document.setting)]
+    answers = () if document.alarms else document.answers
+    parts += [f"<p><strong>{escape(one[0])}</strong></p>" for one in answers]
     for block in document.blocks:
         parts += [f"<h4>{escape(block.heading)}</h4>"] if block.heading else []
         parts += [f"<p>{escape(line)}</p>" for line in block.text]

@@ -14,7 +14,9 @@ def render(document: Document) -> str:
         [f"**{_escaped(line)}**" for line in document.alarms[:1]],
         _items(document.alarms[1:]),
     ]
+    answers = () if document.alarms else document.answers
     parts += [[f"# {_escaped(document.title)}"], _items(document.setting)]
+    parts += [[f"- **{_escaped(one[0])}**" for one in answers]]
     for block in document.blocks:
         parts += [
             [f"## {_escaped(block.heading)}"] if block.heading else [],

@@ -84,32 +84,47 @@ def render(document: Document, width: int, *, full: bool = True) -> RenderableTy
     return Group(*parts)
 
 
-MOST_ANSWERS = 3  # lines, so that with the file and the next command there are five
+MOST_ANSWERS = 4  # lines, so that with the next command there are five
 
 
 def _end(document: Document, width: int) -> list[RenderableType]:
     """The answers, as many as there is room for, and what is said below them.
 
-    All are worded at the same length: the longest at which each takes one line.
+    All are worded at the same length: the longest at which each takes one line. A document with
+    alarms has no other answer.
     """
-    room = MOST_ANSWERS
-    first = document.answers[:room]
-    longest = max((len(one) for one in first), default=1)
-    for at in range(longest):
-        chosen = [one[min(at, len(one) - 1)] for one in first]
-        if all(len(line) <= width for line in chosen):
-            break
-    told: list[RenderableType] = []
-    for line in chosen if first else []:
-        flowed = _flowed(line, width)
-        room -= flowed.plain.count("\n") + 1
-        if room < 0 and told:
-            break
-        told.append(_with_verdicts(flowed))
+    if document.alarms:
+        told = [_flowed(document.alarms[0], width, style="red")]
+    else:
+        told = _fitted(document.answers, width)
     closing = [
         Text(line, style="dim", no_wrap=True, overflow="ignore") for line in document.closing
     ]
     return [Text(), *told, *closing] if told or closing else []
+
+
+def _fitted(answers: Sequence[tuple[str, ...]], width: int) -> list[Text]:
+    first = answers[:MOST_ANSWERS]
+    chosen: list[str] = []
+    for at in range(max((len(one) for one in first), default=0)):
+        chosen = [one[min(at, len(one) - 1)] for one in first]
+        if all(len(line) <= width for line in chosen):
+            break
+    room = MOST_ANSWERS - (len(answers) > 1)
+    lines = [_cut(_flowed(line, width), room) for line in chosen]
+    heights = [line.plain.count("\n") + 1 for line in lines]
+    while lines and sum(heights) + (len(lines) < len(answers)) > MOST_ANSWERS and len(lines) > 1:
+        del lines[-1], heights[-1]
+    left = len(answers) - len(lines)
+    more = [Text(f"and {left} more (--full)")] if left else []
+    return [*map(_with_verdicts, lines), *more]
+
+
+def _cut(text: Text, room: int) -> Text:
+    lines = text.plain.split("\n")
+    if len(lines) <= room:
+        return text
+    return Text("\n".join([*lines[: room - 1], "..."]), no_wrap=True, overflow="ignore")
 
 
 def _with_verdicts(text: Text) -> Text:

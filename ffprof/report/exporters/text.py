@@ -29,7 +29,7 @@ def _short(document: Document) -> str:
 
 
 def _table(block: Block) -> list[str]:
-    shown = [at for at, one in enumerate(block.columns) if not one.wide and not one.rank]
+    shown = [at for at, one in enumerate(block.columns) if not (one.wide or one.rank or one.folded)]
     rows = [[one.name for one in block.columns], *block.rows]
     widths = {at: max(len(row[at]) for row in rows) for at in shown}
     return [

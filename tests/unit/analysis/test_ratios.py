@@ -43,7 +43,7 @@ def test_without_a_claim_and_a_name_there_are_none():
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("nw", "did you mean new"), ("gone", "has no figures"), ("", "")],
+    [("nw", "did you mean new"), ("gone", "has no memory figure"), ("", "")],
 )
 def test_a_name_that_is_no_row_is_refused(name, words):
     made = record(rows())

@@ -16,7 +16,22 @@ from ffprof.report.document import Block, Column, Document
 from ffprof.report.exporters.html import render
 from ffprof.report.kinds import document_of
 
-TAGS = {"div", "h3", "h4", "p", "small", "ul", "li", "table", "thead", "tbody", "tr", "th", "td"}
+TAGS = {
+    "div",
+    "strong",
+    "h3",
+    "h4",
+    "p",
+    "small",
+    "ul",
+    "li",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+}
 HOSTILE = '<script>alert(\'x\')</script> & " onmouseover="y" </td></table>\x1b[31m'
 
 
