@@ -6,7 +6,9 @@ the rest from an audit of the same options.
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ from ffprof.experiments.selection import (
     choose_workloads,
     read_sources,
 )
-from ffprof.hardware.environment import child_environment, environment
+from ffprof.hardware.environment import SLEEP, WAITING, child_environment, environment
 from ffprof.hardware.machine import Probe, describe_machine
 from ffprof.hardware.neighbours import watch
 from ffprof.harness.data.discovery import complete, look_at
@@ -47,7 +49,9 @@ Kind = Literal["cuda", "cpu", "estimate"]
 class Session:
     """Where children are forked from, what torch finds here, and the variables of trials.
 
-    ``crowd`` says that other programs kept the machine busy, if they did.
+    ``crowd`` says that other programs kept the machine busy, if they did. If they took half of it,
+    threads that wait for each other sleep, in all trials: those that spin would take the processor
+    from those that they wait for.
     """
 
     server: BaseContext
@@ -58,6 +62,11 @@ class Session:
     def machine(self) -> Machine:
         """This machine as records describe it."""
         return describe_machine(self.found, self.variables)
+
+    def environment(self, recipe: Recipe) -> dict[str, str | None]:
+        """The variables of a recipe's trials, which this session's server has already."""
+        kept = {WAITING: self.variables[WAITING]} if WAITING in self.variables else {}
+        return child_environment(recipe) | kept
 
     def context(self, device: Device) -> BaseContext:
         """How trials are started: forking a server that imported torch is unproved with CUDA."""
@@ -84,19 +93,50 @@ class Setup:
 _TRACELESS: dict[str, str | None] = {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
+_LOOK_SECONDS = 0.25  # at other programs, before the server starts
+# Of all processors, taken by others: threads that wait sleep from here on. On an idle machine that
+# costs small recipes a quarter of their speed (benchmarks/bench_waiting.py); a choice.
+_SLEEP_FROM = 0.5
+
+
+def _waiting(recipe: Recipe, begun: Machine | None) -> tuple[dict[str, str | None], str]:
+    """What threads do that wait for each other, if not as usual, and who keeps the machine busy.
+
+    What is ``begun`` goes on as it was begun, and what the user has set stands.
+    """
+    if recipe.threads == 1 or WAITING in os.environ:
+        return {}, ""
+    if begun is not None:
+        slept = begun.environment.get(WAITING) == SLEEP
+        return ({WAITING: SLEEP} if slept else {}), ""
+    crowd = watch("at the start")
+    time.sleep(_LOOK_SECONDS)
+    found = crowd()
+    return ({WAITING: SLEEP} if found.share >= _SLEEP_FROM else {}), found.told
+
+
 @contextmanager
-def open_session(recipe: Recipe, *, dry_run: bool = False) -> Iterator[Session]:
+def open_session(
+    recipe: Recipe, *, dry_run: bool = False, begun: Machine | None = None
+) -> Iterator[Session]:
     """Start the server that children are forked from, and ask one of them what torch finds.
 
     The server keeps the environment that it is started in, so it starts in that of the trials,
     which lasts as long as this context.
 
+    Args:
+        recipe: decides the variables.
+        dry_run: nothing is measured.
+        begun: the machine as it was when what goes on here was begun, or what this is held
+            against: threads wait as they did there.
+
     Raises:
         DeviceError: torch cannot be started.
     """
-    variables = child_environment(recipe)
+    waiting, busy = ({}, "") if dry_run else _waiting(recipe, begun)
+    variables = child_environment(recipe) | waiting
     with environment({**variables, **_TRACELESS} if dry_run else variables):
-        crowd = watch()
+        crowd = watch("while PyTorch started")
         with waiting_for("starting PyTorch"):
             server = start_context("forkserver")
             found, reason = ask_child(server, probe_child, Probe)
@@ -104,7 +144,7 @@ def open_session(recipe: Recipe, *, dry_run: bool = False) -> Iterator[Session]:
             raise DeviceError(
                 f"torch cannot be started ({reason})", "ffprof doctor says what to do"
             )
-        told = crowd()
+        told = busy or crowd().told
         if told and not dry_run and sys.stderr.isatty():
             say(told)
         yield Session(server=server, found=found, variables=variables, crowd=told)

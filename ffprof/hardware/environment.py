@@ -19,6 +19,10 @@ ALLOCATOR_VARIABLES = (
 # kernels take.
 _CUDA_VARIABLES = ("CUDA_LAUNCH_BLOCKING", "NVIDIA_TF32_OVERRIDE", "CUDA_MODULE_LOADING")
 
+# What OpenMP's threads do while they wait for each other: by default they spin for a while. libgomp
+# reads it when it is loaded, with torch.
+WAITING, SLEEP = "OMP_WAIT_POLICY", "PASSIVE"
+
 
 def child_environment(recipe: Recipe) -> dict[str, str | None]:
     """Environment variables that trial processes start under; None means removed."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 from torch import nn
 
+from ffprof.hardware.environment import SLEEP, WAITING
 from ffprof.harness.backbone import Matched
 from ffprof.harness.conformance import Observed
 from ffprof.instruments.operators import Counted, sum_flops
@@ -56,6 +58,8 @@ def gather_facts(
         + ("foreach" if optimizer.foreach else "single"),
         "optimizer_step": "inside backward" if description.steps_in_backward else "after the batch",
         "not_decayed_parameters": len(module.no_weight_decay()),
+        # As usual, they spin for a while.
+        **({"waiting_threads": "sleep"} if os.environ.get(WAITING) == SLEEP else {}),
         **flags,
     }
 

@@ -24,7 +24,9 @@ def answers(record: Record, rows: Sequence[Row]) -> tuple[Wordings, ...]:
     """
     missing = len(record.missing())
     planned = len(record.plan.workloads) * record.plan.rounds
-    told = [(f"not finished: {missing} of {planned} trials are missing",)] if missing else []
+    told: list[Wordings] = []
+    if missing:
+        told.append((f"not finished: {missing} of {planned} trials are missing",))
     if not record.verdicts:
         return (*told, *(() if missing else _extremes(record, rows)))
     claims = {claim.id: claim.baseline for claim in record.recipe.claims}

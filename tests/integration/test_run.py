@@ -126,6 +126,8 @@ def test_equal_schedules_see_equal_losses(smoke):
 def test_the_ledger_holds_facts_and_proofs(smoke):
     _, record, _ = smoke
     assert record.ledger.keys() == CORE
+    # As the environment of the tests says.
+    assert {row.facts["waiting_threads"] for row in record.ledger.values()} == {"sleep"}
     digests = {row.facts["backbone_digest"] for row in record.ledger.values()}
     assert len(digests) == 1
     proofs = {name: row.gradient for name, row in record.ledger.items() if row.gradient}

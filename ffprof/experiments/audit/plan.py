@@ -28,7 +28,6 @@ from ffprof.experiments.selection import (
 from ffprof.experiments.session import Kind, Session, Setup, set_up
 from ffprof.experiments.terms import Terms, terms_for
 from ffprof.hardware.calibrations import kept_calibration
-from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import describe_machine
 from ffprof.harness.data.discovery import crowding
 from ffprof.harness.process.guard import Policy
@@ -68,7 +67,7 @@ def new_request(
         on_foreign: what to do about processes of others on the GPU.
     """
     recipe, terms = audit.recipe, audit.terms
-    wanted = child_environment(recipe)
+    wanted = session.environment(recipe)
     created = datetime.now(UTC)
     record = Record(
         created=created,

@@ -128,7 +128,7 @@ def resumed(
         sources = recorded_sources(record, path, given)
         rows = registered_rows(record)
         seen = look_again(record, path, given)
-        with open_session(record.recipe, dry_run=dry_run) as session:
+        with open_session(record.recipe, dry_run=dry_run, begun=record.machine) as session:
             notes = check_session(session, record.machine, record.recipe, device, path)
             rows |= file_rows(record, sources, session.server)
             workloads = tuple(rows[name] for name in record.plan.workloads)

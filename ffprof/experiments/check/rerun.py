@@ -134,7 +134,7 @@ def _prepared(
     seen = look_again(baseline, path, {} if data is None else {"data": data})
     if not estimated:
         _need_processors(recipe, path)  # an estimate computes nothing, so it may name more
-    with open_session(recipe) as session:
+    with open_session(recipe, begun=baseline.machine) as session:
         need_device(baseline, path, session.found)
         terms = terms_again(baseline, path, session, card_files)
         rows = rows_now(baseline, path, sources, session.server)

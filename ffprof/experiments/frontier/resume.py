@@ -52,7 +52,7 @@ def resumed_frontier(file: Path, given: Mapping[str, Any]) -> Iterator[FrontierR
         record = load_frontier(path)
         device = _device(record, path)
         rows = _rows(record)
-        with open_session(record.recipe) as session:
+        with open_session(record.recipe, begun=record.machine) as session:
             notes = check_session(session, record.machine, record.recipe, device, path)
             check_data(record.recipe, None)
             if wave(record, every=record.every_point):

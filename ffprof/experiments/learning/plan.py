@@ -18,7 +18,6 @@ from ffprof.experiments.options import Options
 from ffprof.experiments.selection import all_workloads, change_recipe, check_recipe
 from ffprof.experiments.session import Setup, set_up
 from ffprof.experiments.terms import terms_for
-from ffprof.hardware.environment import child_environment
 from ffprof.hardware.machine import describe_machine, usable_cpus
 from ffprof.harness.data.catalogue import DATA
 from ffprof.harness.data.folder import two_levels
@@ -81,7 +80,7 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
             files=setup.chosen.files,
         )
         _check_file(plan, training)
-        wanted = child_environment(recipe)
+        wanted = setup.session.environment(recipe)
         skipped = setup.data.note() if setup.data else ""
         noted = (*terms.notes, *setup.chosen.notes(recipe), skipped, setup.session.crowd)
         record = LearningRecord(

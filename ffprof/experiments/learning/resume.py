@@ -22,7 +22,6 @@ from ffprof.experiments.audit.resume import check_options, check_session
 from ffprof.experiments.learning.request import AGAIN, LearningRequest
 from ffprof.experiments.learning.search import check_optuna, sampler_name
 from ffprof.experiments.session import open_session
-from ffprof.hardware.environment import child_environment
 from ffprof.records.audit import Device
 from ffprof.records.files import writing
 from ffprof.records.learning import LearningRecord
@@ -60,7 +59,7 @@ def resumed_study(file: Path, given: Mapping[str, Any]) -> Iterator[LearningRequ
         sources = recorded_sources(record, path, given)
         rows = registered_rows(record)
         seen = look_again(record, path, given)
-        with open_session(record.recipe) as session:
+        with open_session(record.recipe, begun=record.machine) as session:
             notes = check_session(session, record.machine, record.recipe, device, path)
             notes += [session.crowd] if session.crowd else []
             rows |= file_rows(record, sources, session.server)
@@ -91,7 +90,7 @@ def resumed_study(file: Path, given: Mapping[str, Any]) -> Iterator[LearningRequ
                 path=path,
                 context=session.context(device),
                 on_foreign=given.get("on_foreign", "warn"),
-                environment=child_environment(recipe),
+                environment=session.environment(recipe),
             )
 
 

@@ -6,6 +6,8 @@ import sys
 import time
 from dataclasses import replace
 
+import pytest
+
 from ffprof.hardware.doctor.readers.activity import Look, Process, look
 from ffprof.hardware.neighbours import BUSY, watch
 
@@ -30,7 +32,12 @@ def looks(*seconds_of_programs, own=0.0):
 
 def told(*seconds, **more):
     found = looks(*seconds, **more)
-    return watch(lambda: next(found))()
+    return watch("meanwhile", lambda: next(found))().told
+
+
+def test_the_share_is_of_all_processors():
+    found = looks(0.3, 0.9)
+    assert watch("meanwhile", lambda: next(found))().share == pytest.approx(1.2 / os.cpu_count())
 
 
 def test_an_idle_machine_is_not_mentioned():
@@ -54,9 +61,9 @@ def test_a_real_program_is_seen():
     with subprocess.Popen([sys.executable, "-c", spin]) as other:
         try:
             # As a child of ours it would be left out, as a part of the audit.
-            crowd = watch(without_parents)
+            crowd = watch("meanwhile", without_parents)
             time.sleep(2)
-            assert crowd().startswith(BUSY)
+            assert crowd().told.startswith(BUSY)
         finally:
             other.kill()
 
