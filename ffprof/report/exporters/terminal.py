@@ -213,12 +213,15 @@ def _caption(block: Block, width: int) -> str:
 
 
 def _name(column: Column, width: int) -> Text:
-    lines = textwrap.wrap(column.name, width, break_on_hyphens=False, break_long_words=False)
+    lines = textwrap.wrap(
+        column.name, max(1, width), break_on_hyphens=False, break_long_words=False
+    )
     return Text("\n".join(lines) if column.folded else column.name)
 
 
 def _name_width(column: Column) -> int:
-    return max(map(len, column.name.split())) if column.folded else len(column.name)
+    words = column.name.split() if column.folded else [column.name]
+    return max(map(len, words), default=0)
 
 
 def _cell(column: str, text: str) -> Text:

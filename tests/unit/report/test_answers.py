@@ -211,6 +211,14 @@ def test_a_split_table_goes_on_below_with_its_first_column():
     assert printed(document, 120).count("one") == 1
 
 
+def test_a_folded_column_may_have_no_name():
+    columns = (Column(name="row", numeric=False), Column(name="", folded=True))
+    for cell in ("1", ""):
+        block = Block(columns=columns, rows=(("one", cell),), split=True)
+        text = printed(Document(title="t", setting=(), blocks=(block,)))
+        assert f"one  {cell}".rstrip() in text
+
+
 def test_a_caption_leaves_out_columns_that_are_not_shown():
     columns = (Column(name="a"), Column(name="b" * 20, rank=1))
     block = Block(columns=columns, rows=(("1", "2"),), caption=f"a: one; {'b' * 20}: two; all")
