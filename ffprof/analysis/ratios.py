@@ -49,20 +49,29 @@ def ratios_of(record: Record, rows: Sequence[Row], relative_to: str = "") -> Rat
     )
 
 
-def _named(rows: Sequence[Row], name: str) -> tuple[Row, str]:
-    found = next((row for row in rows if row.workload == name), None)
-    names = [row.workload for row in rows]
-    if found is None:
+def check_row(name: str, names: Sequence[str]) -> None:
+    """What ratios are to must be a row.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if name not in names:
         near = did_you_mean(name, names)
         raise UsageError(
             f"--relative-to {name}: no such row", f"{near}the rows are {', '.join(names)}"
         )
-    if found.memory is None or not found.memory.median:
+
+
+def _named(rows: Sequence[Row], name: str) -> tuple[Row, str]:
+    found = {row.workload: row for row in rows}
+    check_row(name, list(found))
+    row = found[name]
+    if row.memory is None or not row.memory.median:
         raise UsageError(
-            f"--relative-to {name}: the row has no memory figure ({found.told_outcomes()})",
+            f"--relative-to {name}: the row has no memory figure ({row.told_outcomes()})",
             "name one that was measured",
         )
-    return found, ""
+    return row, ""
 
 
 def _smallest(record: Record, rows: Sequence[Row]) -> tuple[Row | None, str]:

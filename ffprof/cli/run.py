@@ -85,7 +85,8 @@ def run(
         if dry_run:
             raise UsageError("a plan has the format table only", "leave --format or --dry-run out")
         raise UsageError("--relative-to has the formats table and markdown", "choose one of them")
-    from ffprof.cli.output.audit import Printed, check_rows, run_all
+    from ffprof.analysis.ratios import check_row
+    from ffprof.cli.output.audit import Printed, run_all
     from ffprof.experiments.audit.plan import prepare
     from ffprof.experiments.audit.resume import resumed
 
@@ -93,7 +94,8 @@ def run(
     given = {name: written[name] for name in written if name not in _OF_OUTPUT}
     opened = prepare(options) if resume is None else resumed(resume, given, dry_run=dry_run)
     with opened as requests:
-        check_rows(requests, relative_to)
+        for request in requests if relative_to else ():
+            check_row(relative_to, request.record.plan.workloads)
         if dry_run and any(request.record.missing() for request in requests):
             from ffprof.cli.output.plan import print_plans
 

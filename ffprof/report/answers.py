@@ -11,7 +11,8 @@ from ffprof.units import format_bytes, format_rate, format_ratio
 
 Wordings = tuple[str, ...]  # of one answer, the longest first
 
-_UNJUDGED = ("ratio only", "not comparable")  # findings
+_FITS = ("fits", "does not fit")  # findings
+_UNJUDGED = ("ratio only", "not comparable")
 _LARGEST = 1e6  # a ratio that is printed
 
 
@@ -77,9 +78,6 @@ def _answer(pair: dict[str, Verdict], estimated: bool) -> Wordings:
         f"{ours} vs {theirs}: memory {mark}{more}x {told_memory}, speed {mark}{fast}x "
         f"{told_speed}".rstrip(),
     )
-
-
-_FITS = ("fits", "does not fit")  # findings
 
 
 def _one(verdict: Verdict, estimated: bool) -> Wordings:

@@ -11,7 +11,7 @@ from ffprof.cli.interrupts import Terminated, interrupt_code
 from ffprof.cli.output.console import Notices
 from ffprof.cli.output.progress import progress_for
 from ffprof.cli.output.result import details_of, print_document, print_result
-from ffprof.errors import NothingMeasuredError, UsageError, did_you_mean
+from ffprof.errors import NothingMeasuredError, UsageError
 from ffprof.experiments.audit.looks import remember_new, run_looks, why_no_more
 from ffprof.experiments.request import Request
 from ffprof.records.audit import Record
@@ -36,24 +36,6 @@ class Printed:
     def words(self) -> list[str]:
         """The options that ``ffprof report`` has, too."""
         return ["--relative-to", self.relative_to] if self.relative_to else []
-
-
-def check_rows(requests: Sequence[Request], relative_to: str | None) -> None:
-    """Before anything is run.
-
-    Raises:
-        UsageError: an audit will have no row of this name.
-    """
-    if not relative_to:
-        return
-    for request in requests:
-        names = request.record.plan.workloads
-        if relative_to not in names:
-            near = did_you_mean(relative_to, names)
-            raise UsageError(
-                f"--relative-to {relative_to}: no such row",
-                f"{near}the rows are {', '.join(names)}",
-            )
 
 
 def run_all(requests: tuple[Request, ...], printed: Printed, *, looks: bool = False) -> int:

@@ -17,12 +17,12 @@ from ffprof.report.document import Document
 from ffprof.report.kinds import document_of, json_of
 
 
-def print_result(record: AnyRecord, format: Format, *, full: bool = False) -> None:
-    """Print a record; several of them as JSON are one value after the other."""
+def print_result(record: AnyRecord, format: Format) -> None:
+    """Print a record, without details; several of them as JSON are one value after the other."""
     if format == "json":
         print_json(json_of(record))
     else:
-        print_document(document_of(record), format, full=full)
+        print_document(document_of(record), format, full=False)
 
 
 def print_reading(

@@ -78,7 +78,7 @@ def render(document: Document, width: int, *, full: bool = True) -> RenderableTy
                 parts += [Text()] * bool(number) + [table]
         parts += [_flowed(f" - {line}", width - 1, hang="   ") for line in block.lines]
         parts += [Text(block.command, no_wrap=True, overflow="ignore")] if block.command else []
-        caption = _caption(block, width)
+        caption = _caption(block, rows, width) if block.rows else block.caption
         parts += [_flowed(caption, width, style="dim")] if caption else []
     parts += _end(document, width)
     return Group(*parts)
@@ -202,11 +202,11 @@ def _shown(columns: Sequence[Column], alike: Sequence[Sequence[str]], width: int
     return sorted(shown)
 
 
-def _caption(block: Block, width: int) -> str:
+def _caption(block: Block, alike: Sequence[Sequence[str]], width: int) -> str:
     """Without what it says of columns that are not shown."""
-    if block.split or not block.rows:
+    if block.split:
         return block.caption
-    shown = _shown(block.columns, block.rows, width)
+    shown = _shown(block.columns, alike, width)
     hidden = [one.name for at, one in enumerate(block.columns) if at not in shown]
     parts = block.caption.split("; ")
     return "; ".join(one for one in parts if one.partition(":")[0] not in hidden)
