@@ -3,6 +3,7 @@ import plain_environment  # noqa: F401
 
 # isort: split
 
+import atexit
 import gc
 import os
 import signal
@@ -10,7 +11,6 @@ import sys
 
 import hypothesis
 import pytest
-import torch
 from command import begin_with, many_commands
 from plugins import install_hostile
 
@@ -26,8 +26,20 @@ hypothesis.settings.load_profile("untimed")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # The same of a terminal that hangs up, which nohup has them ignore.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-# Tests work on tiny tensors: a second thread only waits, and on a busy machine spins.
-torch.set_num_threads(1)
+
+
+def pytest_configure(config):
+    """Torch, but not in the process that only hands out tests to others."""
+    if not hasattr(config, "workerinput") and getattr(config.option, "numprocesses", None):
+        return
+    import torch
+
+    # Tests work on tiny tensors: a second thread only waits, and on a busy machine spins.
+    torch.set_num_threads(1)
+    gc.freeze()
+    gc.enable()
+    # Nor is all of it searched when Python ends, which takes as long as importing it.
+    atexit.register(gc.freeze)
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +80,8 @@ def _imports_are_not_searched_for_garbage():
 
 @pytest.fixture(autouse=True)
 def _same_torch_state():
+    import torch
+
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     yield
     torch.set_num_threads(threads)
@@ -78,6 +92,8 @@ def pytest_collection_modifyitems(items):
     # Files with long tests come first, so that workers have short ones to fill up the end.
     long = {i.path for i in items if i.get_closest_marker("slow") or "integration" in i.path.parts}
     items.sort(key=lambda item: item.path not in long)
+    import torch
+
     if torch.cuda.is_available():
         return
     skip = pytest.mark.skip(reason="no CUDA device")

@@ -1,7 +1,7 @@
 """How files are written and locked: whole or not at all, and by one writer.
 
-A file is written to a temporary one in the same folder, flushed to the disk and renamed, so a
-reader sees the old one or the new one, never half of one.
+A file is written to one without a name in the same folder, flushed to the disk, named and renamed,
+so a reader sees the old one or the new one, never half of one.
 
 A result file has one writer: an advisory lock is held while an audit writes. The lock is on a
 hidden file next to the result file, because every save replaces the result file itself. The
@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -105,18 +106,39 @@ def replacement(path: Path) -> Iterator[IO[bytes]]:
     Raises:
         OSError: it cannot be written; what was there is there still.
     """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, temporary, named = _new_file(path)
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101  # mkstemp made it private
-        Path(temporary).replace(path)
+            os.fchmod(file.fileno(), 0o666 & ~_umask())  # it was made private
+            if not named:
+                # A descriptor for the folder, which this name does not need, or else the link itself
+                # would be linked (CPython's issue 81793).
+                number = file.fileno()
+                os.link(
+                    f"/proc/self/fd/{number}", temporary, src_dir_fd=number, follow_symlinks=True
+                )
+        temporary.replace(path)
     except BaseException:
         with suppress(OSError):
-            Path(temporary).unlink()
+            temporary.unlink()
         raise
+
+
+def _new_file(path: Path) -> tuple[int, Path, bool]:
+    """A file beside this one, its name, and whether it has it before it is whole.
+
+    It has not if that can be, so a process that is killed while it writes leaves nothing. Network
+    file systems have no such files.
+    """
+    if Path("/proc/self/fd").is_dir():
+        with suppress(OSError, AttributeError):
+            descriptor = os.open(path.parent, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+            return descriptor, path.with_name(f".{path.name}.{secrets.token_hex(4)}"), False
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    return descriptor, Path(name), True
 
 
 def write_atomically(path: Path, text: str) -> None:

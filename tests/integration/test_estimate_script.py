@@ -177,7 +177,7 @@ import torch
 def forward():
     kept = []
     for number in range(100):
-        kept.append(torch.empty(2**30, dtype=torch.uint8, device="cuda"))
+        kept.append(torch.empty((number + 1) * 2**30, dtype=torch.uint8, device="cuda"))
 model = torch.nn.Linear(2, 2).cuda()
 optimizer = torch.optim.SGD(model.parameters())
 forward()
@@ -190,10 +190,10 @@ def test_out_of_memory_names_the_line(tmp_path):
     found, printed = answered(11, "--gpu-mem", "8GB", "--", "python", path)
     assert (found["status"], found["fit"]) == ("out of memory", "does not fit")
     out = found["ran_out"]
-    assert out["message"].startswith("CUDA out of memory. Tried to allocate 1024.00 MiB")
+    assert out["message"].startswith("CUDA out of memory. Tried to allocate 4.00 GiB")
     assert (out["place"]["file"], out["place"]["line"]) == (str(path), 6)
     assert out["place"]["function"] == "forward"
-    assert out["asked_bytes"] == 2**30
+    assert out["asked_bytes"] == 4 * 2**30
     assert "torch.OutOfMemoryError" in printed
     # What is held then: all that was kept, made by that line.
     (held, *_) = found["peak"]["lines"]

@@ -8,6 +8,7 @@ from ffprof.analysis.statistics.looks import LOOKS
 
 def test_rounds_are_taken_until_a_claim_is_decided_or_looks_end(tmp_path):
     words = ["--workloads", "bp-accum,dtg-ff", "--looks", "--out", tmp_path]
+    words += ["--batch", 32, "--micro-batch", 8]  # whose loss falls in two steps
     done = ffprof("run", *TINY, *words)
     assert done.returncode == 0, done.stderr
     found = only_record(tmp_path)

@@ -15,6 +15,7 @@ from ffprof.analysis.summary import summarise
 from ffprof.experiments.selection import read_sources
 from ffprof.workload.user_file import describe
 
+LARGER = ["--batch", "32", "--micro-batch", "8"]  # than the steps of their own declare
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 
 
@@ -30,7 +31,7 @@ def hostile(tmp_path_factory):
     shutil.copy(SUPPORT / "own_hostile.py", folder / "my-net.py")
     (folder / "beside.py").write_text("SIZE = 16\n")
     done = ffprof(
-        "run", *TINY, "--rounds", 2, "--workload-file", "my-net.py", "--workloads",
+        "run", *TINY, *LARGER, "--rounds", 2, "--workload-file", "my-net.py", "--workloads",
         ",".join(["bp", *EXPECTED]), "--full", cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -283,7 +284,7 @@ def test_a_file_that_cannot_be_loaded_is_one_line(name, refusals):
 
 def test_a_bad_file_is_a_usage_error_before_anything_is_written(tmp_path):
     (tmp_path / "mine.py").write_text("import torch\n\n\ndef build(device):\n    pass\n\n\nx\n")
-    done = ffprof("run", *TINY, "--workload-file", "mine.py", cwd=tmp_path)
+    done = ffprof("run", *TINY, *LARGER, "--workload-file", "mine.py", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
@@ -316,7 +317,7 @@ def build(device):
 def test_a_file_that_changes_meanwhile_is_refused_from_then_on(tmp_path):
     (tmp_path / "mine.py").write_text(CHANGES)
     done = ffprof(
-        "run", *TINY, "--rounds", 2, "--workload-file", "mine.py", "--workloads", "mine",
+        "run", *TINY, *LARGER, "--rounds", 2, "--workload-file", "mine.py", "--workloads", "mine",
         cwd=tmp_path,
     )  # fmt: skip
     record = only_record(tmp_path / "audits")

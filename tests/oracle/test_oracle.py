@@ -82,11 +82,9 @@ def test_the_order_of_steps_makes_no_difference(cuda, tmp_path):
     """Each begins as in a new process: what ran before leaves nothing."""
     names = ["embedding, few words", "updates inside backward", "attention", "unfold"]
     with fast_weights():
-        turned = dict(emulated(names[::-1], tmp_path))
-        alone = dict(emulated(names[2:3], tmp_path))
+        turned = dict(emulated(names[::-1], tmp_path))  # the first as in a new process
     for name in names:
         assert turned[name] == cuda[name]
-    assert alone["attention"] == cuda["attention"]
 
 
 def test_there_are_enough_steps_and_every_difference_is_of_one():

@@ -22,6 +22,7 @@ from ffprof.workload import find_preset
 
 TINY = [
     "--preset", "smoke", "--device", "cpu", "--steps", "2", "--threads", "1",
+    "--batch", "8", "--micro-batch", "2",
 ]  # fmt: skip
 
 

@@ -131,8 +131,8 @@ def serve(listener, alive):
 
 if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # it is for the tests
+    gc.disable()  # as in ffprof.harness.process.preload; a trial has it again
     importlib.import_module("torch._dynamo")
-    gc.collect()
     gc.freeze()
     code = serve(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]))
     main = sys.modules["__main__"] = types.ModuleType("__main__")

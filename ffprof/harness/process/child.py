@@ -356,6 +356,7 @@ def _enter(
     # What the server imported is never garbage: not looking through it again keeps collections
     # short, in the timed steps too.
     gc.freeze()
+    gc.enable()
     try:
         target(sender, *args)
     finally:

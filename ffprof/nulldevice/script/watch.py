@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import gc
 import os
 import sys
 import weakref
@@ -216,6 +217,8 @@ class Watch:
             if ran_out or self._rounds:  # PyTorch's snapshot imports its compiler, for seconds
                 self._look(out_of_memory=ran_out)
             self._tell(out)
+        if self._ours and (self._finished or getattr(sys, "last_value", None)):
+            gc.freeze()  # looking through all of PyTorch once more takes as long as the steps
 
     def _problem(self) -> Problem | None:
         """The exception that nobody caught; Python keeps it when it has been printed."""

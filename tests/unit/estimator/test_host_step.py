@@ -15,6 +15,7 @@ from ffprof.workload import Description, find_preset, find_workload, workload_na
 
 CPU = torch.device("cpu")
 SMOKE = find_preset("smoke").recipe
+SMALL = {"batch": 8, "micro_batch": 2}  # four parts, as with 32 and 8
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +48,7 @@ def measured(description, chosen):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", workload_names())
 def test_the_forecast_is_the_measured_peak_and_the_trace_finds_the_same_facts(name):
-    one, chosen = find_workload(name), recipe()
+    one, chosen = find_workload(name), recipe(**SMALL)
     if one.objection(chosen):
         pytest.skip(one.objection(chosen))
     found = trace(one, chosen)
@@ -76,7 +77,7 @@ def test_the_forecast_is_the_measured_peak_and_the_trace_finds_the_same_facts(na
 )
 @pytest.mark.parametrize("name", ["bp-accum", "dtg-ff-streamed-accum"])
 def test_under_other_recipes_too(name, changes):
-    one, chosen = find_workload(name), recipe(**changes)
+    one, chosen = find_workload(name), recipe(**(SMALL | changes))
     assert trace(one, chosen).live_peak_bytes == measured(one, chosen)
 
 

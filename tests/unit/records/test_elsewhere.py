@@ -1,5 +1,6 @@
 """What cannot be written where it belongs is written elsewhere; cleaning up replaces nothing."""
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -72,3 +73,31 @@ def test_nor_does_a_temporary_file(tmp_path):
         shutil.rmtree(folder)
         folder.write_text("")
         raise KeyError("mine")
+
+
+def test_a_file_has_no_name_before_it_is_whole(tmp_path):
+    """So one that is killed meanwhile leaves nothing."""
+    path = tmp_path / "audit-x.json"
+    path.write_text("old")
+    with replacement(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert list(tmp_path.iterdir()) == [path]
+        assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_text() == "new"
+
+
+def test_where_there_are_no_files_without_a_name_it_has_one_and_ends_the_same(
+    tmp_path, monkeypatch
+):
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    path = tmp_path / "audit-x.json"
+    with replacement(path) as file:
+        file.write(b"new")
+        assert len(list(tmp_path.iterdir())) == 1
+    assert [one.name for one in tmp_path.iterdir()] == ["audit-x.json"]
+    with pytest.raises(KeyError, match="mine"), replacement(path):
+        raise KeyError("mine")
+    assert [one.name for one in tmp_path.iterdir()] == ["audit-x.json"]
+    assert path.read_text() == "new"
