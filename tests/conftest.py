@@ -88,6 +88,16 @@ def _same_torch_state():
     torch.set_default_dtype(dtype)
 
 
+@pytest.fixture(autouse=True)
+def _same_environment():
+    """What is imported in a test may set variables, with which commands of later tests differ."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() ^ before.keys():
+        if name != "PYTEST_CURRENT_TEST":
+            os.environ.pop(name) if name in os.environ else os.environ.update({name: before[name]})
+
+
 def pytest_collection_modifyitems(items):
     # Files with long tests come first, so that workers have short ones to fill up the end.
     long = {i.path for i in items if i.get_closest_marker("slow") or "integration" in i.path.parts}
