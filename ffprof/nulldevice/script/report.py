@@ -76,13 +76,28 @@ class HeldLine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeldModule:
+    """What one module itself holds, those inside of it left out, by category.
+
+    ``module`` is its path; empty where it is no module's.
+    """
+
+    module: str
+    by_category: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Held:
-    """What was held at the peak of the allocated memory, in requested bytes."""
+    """What was held at the peak of the allocated memory, in requested bytes.
+
+    ``modules`` is empty where modules were not followed.
+    """
 
     device: int
     by_category: Mapping[str, int]
     lines: tuple[HeldLine, ...]
     slack: int
+    modules: tuple[HeldModule, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +185,13 @@ def _report(raw: dict[str, Any]) -> ScriptReport:
         "reads": tuple(_placed(Read, one) for one in raw["reads"]),
         "held": None
         if held is None
-        else Held(**held | {"lines": tuple(_placed(HeldLine, one) for one in held["lines"])}),
+        else Held(
+            **held
+            | {
+                "lines": tuple(_placed(HeldLine, one) for one in held["lines"]),
+                "modules": tuple(HeldModule(**one) for one in held["modules"]),
+            }
+        ),
         "problem": None if problem is None else _placed(Problem, problem),
         "ran_out": None if ran_out is None else _placed(RanOut, ran_out),
         "notes": tuple(raw["notes"]),

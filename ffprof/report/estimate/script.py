@@ -9,6 +9,7 @@ from pathlib import Path
 from ffprof.records.script import CodeLine, HeldAtPeak, ScriptEstimate, ValueRead
 from ffprof.report.document import Block, Column, Document, printable
 from ffprof.report.estimate.detail import bar, middle
+from ffprof.report.estimate.modules import OUTSIDE, rolled_up
 from ffprof.report.estimate.table import between, share
 from ffprof.units import format_bytes, format_seconds
 
@@ -52,12 +53,16 @@ def _command(found: ScriptEstimate, width: int) -> str:
 
 def _setting(found: ScriptEstimate) -> tuple[str, ...]:
     low, likely, high = map(format_bytes, found.overhead_bytes)
+    offered = f"CUDA offers {format_bytes(found.budget_bytes)}"
+    if found.status == "fits" and found.fit is None:
+        offered = f"the allocator may take {format_bytes(found.capacity_bytes)}"
     versions = [f"{name} {found.versions[name]}" for name in _LEADING if name in found.versions]
     versions += [f"{n} {v}" for n, v in sorted(found.versions.items()) if n not in _LEADING]
+    many_cards = f"{found.cards} x " if found.cards > 1 else ""
     count = f"{found.steps} of {found.steps_requested} steps"
     many = f" in {found.processes} processes" if found.processes > 1 else ""
     return (
-        f"{found.card or found.device_name}: CUDA offers {format_bytes(found.budget_bytes)}; "
+        f"{many_cards}{found.card or found.device_name}: {offered}; "
         f"context and libraries add {low} to {high}, likely {likely}",
         f"{count}{many} in {format_seconds(found.seconds)}, by PyTorch's own CUDA code on a device "
         "that is not there: memory is counted, kernels do nothing",
@@ -68,6 +73,8 @@ def _setting(found: ScriptEstimate) -> tuple[str, ...]:
 
 def _headline(found: ScriptEstimate) -> str:
     words = _HEADLINES[found.status]
+    if found.status == "fits" and found.fit is None:
+        words = "It ran; whether it fits a card was not asked."
     said = [words, *([found.message] if found.message else [])]
     place = found.ran_out.place if found.ran_out else found.failed_at
     if place is not None and place.file:
@@ -103,6 +110,8 @@ def _seen_from_here(file: str) -> str:
 def _peaks(found: ScriptEstimate) -> Block:
     if found.cold_reserved_peak_bytes is None:
         return Block()
+    if found.cards > 1 or any(one.processes > 1 for one in found.by_device):
+        return _peaks_by_device(found)
     columns = (
         Column(name="peak", numeric=False),
         Column(name="allocated"),
@@ -143,11 +152,45 @@ def _peaks(found: ScriptEstimate) -> Block:
     )
 
 
+def _peaks_by_device(found: ScriptEstimate) -> Block:
+    columns = (
+        Column(name="card"),
+        Column(name="processes"),
+        Column(name="allocated"),
+        Column(name="reserved"),
+        Column(name="first step, reserved"),
+        Column(name="with processes"),
+    )
+    rows = [
+        (
+            str(one.device),
+            str(one.processes),
+            format_bytes(one.allocated_peak_bytes),
+            format_bytes(one.reserved_peak_bytes),
+            format_bytes(one.cold_reserved_peak_bytes),
+            between(one.process_range_bytes),
+        )
+        for one in found.by_device
+    ]
+    unused = found.cards - len(found.by_device)
+    return Block(
+        columns=columns,
+        rows=tuple(rows),
+        caption="peaks of later steps, of all processes on the card together; with processes: the "
+        "higher reserved peak with context and libraries of each"
+        + (f"; {unused} of {found.cards} cards were not used" if unused else ""),
+    )
+
+
 def _peak(found: ScriptEstimate, width: int) -> Sequence[Block]:
     if found.peak is None:
         return ()
     when = "when memory ran out" if found.ran_out else "at the peak"
-    return (_categories(found.peak, when), _lines(found.peak, width))
+    return (
+        _categories(found.peak, when),
+        _modules(found.peak, width),
+        _lines(found.peak, width),
+    )
 
 
 def _categories(peak: HeldAtPeak, when: str) -> Block:
@@ -170,6 +213,34 @@ def _categories(peak: HeldAtPeak, when: str) -> Block:
         rows=tuple(rows),
         caption="activations: all that the step has made; other: what was there before it, and "
         "workspaces",
+    )
+
+
+def _modules(peak: HeldAtPeak, width: int) -> Block:
+    rows = rolled_up(peak.modules)
+    if not any(name != OUTSIDE for name, _ in rows):
+        return Block()
+    whole = sum(peak.by_category.values()) + peak.slack_bytes
+    columns = (
+        Column(name="bytes"),
+        Column(name="share"),
+        Column(name="module", numeric=False),
+        Column(name="most of it", numeric=False),
+    )
+    cells = []
+    for name, held in rows:
+        size = sum(held.values())
+        top = max(held, key=lambda category: held[category])
+        told = top if held[top] == size else f"{top} {share(held[top], size)}"
+        cells.append(
+            (format_bytes(size), share(size, whole), middle(name, max(20, width - 44)), told)
+        )
+    return Block(
+        heading="By module",
+        columns=columns,
+        rows=tuple(cells),
+        caption="with all that is inside of it; outside modules: what the script does between "
+        "them, its data, and what autograd makes for that",
     )
 
 
