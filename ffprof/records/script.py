@@ -118,6 +118,27 @@ class DevicePeak(Part):
     process_range_bytes: tuple[Bytes, Bytes]
 
 
+class StepCost(Part):
+    """What the last step computes, and how long that takes by the roofline: estimated.
+
+    FLOPs count a multiply-add as two, by PyTorch's formulas. ``seconds`` is the time of the card
+    that takes longest; null without a profiled card. Between the low and the high one lay
+    ``band_coverage`` of public speeds (``ffprof/estimator/roofline.py``). ``paced_by_host``: the
+    kernels are so short that the host is likely to set the pace, so that the low one is a floor
+    and nothing more is known.
+    """
+
+    evidence: Literal["estimated"] = "estimated"
+    operators: Count
+    flops: Count
+    flops_by_operator: Named[Count] = Field(default_factory=dict)
+    seconds: Seconds | None = None
+    low_seconds: Seconds | None = None
+    high_seconds: Seconds | None = None
+    band_coverage: float = Field(ge=0, le=1)
+    paced_by_host: bool = False
+
+
 class Coverage(Part):
     """How the device answered: what it does not know, what it assumed, what it did not compute.
 
@@ -175,6 +196,7 @@ class ScriptEstimate(Part):
     conditional: bool = False
     compiled: bool = False
     peak: HeldAtPeak | None = None
+    step_cost: StepCost | None = None
     ran_out: ScriptRanOut | None = None
     failed_at: CodeLine | None = None
     coverage: Coverage | None = None

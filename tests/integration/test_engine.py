@@ -7,6 +7,8 @@ from torch import nn
 
 import ffprof
 from ffprof.errors import NullDeviceError, UntraceableError, UsageError
+from ffprof.estimator.roofline import step_time
+from ffprof.hardware.cards import find_card
 from ffprof.nulldevice import library
 
 
@@ -57,6 +59,15 @@ def test_both_engines_agree_to_the_byte_and_say_which_they_are():
     assert emulated.fit(2**20).answer == "does not fit"
     assert str(emulated).startswith("emulated peaks: ")
     assert "By module" in emulated._repr_html_()
+    # And what it computes, operator by operator.
+    cost = emulated.record.step_cost
+    assert cost.flops_by_operator == traced.flops_by_operator
+    assert cost.operators == len(traced.operators)
+    card = find_card("RTX 4060")
+    time = step_time(traced.operators, card, precision="fp32", tf32=False)
+    assert cost.seconds == pytest.approx(time.seconds)
+    assert cost.paced_by_host == (not time.band_applies)
+    assert cost.evidence == "estimated"
     # Each module holds what the tracer says that it holds.
     held = {one.module: one.total_bytes for one in emulated.record.peak.modules}
     theirs = {

@@ -42,7 +42,7 @@ ALLOWED = {
     },
     "analysis": {"records"},
     "estimator": {"harness", "hardware", "instruments", "nulldevice", "workload", "records"},
-    "nulldevice": {"hardware", "records"},
+    "nulldevice": {"hardware", "instruments", "records"},
     "harness": {"hardware", "instruments", "workload", "records"},
     "hardware": {"instruments", "records"},
     "instruments": {"records"},

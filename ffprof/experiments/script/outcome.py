@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ffprof.errors import one_line
 from ffprof.estimator.overhead import Overhead
+from ffprof.experiments.script.cost import cost_of
 from ffprof.experiments.script.request import Room, ScriptRequest, ScriptTarget
 from ffprof.harness.process.child import signal_name
 from ffprof.harness.process.command import CommandEnding
@@ -184,6 +185,7 @@ def estimate_of(
         conditional=any(not one.library.startswith(SCALER) for one in reads),
         compiled=any(one.compiled for one in told.reports),
         peak=_held(main.held) if main and main.held else None,
+        step_cost=cost_of(main.operators, target.profile) if main and main.operators else None,
         ran_out=_ran_out(first) if first.out_of_memory else None,
         failed_at=_code(first.problem.place) if status == "failed" and first.problem else None,
         coverage=_coverage(told.device),

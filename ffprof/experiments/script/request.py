@@ -17,6 +17,7 @@ from ffprof.estimator.overhead import (
 )
 from ffprof.estimator.target import check_room, target_for, with_display
 from ffprof.experiments.options import check_seconds, choose_budget
+from ffprof.hardware.profile import Card
 from ffprof.nulldevice import NullDevice
 from ffprof.nulldevice.description import MOST_DEVICES, threads_per_multiprocessor
 from ffprof.nulldevice.installation import find_installation
@@ -89,7 +90,7 @@ class ScriptTarget:
     """
 
     device: NullDevice
-    card: str | None
+    profile: Card | None
     room: Room
     allocator_conf: str
     notes: tuple[str, ...]
@@ -105,6 +106,11 @@ class ScriptTarget:
             context_bytes=total - capacity,
             library_bytes=0,
         )
+
+    @property
+    def card(self) -> str | None:
+        """Its name, if its profile is known."""
+        return self.profile.name if self.profile else None
 
     @property
     def overhead_low(self) -> int:
@@ -132,7 +138,7 @@ def target_without_card(allocator: str | None = None) -> ScriptTarget:
     )
     return ScriptTarget(
         device=device,
-        card=None,
+        profile=None,
         room=Room(total=_NO_LIMIT, overhead=overhead),
         allocator_conf="" if allocator is None else allocator_settings(allocator),
         notes=(),
@@ -180,7 +186,7 @@ def target_of(request: ScriptRequest) -> ScriptTarget:
     settings = "" if request.allocator is None else allocator_settings(request.allocator)
     return ScriptTarget(
         device=device,
-        card=asked.card.name if asked.card else None,
+        profile=asked.card,
         room=Room(total=target.total_bytes, overhead=target.overhead),
         allocator_conf=settings,
         notes=notes,

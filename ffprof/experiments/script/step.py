@@ -35,7 +35,7 @@ def pickled(build: Build) -> bytes:
         UsageError: something that it refers to cannot be copied.
     """
     try:
-        import cloudpickle
+        import cloudpickle  # type: ignore[import-untyped]
     except ImportError:  # then by name alone
         dumps: Callable[[Any], bytes] = pickle.dumps
         fix = "install cloudpickle, or define build at the top of a module that is imported"

@@ -32,7 +32,7 @@ class Modules:
         self.stopped = False  # by torch.compile, or because this PyTorch cannot be told
         self._handles: list[Any] = []
         # Weakly held: a module that the script lets go must let go of its memory.
-        self._parents: WeakKeyDictionary[Any, tuple[ref[Any], str]] = WeakKeyDictionary()
+        self._parents: WeakKeyDictionary[Any, list[ref[Any]]] = WeakKeyDictionary()
         self._names: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
         self._roots: list[str] = []  # classes, in the order in which they first ran
         self._forwards = 0  # of outermost modules
@@ -114,8 +114,9 @@ class Modules:
         return found
 
     def _registered(self, parent: Any, name: str, child: Any) -> None:
-        if child is not None:
-            self._parents[child] = (ref(parent), name)
+        if child is not None and child not in self._names:
+            known = [one for one in self._parents.get(child, ()) if one() is not None]
+            self._parents[child] = [*known, ref(parent)]
 
     def _enters(self, module: Any, args: Any) -> None:
         if self.stopped:
@@ -173,14 +174,18 @@ class Modules:
             found = self._here.stack = []
         return found
 
+    def _parent(self, module: Any) -> Any:
+        """The first of those that still are: later ones may be slices of a list."""
+        parents = (one() for one in self._parents.get(module, ()))
+        return next((one for one in parents if one is not None), None)
+
     def _named(self, module: Any) -> str:
         """Name everything of the model that a module is part of."""
-        root = module
+        root, parent = module, self._parent(module)
         for _ in range(_MOST_PARTS):
-            parent = self._parents[root][0]() if root in self._parents else None
             if parent is None:
                 break
-            root = parent
+            root, parent = parent, self._parent(parent)
         kind = type(root).__name__
         replica = getattr(root, "_is_replica", False) and kind in self._roots
         if replica:

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 from ffprof.nulldevice.script.addresses import Addresses
 from ffprof.nulldevice.script.holders import Marks, held_at_peak
 from ffprof.nulldevice.script.modules import Modules
+from ffprof.nulldevice.script.operators import Operators
 from ffprof.nulldevice.script.peaks import Peaks
 from ffprof.nulldevice.script.places import lines_here, lines_of_traceback, place_of
 from ffprof.nulldevice.script.reads import Reads
@@ -31,6 +32,7 @@ from ffprof.nulldevice.script.report import (
     Problem,
     RanOut,
     ScriptReport,
+    StepOperators,
     highest,
     write_report,
 )
@@ -59,6 +61,8 @@ class Watch:
         self._wanted = int(os.environ[STEPS])
         self._pid = os.getpid()
         self._peaks, self._reads, self._modules = Peaks(), Reads(), Modules()
+        self._operators = Operators(self._folder / f".trace-{self._pid}.json")
+        self._work: StepOperators | None = None
         self._marks: dict[int, Marks] = defaultdict(Marks)
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
         self._steps: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
@@ -129,6 +133,8 @@ class Watch:
         if not self._reset and (complete or steps > 1):
             self._reset = True
             self._first_step_ends()
+        if rounds == self._wanted - 1 and complete:
+            self._begin_last()
         if (rounds >= self._wanted and complete) or steps >= self._wanted * _PATIENCE:
             self._finished = True
             self._finish()
@@ -154,11 +160,17 @@ class Watch:
         if self._rounds == self._wanted - 1:
             self._reset = True
             self._first_step_ends()
+            self._begin_last()
         if self._rounds >= self._wanted:
             self._finished = True
             self._finish()
             self._end()
         self._tell()
+
+    def _begin_last(self) -> None:
+        """The last step begins, the one of which operators are told; not of compiled code."""
+        if self._cuda and not _compiled():
+            self._operators.begin()
 
     def _first_step_ends(self) -> None:
         if self._cuda:
@@ -200,6 +212,7 @@ class Watch:
 
     def _finish(self) -> None:
         """All is done: see what is held at the peak, write the snapshot, tell."""
+        self._work = self._operators.end()
         self._look(out_of_memory=False)
         self._tell()
 
@@ -267,6 +280,7 @@ class Watch:
                 peaks=self._peaks.told() if self._cuda else (),
                 reads=self._reads.told(),
                 held=self._held,
+                operators=self._work,
                 problem=problem,
                 ran_out=self._ran_out,
             ),

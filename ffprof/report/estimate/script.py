@@ -36,6 +36,7 @@ def script_document(found: ScriptEstimate, width: int) -> Document:
             blocks=(
                 Block(text=(_headline(found),)),
                 _peaks(found),
+                _cost(found),
                 *_peak(found, width),
                 _reads(found),
                 _coverage(found),
@@ -180,6 +181,42 @@ def _peaks_by_device(found: ScriptEstimate) -> Block:
         "higher reserved peak with context and libraries of each"
         + (f"; {unused} of {found.cards} cards were not used" if unused else ""),
     )
+
+
+def _cost(found: ScriptEstimate) -> Block:
+    cost = found.step_cost
+    if cost is None:
+        return Block()
+    text = f"A step runs {cost.operators:,} operators and computes {flops_words(cost.flops)}"
+    if cost.seconds is None or cost.low_seconds is None or cost.high_seconds is None:
+        return Block(text=(f"{text} (counted by PyTorch's formulas).",))
+    low, high = time_words(cost.low_seconds), time_words(cost.high_seconds)
+    if cost.paced_by_host:
+        text += (
+            f". By the roofline it takes at least about {low} on {found.card} (estimated); its "
+            "kernels are so short that the host is likely to set the pace."
+        )
+    else:
+        text += (
+            f": about {time_words(cost.seconds)} on {found.card} by the roofline (estimated; "
+            f"{cost.band_coverage * 100:.0f} % of public speeds: {low} to {high})."
+        )
+    return Block(text=(text,))
+
+
+def time_words(seconds: float) -> str:
+    """``45.2 ms`` or ``1.32 s``."""
+    if seconds >= 60:
+        return format_seconds(seconds)
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
+
+
+def flops_words(flops: int) -> str:
+    """``1.21 TFLOP``."""
+    for unit, size in (("TFLOP", 10**12), ("GFLOP", 10**9), ("MFLOP", 10**6)):
+        if flops >= size:
+            return f"{flops / size:.3g} {unit}"
+    return f"{flops} FLOP"
 
 
 def _peak(found: ScriptEstimate, width: int) -> Sequence[Block]:
