@@ -175,9 +175,10 @@ def _emulated(
     target = target_without_card(allocator) if card is None else target_of(request)
     found = emulate_step(build, request, target)
     if found.status in ("failed", "incomplete"):
+        how = "failed" if found.status == "failed" else "did not get through"
         raise UsageError(
-            f"the step {found.status} on the null device: {found.message}{_where(found)}",
-            f"the tracer refuses it: {refusal.problem}" if refusal else "mend it there",
+            f"the step {how} on the null device: {found.message}{_where(found)}",
+            f"and the tracer refuses it: {refusal.problem}" if refusal else "",
         )
     return Emulation(record=found, refusal=refusal.problem if refusal else "")
 

@@ -83,7 +83,8 @@ class HeldAtPeak(Part):
     """What is held when most is allocated in a steady step, or when memory ran out.
 
     ``slack_bytes`` is what rounding and unsplit remainders add. ``modules`` is empty where they
-    could not be followed, as in compiled models; otherwise their sum is that of ``by_category``.
+    could not be followed, as in compiled models; otherwise their sum is that of ``by_category``,
+    unless they are more than 5,000.
     """
 
     by_category: ByCategory

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ffprof.errors import one_line
 from ffprof.estimator.overhead import Overhead
@@ -154,7 +155,7 @@ def estimate_of(
     main = told.main
     top = main.top if main else None
     overhead = target.room.overhead
-    reads = tuple(_read(one) for run in told.reports for one in run.reads)
+    reads = _reads(told.reports)
     by_device = tuple(_on_device(n, peaks, overhead) for n, peaks in told.by_device.items())
     return ScriptEstimate(
         command=recorded_words(request.shown or request.command)[:MOST_ITEMS],
@@ -262,7 +263,12 @@ def _notes(run: Run, second: Run | None) -> list[str]:
         times = "once" if out.count == 1 else f"{out.count} times"
         notes.append(f"memory ran out {times}, and the script, or a library in it, went on")
     if main.compiled:
-        notes.append("the model is compiled: what compiling itself takes of the GPU is not seen")
+        notes.append(
+            "the model is compiled: what compiling itself takes of the GPU is not seen, and what "
+            "modules hold and how many operators run is not told"
+        )
+    elif main.held is not None and not main.held.modules:
+        notes.append("what modules hold could not be followed here")
     if second is not None:
         notes.append("it was run twice, because the answer is close")
     return notes
@@ -294,6 +300,15 @@ def _code(place: Place) -> CodeLine:
         function=one_line(place.function)[:200],
         text=one_line(place.text)[:400],
     )
+
+
+def _reads(reports: Iterable[ScriptReport]) -> tuple[ValueRead, ...]:
+    """Those of all processes, each line once, the most frequent first."""
+    counts: Counter[Read] = Counter()
+    for report in reports:
+        for one in report.reads:
+            counts[replace(one, count=0)] += one.count
+    return tuple(_read(replace(one, count=count)) for one, count in counts.most_common())
 
 
 def _read(one: Read) -> ValueRead:

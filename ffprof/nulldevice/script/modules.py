@@ -48,6 +48,7 @@ class Modules:
             return
         self._tell = torch._C._cuda_setMemoryMetadata
         self._number = torch._C._autograd._get_sequence_nr
+        self._compiling = torch.compiler.is_compiling  # as torch.export does
         self._handles = [
             module.register_module_module_registration_hook(self._registered),
             module.register_module_forward_pre_hook(self._enters),
@@ -119,7 +120,7 @@ class Modules:
             self._parents[child] = [*known, ref(parent)]
 
     def _enters(self, module: Any, args: Any) -> None:
-        if self.stopped:
+        if self.stopped or self._compiling():
             return
         try:
             stack = self._stack()
@@ -135,7 +136,7 @@ class Modules:
             self.stop()
 
     def _leaves(self, module: Any, args: Any, output: Any) -> None:
-        if self.stopped:
+        if self.stopped or self._compiling():
             return
         try:
             stack = self._stack()

@@ -99,8 +99,10 @@ def operators_of(nodes: Sequence[_Node]) -> StepOperators:
     left = []
     for node in nodes:
         parent = node["ctrl_deps"]
-        if parent == node["id"] or parent not in known:
+        if parent == node["id"]:
             left.append((node, "forward"))
+        elif parent not in known:  # not over when the trace was: the optimizer, whose step ends it
+            left.append((node, "optimizer"))
         else:
             inside[parent].append(node)
     found: Counter[OperatorRuns] = Counter()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import gc
 import os
 import sys
 import weakref
@@ -212,9 +213,13 @@ class Watch:
 
     def _finish(self) -> None:
         """All is done: see what is held at the peak, write the snapshot, tell."""
+        collects = gc.isenabled()
+        gc.disable()  # it would look again and again through what is read now
         self._work = self._operators.end()
         self._look(out_of_memory=False)
         self._tell()
+        if collects:
+            gc.enable()
 
     def _look(self, *, out_of_memory: bool) -> None:
         import torch

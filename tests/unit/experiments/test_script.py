@@ -136,6 +136,8 @@ def test_what_is_recorded():
     assert (found.values_read, found.conditional) == (2, False)
     found = estimated(ran(reads=(scaler, Read(what="a number", count=3, place=user))))
     assert (found.values_read, found.conditional) == (5, True)
+    both = run_of(*ran(reads=(scaler,)).reports, *ran(reads=(scaler,)).reports)
+    assert [one.count for one in estimated(both).reads] == [4]  # each line once
     low, _, high = found.overhead_bytes
     assert found.process_range_bytes == (GIB + low, GIB + high)
     assert found.coverage.share == 1

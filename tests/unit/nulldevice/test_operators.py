@@ -72,6 +72,15 @@ def test_flops_are_those_of_a_mode_of_the_dispatcher(nodes):
     assert found.complete
 
 
+def test_what_the_end_of_the_trace_cuts_off_is_the_optimizers(nodes):
+    data = torch.randn(3, 3)
+    found = nodes(lambda: data.add_(1))
+    (outer,) = [one for one in found if one["name"] == "aten::add_"]
+    cut = [one for one in found if one["id"] != outer["ctrl_deps"]]
+    (row,) = operators_of(cut).rows
+    assert (row.name, row.phase) == ("aten.add_", "optimizer")
+
+
 def test_what_autocast_wraps_counts_in_its_format(nodes):
     layer = nn.Linear(16, 16, bias=False)
 
