@@ -112,10 +112,19 @@ def estimate(
     if engine not in get_args(Engine):
         known = ", ".join(get_args(Engine))
         raise UsageError(f"engine={engine!r}", f"write one of {known}")
-    if engine == "null":
-        return _emulated(build, steps, capacity_bytes, allocator, workspaces, card, time_limit)
+    from ffprof.estimator.api import check_arguments
     from ffprof.estimator.api import estimate as traced
 
+    check_arguments(build, steps, capacity_bytes, allocator, card)
+    asked = _Emulator(build, steps, capacity_bytes, allocator, card, time_limit)
+    if engine == "null":
+        if workspaces not in (None, "all"):
+            raise UsageError(
+                f"workspaces={workspaces!r}: the null device counts all", "leave it out, or trace"
+            )
+        return asked.emulate()
+    if engine == "auto":
+        asked.pack()
     try:
         return traced(
             build,
@@ -130,7 +139,7 @@ def estimate(
             raise
         refusal = error
     try:
-        return _emulated(build, steps, capacity_bytes, allocator, None, card, time_limit, refusal)
+        return asked.emulate(refusal.problem)
     except NullDeviceError as error:
         raise UntraceableError(
             f"the tracer refuses it: {refusal.problem}; and there is no null device here: "
@@ -139,48 +148,73 @@ def estimate(
         ) from error
 
 
-def _emulated(
-    build: Build,
-    steps: int,
-    capacity_bytes: int | None,
-    allocator: str,
-    workspaces: Workspaces | None,
-    card: str | None,
-    time_limit: float,
-    refusal: UntraceableError | None = None,
-) -> Emulation:
-    from ffprof.estimator.api import check_arguments
-    from ffprof.experiments.script.request import (
-        ScriptRequest,
-        target_of,
-        target_without_card,
-    )
-    from ffprof.experiments.script.step import emulate_step
+@dataclass
+class _Emulator:
+    """What is asked of the null device; ``build`` is packed before the tracer runs it.
 
-    check_arguments(build, steps, capacity_bytes, allocator, card)
-    if steps < 2:
-        raise UsageError(f"steps={steps}", "take at least 2: the optimizer makes its state first")
-    if workspaces not in (None, "all"):
-        raise UsageError(
-            f"workspaces={workspaces!r}: the null device counts all", "leave it out, or trace"
+    The tracer moves what ``build`` refers to, such as a model that was made outside, to a device
+    that only it knows.
+    """
+
+    build: Build
+    steps: int
+    capacity_bytes: int | None
+    allocator: str
+    card: str | None
+    time_limit: float
+    _packed: bytes | UsageError | None = None
+
+    def pack(self) -> None:
+        """Keep ``build`` as it is now, or why it cannot be kept."""
+        from ffprof.experiments.script.step import pickled
+
+        try:
+            self._packed = pickled(self.build)
+        except UsageError as error:
+            self._packed = error
+
+    def emulate(self, refusal: str = "") -> Emulation:
+        """Take the steps; ``refusal`` is why the tracer does not.
+
+        Raises:
+            UsageError: ``build`` cannot be carried there, or the step does not get through.
+            NullDeviceError: there is no null device here.
+        """
+        from ffprof.experiments.script.request import (
+            ScriptRequest,
+            target_of,
+            target_without_card,
         )
-    request = ScriptRequest(
-        command=("step",),
-        card=card,
-        allocator=allocator,
-        steps=steps,
-        time_limit=time_limit,
-        capacity=capacity_bytes,
-    )
-    target = target_without_card(allocator) if card is None else target_of(request)
-    found = emulate_step(build, request, target)
-    if found.status in ("failed", "incomplete"):
-        how = "failed" if found.status == "failed" else "did not get through"
-        raise UsageError(
-            f"the step {how} on the null device: {found.message}{_where(found)}",
-            f"and the tracer refuses it: {refusal.problem}" if refusal else "",
+        from ffprof.experiments.script.step import emulate_step, name_of
+
+        if self.steps < 2:
+            raise UsageError(
+                f"steps={self.steps}", "take at least 2: the optimizer makes its state in the first"
+            )
+        request = ScriptRequest(
+            command=("step",),
+            shown=(name_of(self.build),),
+            card=self.card,
+            allocator=self.allocator,
+            steps=self.steps,
+            time_limit=self.time_limit,
+            capacity=self.capacity_bytes,
         )
-    return Emulation(record=found, refusal=refusal.problem if refusal else "")
+        if self._packed is None:
+            self.pack()
+        if isinstance(self._packed, UsageError):
+            told = f"the tracer refuses it: {refusal}; and " if refusal else ""
+            raise UsageError(f"{told}{self._packed.problem}", self._packed.fix)
+        assert self._packed is not None
+        target = target_of(request) if self.card else target_without_card(self.allocator)
+        found = emulate_step(self._packed, request, target)
+        if found.status in ("failed", "incomplete"):
+            how = "failed" if found.status == "failed" else "did not get through"
+            raise UsageError(
+                f"the step {how} on the null device: {found.message}{_where(found)}",
+                f"and the tracer refuses it: {refusal}" if refusal else "",
+            )
+        return Emulation(record=found, refusal=refusal)
 
 
 def _where(found: ScriptEstimate) -> str:

@@ -56,19 +56,19 @@ def name_of(build: Build) -> str:
     return getattr(build, "__qualname__", type(build).__name__)
 
 
-def emulate_step(build: Build, request: ScriptRequest, target: ScriptTarget) -> ScriptEstimate:
+def emulate_step(made: bytes, request: ScriptRequest, target: ScriptTarget) -> ScriptEstimate:
     """Take ``request.steps`` steps on the device, and tell what they took.
 
-    The command of the request is of no matter.
+    Args:
+        made: what ``pickled`` made of ``build``.
+        request: its command is of no matter.
+        target: the device.
 
     Raises:
-        UsageError: ``build`` cannot be carried into the process.
         NullDeviceError: the device cannot be built.
     """
-    made = pickled(build)
     with temporary_folder("ffprof-step-") as folder:
         path = folder / "step"
         write_step(made, request.steps, path)
         command = (sys.executable, "-P", "-m", _MODULE, str(path))
-        shown = (name_of(build),)
-        return run_on(replace(request, command=command, shown=shown), target)
+        return run_on(replace(request, command=command), target)
