@@ -11,6 +11,7 @@ With ``torch.compile`` all hooks go, because they would be compiled as well.
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -54,6 +55,7 @@ class Modules:
             module.register_module_forward_pre_hook(self._enters),
             module.register_module_forward_hook(self._leaves, always_call=True),
         ]
+        os.register_at_fork(after_in_child=self.stop)  # what loads data is not watched
         compile_ = torch.compile
 
         @functools.wraps(compile_)
