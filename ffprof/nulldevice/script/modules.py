@@ -55,7 +55,7 @@ class Modules:
             module.register_module_forward_pre_hook(self._enters),
             module.register_module_forward_hook(self._leaves, always_call=True),
         ]
-        os.register_at_fork(after_in_child=self.stop)  # what loads data is not watched
+        os.register_at_fork(after_in_child=self._let_go)  # what loads data is not watched
         compile_ = torch.compile
 
         @functools.wraps(compile_)
@@ -68,10 +68,13 @@ class Modules:
     def stop(self) -> None:
         """Follow nothing any more."""
         if not self.stopped:
-            self.stopped = True
-            for handle in self._handles:
-                handle.remove()
+            self._let_go()
             self._tell("")
+
+    def _let_go(self) -> None:
+        self.stopped = True
+        for handle in self._handles:
+            handle.remove()
 
     def outside(self) -> None:
         """This thread does work of no module now."""
