@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ffprof.api import check, compare, load, run
-    from ffprof.estimator.api import estimate
+    from ffprof.engine import Emulation, estimate
     from ffprof.estimator.estimate import Estimate
     from ffprof.records.audit import Record
     from ffprof.report.exporters.frame import trials_frame
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ffprof.workload.decorators import register_step, register_workload
 
 __all__ = [
+    "Emulation",
     "Estimate",
     "Record",
     "__version__",
@@ -53,11 +54,12 @@ __all__ = [
 ]
 # Where a name stands; it is imported when it is first requested.
 _HOME = {
+    "Emulation": "ffprof.engine",
     "Estimate": "ffprof.estimator.estimate",
     "Record": "ffprof.api",
     "check": "ffprof.api",
     "compare": "ffprof.api",
-    "estimate": "ffprof.estimator.api",
+    "estimate": "ffprof.engine",
     "learn": "ffprof.study",
     "load": "ffprof.api",
     "register_step": "ffprof.workload.decorators",

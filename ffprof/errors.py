@@ -71,6 +71,10 @@ class UsageError(FfprofError):
     """The command or the recipe is contradictory or not possible."""
 
 
+class UntraceableError(UsageError):
+    """A training step does something that cannot be followed on tensors without values."""
+
+
 class RecordError(FfprofError):
     """A result file is absent, damaged, hostile or written by a newer ffprof."""
 

@@ -23,7 +23,7 @@ from ffprof.experiments.options import Options
 
 # What is said about a command, and what about one only; all else is about workloads.
 _OF_BOTH = {"gpu_mem", "card", "card_file", "display", "allocator", "snapshot", "format"}
-_OF_COMMAND = {"steps", "time_limit", "strict"}
+_OF_COMMAND = {"steps", "cards", "time_limit", "strict"}
 
 
 @takes("workloads", "workload_files", *MODEL, *CUT, *BUDGET)
@@ -63,6 +63,7 @@ def estimate(
         None, help="Write one workload's or a command's allocations for pytorch.org/memory_viz."
     ),
     steps: int = typer.Option(3, min=1, help="Of a command: optimizer steps to run."),
+    cards: int = typer.Option(1, min=1, max=16, help="Of a command: how many such cards it sees."),
     time_limit: float = typer.Option(
         600.0, min=0.1, help="Of a command: seconds that it may take."
     ),
@@ -83,7 +84,7 @@ def estimate(
         known = _OF_BOTH | _OF_COMMAND
         _check_options(context, allowed=known, what="is about workloads, not about a command")
         _estimate_command(
-            options, tuple(command), steps, time_limit, allocator, snapshot, format, strict
+            options, tuple(command), steps, cards, time_limit, allocator, snapshot, format, strict
         )
     _check_options(context, refused=_OF_COMMAND, what="is about a command, and there is none")
     from ffprof.cli.output.estimate import tell
@@ -131,6 +132,7 @@ def _estimate_command(
     options: Options,
     command: tuple[str, ...],
     steps: int,
+    cards: int,
     time_limit: float,
     allocator: str | None,
     snapshot: Path | None,
@@ -155,6 +157,7 @@ def _estimate_command(
         gpu_mem=options.gpu_mem,
         card=options.card,
         card_files=options.card_files,
+        cards=cards,
         display=options.display,
         allocator=allocator,
         steps=steps,

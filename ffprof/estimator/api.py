@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
-from ffprof.errors import UsageError
+from ffprof.errors import UntraceableError, UsageError
 from ffprof.estimator.allocator import AllocatorConfig
 from ffprof.estimator.cuda.workspaces import WorkspaceModel, model_for
 from ffprof.estimator.estimate import Estimate, from_stream
@@ -45,7 +45,7 @@ def estimate(
     workspaces: Workspaces = "products",
     card: str | None = None,
 ) -> Estimate:
-    """What a training step takes of a GPU's memory, found out without one.
+    """What a training step takes of a GPU's memory, by the tracer (``ffprof.engine``).
 
     Nothing is computed: the step runs on tensors without memory, and what it requests is replayed
     through a simulation of PyTorch's caching allocator.
@@ -68,7 +68,43 @@ def estimate(
             None is a card of compute capability 8.6 with 24 multiprocessors.
 
     Raises:
-        UsageError: no such card, or the step cannot be traced soundly; the error names the line.
+        UsageError: no such card, or an argument that cannot be meant.
+        UntraceableError: the step cannot be traced soundly; the error names the line.
+    """
+    check_arguments(build, steps, capacity_bytes, allocator, card)
+    if workspaces not in get_args(Workspaces):
+        known = ", ".join(get_args(Workspaces))
+        raise UsageError(f"workspaces={workspaces!r}", f"write one of {known}")
+    settings = allocator_settings(allocator)
+    found = None if card is None else find_card(card)
+    import torch
+
+    from ffprof.estimator.tracing.trace import trace
+
+    try:
+        stream = trace(build, steps=steps)
+    except UsageError as error:  # where it came from is in its one line
+        raise UntraceableError(error.problem, error.fix) from None
+    model = WorkspaceModel.none() if workspaces == "none" else _model(stream, found)
+    capability = ASSUMED_CAPABILITY if found is None else found.compute_capability
+    return from_stream(
+        stream,
+        steps=steps,
+        overhead=process_overhead(capability, cuda=_built_for()),
+        config=AllocatorConfig.parse(settings, torch.__version__),
+        workspaces=replace(model, convolutions=workspaces == "all"),
+        capacity_bytes=capacity_bytes,
+        card=found,
+    )
+
+
+def check_arguments(
+    build: object, steps: object, capacity_bytes: object, allocator: object, card: object
+) -> None:
+    """Whether they are of the right types, for either engine.
+
+    Raises:
+        UsageError: one is not.
     """
     for name, value, kinds in (
         ("steps", steps, (int,)),
@@ -81,32 +117,8 @@ def estimate(
             raise UsageError(f"{name}={value!r}", f"give {wanted.get(name, 'a text')}")
     if not callable(build):
         raise UsageError(f"build is a {type(build).__name__}", "give a function build(device)")
-    if workspaces not in get_args(Workspaces):
-        known = ", ".join(get_args(Workspaces))
-        raise UsageError(f"workspaces={workspaces!r}", f"write one of {known}")
-    settings = allocator_settings(allocator)
-    if capacity_bytes is not None and capacity_bytes <= 0:
+    if isinstance(capacity_bytes, int) and capacity_bytes <= 0:
         raise UsageError(f"a capacity of {capacity_bytes} bytes", "give a positive number of bytes")
-    found = None if card is None else find_card(card)
-    import torch
-
-    from ffprof.estimator.tracing.trace import trace
-
-    try:
-        stream = trace(build, steps=steps)
-    except UsageError as error:  # where it came from is in its one line
-        raise UsageError(error.problem, error.fix) from None
-    model = WorkspaceModel.none() if workspaces == "none" else _model(stream, found)
-    capability = ASSUMED_CAPABILITY if found is None else found.compute_capability
-    return from_stream(
-        stream,
-        steps=steps,
-        overhead=process_overhead(capability, cuda=_built_for()),
-        config=AllocatorConfig.parse(settings, torch.__version__),
-        workspaces=replace(model, convolutions=workspaces == "all"),
-        capacity_bytes=capacity_bytes,
-        card=found,
-    )
 
 
 def _model(stream: Stream, card: Card | None) -> WorkspaceModel:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
+from typing import Literal
 
 from ffprof.errors import UsageError
 from ffprof.estimator.allocator import AllocatorConfig
@@ -26,8 +27,8 @@ class Estimate:
 
     Peaks without a prefix are those of the last traced step, when the optimizer has its state;
     ``cold`` ones are those of the build and the steps before it. ``evidence`` is always
-    ``estimated``. ``card`` is the one that was named. ``stream`` holds every allocation with its
-    workspace, ``traced`` without.
+    ``estimated``, ``engine`` the one that found it. ``card`` is the one that was named. ``stream``
+    holds every allocation with its workspace, ``traced`` without.
     """
 
     stream: Stream = field(repr=False)
@@ -39,7 +40,8 @@ class Estimate:
     capacity_bytes: int | None
     replay: Replay = field(repr=False)
     card: Card | None = None
-    evidence: str = "estimated"
+    evidence: Literal["estimated"] = "estimated"
+    engine: Literal["trace"] = "trace"
 
     def __str__(self) -> str:
         low, high = self.process_range_bytes

@@ -64,15 +64,33 @@ class HeldByLine(Part):
         return sum(self.by_category.values())
 
 
+class HeldByModule(Part):
+    """What a module itself holds at the peak, without what those inside of it hold.
+
+    ``module`` is its path in the model, such as ``layer1.0.conv1``; empty: no module's.
+    """
+
+    module: Text = ""
+    by_category: ByCategory
+
+    @property
+    def total_bytes(self) -> int:
+        """All categories."""
+        return sum(self.by_category.values())
+
+
 class HeldAtPeak(Part):
     """What is held when most is allocated in a steady step, or when memory ran out.
 
-    ``slack_bytes`` is what rounding and unsplit remainders add.
+    ``slack_bytes`` is what rounding and unsplit remainders add. ``modules`` is empty where they
+    could not be followed, as in compiled models; otherwise their sum is that of ``by_category``,
+    unless they are more than 5,000.
     """
 
     by_category: ByCategory
     lines: Listed[HeldByLine]
     slack_bytes: Bytes
+    modules: Listed[HeldByModule] = ()
 
 
 class ScriptRanOut(Part):
@@ -80,9 +98,46 @@ class ScriptRanOut(Part):
 
     message: Text
     place: CodeLine
+    device: Count = 0
     asked_bytes: Bytes
     allocated_bytes: Bytes
     reserved_bytes: Bytes
+
+
+class DevicePeak(Part):
+    """Peaks of one card, by all ``processes`` that used it; theirs are added.
+
+    They need not have been at the same time, so that the sums are the most that it may have been.
+    """
+
+    device: Count
+    processes: Count
+    allocated_peak_bytes: Bytes | None = None
+    reserved_peak_bytes: Bytes | None = None
+    cold_allocated_peak_bytes: Bytes
+    cold_reserved_peak_bytes: Bytes
+    process_range_bytes: tuple[Bytes, Bytes]
+
+
+class StepCost(Part):
+    """What the last step computes, and how long that takes by the roofline: estimated.
+
+    FLOPs count a multiply-add as two, by PyTorch's formulas. ``seconds`` is the time of the card
+    that takes longest; null without a profiled card. Between the low and the high one lay
+    ``band_coverage`` of public speeds (``ffprof/estimator/roofline.py``). ``paced_by_host``: the
+    kernels are so short that the host is likely to set the pace, so that the low one is a floor
+    and nothing more is known.
+    """
+
+    evidence: Literal["estimated"] = "estimated"
+    operators: Count
+    flops: Count
+    flops_by_operator: Named[Count] = Field(default_factory=dict)
+    seconds: Seconds | None = None
+    low_seconds: Seconds | None = None
+    high_seconds: Seconds | None = None
+    band_coverage: float = Field(ge=0, le=1)
+    paced_by_host: bool = False
 
 
 class Coverage(Part):
@@ -105,7 +160,9 @@ class ScriptEstimate(Part):
 
     ``steps`` are whole rounds of its optimizers. Cold figures are of all that came before the end
     of the first step, the others of later steps. ``process_range_bytes`` adds what the process
-    takes beside the allocator. ``conditional``: a value that was read from the device may decide
+    takes beside the allocator. Of several cards or processes, the figures are those of the process
+    that did most and held most, on the card that it held most of; ``by_device`` has every card, and
+    ``fit`` is that of the worst. ``conditional``: a value that was read from the device may decide
     what the script does.
     """
 
@@ -121,6 +178,7 @@ class ScriptEstimate(Part):
     processes: Count
     seconds: Seconds
     card: Label | None
+    cards: Count = 1
     device_name: Text
     budget_bytes: Bytes
     capacity_bytes: Bytes
@@ -131,6 +189,7 @@ class ScriptEstimate(Part):
     cold_allocated_peak_bytes: Bytes | None = None
     cold_reserved_peak_bytes: Bytes | None = None
     process_range_bytes: tuple[Bytes, Bytes] | None = None
+    by_device: Listed[DevicePeak] = ()
     alloc_retries: Count | None = None
     oom_events: Count = 0
     values_read: Count = 0
@@ -138,6 +197,7 @@ class ScriptEstimate(Part):
     conditional: bool = False
     compiled: bool = False
     peak: HeldAtPeak | None = None
+    step_cost: StepCost | None = None
     ran_out: ScriptRanOut | None = None
     failed_at: CodeLine | None = None
     coverage: Coverage | None = None

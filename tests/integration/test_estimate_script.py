@@ -115,6 +115,13 @@ def test_a_training_script_as_it_is(tmp_path, device):
     by_line = {one["place"]["text"]: one["by_category"] for one in found["peak"]["lines"]}
     made = by_line["model = torchvision.models.resnet18(num_classes=10).cuda()"]
     assert made["parameters"] == 4 * 11_181_642
+    # By module: each its own parameters and their state; their sum is the same.
+    modules = {one["module"]: one["by_category"] for one in found["peak"]["modules"]}
+    assert modules["layer4.1.conv2"]["parameters"] == 4 * 512 * 512 * 9
+    assert modules["layer4.1.conv2"]["optimizer state"] == 4 * 512 * 512 * 9
+    assert modules["conv1"]["activations"] >= 4 * 16 * 64 * 32 * 32
+    assert modules["layer1.0.bn1"]["other"] >= 2 * 4 * 64  # its running statistics
+    assert sum(sum(one.values()) for one in modules.values()) == sum(held.values())
     assert found["coverage"]["share"] == 1
     assert found["versions"]["torch"]
     snapshot = pickle.loads((tmp_path / "memory.pickle").read_bytes())
@@ -139,7 +146,8 @@ def test_watching_changes_nothing(tmp_path):
         check=True,
         capture_output=True,
     )
-    answered(0, "--steps", "9", "--card", "RTX 4060", "--", "python", path, watched, "16")
+    # All three steps, the last of them with its operators traced.
+    answered(0, "--steps", "3", "--card", "RTX 4060", "--", "python", path, watched, "16")
     assert watched.read_text() == alone.read_text()
 
 
@@ -177,7 +185,7 @@ import torch
 def forward():
     kept = []
     for number in range(100):
-        kept.append(torch.empty((number + 1) * 2**30, dtype=torch.uint8, device="cuda"))
+        kept.append(torch.empty((number + 1) * 2**30, dtype=torch.uint8, device="cuda:1"))
 model = torch.nn.Linear(2, 2).cuda()
 optimizer = torch.optim.SGD(model.parameters())
 forward()
@@ -185,15 +193,20 @@ optimizer.step()
 """
 
 
-def test_out_of_memory_names_the_line(tmp_path):
+def test_out_of_memory_names_the_line_and_the_card(tmp_path):
     path = script(tmp_path, TOO_LARGE)
-    found, printed = answered(11, "--gpu-mem", "8GB", "--", "python", path)
+    found, printed = answered(11, "--gpu-mem", "8GB", "--cards", "2", "--", "python", path)
     assert (found["status"], found["fit"]) == ("out of memory", "does not fit")
     out = found["ran_out"]
     assert out["message"].startswith("CUDA out of memory. Tried to allocate 4.00 GiB")
     assert (out["place"]["file"], out["place"]["line"]) == (str(path), 6)
     assert out["place"]["function"] == "forward"
     assert out["asked_bytes"] == 4 * 2**30
+    assert (found["cards"], out["device"]) == (2, 1)
+    first, second = found["by_device"]
+    assert first["cold_allocated_peak_bytes"] == 2 * 512  # a weight and a bias
+    assert second["cold_allocated_peak_bytes"] == out["allocated_bytes"]
+    assert found["cold_allocated_peak_bytes"] == out["allocated_bytes"]
     assert "torch.OutOfMemoryError" in printed
     # What is held then: all that was kept, made by that line.
     (held, *_) = found["peak"]["lines"]

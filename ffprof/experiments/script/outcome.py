@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ffprof.errors import one_line
+from ffprof.estimator.overhead import Overhead
+from ffprof.experiments.script.cost import cost_of
 from ffprof.experiments.script.request import Room, ScriptRequest, ScriptTarget
 from ffprof.harness.process.child import signal_name
 from ffprof.harness.process.command import CommandEnding
 from ffprof.nulldevice import DeviceReport
-from ffprof.nulldevice.script.report import SCALER, Held, Place, Problem, Read, ScriptReport
+from ffprof.nulldevice.script.report import (
+    SCALER,
+    DevicePeaks,
+    Held,
+    Place,
+    Problem,
+    Read,
+    ScriptReport,
+)
 from ffprof.records.base import MOST_ITEMS
 from ffprof.records.redaction import recorded, recorded_words
 from ffprof.records.script import (
     CodeLine,
     Coverage,
+    DevicePeak,
     HeldAtPeak,
     HeldByLine,
+    HeldByModule,
     ScriptEstimate,
     ScriptRanOut,
     Status,
@@ -76,27 +89,49 @@ class Run:
         return self.ending.status == 0 and not self.ending.late
 
     @property
-    def reserved(self) -> int:
-        """The highest reserved peak, cold or steady."""
-        top = self.main.top if self.main else None
-        return top.most_reserved if top else 0
+    def by_device(self) -> dict[int, list[DevicePeaks]]:
+        """Peaks on every card that was used, one a process."""
+        found: dict[int, list[DevicePeaks]] = {}
+        for report in self.reports:
+            for one in report.peaks:
+                found.setdefault(one.device, []).append(one)
+        return dict(sorted(found.items()))
 
     @property
     def retries(self) -> int:
-        """Times that cached memory was given back to serve a request."""
-        top = self.main.top if self.main else None
-        return top.retries if top else 0
+        """Times that cached memory was given back to serve a request, by all."""
+        return sum(one.retries for report in self.reports for one in report.peaks)
 
 
 def sure_to_fit(run: Run, room: Room) -> bool:
-    """Whether a run that got through would have, had the process left least."""
-    return not run.retries and run.reserved <= room.least
+    """Whether a run that got through would have on every card, had processes left least."""
+    if run.retries:
+        return False
+    further = room.overhead.high_bytes  # of each further process on the card
+    return all(
+        _most(peaks) + (len(peaks) - 1) * further <= room.least for peaks in run.by_device.values()
+    )
+
+
+def _most(peaks: Iterable[DevicePeaks]) -> int:
+    """The highest reserved peaks of processes, cold or steady, together."""
+    return sum(one.most_reserved for one in peaks)
 
 
 def may_fit(run: Run, room: Room) -> bool:
     """Whether a run that ran out of memory might not have, had the process left most."""
     out = next((one.ran_out for one in run.reports if one.ran_out), None)
     return out is None or out.asked + out.allocated <= room.most
+
+
+def fit_of_peaks(allocated: int, reserved: int, total: int, overhead: tuple[int, int, int]) -> Fit:
+    """Whether a run without a limit, with these peaks, fits a card of so many bytes."""
+    low, likely, high = overhead
+    made = Overhead(low_bytes=low, likely_bytes=likely, high_bytes=high, measured=False, sources=())
+    room = Room(total=total, overhead=made)
+    if reserved <= room.least:
+        return "fits"
+    return "does not fit" if allocated > room.most else "too close to call"
 
 
 def answer(first: Run, second: Run | None, room: Room) -> Status:
@@ -120,20 +155,19 @@ def estimate_of(
     main = told.main
     top = main.top if main else None
     overhead = target.room.overhead
-    reads = tuple(_read(one) for run in told.reports for one in run.reads)
-    process = None
-    if top is not None:
-        process = (told.reserved + overhead.low_bytes, told.reserved + overhead.high_bytes)
+    reads = _reads(told.reports)
+    by_device = tuple(_on_device(n, peaks, overhead) for n, peaks in told.by_device.items())
     return ScriptEstimate(
-        command=recorded_words(request.command)[:MOST_ITEMS],
+        command=recorded_words(request.shown or request.command)[:MOST_ITEMS],
         status=status,
         message=recorded(message_of(first, status, target.room), 2000),
-        fit=_FITS.get(status),
+        fit=_FITS.get(status) if target.limited and request.capacity is None else None,
         steps=main.steps if main else 0,
         steps_requested=request.steps,
         processes=sum(bool(one.used_cuda) for one in told.reports),
         seconds=round(first.ending.seconds + (second.ending.seconds if second else 0.0), 3),
         card=target.card,
+        cards=request.cards,
         device_name=target.device.name,
         budget_bytes=target.room.total,
         capacity_bytes=told.capacity,
@@ -143,7 +177,8 @@ def estimate_of(
         reserved_peak_bytes=top and top.reserved,
         cold_allocated_peak_bytes=top and top.cold_allocated,
         cold_reserved_peak_bytes=top and top.cold_reserved,
-        process_range_bytes=process,
+        process_range_bytes=max((one.process_range_bytes for one in by_device), default=None),
+        by_device=by_device,
         alloc_retries=top and (top.steady_retries if top.reserved is not None else top.retries),
         oom_events=told.device.out_of_memory,
         values_read=sum(one.count for one in reads),
@@ -151,11 +186,29 @@ def estimate_of(
         conditional=any(not one.library.startswith(SCALER) for one in reads),
         compiled=any(one.compiled for one in told.reports),
         peak=_held(main.held) if main and main.held else None,
+        step_cost=cost_of(main.operators, target.profile) if main and main.operators else None,
         ran_out=_ran_out(first) if first.out_of_memory else None,
         failed_at=_code(first.problem.place) if status == "failed" and first.problem else None,
         coverage=_coverage(told.device),
         versions=dict(main.versions) if main else {},
         notes=(*target.notes, *_notes(told, second)),
+    )
+
+
+def _on_device(device: int, peaks: Sequence[DevicePeaks], overhead: Overhead) -> DevicePeak:
+    most, count = _most(peaks), len(peaks)
+    steady = [one for one in peaks if one.allocated is not None and one.reserved is not None]
+    return DevicePeak(
+        device=device,
+        processes=count,
+        allocated_peak_bytes=sum(one.allocated or 0 for one in peaks) if steady else None,
+        reserved_peak_bytes=sum(one.reserved or 0 for one in peaks) if steady else None,
+        cold_allocated_peak_bytes=sum(one.cold_allocated for one in peaks),
+        cold_reserved_peak_bytes=sum(one.cold_reserved for one in peaks),
+        process_range_bytes=(
+            most + count * overhead.low_bytes,
+            most + count * overhead.high_bytes,
+        ),
     )
 
 
@@ -210,7 +263,12 @@ def _notes(run: Run, second: Run | None) -> list[str]:
         times = "once" if out.count == 1 else f"{out.count} times"
         notes.append(f"memory ran out {times}, and the script, or a library in it, went on")
     if main.compiled:
-        notes.append("the model is compiled: what compiling itself takes of the GPU is not seen")
+        notes.append(
+            "the model is compiled: what compiling itself takes of the GPU is not seen, and what "
+            "modules hold and how many operators run is not told"
+        )
+    elif main.held is not None and not main.held.modules:
+        notes.append("what modules hold could not be followed here")
     if second is not None:
         notes.append("it was run twice, because the answer is close")
     return notes
@@ -244,6 +302,15 @@ def _code(place: Place) -> CodeLine:
     )
 
 
+def _reads(reports: Iterable[ScriptReport]) -> tuple[ValueRead, ...]:
+    """Those of all processes, each line once, the most frequent first."""
+    counts: Counter[Read] = Counter()
+    for report in reports:
+        for one in report.reads:
+            counts[replace(one, count=0)] += one.count
+    return tuple(_read(replace(one, count=count)) for one, count in counts.most_common())
+
+
 def _read(one: Read) -> ValueRead:
     return ValueRead(
         what=one.what,
@@ -262,6 +329,10 @@ def _held(held: Held) -> HeldAtPeak:
             for one in held.lines
         ),
         slack_bytes=held.slack,
+        modules=tuple(
+            HeldByModule(module=one_line(one.module)[:200], by_category=dict(one.by_category))
+            for one in held.modules[:MOST_ITEMS]
+        ),
     )
 
 
@@ -274,6 +345,7 @@ def _ran_out(run: Run) -> ScriptRanOut | None:
     return ScriptRanOut(
         message=one_line(problem.message)[:2000] if problem else "",
         place=_code(place),
+        device=out.device,
         asked_bytes=out.asked,
         allocated_bytes=out.allocated,
         reserved_bytes=out.reserved,

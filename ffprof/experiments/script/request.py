@@ -7,28 +7,44 @@ from pathlib import Path
 
 from ffprof.errors import UsageError
 from ffprof.estimator.api import allocator_settings
+from ffprof.estimator.cuda.workspaces import WorkspaceModel
 from ffprof.estimator.fit import ABOVE, BELOW
-from ffprof.estimator.overhead import ASSUMED_CAPABILITY, Overhead, cuda_version
+from ffprof.estimator.overhead import (
+    ASSUMED_CAPABILITY,
+    Overhead,
+    cuda_version,
+    process_overhead,
+)
 from ffprof.estimator.target import check_room, target_for, with_display
 from ffprof.experiments.options import check_seconds, choose_budget
+from ffprof.hardware.profile import Card
 from ffprof.nulldevice import NullDevice
-from ffprof.nulldevice.description import threads_per_multiprocessor
+from ffprof.nulldevice.description import MOST_DEVICES, threads_per_multiprocessor
 from ffprof.nulldevice.installation import find_installation
 
 MOST_STEPS = 10_000
 # Of a size that no profiled card has: those of a card of the assumed compute capability 8.6, an
 # RTX 3070 (NVIDIA Ampere GA102 whitepaper, table 2). They decide sizes of scratch memory.
 _MULTIPROCESSORS = 46
+_NO_LIMIT = 2**40  # bytes; no card has as many
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptRequest:
-    """A command and the card it is meant for; ``time_limit`` is of one run, in seconds."""
+    """A command and the card it is meant for; ``time_limit`` is of one run, in seconds.
+
+    ``capacity`` is what the allocator may take, as bytes; None: what a process leaves of the card.
+    ``cards`` is how many such cards there are. ``shown`` is what the record calls the command, if
+    not by its own words.
+    """
 
     command: tuple[str, ...]
+    shown: tuple[str, ...] = ()
+    capacity: int | None = None
     gpu_mem: str | None = None
     card: str | None = None
     card_files: tuple[Path, ...] = ()
+    cards: int = 1
     display: bool = False
     allocator: str | None = None
     steps: int = 3
@@ -68,13 +84,17 @@ class Room:
 
 @dataclass(frozen=True, kw_only=True)
 class ScriptTarget:
-    """The device of a request, with ``allocator_conf`` as PyTorch takes it, and notes."""
+    """The device of a request, with ``allocator_conf`` as PyTorch takes it, and notes.
+
+    ``limited``: it is a card, so that something may not fit it.
+    """
 
     device: NullDevice
-    card: str | None
+    profile: Card | None
     room: Room
     allocator_conf: str
     notes: tuple[str, ...]
+    limited: bool = True
 
     def device_with(self, capacity: int) -> NullDevice:
         """The device with so much left for the allocator."""
@@ -88,9 +108,42 @@ class ScriptTarget:
         )
 
     @property
+    def card(self) -> str | None:
+        """Its name, if its profile is known."""
+        return self.profile.name if self.profile else None
+
+    @property
     def overhead_low(self) -> int:
         """The least that a process takes beside the allocator."""
         return self.room.overhead.low_bytes
+
+
+def target_without_card(allocator: str | None = None) -> ScriptTarget:
+    """A device on which memory does not run out, of the assumed capability: for peaks alone.
+
+    Raises:
+        UsageError: ``allocator`` is no setting.
+        NullDeviceError: torch is not a CUDA build.
+    """
+    cuda = cuda_version(find_installation().cuda)
+    overhead = process_overhead(ASSUMED_CAPABILITY, cuda=cuda)
+    device = NullDevice(
+        name="a GPU without a limit",
+        total_bytes=_NO_LIMIT,
+        context_bytes=overhead.likely_bytes,
+        library_bytes=0,
+        capability=ASSUMED_CAPABILITY,
+        multiprocessors=WorkspaceModel().multiprocessors,  # as the tracer takes it
+        threads_per_multiprocessor=threads_per_multiprocessor(ASSUMED_CAPABILITY),
+    )
+    return ScriptTarget(
+        device=device,
+        profile=None,
+        room=Room(total=_NO_LIMIT, overhead=overhead),
+        allocator_conf="" if allocator is None else allocator_settings(allocator),
+        notes=(),
+        limited=False,
+    )
 
 
 def target_of(request: ScriptRequest) -> ScriptTarget:
@@ -104,6 +157,8 @@ def target_of(request: ScriptRequest) -> ScriptTarget:
         raise UsageError("there is no command to run", "write it after --, such as -- python x.py")
     if not 1 <= request.steps <= MOST_STEPS:
         raise UsageError(f"--steps {request.steps} cannot be run", f"ask for 1 to {MOST_STEPS:,}")
+    if not 1 <= request.cards <= MOST_DEVICES:
+        raise UsageError(f"--cards {request.cards} cannot be had", f"ask for 1 to {MOST_DEVICES}")
     asked = choose_budget(request.gpu_mem, request.card, request.card_files)
     budget = with_display(asked.budget) if request.display else asked.budget
     check_room(budget, asked.card)
@@ -127,10 +182,11 @@ def target_of(request: ScriptRequest) -> ScriptTarget:
             multiprocessors=_MULTIPROCESSORS,
             threads_per_multiprocessor=threads_per_multiprocessor(ASSUMED_CAPABILITY),
         )
+    device = replace(device, count=request.cards)
     settings = "" if request.allocator is None else allocator_settings(request.allocator)
     return ScriptTarget(
         device=device,
-        card=asked.card.name if asked.card else None,
+        profile=asked.card,
         room=Room(total=target.total_bytes, overhead=target.overhead),
         allocator_conf=settings,
         notes=notes,

@@ -44,7 +44,14 @@ def estimate_script(
         NullDeviceError: the device cannot be built.
         StoreError: the snapshot cannot be written.
     """
-    return _Runs(request=request, target=target_of(request), say=say).estimate()
+    return run_on(request, target_of(request), say)
+
+
+def run_on(
+    request: ScriptRequest, target: ScriptTarget, say: Callable[[str], None] = lambda text: None
+) -> ScriptEstimate:
+    """``estimate_script`` on a device that was looked up."""
+    return _Runs(request=request, target=target, say=say).estimate()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,15 +65,21 @@ class _Runs:
     def estimate(self) -> ScriptEstimate:
         """Run with what is likely left, and again where the answer depends on it."""
         room = self.target.room
-        first = self._run(room.likely, self.request.snapshot)
+        given = self.request.capacity  # then there is nothing to allow for
+        first = self._run(room.likely if given is None else given, self.request.snapshot)
         second = None
-        if first.completed and room.least and not sure_to_fit(first, room):
+        if given is not None:
+            pass
+        elif first.completed and room.least and not sure_to_fit(first, room):
             self.say(f"it is close: run again with {format_bytes(room.least)} for tensors")
             second = self._run(room.least)
         elif first.out_of_memory and may_fit(first, room):
             self.say(f"it is close: run again with {format_bytes(room.most)} for tensors")
             second = self._run(room.most)
-        return estimate_of(self.request, self.target, first, answer(first, second, room), second)
+        status = answer(first, second, room)
+        if given is not None and first.completed:
+            status = "fits"
+        return estimate_of(self.request, self.target, first, status, second)
 
     def _run(self, capacity: int, snapshot: Path | None = None) -> Run:
         with temporary_folder("ffprof-script-") as folder:

@@ -76,13 +76,59 @@ class HeldLine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeldModule:
+    """What one module itself holds, those inside of it left out, by category.
+
+    ``module`` is its path; empty where it is no module's.
+    """
+
+    module: str
+    by_category: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Held:
-    """What was held at the peak of the allocated memory, in requested bytes."""
+    """What was held at the peak of the allocated memory, in requested bytes.
+
+    ``modules`` is empty where modules were not followed.
+    """
 
     device: int
     by_category: Mapping[str, int]
     lines: tuple[HeldLine, ...]
     slack: int
+    modules: tuple[HeldModule, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorRuns:
+    """An operator with what one run of it does on one device, and how often it runs alike.
+
+    FLOPs count a multiply-add as two, bytes are those of the tensors that it reads and writes.
+    ``half`` is the format of its numbers if they have two bytes: ``bf16`` or ``fp16``.
+    """
+
+    name: str
+    phase: str
+    device: int
+    flops: int
+    read_bytes: int
+    written_bytes: int
+    element_bytes: int
+    half: str = ""
+    channels_last: bool = False
+    times: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOperators:
+    """Those of one step; ``complete``: all ``count`` are among the rows."""
+
+    rows: tuple[OperatorRuns, ...]
+    count: int
+    complete: bool
+    tf32_products: bool
+    tf32_convolutions: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +171,7 @@ class ScriptReport:
     peaks: tuple[DevicePeaks, ...] = ()
     reads: tuple[Read, ...] = ()
     held: Held | None = None
+    operators: StepOperators | None = None
     problem: Problem | None = None
     ran_out: RanOut | None = None
     notes: tuple[str, ...] = ()
@@ -165,12 +212,22 @@ def read_reports(folder: Path) -> tuple[ScriptReport, ...]:
 
 def _report(raw: dict[str, Any]) -> ScriptReport:
     held, problem, ran_out = raw["held"], raw["problem"], raw["ran_out"]
+    work = raw["operators"]
     changes = {
         "peaks": tuple(DevicePeaks(**one) for one in raw["peaks"]),
         "reads": tuple(_placed(Read, one) for one in raw["reads"]),
         "held": None
         if held is None
-        else Held(**held | {"lines": tuple(_placed(HeldLine, one) for one in held["lines"])}),
+        else Held(
+            **held
+            | {
+                "lines": tuple(_placed(HeldLine, one) for one in held["lines"]),
+                "modules": tuple(HeldModule(**one) for one in held["modules"]),
+            }
+        ),
+        "operators": None
+        if work is None
+        else StepOperators(**work | {"rows": tuple(OperatorRuns(**one) for one in work["rows"])}),
         "problem": None if problem is None else _placed(Problem, problem),
         "ran_out": None if ran_out is None else _placed(RanOut, ran_out),
         "notes": tuple(raw["notes"]),

@@ -16,9 +16,12 @@ import sys
 import weakref
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from ffprof.nulldevice.script.holders import GRADIENTS, PARAMETERS, STATE, Marks, held_at_peak
+from ffprof.nulldevice.script.addresses import Addresses
+from ffprof.nulldevice.script.holders import Marks, held_at_peak
+from ffprof.nulldevice.script.modules import Modules
+from ffprof.nulldevice.script.operators import Operators
 from ffprof.nulldevice.script.peaks import Peaks
 from ffprof.nulldevice.script.places import lines_here, lines_of_traceback, place_of
 from ffprof.nulldevice.script.reads import Reads
@@ -30,6 +33,7 @@ from ffprof.nulldevice.script.report import (
     Problem,
     RanOut,
     ScriptReport,
+    StepOperators,
     highest,
     write_report,
 )
@@ -49,18 +53,22 @@ class StepsDone(SystemExit):
 
 
 class Watch:
-    """Of this process; its children are not watched if they are forked."""
+    """Of this process, ``here``; its children are not watched if they are forked."""
+
+    here: ClassVar[Watch | None] = None
 
     def __init__(self) -> None:
         self._folder = Path(os.environ[FOLDER])
         self._wanted = int(os.environ[STEPS])
         self._pid = os.getpid()
-        self._peaks, self._reads = Peaks(), Reads()
+        self._peaks, self._reads, self._modules = Peaks(), Reads(), Modules()
+        self._operators = Operators(self._folder / f".trace-{self._pid}.json")
+        self._work: StepOperators | None = None
         self._marks: dict[int, Marks] = defaultdict(Marks)
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
         self._steps: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
         self._rounds = self._ended = 0
-        self._cuda = self._finished = self._reset = False
+        self._cuda = self._finished = self._reset = self._calls = False
         self._ran_out: RanOut | None = None
         self._held: Held | None = None
 
@@ -69,7 +77,9 @@ class Watch:
         import torch
         from torch.optim import optimizer
 
+        Watch.here = self
         self._peaks.install()
+        self._modules.install()
         torch.cuda._lazy_call(self._begin)
         optimizer.register_optimizer_step_pre_hook(self._before_step)
         optimizer.register_optimizer_step_post_hook(self._after_step)
@@ -105,10 +115,14 @@ class Watch:
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         if self._ours:
             self._known.add(optimizer)
+            self._modules.outside()
             self._mark(optimizer)
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         if not self._ours:
+            return
+        if self._calls:
+            self._mark(optimizer)
             return
         if self._finished:
             self._end()
@@ -120,11 +134,44 @@ class Watch:
         if not self._reset and (complete or steps > 1):
             self._reset = True
             self._first_step_ends()
+        if rounds == self._wanted - 1 and complete:
+            self._begin_last()
         if (rounds >= self._wanted and complete) or steps >= self._wanted * _PATIENCE:
             self._finished = True
             self._finish()
             self._end()
         self._tell()
+
+    def count_calls(self) -> None:
+        """A step is what ``end_step`` ends, and not one of an optimizer."""
+        self._calls = True
+
+    def begin_steps(self) -> None:
+        """What was made so far was there before the steps."""
+        self._mark(*list(self._known), new_round=True)
+
+    def end_step(self) -> None:
+        """A call of a step is over. Peaks are those of the last, and cold before it.
+
+        Raises:
+            StepsDone: it was the last.
+        """
+        self._rounds += 1
+        self._mark(*list(self._known), new_round=True)
+        if self._rounds == self._wanted - 1:
+            self._reset = True
+            self._first_step_ends()
+            self._begin_last()
+        if self._rounds >= self._wanted:
+            self._finished = True
+            self._finish()
+            self._end()
+        self._tell()
+
+    def _begin_last(self) -> None:
+        """The last step begins, the one of which operators are told; not of compiled code."""
+        if self._cuda and not _compiled():
+            self._operators.begin()
 
     def _first_step_ends(self) -> None:
         if self._cuda:
@@ -132,41 +179,28 @@ class Watch:
             for device, marks in self._marks.items():
                 marks.steady = self._peaks.counts(device)
 
-    def _mark(self, optimizer: Any, *, new_round: bool = False) -> None:
-        """Note where an optimizer's tensors are now, and that a step has ended."""
+    def _mark(self, *optimizers: Any, new_round: bool = False) -> None:
+        """Note where the tensors of modules and optimizers are now, and that a step has ended."""
         if not self._cuda:
             return
-        kinds: dict[int, dict[int, str]] = defaultdict(dict)
+        import torch
 
-        def note(tensor: Any, kind: str) -> None:
-            import torch
-
-            if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided:
-                return
-            if tensor.device.type == "cuda":
-                address = tensor.untyped_storage().data_ptr()
-                kinds[tensor.device.index].setdefault(address, kind)
-
-        for group in optimizer.param_groups:
-            for one in group["params"]:
-                note(one, PARAMETERS)
-                note(one.grad, GRADIENTS)
-        for state in list(optimizer.state.values()):
-            for one in state.values() if isinstance(state, dict) else ():
-                note(one, STATE)
-        for device, found in kinds.items():
+        found = Addresses(self._modules, optimizers)
+        ended = range(torch.cuda.device_count()) if new_round else ()
+        for device in {*found.devices, *ended}:
             requests, _ = self._peaks.counts(device)
-            self._marks[device].kinds.append((requests, found))
+            marks = self._marks[device]
+            marks.kinds.append((requests, found.kinds[device]))
+            marks.modules.append((requests, found.modules[device]))
             if new_round:
-                self._marks[device].ends.append(requests)
+                marks.ends.append(requests)
 
     def _runs_out(self, device: int, asked: int, total: int, free: int) -> None:
         """PyTorch is about to raise OutOfMemoryError; cuDNN's plans may be tried one by one."""
         if not self._ours:
             return
         allocated, reserved = self._peaks.held(device)
-        for optimizer in list(self._known):
-            self._mark(optimizer)
+        self._mark(*list(self._known))
         count = self._ran_out.count + 1 if self._ran_out else 1
         self._ran_out = RanOut(
             device=device,
@@ -179,8 +213,13 @@ class Watch:
 
     def _finish(self) -> None:
         """All is done: see what is held at the peak, write the snapshot, tell."""
+        collects = gc.isenabled()
+        gc.disable()  # it would look again and again through what is read now
+        self._work = self._operators.end()
         self._look(out_of_memory=False)
         self._tell()
+        if collects:
+            gc.enable()
 
     def _look(self, *, out_of_memory: bool) -> None:
         import torch
@@ -197,7 +236,8 @@ class Watch:
         peak = top.cold_allocated if top.allocated is None else top.allocated
         traces = torch.cuda.memory._snapshot()["device_traces"]
         at = self._ran_out.device if out_of_memory and self._ran_out else top.device
-        self._held = held_at_peak(traces[at], self._marks[at], at, None if out_of_memory else peak)
+        held = held_at_peak(traces[at], self._marks[at], at, None if out_of_memory else peak)
+        self._held = held and self._modules.of(held)
 
     def _end(self) -> None:
         """Leave the script, by force if it holds on.
@@ -247,6 +287,7 @@ class Watch:
                 peaks=self._peaks.told() if self._cuda else (),
                 reads=self._reads.told(),
                 held=self._held,
+                operators=self._work,
                 problem=problem,
                 ran_out=self._ran_out,
             ),

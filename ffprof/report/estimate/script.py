@@ -9,6 +9,7 @@ from pathlib import Path
 from ffprof.records.script import CodeLine, HeldAtPeak, ScriptEstimate, ValueRead
 from ffprof.report.document import Block, Column, Document, printable
 from ffprof.report.estimate.detail import bar, middle
+from ffprof.report.estimate.modules import OUTSIDE, rolled_up
 from ffprof.report.estimate.table import between, share
 from ffprof.units import format_bytes, format_seconds
 
@@ -35,6 +36,7 @@ def script_document(found: ScriptEstimate, width: int) -> Document:
             blocks=(
                 Block(text=(_headline(found),)),
                 _peaks(found),
+                _cost(found),
                 *_peak(found, width),
                 _reads(found),
                 _coverage(found),
@@ -52,12 +54,16 @@ def _command(found: ScriptEstimate, width: int) -> str:
 
 def _setting(found: ScriptEstimate) -> tuple[str, ...]:
     low, likely, high = map(format_bytes, found.overhead_bytes)
+    offered = f"CUDA offers {format_bytes(found.budget_bytes)}"
+    if found.status == "fits" and found.fit is None:
+        offered = f"the allocator may take {format_bytes(found.capacity_bytes)}"
     versions = [f"{name} {found.versions[name]}" for name in _LEADING if name in found.versions]
     versions += [f"{n} {v}" for n, v in sorted(found.versions.items()) if n not in _LEADING]
+    many_cards = f"{found.cards} x " if found.cards > 1 else ""
     count = f"{found.steps} of {found.steps_requested} steps"
     many = f" in {found.processes} processes" if found.processes > 1 else ""
     return (
-        f"{found.card or found.device_name}: CUDA offers {format_bytes(found.budget_bytes)}; "
+        f"{many_cards}{found.card or found.device_name}: {offered}; "
         f"context and libraries add {low} to {high}, likely {likely}",
         f"{count}{many} in {format_seconds(found.seconds)}, by PyTorch's own CUDA code on a device "
         "that is not there: memory is counted, kernels do nothing",
@@ -68,6 +74,8 @@ def _setting(found: ScriptEstimate) -> tuple[str, ...]:
 
 def _headline(found: ScriptEstimate) -> str:
     words = _HEADLINES[found.status]
+    if found.status == "fits" and found.fit is None:
+        words = "It ran; whether it fits a card was not asked."
     said = [words, *([found.message] if found.message else [])]
     place = found.ran_out.place if found.ran_out else found.failed_at
     if place is not None and place.file:
@@ -103,6 +111,8 @@ def _seen_from_here(file: str) -> str:
 def _peaks(found: ScriptEstimate) -> Block:
     if found.cold_reserved_peak_bytes is None:
         return Block()
+    if found.cards > 1 or any(one.processes > 1 for one in found.by_device):
+        return _peaks_by_device(found)
     columns = (
         Column(name="peak", numeric=False),
         Column(name="allocated"),
@@ -143,11 +153,81 @@ def _peaks(found: ScriptEstimate) -> Block:
     )
 
 
+def _peaks_by_device(found: ScriptEstimate) -> Block:
+    columns = (
+        Column(name="card"),
+        Column(name="processes"),
+        Column(name="allocated"),
+        Column(name="reserved"),
+        Column(name="first step, reserved"),
+        Column(name="with processes"),
+    )
+    rows = [
+        (
+            str(one.device),
+            str(one.processes),
+            format_bytes(one.allocated_peak_bytes),
+            format_bytes(one.reserved_peak_bytes),
+            format_bytes(one.cold_reserved_peak_bytes),
+            between(one.process_range_bytes),
+        )
+        for one in found.by_device
+    ]
+    unused = found.cards - len(found.by_device)
+    return Block(
+        columns=columns,
+        rows=tuple(rows),
+        caption="peaks of later steps, of all processes on the card together; with processes: the "
+        "higher reserved peak with context and libraries of each"
+        + (f"; {unused} of {found.cards} cards were not used" if unused else ""),
+    )
+
+
+def _cost(found: ScriptEstimate) -> Block:
+    cost = found.step_cost
+    if cost is None:
+        return Block()
+    text = f"A step runs {cost.operators:,} operators and computes {flops_words(cost.flops)}"
+    if cost.seconds is None or cost.low_seconds is None or cost.high_seconds is None:
+        return Block(text=(f"{text} (counted by PyTorch's formulas).",))
+    low, high = time_words(cost.low_seconds), time_words(cost.high_seconds)
+    if cost.paced_by_host:
+        text += (
+            f". By the roofline it takes at least about {low} on {found.card} (estimated); its "
+            "kernels are so short that the host is likely to set the pace."
+        )
+    else:
+        text += (
+            f": about {time_words(cost.seconds)} on {found.card} by the roofline (estimated; "
+            f"{cost.band_coverage * 100:.0f} % of public speeds: {low} to {high})."
+        )
+    return Block(text=(text,))
+
+
+def time_words(seconds: float) -> str:
+    """``45.2 ms`` or ``1.32 s``."""
+    if seconds >= 60:
+        return format_seconds(seconds)
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
+
+
+def flops_words(flops: int) -> str:
+    """``1.21 TFLOP``."""
+    for unit, size in (("TFLOP", 10**12), ("GFLOP", 10**9), ("MFLOP", 10**6)):
+        if flops >= size:
+            return f"{flops / size:.3g} {unit}"
+    return f"{flops} FLOP"
+
+
 def _peak(found: ScriptEstimate, width: int) -> Sequence[Block]:
     if found.peak is None:
         return ()
     when = "when memory ran out" if found.ran_out else "at the peak"
-    return (_categories(found.peak, when), _lines(found.peak, width))
+    return (
+        _categories(found.peak, when),
+        _modules(found.peak, width),
+        _lines(found.peak, width),
+    )
 
 
 def _categories(peak: HeldAtPeak, when: str) -> Block:
@@ -170,6 +250,34 @@ def _categories(peak: HeldAtPeak, when: str) -> Block:
         rows=tuple(rows),
         caption="activations: all that the step has made; other: what was there before it, and "
         "workspaces",
+    )
+
+
+def _modules(peak: HeldAtPeak, width: int) -> Block:
+    rows = rolled_up(peak.modules)
+    if not any(name != OUTSIDE for name, _ in rows):
+        return Block()
+    whole = sum(peak.by_category.values()) + peak.slack_bytes
+    columns = (
+        Column(name="bytes"),
+        Column(name="share"),
+        Column(name="module", numeric=False),
+        Column(name="most of it", numeric=False),
+    )
+    cells = []
+    for name, held in rows:
+        size = sum(held.values())
+        top = max(held, key=lambda category: held[category])
+        told = top if held[top] == size else f"{top} {share(held[top], size)}"
+        cells.append(
+            (format_bytes(size), share(size, whole), middle(name, max(20, width - 44)), told)
+        )
+    return Block(
+        heading="By module",
+        columns=columns,
+        rows=tuple(cells),
+        caption="with all that is inside of it; outside modules: what the script does between "
+        "them, its data, and what autograd makes for that",
     )
 
 

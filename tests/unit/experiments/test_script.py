@@ -45,6 +45,34 @@ def run_of(*reports, status=0, late=False, device=None):
     )  # fmt: skip
 
 
+def on(device, reserved):
+    return DevicePeaks(
+        device=device, cold_allocated=1, cold_reserved=1, allocated=reserved, reserved=reserved
+    )
+
+
+def report_of(*peaks):
+    return ScriptReport(
+        pid=1, python="p", steps=3, finished=True, used_cuda=True, peaks=tuple(peaks)
+    )
+
+
+def test_of_several_cards_the_worst_decides():
+    roomy, full = on(0, GIB), on(1, ROOM.least)
+    assert sure_to_fit(run_of(report_of(roomy, full)), ROOM)
+    assert not sure_to_fit(run_of(report_of(roomy, on(1, ROOM.least + 1))), ROOM)
+    # Two processes on one card: both, and a context more.
+    half = on(0, (ROOM.least - OVERHEAD.high_bytes) // 2)
+    assert sure_to_fit(run_of(report_of(half), report_of(half)), ROOM)
+    assert not sure_to_fit(run_of(report_of(half), report_of(half, full), report_of(full)), ROOM)
+    found = estimated(run_of(report_of(roomy), report_of(full, roomy)))
+    assert [(one.device, one.processes) for one in found.by_device] == [(0, 2), (1, 1)]
+    assert found.by_device[0].reserved_peak_bytes == 2 * GIB
+    low, _, high = found.overhead_bytes
+    assert found.by_device[0].process_range_bytes == (2 * (GIB + low), 2 * (GIB + high))
+    assert found.process_range_bytes == (ROOM.least + low, ROOM.least + high)
+
+
 def out_of_memory(asked, allocated):
     ran_out = RanOut(
         device=0, asked=asked, allocated=allocated, reserved=allocated, count=1, place=Place()
@@ -108,6 +136,8 @@ def test_what_is_recorded():
     assert (found.values_read, found.conditional) == (2, False)
     found = estimated(ran(reads=(scaler, Read(what="a number", count=3, place=user))))
     assert (found.values_read, found.conditional) == (5, True)
+    both = run_of(*ran(reads=(scaler,)).reports, *ran(reads=(scaler,)).reports)
+    assert [one.count for one in estimated(both).reads] == [4]  # each line once
     low, _, high = found.overhead_bytes
     assert found.process_range_bytes == (GIB + low, GIB + high)
     assert found.coverage.share == 1

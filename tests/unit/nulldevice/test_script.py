@@ -13,11 +13,14 @@ from ffprof.nulldevice.script.report import (
     DevicePeaks,
     Held,
     HeldLine,
+    HeldModule,
+    OperatorRuns,
     Place,
     Problem,
     RanOut,
     Read,
     ScriptReport,
+    StepOperators,
     read_reports,
     write_report,
 )
@@ -113,10 +116,20 @@ def test_reports_are_read_as_they_were_written(tmp_path):
             by_category={"other": 1},
             lines=(HeldLine(place=place, by_category={"other": 1}),),
             slack=0,
+            modules=(HeldModule(module="a.b", by_category={"other": 1}),),
+        ),
+        operators=StepOperators(
+            rows=(
+                OperatorRuns(
+                    name="aten.mm", phase="forward", device=0, flops=1, read_bytes=2,
+                    written_bytes=3, element_bytes=4,
+                ),
+            ),
+            count=1, complete=True, tf32_products=False, tf32_convolutions=True,
         ),
         problem=Problem(kind="E", message="m", place=place),
         ran_out=RanOut(device=0, asked=1, allocated=2, reserved=3, count=1, place=place),
-    )
+    )  # fmt: skip
     write_report(ScriptReport(pid=8, python="/python"), tmp_path)
     write_report(full, tmp_path)
     assert read_reports(tmp_path) == (full, ScriptReport(pid=8, python="/python"))

@@ -1,0 +1,46 @@
+"""What modules hold, rolled up to few rows that make the whole."""
+
+from ffprof.records.script import HeldByModule
+from ffprof.report.estimate.modules import OUTSIDE, rolled_up
+
+
+def held(**sizes):
+    return [
+        HeldByModule(module=name.replace("_", "."), by_category={"activations": size})
+        for name, size in sizes.items()
+    ]
+
+
+def sizes(rows):
+    return {name: sum(found.values()) for name, found in rows}
+
+
+PARTS = held(a_0_conv=5, a_0_norm=3, a_0=1, a_1_conv=2, b=4)
+
+
+def test_whoever_holds_most_is_taken_apart():
+    assert sizes(rolled_up(PARTS, 2)) == {"a": 11, "b": 4}
+    assert sizes(rolled_up(PARTS, 3)) == {"a.0": 9, "b": 4, "a.1.conv": 2}
+    assert sizes(rolled_up(PARTS, 5)) == {
+        "a.0.conv": 5, "b": 4, "a.0.norm": 3, "a.1.conv": 2, "a.0 (itself)": 1,
+    }  # fmt: skip
+    assert [name for name, _ in rolled_up(PARTS, 3)] == [
+        "a.0",
+        "b",
+        "a.1.conv",
+    ]  # the largest first
+
+
+def test_all_rows_make_the_whole():
+    parts = [*PARTS, HeldByModule(by_category={"other": 7})]
+    for most in range(2, 9):
+        found = rolled_up(parts, most)
+        assert len(found) <= most
+        assert sum(sizes(found).values()) == 22
+        assert sizes(found)[OUTSIDE] == 7
+
+
+def test_more_models_than_rows_are_one():
+    many = held(**{f"net{number}": 10 - number for number in range(8)})
+    assert sizes(rolled_up(many, 3)) == {"net0": 10, "net1": 9, "6 others": 33}
+    assert rolled_up([]) == []
