@@ -14,6 +14,7 @@ import torch
 from command import begin_with, many_commands
 from plugins import install_hostile
 
+from ffprof.nulldevice import is_in_use
 from ffprof.records.files import cache_folder
 
 # Machines are noisy, so no example is timed; what hangs is stopped by pytest-timeout.
@@ -74,14 +75,23 @@ def _same_torch_state():
     torch.set_default_dtype(dtype)
 
 
+def pytest_configure(config):
+    # Here and not in pyproject.toml, which changes with what has to be installed.
+    config.addinivalue_line(
+        "markers",
+        "gpu_only(why): needs a GPU that is there; a null device runs the other tests of tests/gpu",
+    )
+
+
 def pytest_collection_modifyitems(items):
     # Files with long tests come first, so that workers have short ones to fill up the end.
     long = {i.path for i in items if i.get_closest_marker("slow") or "integration" in i.path.parts}
     items.sort(key=lambda item: item.path not in long)
-    if torch.cuda.is_available():
-        return
-    skip = pytest.mark.skip(reason="no CUDA device")
+    there = torch.cuda.is_available()
     for item in items:
         # Not its keywords: the names of folders are among them.
-        if item.get_closest_marker("gpu"):
-            item.add_marker(skip)
+        if item.get_closest_marker("gpu") and not there:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+        only = item.get_closest_marker("gpu_only")
+        if only and is_in_use():
+            item.add_marker(pytest.mark.skip(reason=f"a null device {only.args[0]}"))
