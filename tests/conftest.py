@@ -14,6 +14,7 @@ import pytest
 from command import begin_with, many_commands
 from plugins import install_hostile
 
+from ffprof.nulldevice import is_in_use
 from ffprof.records.files import cache_folder
 
 # Machines are noisy, so no example is timed; what hangs is stopped by pytest-timeout.
@@ -93,9 +94,9 @@ def _same_environment():
     """What is imported in a test may set variables, with which commands of later tests differ."""
     before = dict(os.environ)
     yield
-    for name in os.environ.keys() ^ before.keys():
-        if name != "PYTEST_CURRENT_TEST":
-            os.environ.pop(name) if name in os.environ else os.environ.update({name: before[name]})
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def pytest_collection_modifyitems(items):
@@ -104,10 +105,11 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path not in long)
     import torch
 
-    if torch.cuda.is_available():
-        return
-    skip = pytest.mark.skip(reason="no CUDA device")
+    there = torch.cuda.is_available()
     for item in items:
         # Not its keywords: the names of folders are among them.
-        if item.get_closest_marker("gpu"):
-            item.add_marker(skip)
+        if item.get_closest_marker("gpu") and not there:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+        only = item.get_closest_marker("gpu_only")
+        if only and is_in_use():
+            item.add_marker(pytest.mark.skip(reason=f"a null device {only.args[0]}"))

@@ -23,18 +23,30 @@ def doctor(
 ) -> None:
     """Find what disturbs measurements here, and how to fix it.
 
-    Checks software, GPU, memory, processor and variables.
+    Checks software, GPU, memory, processor and variables. The first time, a null device is compiled
+    into your cache, which takes about ten seconds.
     """
     from ffprof.cli.output.console import Notices, print_json
     from ffprof.cli.output.doctor import ask_children, print_findings, to_json, to_script
     from ffprof.experiments.selection import choose_preset
     from ffprof.hardware.doctor.diagnosis import collect, diagnose
     from ffprof.hardware.environment import child_environment
+    from ffprof.nulldevice.proof import prove
 
-    if sys.stderr.isatty():
-        Notices().print("starting PyTorch ...")
+    def say(text: str) -> None:
+        if sys.stderr.isatty():
+            Notices().print(text)
+
+    say("starting PyTorch ...")
     wanted = child_environment(choose_preset(None, "cpu").recipe)
-    diagnosis = diagnose(collect(device, out, lambda: ask_children(wanted), frozenset(wanted)))
+    facts = collect(
+        device,
+        out,
+        lambda: ask_children(wanted),
+        frozenset(wanted),
+        try_null_device=lambda: prove(say),
+    )
+    diagnosis = diagnose(facts)
     if format == "json":
         print_json(to_json(diagnosis))
     elif fix:

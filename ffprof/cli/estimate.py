@@ -68,7 +68,7 @@ def estimate(
         600.0, min=0.1, help="Of a command: seconds that it may take."
     ),
     strict: bool = typer.Option(
-        False, "--strict", help="Of a command: fail if the device does not know all that it calls."
+        False, "--strict", help="Of a command: fail if a call is not known or assumed."
     ),
     format: Format = FORMAT,
 ) -> None:

@@ -22,7 +22,16 @@ from ffprof.harness.process.guard import Guard
 from ffprof.harness.process.messages import Failed, Probed
 from ffprof.harness.process.monitor import LASTING, GpuGoneError, Watching
 from ffprof.harness.worker import memory_child, trial_child
-from ffprof.records.audit import Budget, Debit, Device, Evidence, Record, Trial, Uncapped
+from ffprof.records.audit import (
+    Budget,
+    Debit,
+    Device,
+    Evidence,
+    Record,
+    Trial,
+    Uncapped,
+    is_limited,
+)
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 from ffprof.workload.user_file import address
@@ -125,11 +134,12 @@ def hold_for(
     """
     if budget.total_bytes is None:
         return None
+    emulating = is_limited(budget, evidence)
     return MemoryLimit(
         total_bytes=max(0, budget.total_bytes - budget.display_bytes),
-        words=words_of(budget) if limited or evidence != "emulated" else "the whole GPU",
+        words=words_of(budget) if limited or not emulating else "the whole GPU",
         counted_bytes=max(known_bytes, budget.target_debit_bytes or 0),
-        limited=limited and (evidence == "emulated" or bool(budget.spills)),
+        limited=limited and (emulating or bool(budget.spills)),
     )
 
 
@@ -227,7 +237,7 @@ class Attempts:
         Raises:
             StoppedError: the run goes no further.
         """
-        if record.evidence != "emulated" or self.device != "cuda":
+        if not is_limited(record.budget, record.evidence) or self.device != "cuda":
             return None
         hold = hold_for(record.budget, record.evidence, limited=False)
         if hold is None:

@@ -22,6 +22,7 @@ from ffprof.records.audit import (
     Memory,
     Record,
     Trial,
+    is_limited,
     is_unmatched,
 )
 from ffprof.records.plausibility import plausible_trial
@@ -150,7 +151,8 @@ def trial_from(
 def _debit(found: Debit | None, watching: Watching, record: Record) -> Debit | None:
     """What the child read, with what NVML saw of the process beyond the card it stands for."""
     total, peak = record.budget.total_bytes, watching.process_peak_bytes
-    if found is None or record.evidence != "emulated" or total is None or peak is None:
+    limited = is_limited(record.budget, record.evidence)
+    if found is None or not limited or total is None or peak is None:
         return found
     beyond = peak - (total - record.budget.display_bytes)
     return found.model_copy(update={"exceeded_bytes": max(found.exceeded_bytes, beyond)})

@@ -37,6 +37,7 @@ from ffprof.harness.process.child import start_context
 from ffprof.harness.process.guard import Guard, Policy
 from ffprof.harness.process.streams import say, waiting_for
 from ffprof.harness.worker import probe_child
+from ffprof.nulldevice import is_in_use
 from ffprof.records.audit import Device, Machine
 from ffprof.records.frontier import FrontierRecord
 from ffprof.records.recipe import Recipe
@@ -59,9 +60,10 @@ class Session:
     variables: dict[str, str | None]
     crowd: str = ""
 
-    def machine(self) -> Machine:
-        """This machine as records describe it."""
-        return describe_machine(self.found, self.variables)
+    def machine(self, variables: dict[str, str | None] | None = None) -> Machine:
+        """This machine as records describe it, with the variables of trials if they are others."""
+        machine = describe_machine(self.found, self.variables if variables is None else variables)
+        return machine.model_copy(update={"null_device": is_in_use()})
 
     def environment(self, recipe: Recipe) -> dict[str, str | None]:
         """The variables of a recipe's trials, which this session's server has already."""

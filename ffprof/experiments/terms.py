@@ -16,10 +16,14 @@ from ffprof.hardware.cards import find_card, own_cards, recognise, recognise_her
 from ffprof.hardware.machine import Probe
 from ffprof.hardware.memory_limit import spills
 from ffprof.nulldevice import is_in_use
-from ffprof.records.audit import Budget, Device, Evidence, Record
+from ffprof.records.audit import Budget, Device, Evidence, Record, is_limited
 from ffprof.units import format_bytes
 
 NO_SPEED = "no speed is estimated, because no profiled card has this size"
+_NOTHING_COMPUTED = (
+    "on a null device: memory is PyTorch's own bookkeeping on a card that is only described; "
+    "kernels do nothing, so speeds, losses and energy mean nothing"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +109,8 @@ def cuda_terms(setup: Setup) -> tuple[Budget, Evidence, tuple[str, ...]]:
         budget = _with_its_debit(budget, target_for(asked.budget, card, cuda_of(found)))
     if is_in_use():
         evidence = "emulated"
-        notes += (
-            "on a null device: memory is PyTorch's own bookkeeping on a card that is only "
-            "described; kernels do nothing, so speeds, losses and energy mean nothing",
-        )
-    if options.display and evidence == "emulated":
+        notes += (_NOTHING_COMPUTED,)
+    if options.display and is_limited(budget, evidence):
         budget = with_display(budget)
     elif options.display:
         notes += ("--display has no effect on the card itself: what a desktop takes is taken",)
@@ -140,7 +141,7 @@ def target_here(record: Record, setup: Setup) -> Target:
     """
     found, asked = setup.session.found, setup.budget
     here = recognise(found.gpu or "", None, found.gpu_total_bytes, asked.own)
-    card = asked.card if record.evidence == "emulated" else here
+    card = asked.card if is_limited(record.budget, record.evidence) else here
     target = target_for(record.budget, card, cuda_of(found), record.machine)
     runs = found.capability or (here and here.compute_capability) or target.capability
     return replace(target, card=here or target.card, capability=runs)
@@ -216,8 +217,16 @@ def _on_gpu(
     total, was = found.gpu_total_bytes or 0, budget.total_bytes
     if was is None:
         raise UsageError(f"{path} has no budget", "make a new baseline with ffprof run")
+    if baseline.machine.null_device != is_in_use():
+        there, here = "a null device", "a GPU"
+        if is_in_use():
+            there, here = here, there
+        raise DeviceError(
+            f"{path} was made on {there}, and this is {here}",
+            f"check it on {there}, or make a baseline here with ffprof run",
+        )
     notes: tuple[str, ...] = ()
-    if baseline.evidence == "emulated":
+    if is_limited(baseline.budget, baseline.evidence):
         budget, evidence, notes = cuda_budget(budget, total, explicit=False)
         if evidence != "emulated":
             raise DeviceError(
@@ -232,8 +241,10 @@ def _on_gpu(
                 "check it on one of that size, or make a baseline here with ffprof run",
             )
         card = recognise_here(found.gpu_uuid, found.gpu or "", total, own_cards(card_files))
-        update = {"card": card.name if card else None, "total_bytes": total, "limit_bytes": total}
-        budget = budget.model_copy(update=update)
+        own = {"card": card.name if card else None, "total_bytes": total, "limit_bytes": total}
+        budget = budget.model_copy(update={**own, "whole_gpu": True})
+    if is_in_use():
+        notes += (_NOTHING_COMPUTED,)
     why = spills()
     if why:
         budget = budget.model_copy(update={"spills": why})

@@ -81,6 +81,7 @@ def cuda_budget(
             "card": here.name if here else None,
             "total_bytes": total_bytes,
             "limit_bytes": total_bytes,
+            "whole_gpu": True,
             "sources": ("cuda_total_bytes: what CUDA reports on this GPU",),
         }
     )

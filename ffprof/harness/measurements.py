@@ -131,7 +131,7 @@ def loss_figures(losses: Tensor) -> Loss:
     The harness hands over as many steps as every trial of the recipe takes, so that rows and
     rounds are at the same point of training.
     """
-    values: list[float] = losses.double().tolist()
+    values: list[float] = losses.cpu().double().tolist()
     first = values[0]
     tail = values[-min(LAST_LOSSES, max(1, len(values) // 2)) :]
     last = sum(tail) / len(tail)

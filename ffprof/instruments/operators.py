@@ -26,6 +26,12 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 LONGEST_NAME = 100  # that a record holds
+# Batch normalisation counts by one name, whether CUDA's own kernels do it or cuDNN's: that depends
+# on the size of the batch, and a trace has no device to ask.
+_ONE_NAME = {
+    "aten::cudnn_batch_norm": "aten::native_batch_norm",
+    "aten::cudnn_batch_norm_backward": "aten::native_batch_norm_backward",
+}
 _MAKE_MEMORY = frozenset(
     {
         torch.ops.aten.empty.memory_format,
@@ -51,7 +57,7 @@ def add_up(operators: Iterable[tuple[str, int]]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for name, times in operators:
         told = name if "::" in name else name.replace(".", "::", 1)
-        counts[told[:LONGEST_NAME]] += times
+        counts[_ONE_NAME.get(told, told)[:LONGEST_NAME]] += times
     return dict(sorted(counts.items()))
 
 

@@ -48,6 +48,15 @@ def library() -> Path:
     return folder
 
 
+def is_built() -> bool:
+    """Whether ``library`` has nothing to build.
+
+    Raises:
+        NullDeviceError: torch is not a CUDA build.
+    """
+    return (_folder(find_installation()) / NAME).exists()
+
+
 def _folder(installation: Installation) -> Path:
     version = f"torch-{installation.torch}-cuda-{installation.cuda}"
     try:

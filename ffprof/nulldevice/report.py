@@ -17,7 +17,9 @@ _DEVICES = 16
 _HEADER = struct.Struct(f"<8sIIII5Q{_DEVICES}Q")
 _ENTRY = struct.Struct("<IIQ")
 _ENTRIES = 16384
-_KINDS = {1: "unknown", 2: "assumed", 3: "library_calls", 4: "launches", 5: "computed"}
+_KINDS = {
+    1: "unknown", 2: "assumed", 3: "library_calls", 4: "launches", 5: "computed", 6: "modelled",
+}  # fmt: skip
 _TEXT_AT = _HEADER.size + _ENTRY.size * _ENTRIES
 
 
@@ -26,8 +28,10 @@ class DeviceReport:
     """All processes of a folder together.
 
     ``unknown``: calls that the device has no answer for, and answered as not supported.
-    ``assumed``: calls answered by an assumption, such as workspaces. ``library_calls``: of cuBLAS,
-    cuDNN and others, whose results are not computed. ``launches``: kernels that did nothing, by
+    ``assumed``: calls answered by an assumption that nothing was held against, such as what a
+    recurrent layer keeps. ``modelled``: sizes by a model whose error is known, which are those of
+    cuDNN's convolutions. ``library_calls``: of cuBLAS, cuDNN and others, whose results are not
+    computed. ``launches``: kernels that did nothing, by
     their mangled names; ``computed``: those whose results are right. Each maps a name to a count.
     ``reads`` and ``read_bytes``: copies from the device to the host. ``peak_bytes``: by device,
     the most that one process took, its context included. ``out_of_memory``: how often memory was
@@ -36,6 +40,7 @@ class DeviceReport:
 
     unknown: dict[str, int] = field(default_factory=dict)
     assumed: dict[str, int] = field(default_factory=dict)
+    modelled: dict[str, int] = field(default_factory=dict)
     library_calls: dict[str, int] = field(default_factory=dict)
     launches: dict[str, int] = field(default_factory=dict)
     computed: dict[str, int] = field(default_factory=dict)

@@ -129,8 +129,9 @@ class Budget(Part):
     ``total_bytes`` is what CUDA offers on the card, ``display_bytes`` what a desktop takes of it,
     ``debit_bytes`` the most that any trial's context and libraries were counted with, and
     ``limit_bytes`` what is left. ``target_debit_bytes`` is what they are estimated to take on the
-    card itself, where that is emulated. ``spills`` says why the driver uses host memory instead
-    of failing, or is empty.
+    card itself, where that is emulated. ``whole_gpu``: the GPU is a card of this size, so that
+    nothing is limited. ``spills`` says why the driver uses host memory instead of failing, or is
+    empty.
     """
 
     requested: Label = ""
@@ -140,12 +141,21 @@ class Budget(Part):
     debit_bytes: Bytes | None = None
     target_debit_bytes: Bytes | None = None
     limit_bytes: Bytes | None = None
+    whole_gpu: bool = False
     spills: Text = ""
     sources: Listed[Text] = ()
 
 
+def is_limited(budget: Budget, evidence: Evidence) -> bool:
+    """Whether a larger GPU stands for the card of the budget, and is limited to it.
+
+    What is measured is not, nor a null device of the card itself, which is emulated as well.
+    """
+    return evidence == "emulated" and not budget.whole_gpu
+
+
 class Machine(Part):
-    """What the audit ran on."""
+    """What the audit ran on; with ``null_device`` its GPU is not there."""
 
     platform: Text
     cpu: Text
@@ -154,6 +164,7 @@ class Machine(Part):
     gpu: Text | None = None
     gpu_uuid: Text | None = None
     gpu_total_bytes: Bytes | None = None
+    null_device: bool = False
     driver: Text | None = None
     versions: Named[Text]
     environment: Named[Text] = Field(default_factory=dict)

@@ -114,8 +114,8 @@ def replacement(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
             os.fchmod(file.fileno(), 0o666 & ~_umask())  # it was made private
             if not named:
-                # A descriptor for the folder, which this name does not need, or else the link itself
-                # would be linked (CPython's issue 81793).
+                # With a descriptor of a folder, which this name does not need; without one the link
+                # itself would be linked (CPython's issue 81793).
                 number = file.fileno()
                 os.link(
                     f"/proc/self/fd/{number}", temporary, src_dir_fd=number, follow_symlinks=True

@@ -143,12 +143,14 @@ class StepCost(Part):
 class Coverage(Part):
     """How the device answered: what it does not know, what it assumed, what it did not compute.
 
-    ``share`` is that of calls and launches that it knows; with 1.0, nothing was answered blindly.
+    ``share`` is that of calls and launches that are neither unknown nor assumed; with 1.0, nothing
+    was. ``modelled`` are sizes by a model whose error is known, those of cuDNN's convolutions.
     """
 
     share: float = Field(ge=0, le=1)
     unknown: Annotated[dict[Text, Count], Field(max_length=MOST_ITEMS)]
     assumed: Annotated[dict[Text, Count], Field(max_length=MOST_ITEMS)]
+    modelled: Annotated[dict[Text, Count], Field(max_length=MOST_ITEMS)]
     library_calls: Count
     launches: Count
     device_reads: Count

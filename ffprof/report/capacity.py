@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ffprof.records.audit import is_limited
 from ffprof.records.frontier import Capacity, FrontierRecord, Tried
 from ffprof.report.document import Block, Column, Document, printable
 from ffprof.report.estimate.table import Heading, between
@@ -177,10 +178,19 @@ def _setting(record: FrontierRecord, grown: str) -> tuple[str, ...]:
         varied["micro_batch"] = "N"
         if recipe.updates_per_batch > 1:
             varied["batch"] = f"N (where it is accumulated {recipe.updates_per_batch} N)"
-    card = f", {budget.card}" if budget.card else ""
-    limit = (
-        f"CUDA memory limited to {format_bytes(budget.total_bytes)} "
-        f"({budget.requested or 'the whole GPU'}{card}), less context and libraries; a run "
-        f"is three optimizer steps in a process of its own"
-    )
-    return setting(record, varied, limit)
+    offers = format_bytes(budget.total_bytes)
+    if is_limited(budget, record.evidence):
+        card = f"{budget.requested}, {budget.card}" if budget.card else budget.requested
+        limit = f"CUDA memory limited to {offers} ({card}), less context and libraries"
+    elif budget.spills:
+        limit = (
+            f"{budget.card or 'this GPU'}: CUDA offers {offers}, and the allocator is limited to "
+            "what context and libraries leave of it"
+        )
+    else:
+        limit = (
+            f"{budget.card or 'this GPU'}: CUDA offers {offers}, context and libraries included; "
+            "nothing is limited"
+        )
+    run = "a run is three optimizer steps in a process of its own"
+    return setting(record, varied, f"{limit}; {run}")

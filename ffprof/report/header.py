@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import PurePath
 
-from ffprof.records.audit import Budget, Evidence, Machine, Record, is_unmatched
+from ffprof.records.audit import Budget, Evidence, Machine, Record, is_limited, is_unmatched
 from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.frontier import FrontierRecord
 from ffprof.records.learning import LearningRecord, Task, Training
@@ -123,7 +123,7 @@ def _budget(budget: Budget, evidence: Evidence) -> str:
     else:
         debit = f"context and libraries take {format_bytes(budget.debit_bytes)}"
         debit += f", tensors have {format_bytes(budget.limit_bytes)}"
-    if evidence != "emulated":
+    if not is_limited(budget, evidence):
         return f"{budget.card or 'this GPU'}: {offers}; {debit}"
     card = budget.card or "a card"
     return f"limited to {card} sold with {budget.requested}: {offers} there; {debit}"

@@ -7,7 +7,10 @@ import torch
 from sequences import compare, requested_peak, sequence, simulate
 from stub_cuda import ask_torch
 
-pytestmark = pytest.mark.gpu
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.gpu_only("has no driver of its own; tests/unit/estimator/test_allocator_torch.py"),
+]
 
 RELEASE = tuple(int(n) for n in re.findall(r"\d+", torch.__version__)[:2])
 SHAPES = [(6, 27, 60), (16, 26, 150), (19, 27, 30)]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from big_enough import BIG, larger_than
 from command import ffprof, only_record, outcomes
+from null_words import words
 
 from ffprof.experiments.attempt import most_taken
 from ffprof.hardware.machine import gpu_uuid
@@ -26,32 +27,11 @@ def held(tmp_path_factory):
     larger_than(4 * 2**30)
     folder = tmp_path_factory.mktemp("held")
     done = ffprof(
-        *BIG, "--rounds", 2, "--workloads", "bp,bp-accum", "--gpu-mem", BUDGET, "--out", folder,
-        timeout=280,
+        *BIG, *words(["--rounds", 2], ["--rounds", 1, "--steps", 2]), "--workloads", "bp,bp-accum",
+        "--gpu-mem", BUDGET, "--out", folder, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done, only_record(folder)
-
-
-def test_nvml_sees_this_gpu_and_at_least_what_is_reserved():
-    hold = torch.zeros(256 * MIB // 4, device="cuda")
-    gpu = open_gpu(gpu_uuid())
-    seen = gpu.sample()
-    gpu.close()
-    assert seen.device_used_bytes >= hold.nbytes
-    own = {p.pid: p.used_bytes for p in seen.processes or ()}.get(os.getpid())
-    assert own is None or own >= hold.nbytes
-
-
-def test_the_debit_is_there_and_does_not_follow_the_allocator():
-    meter = CudaDebitMeter(gpu_uuid())
-    torch.ones(1, device="cuda")
-    before, source = meter.read()
-    hold = torch.ones(512 * MIB // 4, device="cuda")
-    after, _ = meter.read()
-    del hold
-    assert 50 * MIB < before < 4096 * MIB, source
-    assert abs(after - before) < 32 * MIB
 
 
 def test_a_budget_holds_the_allocator_and_is_labelled(held):
@@ -87,6 +67,7 @@ def test_the_debit_is_shown_and_runs_without_a_limit_lie_beside(held):
         assert abs(ours - theirs) <= max(0.02 * theirs, CHOICES), (ours, theirs)
 
 
+@pytest.mark.gpu_only("takes no energy")
 def test_energy_is_there_and_counter_and_integral_agree(held):
     _, record = held
     trials = [t for t in record.trials if t.outcome == "ok"]
@@ -112,3 +93,25 @@ def test_a_budget_above_the_card_is_one_line(tmp_path):
     done = ffprof(*BIG, "--gpu-mem", "4000GB", "--out", tmp_path, timeout=200)
     assert done.returncode == 2
     assert "more than this GPU has" in done.stderr
+
+
+# Last: from here on this process itself is on the GPU.
+def test_nvml_sees_this_gpu_and_at_least_what_is_reserved():
+    hold = torch.zeros(256 * MIB // 4, device="cuda")
+    gpu = open_gpu(gpu_uuid())
+    seen = gpu.sample()
+    gpu.close()
+    assert seen.device_used_bytes >= hold.nbytes
+    own = {p.pid: p.used_bytes for p in seen.processes or ()}.get(os.getpid())
+    assert own is None or own >= hold.nbytes
+
+
+def test_the_debit_is_there_and_does_not_follow_the_allocator():
+    meter = CudaDebitMeter(gpu_uuid())
+    torch.ones(1, device="cuda")
+    before, source = meter.read()
+    hold = torch.ones(512 * MIB // 4, device="cuda")
+    after, _ = meter.read()
+    del hold
+    assert 50 * MIB < before < 4096 * MIB, source
+    assert abs(after - before) < 32 * MIB

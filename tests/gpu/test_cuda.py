@@ -3,20 +3,24 @@
 import pytest
 import torch
 from command import by_workload, ffprof, only_record, outcomes
+from null_words import HOST_LOSS, ON_NULL, words
 from proving import EXACT, same, trained
 from records import recipe
 
 pytestmark = pytest.mark.gpu
 
 MIB = 1024 * 1024
+FEW = "bp-accum,dtg-ff-streamed-accum,host-loss"
 
 
 @pytest.fixture(scope="module")
 def audit(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gpu")
+    rows = words([], [*HOST_LOSS, "--workloads", FEW, "--steps", 3])
     done = ffprof(
-        "run", "--preset", "small", "--device", "cuda", "--rounds", 2, "--out", folder, timeout=280
-    )
+        "run", "--preset", "small", "--device", "cuda", "--rounds", 2, *rows, "--out", folder,
+        timeout=280,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done, only_record(folder)
 
@@ -31,7 +35,7 @@ def test_every_row_is_ok_and_every_figure_is_there(audit):
         assert memory.cold_reserved_peak_bytes >= memory.reserved_peak_bytes
         assert memory.device_peak_bytes is not None or memory.unread["device_peak_bytes"]
         assert trial.conditions.start_method == "spawn"
-        assert trial.loss.fell
+        assert trial.loss.fell or (ON_NULL and not trial.workload.startswith("host-"))
 
 
 def test_allocator_and_live_tensor_peaks_repeat_to_the_byte(audit):
@@ -62,6 +66,7 @@ def test_what_is_outside_the_allocator_is_learned(audit):
     assert learned.low_bytes <= min(found) <= max(found) <= learned.high_bytes
 
 
+@pytest.mark.gpu_only("takes no time for kernels")
 def test_event_times_agree_with_the_host_clock():
     import time
 
@@ -93,6 +98,7 @@ def deterministic(monkeypatch):
     apply_flags(recipe())
 
 
+@pytest.mark.gpu_only("computes no values")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("norm", ["batch", "group"])
 @pytest.mark.parametrize(("name", "wanted"), EXACT)
@@ -143,6 +149,7 @@ def test_no_workload_waits_for_the_gpu_inside_a_step():
             torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.gpu_only("has no part in loading: tests/integration/test_file_data.py")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_images_from_files_reach_the_gpu_and_waiting_is_measured(workers, tmp_path):
     import pictures

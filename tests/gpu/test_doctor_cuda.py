@@ -25,6 +25,7 @@ def test_the_gpu_is_found_by_cuda_and_by_nvml_and_our_own_child_is_not_on_it():
     assert done.returncode == (3 if any(f["state"] == "bad" for f in found.values()) else 0)
 
 
+@pytest.mark.gpu_only("takes no time for kernels, so that the host's are all there is")
 def test_the_sampler_stays_within_what_is_allowed():
     script = Path(__file__).resolve().parents[2] / "benchmarks" / "bench_sampling.py"
     done = subprocess.run(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from command import ffprof
+from null_device import unfit
 from stub_nvml import BUSY, HEALTHY, build_stub, with_stub
 
 from ffprof.hardware.doctor.diagnosis import GROUPS, topics
@@ -56,6 +57,7 @@ def test_a_gpu_that_was_asked_for_and_is_missing_ends_with_3_and_json_says_all()
     assert found["allocator-variables"]["state"] == "note"
     assert found["malloc-variables"]["state"] == "note"
     assert found["trial-start"]["state"] == "ok"
+    assert found["null-device"]["state"] == ("note" if unfit() else "ok"), found["null-device"]
     assert found.keys() | document["not_checked"].keys() == set(topics())
     for finding in found.values():
         keys = ["topic", "group", "state", "seen", "why", "do", "commands"]

@@ -86,7 +86,7 @@ def test_a_training_script_as_it_is(tmp_path, device):
     path, told = script(tmp_path, PLAIN), tmp_path / "told"
     before = leftovers()
     found, printed = answered(
-        0, "--card", "RTX 4060", "--snapshot", tmp_path / "memory.pickle", "--",
+        0, "--strict", "--card", "RTX 4060", "--snapshot", tmp_path / "memory.pickle", "--",
         "python", path, told, "16",
     )  # fmt: skip
     assert (found["status"], found["fit"], found["steps"]) == ("fits", "fits", 3)

@@ -203,7 +203,7 @@ def test_calls_are_counted_by_what_was_answered(facts):
     assert any("FillFunctor" in name for name in report.computed)
     assert sum(report.launches.values()) > 100
     assert report.library_calls["cudnnBackendExecute"] >= 20 * 2 * 3
-    assert report.assumed["workspace of a cuDNN plan"]
+    assert report.modelled["workspace of a cuDNN convolution"]
     assert report.assumed["cudnnGetRNNTempSpaceSizes"]
     assert any(name.startswith("cusolver") for name in report.library_calls)
 

@@ -14,10 +14,11 @@ import time
 from pathlib import Path
 
 import torch
-from forked import has_trials, seen_by_trials
+from forked import WITH_TORCH, has_trials, seen_by_trials
 
 from ffprof import load
 from ffprof.hardware.environment import child_environment
+from ffprof.nulldevice import is_in_use
 from ffprof.workload import find_preset
 
 TINY = [
@@ -70,7 +71,7 @@ def _for_trials(environment):
 
 def _address_of_warm(words, code):
     """Where it listens; it is started for the first command that may need it."""
-    if not has_trials(words, code):
+    if not has_trials(words, code) or is_in_use():
         return None
     if not _warm:
         _warm.append(_Warm())
@@ -81,9 +82,12 @@ class _Forker:
     """One process for the commands under one such environment; see ``forked``."""
 
     def __init__(self, environment):
-        self._startup = _startup(environment)
+        self._startup, self._owner = _startup(environment), os.getpid()
+        words = []
+        if is_in_use():
+            words, environment = [WITH_TORCH], _for_trials(environment)
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("forked.py"))],
+            [sys.executable, str(Path(__file__).with_name("forked.py")), *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -100,7 +104,9 @@ class _Forker:
 
     def serves(self, environment):
         """Whether a command started afresh would import what this process has imported."""
-        return self._process.poll() is None and self._startup == _startup(environment)
+        # Its own child is asked whether it runs; that of the process it was forked from is not.
+        runs = os.getpid() != self._owner or self._process.poll() is None
+        return runs and self._startup == _startup(environment)
 
     def run(self, words, environment, cwd, timeout, code=None):
         with tempfile.TemporaryDirectory() as folder:
@@ -262,6 +268,11 @@ def _forker_for(environment):
         return None
     _forkers.append(_Forker(_usual()))
     return _forkers[-1]
+
+
+def start_forker():
+    """Start the process that commands are forked from, for processes that are forked later."""
+    _forkers.append(_Forker(dict(os.environ)))
 
 
 def _captured(code, words, env, timeout, cwd):

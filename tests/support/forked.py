@@ -10,6 +10,10 @@ commands under one environment share a server: it only forks, and a trial is a f
 whichever command asks. That server is forked in turn from a process that has imported torch, where
 that is the same (``warm_torch``). A command in another environment starts its own, as do all
 commands that tests start without this.
+
+With the word ``--torch`` the process has torch as well, and what a command would start afresh with
+it, trials on CUDA and their server, is forked in place (``fresh_start``). That is for a null
+device, where each of dozens of trials would import torch.
 """
 
 import contextlib
@@ -26,6 +30,7 @@ from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
 
+from fresh_start import fork_what_is_started
 from warm_torch import OF_SERVER, fork_from
 
 # Commands of which some have trials or estimates, and options of ``paper``; others never need a
@@ -45,6 +50,7 @@ def _only_looks(words):
     return "--dry-run" in words or (words and _LOOKING.get(words[0]) in words)
 
 
+WITH_TORCH = "--torch"
 # Whose modules commands import as they need them; none of these needs torch.
 _PACKAGES = ("cli", "experiments", "report", "analysis", "records")
 # The same of what others wrote: it takes as long as everything else.
@@ -60,6 +66,14 @@ def import_commands():
         for module in pkgutil.walk_packages(package.__path__, f"ffprof.{name}."):
             importlib.import_module(module.name)
     assert "torch" not in sys.modules
+    if WITH_TORCH in sys.argv:
+        # What the server of trials imports, but for what decides when it ends.
+        from ffprof.harness.process.child import PRELOAD
+
+        for name in PRELOAD:
+            if not name.endswith(".preload"):
+                importlib.import_module(name)
+        fork_what_is_started()
     # Never garbage for a command: looking through it would copy its pages.
     gc.collect()
     gc.freeze()

@@ -8,6 +8,7 @@ from ffprof.hardware.doctor.facts import (
     Facts,
     GpuFacts,
     HostFacts,
+    NullDeviceFacts,
     NvmlFacts,
     OutputFacts,
     SoftwareFacts,
@@ -38,6 +39,7 @@ HEALTHY = Facts(
         server_seconds=3.7,
         trial_seconds=0.04,
     ),
+    null_device=NullDeviceFacts(folder="/cache/nulldevice", step_seconds=0.3),
     nvml=NvmlFacts(
         driver="580.65.06",
         driver_cuda=(13, 0),

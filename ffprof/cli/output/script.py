@@ -21,6 +21,7 @@ EXIT_CODES: dict[Status, int] = {
     "incomplete": 13,
 }
 NOT_COVERED = 14
+_NAMED = 3
 
 
 def print_script(found: ScriptEstimate, format: Format, snapshot: Path | None) -> None:
@@ -38,10 +39,13 @@ def print_script(found: ScriptEstimate, format: Format, snapshot: Path | None) -
 
 
 def exit_code_of(found: ScriptEstimate, *, strict: bool) -> int:
-    """That of its status; with ``strict``, one of its own where the device did not know all."""
+    """That of its status; with ``strict``, one of its own where not all is known."""
     code = EXIT_CODES[found.status]
     coverage = found.coverage
     if strict and coverage is not None and coverage.share < 1:
-        say(f"--strict: {share_known(coverage.share)} of all calls are known to the device")
+        names = [f"{name} (not known)" for name in coverage.unknown]
+        names += [f"{name} (assumed)" for name in coverage.assumed]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        say(f"--strict: {share_known(coverage.share)}: {', '.join(names[:_NAMED])}{more}")
         return code if code in (EXIT_CODES["failed"], EXIT_CODES["incomplete"]) else NOT_COVERED
     return code

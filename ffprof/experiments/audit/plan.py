@@ -28,7 +28,6 @@ from ffprof.experiments.selection import (
 from ffprof.experiments.session import Kind, Session, Setup, set_up
 from ffprof.experiments.terms import Terms, terms_for
 from ffprof.hardware.calibrations import kept_calibration
-from ffprof.hardware.machine import describe_machine
 from ffprof.harness.data.discovery import crowding
 from ffprof.harness.process.guard import Policy
 from ffprof.records.audit import Device, Plan, Record, own_files
@@ -77,7 +76,7 @@ def new_request(
         recipe_hash=recipe.digest(),
         plan=audit.plan,
         budget=terms.budget,
-        machine=describe_machine(session.found, wanted),
+        machine=session.machine(wanted),
         evidence=terms.evidence,
         notes=tuple(recorded(note) for note in notes if note),
     )

@@ -18,7 +18,7 @@ from ffprof.experiments.request import Request, Slot, plan_rounds
 from ffprof.harness.process.child import Ending, run_child
 from ffprof.harness.process.guard import Guard
 from ffprof.harness.worker import proof_child
-from ffprof.records.audit import GradientProof, LedgerRow, Record, Trial
+from ffprof.records.audit import GradientProof, LedgerRow, Record, Trial, is_limited
 from ffprof.workload.user_file import address, reference_address
 
 
@@ -98,7 +98,7 @@ class _Run:
 
     def _uncap(self) -> None:
         """Where a card is emulated, see what rows take without it, unless it is known."""
-        if self.recorder.record.evidence != "emulated":
+        if not is_limited(self.recorder.record.budget, self.recorder.record.evidence):
             return
         for name, row, number, total in self._rows():
             if row.uncapped is not None:

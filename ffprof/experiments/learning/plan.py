@@ -18,7 +18,7 @@ from ffprof.experiments.options import Options
 from ffprof.experiments.selection import all_workloads, change_recipe, check_recipe
 from ffprof.experiments.session import Setup, set_up
 from ffprof.experiments.terms import terms_for
-from ffprof.hardware.machine import describe_machine, usable_cpus
+from ffprof.hardware.machine import usable_cpus
 from ffprof.harness.data.catalogue import DATA
 from ffprof.harness.data.folder import two_levels
 from ffprof.records.audit import Device
@@ -92,7 +92,7 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
             recipe_hash=learning_digest(recipe, training),
             plan=plan,
             budget=terms.budget,
-            machine=describe_machine(setup.session.found, wanted),
+            machine=setup.session.machine(wanted),
             evidence=terms.evidence,
             notes=tuple(recorded(note) for note in noted if note),
         )

@@ -275,13 +275,14 @@ def _notes(run: Run, second: Run | None) -> list[str]:
 
 
 def _coverage(device: DeviceReport) -> Coverage:
-    unknown = sum(device.unknown.values())
-    groups = (device.assumed, device.library_calls, device.launches, device.computed)
+    blind = sum(device.unknown.values()) + sum(device.assumed.values())
+    groups = (device.modelled, device.library_calls, device.launches, device.computed)
     known = sum(sum(group.values()) for group in groups)
     return Coverage(
-        share=known / (known + unknown) if unknown else 1.0,
+        share=known / (known + blind) if blind else 1.0,
         unknown=_first(device.unknown),
         assumed=_first(device.assumed),
+        modelled=_first(device.modelled),
         library_calls=sum(device.library_calls.values()),
         launches=sum(device.launches.values()) + sum(device.computed.values()),
         device_reads=device.reads,

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ffprof.hardware.doctor.facts import ChildFacts, Facts
+from ffprof.hardware.doctor.facts import ChildFacts, Facts, NullDeviceFacts
 from ffprof.hardware.doctor.finding import Diagnosis, Finding, Judgement, NotChecked, Unknown, plain
 from ffprof.hardware.doctor.readers.activity import between, look
 from ffprof.hardware.doctor.readers.host import read_host, read_output
@@ -59,6 +59,7 @@ def collect(
     ask_children: Callable[[], ChildFacts],
     overridden: frozenset[str],
     root: Path = Path("/"),
+    try_null_device: Callable[[], NullDeviceFacts | None] = lambda: None,
 ) -> Facts:
     """Read every fact of this machine.
 
@@ -68,6 +69,7 @@ def collect(
         ask_children: starts children as an audit does; takes most of the time.
         overridden: names of variables that ffprof sets or removes for trials.
         root: where /proc, /sys and /dev are.
+        try_null_device: builds it if need be, and runs a step on it.
     """
     environment = dict(os.environ)
     first = look(root)
@@ -77,6 +79,7 @@ def collect(
         asked=asked,
         software=read_software(),
         child=child,
+        null_device=None if asked == "cpu" else try_null_device(),
         # Read when the children have ended, so that none of them is seen on the GPU.
         nvml=read_nvml(),
         host=read_host(root),

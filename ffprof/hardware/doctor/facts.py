@@ -53,6 +53,23 @@ class ChildFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NullDeviceFacts:
+    """The null device: whether it could be built, and what a step on it took.
+
+    ``problem`` says what failed, and ``fix`` what to do about it. ``folder``: where it is kept,
+    empty if it could not be built; ``build_seconds`` is None where it was there already.
+    """
+
+    problem: str = ""
+    fix: str = ""
+    folder: str = ""
+    build_seconds: float | None = None
+    step_seconds: float | None = None
+    allocated_bytes: int | None = None
+    unknown: tuple[str, ...] = ()  # calls that it did not know
+
+
+@dataclass(frozen=True, kw_only=True)
 class GpuProcess:
     """A process on the GPU."""
 
@@ -170,6 +187,7 @@ class Facts:
     asked: str = "auto"
     software: SoftwareFacts
     child: ChildFacts
+    null_device: NullDeviceFacts | None = None  # None: not looked at
     nvml: NvmlFacts
     host: HostFacts
     activity: ActivityFacts

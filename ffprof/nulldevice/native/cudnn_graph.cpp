@@ -193,7 +193,8 @@ API cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t from, cudnnB
             if (Descriptor *made = out && asked ? *(Descriptor **)out : nullptr) made->problem = d->problem, made->engine = d->engine;
             return CUDNN_STATUS_SUCCESS;
         case CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE: case CUDNN_ATTR_ENGINECFG_WORKSPACE_SIZE:
-            COUNT(ASSUMED, "workspace of a cuDNN plan");
+            if (d->problem.which == Problem::OTHER) COUNT(ASSUMED, "workspace of a cuDNN graph without a convolution");
+            else COUNT(MODELLED, "workspace of a cuDNN convolution");
             put(workspace(d->problem, d->engine), n, out);
             return CUDNN_STATUS_SUCCESS;
         case CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION:

@@ -29,10 +29,11 @@ void uuid_of(int device, unsigned char out[16]);
 // ---- the tally (tally.cpp): counters in a file that outlives a killed process
 enum Kind : uint32_t {
     UNKNOWN = 1,   // a call that this device has no answer for
-    ASSUMED = 2,   // a call answered by an assumption, such as the size of a workspace
+    ASSUMED = 2,   // a call answered by an assumption that nothing was held against
     LIBRARY = 3,   // a call of a library, whose computation is left out
     KERNEL = 4,    // a kernel that did nothing
     COMPUTED = 5,  // a kernel whose result was computed
+    MODELLED = 6,  // a size by a model whose error is known (ffprof/estimator/cuda/workspaces.py)
 };
 std::atomic<uint64_t> &tally(Kind kind, const char *name);
 #define COUNT(kind, name)                                                       \

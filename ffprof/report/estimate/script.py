@@ -318,10 +318,8 @@ def _reads(found: ScriptEstimate) -> Block:
     lines = [_read_words(one) for one in found.reads[:_READS]]
     if len(found.reads) > _READS:
         lines.append(f"and {len(found.reads) - _READS} more lines")
-    times = "1 time" if found.values_read == 1 else f"{found.values_read} times"
-    text = (
-        f"It read from the device {times}. Kernels do nothing here, so most such values are zeros."
-    )
+    often = times(found.values_read)
+    text = f"It read from the device {often}. Kernels do nothing here, so most values are zeros."
     if found.conditional:
         text += " If what it does depends on them, it may take other memory in a real run."
     return Block(heading="Values read", text=(text,), lines=tuple(lines))
@@ -330,8 +328,8 @@ def _reads(found: ScriptEstimate) -> Block:
 def _read_words(one: ValueRead) -> str:
     by = f" (read by {one.library})" if one.library else ""
     sizes = "; it decides the size of a tensor" if one.decides_sizes else ""
-    times = "" if one.count == 1 else f", {one.count} times"
-    return f"{place_words(one.place)}: {one.what}{times}{by}{sizes}"
+    often = "" if one.count == 1 else f", {times(one.count)}"
+    return f"{place_words(one.place)}: {one.what}{often}{by}{sizes}"
 
 
 def _coverage(found: ScriptEstimate) -> Block:
@@ -340,18 +338,27 @@ def _coverage(found: ScriptEstimate) -> Block:
         return Block()
     text = (
         f"{coverage.launches:,} kernels and {coverage.library_calls:,} calls of libraries; "
-        f"{share_known(coverage.share)} of all calls are known to the device."
+        f"{share_known(coverage.share)}."
     )
-    assumed = sum(coverage.assumed.values())
-    if assumed:
-        text += f" {assumed:,} were answered by an assumption, such as the size of a workspace."
-    names = list(coverage.unknown.items())
-    lines = [f"not known: {name}, {count} times" for name, count in names[:_CALLS]]
+    modelled = sum(coverage.modelled.values())
+    if modelled:
+        text += f" {modelled:,} sizes of workspaces are those of the estimator's model of cuDNN."
+    names = [f"not known: {name}" for name in coverage.unknown]
+    names += [f"assumed: {name}" for name in coverage.assumed]
+    counts = [*coverage.unknown.values(), *coverage.assumed.values()]
+    lines = [f"{name}, {times(n)}" for name, n in zip(names, counts, strict=True)][:_CALLS]
     if len(names) > _CALLS:
         lines.append(f"and {len(names) - _CALLS} more")
     return Block(heading="Coverage", text=(text,), lines=tuple(lines))
 
 
+def times(count: int) -> str:
+    """``1 time``, ``2 times``."""
+    return "1 time" if count == 1 else f"{count:,} times"
+
+
 def share_known(part: float) -> str:
-    """``100 %`` of everything only."""
-    return "100 %" if part == 1 else f"{min(part * 100, 99.99):.2f} %"
+    """How many calls were answered without assuming anything: ``all`` of everything only."""
+    if part == 1:
+        return "all calls are known to the device, and nothing is assumed"
+    return f"{min(part * 100, 99.99):.2f} % of all calls are answered without an assumption"

@@ -113,6 +113,23 @@ def test_what_was_emulated_is_emulated_for_the_same_card():
         again(made, LAPTOP)
 
 
+def test_a_null_device_and_a_gpu_do_not_stand_for_each_other(monkeypatch):
+    whole = RTX.model_copy(update={"whole_gpu": True})
+    real = baseline("measured", whole)
+    null = baseline("emulated", whole)
+    null = null.model_copy(
+        update={"machine": null.machine.model_copy(update={"null_device": True})}
+    )
+    with pytest.raises(DeviceError, match="made on a null device, and this is a GPU"):
+        again(null, LAPTOP)
+    monkeypatch.setenv("FFPROF_NULL_DEVICE", "/a/device")
+    with pytest.raises(DeviceError, match="made on a GPU, and this is a null device"):
+        again(real, LAPTOP)
+    terms = again(null, LAPTOP)
+    assert (terms.evidence, terms.budget.total_bytes) == ("emulated", LAPTOP.gpu_total_bytes)
+    assert "speeds, losses and energy mean nothing" in terms.notes[-1]
+
+
 def test_a_driver_that_spills_is_told(monkeypatch):
     monkeypatch.setattr("ffprof.experiments.terms.spills", lambda: "WSL")
     terms = again(baseline("emulated", RTX), H100)

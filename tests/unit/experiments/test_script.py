@@ -2,6 +2,7 @@
 
 import pytest
 
+from ffprof.cli.output.script import EXIT_CODES, NOT_COVERED, exit_code_of
 from ffprof.estimator.overhead import Overhead
 from ffprof.experiments.script.outcome import Run, answer, estimate_of, may_fit, sure_to_fit
 from ffprof.experiments.script.request import Room, ScriptRequest, target_of
@@ -15,6 +16,7 @@ from ffprof.nulldevice.script.report import (
     Read,
     ScriptReport,
 )
+from ffprof.report.estimate.script import script_document
 from ffprof.units import GIB, MIB
 
 OVERHEAD = Overhead(
@@ -141,9 +143,47 @@ def test_what_is_recorded():
     low, _, high = found.overhead_bytes
     assert found.process_range_bytes == (GIB + low, GIB + high)
     assert found.coverage.share == 1
-    device = DeviceReport(unknown={"cuWhat": 1}, launches={"k": 3})
-    found = estimated(run_of(*ran().reports, device=device))
-    assert (found.coverage.share, found.coverage.unknown) == (0.75, {"cuWhat": 1})
+    counts = {"launches": {"k": 3}, "modelled": {"convolution": 3}}
+    for kind, name in (("unknown", "cuWhat"), ("assumed", "cudnnGetRNNTempSpaceSizes")):
+        device = DeviceReport(**counts, **{kind: {name: 2}})
+        found = estimated(run_of(*ran().reports, device=device))
+        assert found.coverage.share == 0.75
+        assert getattr(found.coverage, kind) == {name: 2}
+        assert found.coverage.modelled == {"convolution": 3}
+    known = estimated(run_of(*ran().reports, device=DeviceReport(**counts)))
+    assert known.coverage.share == 1
+
+
+def test_strict_refuses_what_was_assumed_and_names_it(capfd):
+    def code(status="fits", **counts):
+        device = DeviceReport(launches={"k": 3}, **counts)
+        found = estimated(run_of(*ran().reports, device=device), status)
+        assert exit_code_of(found, strict=False) == EXIT_CODES[status]
+        return exit_code_of(found, strict=True)
+
+    assert code(modelled={"workspace of a cuDNN convolution": 9}) == 0
+    assert capfd.readouterr().err == ""
+    assert code(assumed={"cudnnGetRNNTempSpaceSizes": 2}) == NOT_COVERED
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "60.00 % of all calls" in line
+    assert "cudnnGetRNNTempSpaceSizes (assumed)" in line
+    many = {f"cuCall{number}": 1 for number in range(5)}
+    assert code("out of memory", unknown=many) == NOT_COVERED
+    assert "cuCall2 (not known) and 2 more" in capfd.readouterr().err
+    assert code("failed", unknown=many) == EXIT_CODES["failed"]
+
+
+def test_the_report_names_what_was_assumed_or_is_not_known():
+    counts = {"assumed": {"cufftGetSize": 1}, "unknown": {"cuWhat": 2}, "launches": {"k": 3}}
+    device = DeviceReport(**counts, modelled={"workspace of a cuDNN convolution": 9})
+    document = script_document(estimated(run_of(*ran().reports, device=device)), 80)
+    block = next(one for one in document.blocks if one.heading == "Coverage")
+    assert block.lines == ("not known: cuWhat, 2 times", "assumed: cufftGetSize, 1 time")
+    assert "80.00 % of all calls are answered without an assumption" in block.text[0]
+    assert "9 sizes of workspaces are those of the estimator's model" in block.text[0]
+    known = estimated(run_of(*ran().reports, device=DeviceReport(launches={"k": 3})))
+    (text,) = next(b for b in script_document(known, 80).blocks if b.heading == "Coverage").text
+    assert text.endswith("all calls are known to the device, and nothing is assumed.")
 
 
 def test_messages_say_what_happened():

@@ -20,6 +20,7 @@ NO_CUDA = {
     "free_bytes": None,
     "total_bytes": None,
 }
+NO_DEVICE = {"problem": "there is no C++ compiler", "fix": "install g++", "step_seconds": None}
 H100 = {"name": "NVIDIA H100", "total_bytes": 81559 * MIB}
 WHOLE = {"total_bytes": 8 * GIB}  # as under Windows, where the driver keeps nothing visible
 
@@ -51,6 +52,9 @@ CASES = [
     ("torchvision", "warn", "wants torch==2.13.0", {"software": {"torchvision_wants": "==2.13.0"}}),
     ("trial-start", "bad", "Resource", {"child": {"trial_seconds": None, "problem": "Resource"}}),
     ("trial-start", "note", "45.0 s", {"child": {"server_seconds": 45.0}}),
+    ("null-device", "note", "no C++ compiler", {"null_device": {**NO_DEVICE, "folder": ""}}),
+    ("null-device", "warn", "failed: x", {"null_device": {**NO_DEVICE, "problem": "failed: x"}}),
+    ("null-device", "warn", "not know cuWhat", {"null_device": {"unknown": ("cuWhat",)}}),
     ("cuda", "note", "no NVIDIA GPU", NO_GPU),
     ("cuda", "bad", "no NVIDIA GPU", {**NO_GPU, "asked": "cuda"}),
     ("cuda", "bad", "no kernel image", {"torch": {"kernel_problem": "no kernel image"}}),
@@ -296,6 +300,14 @@ def test_an_empty_variable_is_none_except_where_torch_asks_for_its_presence():
     assert finding("malloc-variables", machine(environment={"LD_PRELOAD": ""})).state == "ok"
     empty = machine(environment={"PYTORCH_NO_CUDA_MEMORY_CACHING": ""})
     assert finding("allocator-variables", empty).state == "warn"
+
+
+def test_a_null_device_that_was_compiled_now_says_so():
+    assert "kept in /cache/nulldevice" in finding("null-device", HEALTHY).seen
+    built = finding("null-device", machine(null_device={"build_seconds": 9.2}))
+    assert (built.state, "compiled in 9 s, once" in built.seen) == ("ok", True)
+    assert reason("null-device", machine(asked="cpu")) == "--device cpu"
+    assert reason("null-device", machine(null_device=None)) == "this runs on a null device"
 
 
 def test_a_card_is_told_by_its_totals():

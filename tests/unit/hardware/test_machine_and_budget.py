@@ -104,6 +104,7 @@ def test_a_card_of_the_size_is_measured_and_a_larger_one_emulates_it(total, evid
     assert label == evidence
     assert budget.limit_bytes == (limit or asked.limit_bytes)
     assert bool(notes) is (evidence == "emulated")
+    assert budget.whole_gpu is (evidence == "measured")
 
 
 def test_a_recognised_gpu_is_named_and_keeps_what_cuda_offers_on_it():

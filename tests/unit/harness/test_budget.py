@@ -184,6 +184,8 @@ def test_an_emulated_card_is_a_limit_and_a_card_of_its_own_is_not():
     assert hold_for(budget, "emulated", 900 * MIB).counted_bytes == 900 * MIB
     assert not hold_for(budget, "emulated", limited=False).limited
     assert not hold_for(budget, "measured").limited
+    whole = budget.model_copy(update={"whole_gpu": True})
+    assert not hold_for(whole, "emulated").limited  # a null device of the card itself
     # A driver that would spill is held, so that it fails as a card does.
     assert hold_for(budget.model_copy(update={"spills": "WSL"}), "measured").limited
     assert hold_for(Budget(), "measured (cpu)") is None

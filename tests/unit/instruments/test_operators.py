@@ -63,6 +63,8 @@ def test_names_are_those_of_the_dispatcher_and_fit_a_record():
         "aten::mm": 5,
         "own::a.b": 1,
     }
+    norms = [("aten::cudnn_batch_norm", 2), ("aten.native_batch_norm", 1)]
+    assert add_up(norms) == {"aten::native_batch_norm": 3}
     assert add_up([("aten." + "m" * 200, 1)]).keys() == {"aten::" + "m" * (LONGEST_NAME - 6)}
 
 

@@ -64,6 +64,22 @@ def test_a_line_says_what_is_largest_and_how_it_is_known():
     assert "\x1b" not in text
 
 
+def test_what_is_limited_is_said_and_on_the_card_itself_nothing_is():
+    def told(evidence="measured", **budget):
+        own = MEASURED.budget.model_copy(update=budget)
+        made = MEASURED.model_copy(update={"evidence": evidence, "budget": own})
+        return " ".join(printed(made, 80).split())
+
+    limited = "CUDA memory limited to 7.81 GiB (8GB, A card), less context and libraries"
+    assert limited in told("emulated")
+    for evidence in ("measured", "emulated"):  # a null device of the card is emulated
+        text = told(evidence, whole_gpu=True)
+        assert "A card: CUDA offers 7.81 GiB, context and libraries included; nothing is" in text
+        assert "limited to" not in text
+    assert "this GPU: CUDA offers" in told(card=None)
+    assert "the allocator is limited to what context and libraries leave" in told(spills="WSL")
+
+
 def test_there_is_more_in_a_wide_terminal_and_markdown_says_the_same():
     text = printed(MEASURED, 140)
     assert line(text, LONG)[-3:] == ["3", "2", "1190"]

@@ -136,6 +136,33 @@ def trial_start(facts: Facts) -> Judgement | Unknown:
     return ok(seen)
 
 
+def null_device(facts: Facts) -> Judgement | Unknown:
+    """The null device, on which scripts are estimated, can be built, and a step runs on it."""
+    found = facts.null_device
+    if facts.asked == "cpu":
+        return unknown("--device cpu")
+    if found is None:
+        return unknown("this runs on a null device")
+    if not found.folder:
+        return note(
+            found.problem,
+            "`ffprof estimate -- COMMAND` cannot run a script; workloads can be estimated",
+            found.fix,
+        )
+    if found.problem:
+        return warn(found.problem, "estimates of scripts fail, or are wrong", found.fix)
+    seconds = found.build_seconds
+    built = "kept" if seconds is None else f"compiled in {seconds:.0f} s, once, and kept"
+    seen = f"a step took {(found.step_seconds or 0) * 1000:.0f} ms; {built} in {found.folder}"
+    if found.unknown:
+        return warn(
+            f"{seen}; it does not know {', '.join(found.unknown[:3])}",
+            "estimates of scripts may be wrong; they name such calls under coverage",
+            "say so, with the versions of torch and CUDA",
+        )
+    return ok(seen)
+
+
 RULES = {
     "python": python,
     "packages": packages,
@@ -143,4 +170,5 @@ RULES = {
     "torch": torch,
     "torchvision": torchvision,
     "trial-start": trial_start,
+    "null-device": null_device,
 }
