@@ -84,7 +84,7 @@ def one(read: Callable[[Path], bool], path: Path) -> bool:
     return accepted
 
 
-def run(inputs: int, seed: int, keep: Path) -> int:
+def run(inputs: range, seed: int, keep: Path) -> int:
     """All inputs, the kinds in turn; the exit code."""
     turns = [(subject, kind) for subject, (kinds, *_) in SUBJECTS.items() for kind in kinds]
     good: Counter[tuple[str, str]] = Counter()
@@ -93,7 +93,7 @@ def run(inputs: int, seed: int, keep: Path) -> int:
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "audit-fuzz.json"
-        for number in range(inputs):
+        for number in inputs:
             turn = turns[number % len(turns)]
             _, make, reader = SUBJECTS[turn[0]]
             path.write_bytes(make(Random(f"{seed}-{number}"), turn[1]))
@@ -130,12 +130,13 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description="Read damaged files until one breaks a reader.")
     parser.add_argument("--inputs", type=int, default=100_000)
+    parser.add_argument("--first", type=int, default=0, help="go on with this input")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "ffprof-fuzz")
     asked = parser.parse_args()
     signal.signal(signal.SIGPROF, _too_long)
     signal.signal(signal.SIGALRM, _too_long)
-    return run(asked.inputs, asked.seed, asked.keep)
+    return run(range(asked.first, asked.inputs), asked.seed, asked.keep)
 
 
 if __name__ == "__main__":
