@@ -116,6 +116,8 @@ def estimate(
     from ffprof.estimator.api import estimate as traced
 
     check_arguments(build, steps, capacity_bytes, allocator, card)
+    if not isinstance(time_limit, (int, float)) or not time_limit > 0:
+        raise UsageError(f"time_limit={time_limit!r}", "give a number of seconds")
     asked = _Emulator(build, steps, capacity_bytes, allocator, card, time_limit)
     if engine == "null":
         if workspaces not in (None, "all"):
@@ -324,10 +326,12 @@ class Emulation(Shown):
         found = self.record
         if budget is None and found.fit is not None:
             return EmulatedFit(answer=found.fit, budget_bytes=found.budget_bytes)
+        if budget is None and found.card:  # under another limit than the card's
+            budget = found.budget_bytes
         if not isinstance(budget, (int, str)) or isinstance(budget, bool):
             raise UsageError(f"a budget of {budget!r}", "give bytes, or the name of a card")
         size = find_card(budget).cuda_total_bytes if isinstance(budget, str) else budget
-        if self.ran_out or found.alloc_retries:
+        if self.ran_out or found.alloc_retries or found.cold_alloc_retries:
             raise UsageError(
                 "memory was short in the emulation, so its peaks say nothing of other budgets",
                 "emulate again with card=",

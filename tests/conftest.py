@@ -92,11 +92,13 @@ def _same_torch_state():
 @pytest.fixture(autouse=True)
 def _same_environment():
     """What is imported in a test may set variables, with which commands of later tests differ."""
-    before = dict(os.environ)
+    current = "PYTEST_CURRENT_TEST"
+    before = {name: value for name, value in os.environ.items() if name != current}
     yield
-    if os.environ != before:
-        os.environ.clear()
-        os.environ.update(before)
+    for name, value in list(os.environ.items()):
+        if name != current and before.get(name) != value:
+            del os.environ[name]
+    os.environ.update(before)
 
 
 def pytest_collection_modifyitems(items):

@@ -68,7 +68,7 @@ def estimate(
         600.0, min=0.1, help="Of a command: seconds that it may take."
     ),
     strict: bool = typer.Option(
-        False, "--strict", help="Of a command: fail if a call is not known or assumed."
+        False, "--strict", help="Of a command: fail if any call was assumed or is unknown."
     ),
     format: Format = FORMAT,
 ) -> None:

@@ -81,12 +81,12 @@ def estimate(
 
     from ffprof.estimator.tracing.trace import trace
 
+    capability = ASSUMED_CAPABILITY if found is None else found.compute_capability
     try:
-        stream = trace(build, steps=steps)
+        stream = trace(build, steps=steps, capability=capability)
     except UsageError as error:  # where it came from is in its one line
         raise UntraceableError(error.problem, error.fix) from None
     model = WorkspaceModel.none() if workspaces == "none" else _model(stream, found)
-    capability = ASSUMED_CAPABILITY if found is None else found.compute_capability
     return from_stream(
         stream,
         steps=steps,

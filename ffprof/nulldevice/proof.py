@@ -70,7 +70,7 @@ def prove(say: Callable[[str], None] = lambda text: None) -> NullDeviceFacts | N
         return NullDeviceFacts(problem=one_line(error.problem), fix=error.fix)
     seconds = None if built else time.monotonic() - began
     try:
-        allocated, step_seconds, unknown = _step()
+        step_seconds, unknown = _step()
     except NullDeviceError as error:
         return NullDeviceFacts(
             problem=one_line(error.problem),
@@ -82,13 +82,12 @@ def prove(say: Callable[[str], None] = lambda text: None) -> NullDeviceFacts | N
         folder=str(folder),
         build_seconds=seconds,
         step_seconds=step_seconds,
-        allocated_bytes=allocated,
         unknown=unknown,
     )
 
 
-def _step() -> tuple[int, float, tuple[str, ...]]:
-    """Bytes allocated at the peak of a step, its seconds, and calls that the device did not know.
+def _step() -> tuple[float, tuple[str, ...]]:
+    """The seconds of a step, and calls that the device did not know.
 
     Raises:
         NullDeviceError: it failed, or took less memory than its weights do.
@@ -121,7 +120,7 @@ def _step() -> tuple[int, float, tuple[str, ...]]:
         raise _failed("it printed no figures") from error
     if allocated < _LEAST_BYTES:
         raise _failed(f"it took {allocated} bytes, and its weights alone take {_LEAST_BYTES}")
-    return allocated, seconds, unknown
+    return seconds, unknown
 
 
 def _failed(why: str) -> NullDeviceError:

@@ -15,6 +15,8 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -117,9 +119,13 @@ def replacement(path: Path) -> Iterator[IO[bytes]]:
                 # With a descriptor of a folder, which this name does not need; without one the link
                 # itself would be linked (CPython's issue 81793).
                 number = file.fileno()
-                os.link(
-                    f"/proc/self/fd/{number}", temporary, src_dir_fd=number, follow_symlinks=True
-                )
+                try:
+                    os.link(
+                        f"/proc/self/fd/{number}", temporary, src_dir_fd=number,
+                        follow_symlinks=True,
+                    )  # fmt: skip
+                except OSError:  # as where /proc is closed
+                    _copy(number, temporary)
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):
@@ -130,15 +136,24 @@ def replacement(path: Path) -> Iterator[IO[bytes]]:
 def _new_file(path: Path) -> tuple[int, Path, bool]:
     """A file beside this one, its name, and whether it has it before it is whole.
 
-    It has not if that can be, so a process that is killed while it writes leaves nothing. Network
-    file systems have no such files.
+    It has not if that can be, so a process that is killed while it writes leaves nothing (but in
+    the moment between its name and ``path``). Network file systems have no such files.
     """
     if Path("/proc/self/fd").is_dir():
         with suppress(OSError, AttributeError):
-            descriptor = os.open(path.parent, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(path.parent, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
             return descriptor, path.with_name(f".{path.name}.{secrets.token_hex(4)}"), False
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     return descriptor, Path(name), True
+
+
+def _copy(descriptor: int, path: Path) -> None:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with os.fdopen(os.dup(descriptor), "rb") as source, path.open("xb") as file:
+        os.fchmod(file.fileno(), stat.S_IMODE(os.fstat(descriptor).st_mode))
+        shutil.copyfileobj(source, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_atomically(path: Path, text: str) -> None:

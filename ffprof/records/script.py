@@ -122,7 +122,8 @@ class DevicePeak(Part):
 class StepCost(Part):
     """What the last step computes, and how long that takes by the roofline: estimated.
 
-    FLOPs count a multiply-add as two, by PyTorch's formulas. ``seconds`` is the time of the card
+    FLOPs count a multiply-add as two: by PyTorch's formulas, and for recurrent layers by their
+    weights. ``seconds`` is the time of the card
     that takes longest; null without a profiled card. Between the low and the high one lay
     ``band_coverage`` of public speeds (``ffprof/estimator/roofline.py``). ``paced_by_host``: the
     kernels are so short that the host is likely to set the pace, so that the low one is a floor
@@ -150,7 +151,7 @@ class Coverage(Part):
     share: float = Field(ge=0, le=1)
     unknown: Annotated[dict[Text, Count], Field(max_length=MOST_ITEMS)]
     assumed: Annotated[dict[Text, Count], Field(max_length=MOST_ITEMS)]
-    modelled: Annotated[dict[Text, Count], Field(max_length=MOST_ITEMS)]
+    modelled: Annotated[dict[Text, Count], Field(default_factory=dict, max_length=MOST_ITEMS)]
     library_calls: Count
     launches: Count
     device_reads: Count
@@ -193,6 +194,7 @@ class ScriptEstimate(Part):
     process_range_bytes: tuple[Bytes, Bytes] | None = None
     by_device: Listed[DevicePeak] = ()
     alloc_retries: Count | None = None
+    cold_alloc_retries: Count = 0
     oom_events: Count = 0
     values_read: Count = 0
     reads: Listed[ValueRead] = ()

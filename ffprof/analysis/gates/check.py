@@ -35,6 +35,11 @@ def require_comparable(baseline: Record, current: Record) -> None:
             "are never compared",
             f"give a result that is {baseline.evidence}, or a baseline that is {current.evidence}",
         )
+    if baseline.machine.null_device != current.machine.null_device:
+        raise UsageError(
+            "one of the two was made on a null device, and the other on a GPU",
+            "give two results of a null device, or two of a GPU",
+        )
     differing = recipe_differences(baseline.recipe, current.recipe)
     if differing:
         raise UsageError(

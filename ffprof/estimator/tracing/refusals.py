@@ -67,7 +67,7 @@ def refusing() -> Iterator[None]:
         if "nvidia" in text.lower() or "torch not compiled with cuda" in text.lower():
             raise UsageError(
                 "CUDA itself is called" + _where(error),
-                "guard it with torch.cuda.is_available()",
+                "use the device that build(device) is given, or estimate on the null device",
             ) from error
         if isinstance(error, AssertionError) and _where(error) and not _from_user(error):
             raise UsageError(

@@ -18,10 +18,12 @@ from torch.optim.optimizer import (
 )
 
 from ffprof.errors import UsageError
+from ffprof.estimator.overhead import ASSUMED_CAPABILITY
 from ffprof.estimator.stream import Stream
 from ffprof.estimator.tracing.device import STAND_IN, FakeMode, check_version
 from ffprof.estimator.tracing.kernels import CUDA, Kernels
 from ffprof.estimator.tracing.modules import ModulePaths
+from ffprof.estimator.tracing.queries import answered
 from ffprof.estimator.tracing.refusals import refusing
 from ffprof.estimator.tracing.tracer import BEGINS, Tracer
 from ffprof.estimator.tracing.values import DataDependentError, Values
@@ -36,10 +38,13 @@ Build = Callable[[torch.device], Step]
 
 
 @contextmanager
-def tracing(kernels: Kernels = CUDA) -> Iterator[Tracer]:
+def tracing(
+    kernels: Kernels = CUDA, capability: tuple[int, int] = ASSUMED_CAPABILITY
+) -> Iterator[Tracer]:
     """A context in which fake tensors stand in for a device's, and a tracer writes what they do.
 
-    What is made in it counts as the build until ``Tracer.built`` is called.
+    What is made in it counts as the build until ``Tracer.built`` is called. Of CUDA, a step that
+    asks PyTorch which GPU there is, is told of one with this compute capability.
 
     Raises:
         UsageError: something cannot be traced soundly; the error names the line.
@@ -56,6 +61,7 @@ def tracing(kernels: Kernels = CUDA) -> Iterator[Tracer]:
         stack.enter_context(torch.enable_grad())
         if kernels is CUDA:
             stack.enter_context(_no_autocast())
+            stack.enter_context(answered(capability))
         paths = stack.enter_context(ModulePaths())
         stack.enter_context(kernels.dispatched())
         stack.enter_context(mode)
@@ -76,13 +82,16 @@ def tracing(kernels: Kernels = CUDA) -> Iterator[Tracer]:
             )
 
 
-def trace(build: Build, *, steps: int = 2) -> Stream:
+def trace(
+    build: Build, *, steps: int = 2, capability: tuple[int, int] = ASSUMED_CAPABILITY
+) -> Stream:
     """The stream of ``build`` and of ``steps`` calls of the step that it returns.
 
     Args:
         build: makes model, data and optimizer on the device that it is given, and returns a
             callable without arguments that runs one training step.
         steps: at least 2, because the optimizer makes its state in the first.
+        capability: of the GPU, should the step ask.
 
     Raises:
         UsageError: the step cannot be traced soundly; the error names the line.
@@ -91,7 +100,7 @@ def trace(build: Build, *, steps: int = 2) -> Stream:
         raise UsageError(
             f"{steps} steps: the optimizer makes its state in the first", "trace at least 2"
         )
-    with tracing() as tracer:
+    with tracing(capability=capability) as tracer:
         try:
             step = build(STAND_IN)
         except DataDependentError as error:

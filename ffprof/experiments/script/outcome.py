@@ -177,9 +177,10 @@ def estimate_of(
         reserved_peak_bytes=top and top.reserved,
         cold_allocated_peak_bytes=top and top.cold_allocated,
         cold_reserved_peak_bytes=top and top.cold_reserved,
-        process_range_bytes=max((one.process_range_bytes for one in by_device), default=None),
+        process_range_bytes=_worst([one.process_range_bytes for one in by_device]),
         by_device=by_device,
         alloc_retries=top and (top.steady_retries if top.reserved is not None else top.retries),
+        cold_alloc_retries=top.retries - top.steady_retries if top and top.reserved else 0,
         oom_events=told.device.out_of_memory,
         values_read=sum(one.count for one in reads),
         reads=reads[:MOST_ITEMS],
@@ -195,14 +196,27 @@ def estimate_of(
     )
 
 
+def _worst(ranges: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
+    """Over cards: the most of either end."""
+    return (max(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
+
+
 def _on_device(device: int, peaks: Sequence[DevicePeaks], overhead: Overhead) -> DevicePeak:
     most, count = _most(peaks), len(peaks)
     steady = [one for one in peaks if one.allocated is not None and one.reserved is not None]
     return DevicePeak(
         device=device,
         processes=count,
-        allocated_peak_bytes=sum(one.allocated or 0 for one in peaks) if steady else None,
-        reserved_peak_bytes=sum(one.reserved or 0 for one in peaks) if steady else None,
+        allocated_peak_bytes=sum(
+            one.cold_allocated if one.allocated is None else one.allocated for one in peaks
+        )
+        if steady
+        else None,
+        reserved_peak_bytes=sum(
+            one.cold_reserved if one.reserved is None else one.reserved for one in peaks
+        )
+        if steady
+        else None,
         cold_allocated_peak_bytes=sum(one.cold_allocated for one in peaks),
         cold_reserved_peak_bytes=sum(one.cold_reserved for one in peaks),
         process_range_bytes=(

@@ -22,10 +22,6 @@ from ffprof.records.script import ScriptEstimate
 
 Build = Callable[[Any], Callable[[], object]]
 _MODULE = "ffprof.nulldevice.script.step"
-# What pickling raises, that of tensors and of what Python cannot copy included.
-_CANNOT = (
-    pickle.PicklingError, TypeError, AttributeError, ValueError, RuntimeError, ImportError,
-)  # fmt: skip
 
 
 def pickled(build: Build) -> bytes:
@@ -44,7 +40,7 @@ def pickled(build: Build) -> bytes:
         fix = "make that inside of build(device)"
     try:
         return dumps(build)
-    except _CANNOT as error:
+    except Exception as error:  # objects raise whatever they like where they are copied
         why = one_line(str(error))[:200]
         raise UsageError(
             f"{name_of(build)} cannot be carried into another process ({why})", fix

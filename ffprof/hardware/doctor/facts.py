@@ -65,7 +65,6 @@ class NullDeviceFacts:
     folder: str = ""
     build_seconds: float | None = None
     step_seconds: float | None = None
-    allocated_bytes: int | None = None
     unknown: tuple[str, ...] = ()  # calls that it did not know
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ffprof.nulldevice.script.holders import GRADIENTS, PARAMETERS, STATE
-from ffprof.nulldevice.script.modules import Modules
+from ffprof.nulldevice.script.modules import SURPRISES, Modules
 
 
 class Addresses:
@@ -20,7 +20,7 @@ class Addresses:
         for path, one in modules.parameters():
             paths[id(one)] = path
             self._note(one, PARAMETERS, path)
-            self._note(one.grad if one.is_leaf else None, GRADIENTS, path)
+            self._note(_gradient(one), GRADIENTS, path)
         for path, one in modules.buffers():
             self._note(one, "", path)
         for optimizer in optimizers:
@@ -35,7 +35,7 @@ class Addresses:
         for group in optimizer.param_groups:
             for one in group["params"]:
                 self._note(one, PARAMETERS, paths.get(id(one)))
-                self._note(one.grad, GRADIENTS, paths.get(id(one)))
+                self._note(_gradient(one), GRADIENTS, paths.get(id(one)))
         for holder, state in list(optimizer.state.items()):
             for one in state.values() if isinstance(state, dict) else ():
                 self._note(one, STATE, paths.get(id(holder)))
@@ -43,12 +43,22 @@ class Addresses:
     def _note(self, tensor: Any, kind: str, path: str | None) -> None:
         import torch
 
-        if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided:
+        try:
+            if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided:
+                return
+            if tensor.device.type != "cuda":
+                return
+            device, address = tensor.device.index, tensor.untyped_storage().data_ptr()
+        except SURPRISES:  # a wrapper without a storage, or a parameter without a shape yet
             return
-        if tensor.device.type != "cuda":
-            return
-        device, address = tensor.device.index, tensor.untyped_storage().data_ptr()
         if kind:
             self.kinds[device].setdefault(address, kind)
         if path is not None:
             self.modules[device].setdefault(address, path)
+
+
+def _gradient(tensor: Any) -> Any:
+    try:
+        return tensor.grad if tensor.is_leaf else None
+    except SURPRISES:
+        return None

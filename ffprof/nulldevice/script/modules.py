@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
+from collections import UserDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -21,8 +22,9 @@ from weakref import WeakKeyDictionary, ref
 from ffprof.nulldevice.script.report import Held
 
 _MOST_PARTS = 100  # of a path
+_MOST_VALUES = 10_000  # among which tensors are looked for
 # What a module or a tensor of a class that nobody thought of may raise here: the script goes on.
-_SURPRISES = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+SURPRISES = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
 _MARK = "|"  # between the number of a forward and a path in what the allocator is told
 
 
@@ -82,16 +84,17 @@ class Modules:
             self._tell("")
 
     def parameters(self) -> Iterator[tuple[str, Any]]:
-        """Those of all modules that are known, each with the path of its module."""
+        """Those of all modules that are known, each with the path of its module; some are None.
+
+        Not by a module's own methods, which a script may have overridden.
+        """
         for module, path in list(self._names.items()):
-            for one in module.parameters(recurse=False):
-                yield path, one
+            yield from ((path, one) for one in vars(module).get("_parameters", {}).values())
 
     def buffers(self) -> Iterator[tuple[str, Any]]:
         """The same of buffers."""
         for module, path in list(self._names.items()):
-            for one in module.buffers(recurse=False):
-                yield path, one
+            yield from ((path, one) for one in vars(module).get("_buffers", {}).values())
 
     def of(self, held: Held) -> Held:
         """What is held, by paths as the user knows them; by none if modules were not followed."""
@@ -120,9 +123,12 @@ class Modules:
         return found
 
     def _registered(self, parent: Any, name: str, child: Any) -> None:
-        if child is not None and child not in self._names:
-            known = [one for one in self._parents.get(child, ()) if one() is not None]
-            self._parents[child] = [*known, ref(parent)]
+        try:
+            if child is not None and child not in self._names:
+                known = [one for one in self._parents.get(child, ()) if one() is not None]
+                self._parents[child] = [*known, ref(parent)]
+        except SURPRISES:
+            self.stop()
 
     def _enters(self, module: Any, args: Any) -> None:
         if self.stopped or self._compiling():
@@ -137,7 +143,7 @@ class Modules:
                 path = self._named(module)
             stack.append((path, self._number(), _nodes(args)))
             self._tell(f"{self._forwards}{_MARK}{path}")
-        except _SURPRISES:
+        except SURPRISES:
             self.stop()
 
     def _leaves(self, module: Any, args: Any, output: Any) -> None:
@@ -149,7 +155,7 @@ class Modules:
                 path, number, before = stack.pop()
                 self._own(output, path, number, before)
                 self._tell(f"{self._forwards}{_MARK}{stack[-1][0]}" if stack else "")
-        except _SURPRISES:
+        except SURPRISES:
             self.stop()
 
     def _own(self, output: Any, path: str, number: int, before: list[Any]) -> None:
@@ -217,18 +223,22 @@ def module_of(event: Mapping[str, Any], forwards: int) -> tuple[str, int]:
 
 
 def _nodes(values: Any) -> list[Any]:
-    """The nodes that made the tensors among values, however they are nested."""
+    """The nodes that made the tensors among values, nested in lists, tuples and dictionaries."""
     import torch
 
     found: list[Any] = []
     left = [values]
+    seen: set[int] = set()  # one may hold itself
     with torch._C.DisableTorchFunctionSubclass():
-        while left:
+        while left and len(seen) < _MOST_VALUES:
             one = left.pop()
+            if id(one) in seen:
+                continue
+            seen.add(id(one))
             if isinstance(one, torch.Tensor):
                 if one.grad_fn is not None:
                     found.append(one.grad_fn)
-            elif isinstance(one, Mapping):
+            elif isinstance(one, (dict, UserDict)):
                 left += one.values()
             elif isinstance(one, (list, tuple)):
                 left += one

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 from collections import Counter, defaultdict
@@ -19,7 +20,7 @@ from typing import Any
 
 from ffprof.nulldevice.script.report import OperatorRuns, StepOperators
 
-_MOST_BYTES = 2**29  # of a trace that is read: some 500,000 calls
+_MOST_BYTES = 2**27  # of a trace that is read: some 125,000 calls
 _MOST_ROWS = 5000
 _SCHEMA = re.compile(r"(\w+)::(\w+)(?:\.(\w+))?\(")
 _TENSOR = re.compile(r"Tensor\(([^)]*)\)")
@@ -60,8 +61,8 @@ class Operators:
             if self._path.stat().st_size > _MOST_BYTES:
                 return None
             found = operators_of(json.loads(self._path.read_text())["nodes"])
-        except (OSError, ValueError, KeyError, TypeError, IndexError):
-            return None  # a trace of another version of PyTorch
+        except Exception:  # noqa: BLE001  # a trace of another PyTorch must not end the script
+            return None
         finally:
             with contextlib.suppress(OSError):
                 self._path.unlink()
@@ -235,10 +236,10 @@ def _flops(node: _Node, func: Any) -> int:
 
 def _of_recurrent(node: _Node) -> int:
     """Every weight matrix is applied once a step of the sequence and row of the batch."""
-    shapes = [shape for shape, *_ in _tensors(node["inputs"])]
-    steps, batch, *_ = shapes[0]
-    weights = sum(one[0] * one[1] for one in shapes[1:] if len(one) == 2)
-    return int(2 * steps * batch * weights)
+    (_, sequence, _), (values, shapes, kind), *_ = _zipped(node["inputs"])
+    matrices = [shape for shape, *_ in _inside(values, shapes, kind) if len(shape) == 2]
+    rows = math.prod(sequence[:-1])  # of sequences that are packed, all together
+    return int(2 * rows * sum(map(math.prod, matrices)))
 
 
 def _zipped(side: _Node) -> Iterator[tuple[Any, Any, str]]:

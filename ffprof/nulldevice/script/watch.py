@@ -215,11 +215,13 @@ class Watch:
         """All is done: see what is held at the peak, write the snapshot, tell."""
         collects = gc.isenabled()
         gc.disable()  # it would look again and again through what is read now
-        self._work = self._operators.end()
-        self._look(out_of_memory=False)
-        self._tell()
-        if collects:
-            gc.enable()
+        try:
+            self._work = self._operators.end()
+            self._look(out_of_memory=False)
+            self._tell()
+        finally:
+            if collects:
+                gc.enable()
 
     def _look(self, *, out_of_memory: bool) -> None:
         import torch

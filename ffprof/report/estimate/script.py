@@ -189,7 +189,7 @@ def _cost(found: ScriptEstimate) -> Block:
         return Block()
     text = f"A step runs {cost.operators:,} operators and computes {flops_words(cost.flops)}"
     if cost.seconds is None or cost.low_seconds is None or cost.high_seconds is None:
-        return Block(text=(f"{text} (counted by PyTorch's formulas).",))
+        return Block(text=(f"{text} (counted by formulas).",))
     low, high = time_words(cost.low_seconds), time_words(cost.high_seconds)
     if cost.paced_by_host:
         text += (

@@ -531,6 +531,10 @@ def test_evidence_recipes_and_budgets_are_never_mixed():
     totals = [gpu(parts, budget=Budget(card="X", total_bytes=t)) for t in (8 << 30, 9 << 30)]
     with pytest.raises(UsageError, match="budgets differ"):
         check(*totals)
+    described = cpu(machine={"null_device": True})
+    for pair in ((cpu(), described), (described, cpu())):
+        with pytest.raises(UsageError, match="on a null device, and the other on a GPU"):
+            check(*pair)
     near = [gpu(parts, budget=Budget(card="X", total_bytes=t)) for t in (8 << 30, (8 << 30) + 1)]
     assert any("offers" in note for note in check(*near).notes)
 

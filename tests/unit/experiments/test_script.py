@@ -75,6 +75,16 @@ def test_of_several_cards_the_worst_decides():
     assert found.process_range_bytes == (ROOM.least + low, ROOM.least + high)
 
 
+def test_a_process_that_never_steps_holds_what_it_holds():
+    """As one that only predicts, beside the one that trains."""
+    actor = DevicePeaks(
+        device=0, cold_allocated=5 * GIB, cold_reserved=6 * GIB, allocated=None, reserved=None
+    )
+    (card,) = estimated(run_of(report_of(on(0, GIB)), report_of(actor))).by_device
+    assert card.allocated_peak_bytes == 6 * GIB
+    assert card.reserved_peak_bytes == 7 * GIB
+
+
 def out_of_memory(asked, allocated):
     ran_out = RanOut(
         device=0, asked=asked, allocated=allocated, reserved=allocated, count=1, place=Place()

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from ffprof.nulldevice.script.addresses import Addresses
 from ffprof.nulldevice.script.holders import PARAMETERS, Marks, held_at_peak
 from ffprof.nulldevice.script.modules import Modules, module_of
 from ffprof.nulldevice.script.report import Held, HeldModule
@@ -108,3 +109,41 @@ def test_what_is_held_is_by_module():
     assert [(one.module, sum(one.by_category.values())) for one in held.modules] == [
         ("0:b", 2048), ("0:a", 1536), ("", 512),
     ]  # fmt: skip
+
+
+class Odd(nn.Module):
+    """Says what its parameters are by itself, as losses of two networks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(2, 2)
+        self.late = nn.LazyLinear(3)
+
+    def parameters(self):
+        return [self.inner.weight]
+
+    def buffers(self):
+        return {}
+
+    def forward(self, x, more):
+        return self.inner(x)
+
+
+def test_a_module_with_methods_of_its_own_is_followed_by_what_it_holds(followed):
+    net, itself = Odd(), []
+    itself.append(itself)
+    net(torch.ones(1, 2), itself)
+    assert not followed.stopped
+    found = [path for path, one in followed.parameters() if one is net.inner.weight]
+    assert found == ["0:inner"]
+    assert list(followed.buffers()) == []
+    # A parameter without a shape yet is nowhere.
+    assert dict(Addresses(followed, ()).modules) == {}
+
+
+def test_what_cannot_be_followed_goes_on_unfollowed(followed):
+    class Unhashable(nn.Module):
+        __hash__ = None
+
+    nn.Sequential(nn.Linear(2, 2)).add_module("x", Unhashable())
+    assert followed.stopped

@@ -1,13 +1,14 @@
 """Operators of a step, from a trace that PyTorch writes here, its devices renamed."""
 
 import json
+import math
 
 import pytest
 import torch
 from torch import nn
 
 from ffprof.instruments.operators import FlopCounter
-from ffprof.nulldevice.script.operators import Operators, operators_of
+from ffprof.nulldevice.script.operators import Operators, _of_recurrent, operators_of
 
 
 class Net(nn.Module):
@@ -107,3 +108,34 @@ def test_without_a_trace_nothing_is_told(tmp_path):
     operators.begin()
     (tmp_path / "trace.json").unlink()
     assert operators.end() is None
+
+
+def _recurrent(*sequence):
+    """A call as the trace has it: the sequence, and the weights and biases of one direction."""
+    shapes = [[64, 16], [64, 16], [64], [64]]
+    tensors = [[1, 2, 0, math.prod(shape), 4, "cuda:0"] for shape in shapes]
+    return {
+        "inputs": {
+            "values": [[1, 2, 0, math.prod(sequence), 4, "cuda:0"], tensors],
+            "shapes": [list(sequence), shapes],
+            "types": ["Tensor(float)", f"GenericList[{','.join(['Tensor(float)'] * 4)}]"],
+        }
+    }
+
+
+def test_of_a_recurrent_layer_every_matrix_is_applied_to_every_row_packed_or_not():
+    applied = 2 * (8 * 32) * 2 * (64 * 16)
+    assert _of_recurrent(_recurrent(8, 32, 16)) == applied
+    assert _of_recurrent(_recurrent(8 * 32, 16)) == applied
+
+
+def test_a_trace_of_another_pytorch_ends_no_script(tmp_path, monkeypatch):
+    def other(found):
+        raise AttributeError("nodes have no attrs")
+
+    monkeypatch.setattr("ffprof.nulldevice.script.operators.operators_of", other)
+    operators = Operators(tmp_path / "trace.json")
+    operators.begin()
+    torch.ones(3) + 1
+    assert operators.end() is None
+    assert not list(tmp_path.iterdir())

@@ -101,3 +101,18 @@ def test_where_there_are_no_files_without_a_name_it_has_one_and_ends_the_same(
         raise KeyError("mine")
     assert [one.name for one in tmp_path.iterdir()] == ["audit-x.json"]
     assert path.read_text() == "new"
+
+
+def test_where_a_file_cannot_be_given_a_name_it_is_copied(tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError(1, "not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    path = tmp_path / "audit-x.json"
+    with replacement(path) as file:
+        file.write(b"new" * 100_000)
+    assert path.read_bytes() == b"new" * 100_000
+    assert list(tmp_path.iterdir()) == [path]
+    umask = os.umask(0)
+    os.umask(umask)
+    assert path.stat().st_mode & 0o777 == 0o666 & ~umask
