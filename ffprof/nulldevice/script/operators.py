@@ -29,6 +29,10 @@ _HALVES = {"c10::Half": "fp16", "c10::BFloat16": "bf16"}
 _BACKWARD, _OPTIMIZER = "autograd::engine::evaluate_function", "Optimizer.step#"
 _COPIES = {"_to_copy", "copy_"}
 _RECURRENT = {"_cudnn_rnn": 1, "_cudnn_rnn_backward": 2}  # passes over the weights
+# What the trace of another PyTorch raises where it is read; it must not end the script.
+_UNREADABLE = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError,
+)  # fmt: skip
 _Node = Mapping[str, Any]
 
 
@@ -61,7 +65,7 @@ class Operators:
             if self._path.stat().st_size > _MOST_BYTES:
                 return None
             found = operators_of(json.loads(self._path.read_text())["nodes"])
-        except Exception:  # noqa: BLE001  # a trace of another PyTorch must not end the script
+        except _UNREADABLE:
             return None
         finally:
             with contextlib.suppress(OSError):

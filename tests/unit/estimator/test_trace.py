@@ -489,7 +489,7 @@ BAD = {
     "autocast": (lambda m, x, d: torch.autocast("cuda").__enter__(), "cuda"),
     "scaler": (lambda m, x, d: torch.amp.GradScaler("cuda"), "cuda"),
     "compiled": (lambda m, x, d: torch.compile(m)(x), "a module is compiled"),
-    "CUDA itself": (lambda m, x, d: torch.cuda.synchronize(), "CUDA itself is called"),
+    "CUDA itself": (lambda m, x, d: torch.cuda.current_stream(), "CUDA itself is called"),
     "no fake": (lambda m, x, d: no_fake(x), "no fake kernel"),
     "lstm": (lambda m, x, d: nn.LSTM(4, 4, device=d)(x[None]), "recurrent layer"),
 }
