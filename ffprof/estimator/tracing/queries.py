@@ -61,7 +61,9 @@ def answered(capability: tuple[int, int]) -> Iterator[None]:
         "get_device_capability": capability,
         "is_bf16_supported": True,  # natively from 8.0 on, and emulated before
     }
-    found = {name: _answering(name, lambda *_, at=value, **__: at) for name, value in told.items()}
+    found: dict[str, Any] = {
+        name: _answering(name, lambda *_, at=value, **__: at) for name, value in told.items()
+    }
     found |= {name: _answering(name, _refusal(name)) for name in _REFUSED}
     with mock.patch.multiple(torch.cuda, **found), _nothing_compiled():
         yield
