@@ -116,7 +116,7 @@ def estimate(
     from ffprof.estimator.api import estimate as traced
 
     check_arguments(build, steps, capacity_bytes, allocator, card)
-    if not isinstance(time_limit, (int, float)) or not time_limit > 0:
+    if not isinstance(time_limit, (int, float)) or isinstance(time_limit, bool):
         raise UsageError(f"time_limit={time_limit!r}", "give a number of seconds")
     asked = _Emulator(build, steps, capacity_bytes, allocator, card, time_limit)
     if engine == "null":

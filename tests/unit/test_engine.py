@@ -26,6 +26,7 @@ def build(device):
         ({"steps": 1}, "steps=1; take at least 2"),
         ({"steps": "two"}, "steps='two'; give a whole number"),
         ({"time_limit": -1}, "--time-limit -1 is no time to wait for"),
+        ({"time_limit": "60"}, "time_limit='60'; give a number of seconds"),
         ({"allocator": "x"}, "allocator settings 'x'"),
         ({"capacity_bytes": 0}, "a capacity of 0 bytes"),
         ({"card": "RTX 99"}, "no profile of a card 'RTX 99'"),
