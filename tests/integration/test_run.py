@@ -239,18 +239,7 @@ def test_a_closed_pipe_is_no_error(smoke):
 @pytest.mark.parametrize(
     "words",
     [
-        [
-            "--norm",
-            "group",
-            "--backbone",
-            "flat-2-4",
-            "--image-size",
-            "8",
-            "--batch",
-            "32",
-            "--micro-batch",
-            "8",
-        ],  # fmt: skip
+        "--norm group --backbone flat-2-4 --image-size 8 --batch 32 --micro-batch 8".split(),
         [
             "--backbone",
             "vgg11",
