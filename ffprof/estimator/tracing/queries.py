@@ -56,14 +56,15 @@ def answered(capability: tuple[int, int]) -> Iterator[None]:
     Raises:
         UsageError: in the block, where a line asks what only a card knows, or runs compiled code.
     """
-    told = {
-        **_ANSWERS,
-        "get_device_capability": capability,
-        "is_bf16_supported": True,  # natively from 8.0 on, and emulated before
-    }
+
+    def has_bf16(including_emulation: bool = True) -> bool:
+        return including_emulation or capability >= (8, 0)
+
+    told = {**_ANSWERS, "get_device_capability": capability}
     found: dict[str, Any] = {
         name: _answering(name, lambda *_, at=value, **__: at) for name, value in told.items()
     }
+    found["is_bf16_supported"] = _answering("is_bf16_supported", has_bf16)
     found |= {name: _answering(name, _refusal(name)) for name in _REFUSED}
     with mock.patch.multiple(torch.cuda, **found), _nothing_compiled():
         yield

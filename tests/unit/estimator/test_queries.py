@@ -56,6 +56,14 @@ def test_the_capability_is_the_cards():
     assert peak(ask, card="RTX 3070") == peak(lambda: False, card="RTX 3070")
 
 
+def test_what_is_emulated_is_not_native():
+    def ask():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+
+    assert peak(ask, card="RTX 2070") == peak(lambda: False, card="RTX 2070")
+    assert peak(ask, card="RTX 4060") == peak(lambda: True, card="RTX 4060")
+
+
 def test_waiting_and_freeing_what_is_cached_changes_nothing():
     def ask():
         if torch.cuda.is_available():
