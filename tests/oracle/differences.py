@@ -10,8 +10,8 @@ CAUSES: dict[str, str] = {
     "looking on fake tensors",
     "linear algebra": "scratch of solvers (cuSOLVER, MAGMA) is not modelled",
     "swin": "not explained: a segment of 2 MiB",
-    "gradients by sample": "not explained: alone it is equal, after other steps CUDA had 200 KiB of "
-    "51 MiB more in the second step",
+    "gradients by sample": "not explained: alone it is equal, after other steps CUDA had 200 KiB "
+    "of 51 MiB more in the second step",
 }
 LESS: dict[str, tuple[int, int, int, int]] = {
     "products of rows": (0, 0, 7_856_128, 0),
