@@ -1,6 +1,7 @@
 """Both sides of a comparison: the null device, in one child for many steps, and the tracer here."""
 
 import contextlib
+import gc
 import json
 import os
 import subprocess
@@ -100,10 +101,16 @@ def _figures(line):
 def traced(step) -> Figures | str:
     """What the tracer says of the same step, or why it refuses it."""
     step.prepare()
+    # When Python collects depends on what ran before, and what waits for it is held until then.
+    collects = gc.isenabled()
+    gc.disable()
     try:
         found = ffprof.estimate(step.build, steps=2, workspaces="all")
     except UsageError as error:
         return error.problem
+    finally:
+        if collects:
+            gc.enable()
     sizes = (found.stream.allocations[n].nbytes for n in found.stream.events if n >= 0)
     return Figures(
         cold=(found.cold_allocated_peak_bytes, found.cold_reserved_peak_bytes),
