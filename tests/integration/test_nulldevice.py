@@ -9,28 +9,15 @@ import textwrap
 from dataclasses import replace
 
 import pytest
-import torch
+from null_device import unfit
 
 from ffprof import load
-from ffprof.errors import NullDeviceError
 from ffprof.estimator.cuda.workspaces import convolution_bytes, model_for
 from ffprof.estimator.stream import Convolution
 from ffprof.nulldevice import NullDevice, environment, read_report
-from ffprof.nulldevice.compiler import find_compiler
 from ffprof.units import GIB, MIB
 
-
-def _unfit():
-    if torch.version.cuda is None:
-        return "torch has no CUDA build"
-    try:
-        find_compiler()
-    except NullDeviceError as error:
-        return error.problem
-    return ""
-
-
-pytestmark = pytest.mark.skipif(bool(_unfit()), reason=_unfit())
+pytestmark = pytest.mark.skipif(bool(unfit()), reason=unfit())
 
 DEVICE = NullDevice(
     name="NVIDIA GeForce RTX 4060",
