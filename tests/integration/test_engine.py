@@ -3,21 +3,18 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from null_device import built_or_skip
 from torch import nn
 
 import ffprof
-from ffprof.errors import NullDeviceError, UntraceableError, UsageError
+from ffprof.errors import UntraceableError, UsageError
 from ffprof.estimator.roofline import step_time
 from ffprof.hardware.cards import find_card
-from ffprof.nulldevice import library
 
 
 @pytest.fixture(scope="module", autouse=True)
 def device():
-    try:
-        return library()
-    except NullDeviceError as error:
-        pytest.skip(f"there is no null device here: {error}")
+    return built_or_skip()
 
 
 def test_both_engines_agree_to_the_byte_and_say_which_they_are():

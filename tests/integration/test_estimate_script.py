@@ -11,18 +11,13 @@ from pathlib import Path
 import psutil
 import pytest
 from command import ffprof, started
+from null_device import built_or_skip
 from torch.cuda._memory_viz import trace_plot
-
-from ffprof.errors import NullDeviceError
-from ffprof.nulldevice import library
 
 
 @pytest.fixture(scope="module", autouse=True)
 def device():
-    try:
-        return library()
-    except NullDeviceError as error:
-        pytest.skip(f"there is no null device here: {error}")
+    return built_or_skip()
 
 
 PLAIN = """

@@ -1,10 +1,11 @@
 """The null device of the tests, and what keeps one from being built."""
 
+import pytest
 import torch
 
 from ffprof.errors import NullDeviceError
 from ffprof.hardware.cards import find_card
-from ffprof.nulldevice import NullDevice
+from ffprof.nulldevice import NullDevice, library
 from ffprof.nulldevice.compiler import find_compiler
 
 
@@ -17,6 +18,14 @@ def unfit():
     except NullDeviceError as error:
         return error.problem
     return ""
+
+
+def built_or_skip():
+    """Where the null device is kept; without one, the test is skipped."""
+    try:
+        return library()
+    except NullDeviceError as error:
+        pytest.skip(f"there is no null device here: {error}")
 
 
 def card_of_null():
