@@ -87,6 +87,10 @@ def calibration_of(
         raise UsageError(
             f"{audit} was estimated, not measured, and has no noise", "name a measured audit"
         )
+    if any(t.outcome == "ok" and t.throughput is None for t in record.trials):
+        raise UsageError(
+            f"{audit} was made on a null device, which has no speeds", "name a measured audit"
+        )
     names = _chosen(record, audit, workloads)
     done = {(t.round, t.workload): t for t in record.trials if t.workload in names}
     _check_outcomes(names, list(done.values()), audit)

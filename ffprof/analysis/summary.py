@@ -88,9 +88,7 @@ class Row:
     @property
     def usable(self) -> bool:
         """Ok in every round that was run, with its figures, and learning: it may be compared."""
-        fast = self.throughput is not None or self.fit is not None  # no card, no estimated speed
-        measured = self.memory is not None and fast
-        return self.settled == "ok" and measured and not self.marks
+        return self.settled == "ok" and self.memory is not None and not self.marks
 
     def told_outcomes(self) -> str:
         """Outcomes with their counts, in words."""
@@ -200,7 +198,8 @@ def marks_of(trials: Sequence[Trial], *, real: bool) -> tuple[str, ...]:
     if firsts and max(firsts) - min(firsts) > SAME_START * max(map(abs, firsts)):
         marks.append("its first loss differs between rounds, so state persists between its trials")
     losses = [t.loss for t in trials if t.loss is not None]
-    if len(losses) < len(trials) and trials[0].evidence != "estimated":
+    ran = [t for t in trials if t.evidence != "estimated" and t.throughput is not None]
+    if any(trial.loss is None for trial in ran):
         marks.append("it reports no loss")
     if any(not loss.finite for loss in losses):
         marks.append("its loss is not finite")

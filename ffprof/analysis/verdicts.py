@@ -74,7 +74,8 @@ def memory_verdict(
         f"{against(claim)}"
     )
     if challenger.reserved and baseline.reserved and baseline.reserved.median:
-        text += f", {format_ratio(challenger.reserved.median / baseline.reserved.median)} reserved,"
+        text += f", {format_ratio(challenger.reserved.median / baseline.reserved.median)} reserved"
+        text += "," if speed is not None else ""
     if speed is not None:
         text += f" at {format_ratio(speed.ratio)} its throughput"
     reasons = []
@@ -247,6 +248,8 @@ def _judge(record: Record, rows: dict[str, Row], claim: Claim, speeds: Speeds) -
             return no_verdict(claim, baseline.workload, reason)
     if claim.metric == "memory":
         return memory_verdict(claim, challenger, baseline, speeds.ratio(challenger, baseline))
+    if record.machine.null_device:
+        return no_verdict(claim, baseline.workload, "a null device has no speeds")
     return throughput_verdict(claim, challenger, baseline, speeds, record.evidence)
 
 

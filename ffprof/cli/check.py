@@ -140,8 +140,10 @@ def _again(**options: Any) -> Callable[[Record, Path], Record]:
     def again(baseline: Record, path: Path) -> Record:
         from ffprof.cli.output.console import Notices
         from ffprof.cli.output.progress import progress_for
+        from ffprof.experiments.audit.emulation import on_device_of
         from ffprof.experiments.check.rerun import run_again
 
+        on_device_of(baseline, path)
         progress, say = progress_for(), Notices().print
         return run_again(baseline, path, progress=progress, say=say, **options)
 

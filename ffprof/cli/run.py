@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import typer
 
@@ -37,6 +37,11 @@ def run(
         "auto",
         help="Device to measure on; estimate measures nothing. Without a GPU, auto estimates the "
         "recipe for the card, and measures preset small here.",
+    ),
+    engine: Literal["trace", "null"] = typer.Option(
+        "trace",
+        help="Of --device estimate: trace the step, or run PyTorch's own CUDA code on a card that "
+        "is not there (null): its memory to the byte, and no speed.",
     ),
     rounds: int = typer.Option(
         3, min=1, max=1000, help="Trials of each workload; throughput gets verdicts at 5, 9 and 15."
@@ -75,6 +80,10 @@ def run(
         rounds = _first_look(written)
     options = replace(options, device=device, rounds=rounds, dry_run=dry_run)
     end_when_asked()
+    if engine == "null":
+        from ffprof.experiments.audit.emulation import on_null_device
+
+        options = on_null_device(options, written)
     if max_batch or max_depth:
         from ffprof.cli.output.capacity import print_largest
 
@@ -92,6 +101,13 @@ def run(
 
     started = time.monotonic()
     given = {name: written[name] for name in written if name not in _OF_OUTPUT}
+    if resume is not None:
+        from ffprof.experiments.audit.emulation import on_device_of
+        from ffprof.experiments.audit.resume import find_unfinished
+        from ffprof.records.store import load
+
+        begun = find_unfinished(resume, written.get("rounds"))
+        on_device_of(load(begun), begun)
     opened = prepare(options) if resume is None else resumed(resume, given, dry_run=dry_run)
     with opened as requests:
         for request in requests if relative_to else ():
@@ -121,8 +137,10 @@ def _first_look(written: dict[str, Any]) -> int:
         if name in written:
             option = f"--{name.replace('_', '-')}"
             raise UsageError(f"--looks is for audits, and {option} is none", "leave one out")
-    if written.get("device") == "estimate":
-        raise UsageError(
-            "--looks takes rounds, and --device estimate measures none", "leave one of them out"
-        )
+    for option, value in (("device", "estimate"), ("engine", "null")):
+        if written.get(option) == value:
+            raise UsageError(
+                f"--looks takes rounds, and --{option} {value} measures none",
+                "leave one of them out",
+            )
     return LOOKS[0]

@@ -53,7 +53,10 @@ def reproduction_of(record: AnyRecord) -> Reproduction:
 def _of_audit(record: Record, notes: list[str]) -> str:
     plan, recipe = record.plan, record.recipe
     device = _DEVICES.get(record.evidence, "cuda")
-    words = ["ffprof", "run", "--device", device, "--preset", recipe.preset]
+    words = ["ffprof", "run", "--device", device]
+    if record.machine.null_device:
+        words = ["ffprof", "run", "--device", "estimate", "--engine", "null"]
+    words += ["--preset", recipe.preset]
     for file in plan.files:
         words += ["--workload-file", file.path]
         notes.append(f"{file.path} had the sha256 {file.sha256}")

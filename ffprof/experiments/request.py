@@ -52,7 +52,8 @@ class Request:
 
     With a ``target`` nothing is measured: trials are estimated for it. ``on_foreign`` says what to
     do about processes of others on the GPU. ``environment`` is set while it runs; None removes a
-    variable.
+    variable. ``keeps_speeds``: also those of a null device, which say how long PyTorch took to
+    queue the work.
     """
 
     record: Record
@@ -63,3 +64,4 @@ class Request:
     target: Target | None = None
     on_foreign: Policy = "warn"
     environment: dict[str, str | None] = field(default_factory=dict)
+    keeps_speeds: bool = False

@@ -38,6 +38,7 @@ from ffprof.harness.process.guard import Guard, Policy
 from ffprof.harness.process.streams import say, waiting_for
 from ffprof.harness.worker import probe_child
 from ffprof.nulldevice import is_in_use
+from ffprof.nulldevice.relaunch import may_fork
 from ffprof.records.audit import Device, Machine
 from ffprof.records.frontier import FrontierRecord
 from ffprof.records.recipe import Recipe
@@ -72,7 +73,8 @@ class Session:
 
     def context(self, device: Device) -> BaseContext:
         """How trials are started: forking a server that imported torch is unproved with CUDA."""
-        return self.server if device == "cpu" else start_context("spawn")
+        forked = device == "cpu" or may_fork()
+        return self.server if forked else start_context("spawn")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from ffprof.units import format_bytes
 NO_SPEED = "no speed is estimated, because no profiled card has this size"
 _NOTHING_COMPUTED = (
     "on a null device: memory is PyTorch's own bookkeeping on a card that is only described; "
-    "kernels do nothing, so speeds, losses and energy mean nothing"
+    "kernels do nothing, so there are no speeds, losses or energy"
 )
 
 
@@ -169,6 +169,11 @@ def need_device(baseline: Record, path: Path, found: Probe) -> None:
     Raises:
         DeviceError: there is none.
     """
+    if baseline.machine.null_device and not is_in_use():
+        raise DeviceError(
+            f"{path} was made on a null device, and this process is on none",
+            f"use the command, which begins on it: ffprof check --baseline {path}",
+        )
     if baseline.evidence in ("measured", "emulated") and not found.cuda:
         raise DeviceError(
             f"{path} was {baseline.evidence} on a GPU, and here is none: {found.reason}",
@@ -217,13 +222,10 @@ def _on_gpu(
     total, was = found.gpu_total_bytes or 0, budget.total_bytes
     if was is None:
         raise UsageError(f"{path} has no budget", "make a new baseline with ffprof run")
-    if baseline.machine.null_device != is_in_use():
-        there, here = "a null device", "a GPU"
-        if is_in_use():
-            there, here = here, there
+    if is_in_use() and not baseline.machine.null_device:
         raise DeviceError(
-            f"{path} was made on {there}, and this is {here}",
-            f"check it on {there}, or make a baseline here with ffprof run",
+            f"{path} was made on a GPU, and this is a null device",
+            "check it on a GPU, or make a baseline here with ffprof run",
         )
     notes: tuple[str, ...] = ()
     if is_limited(baseline.budget, baseline.evidence):

@@ -42,6 +42,7 @@ from ffprof.records.trial import (
     Outcome,
     Throughput,
     Trial,
+    check_timed,
 )
 
 Finding = Literal[
@@ -305,6 +306,8 @@ class Record(Part):
         strangers = {t.workload for t in self.trials} - set(self.plan.workloads)
         if strangers:
             raise ValueError(f"trials of workloads that were not planned: {sorted(strangers)}")
+        if self.timed:
+            check_timed(self.trials)
         mixed = {t.evidence for t in self.trials} - {self.evidence}
         if mixed:
             raise ValueError(f"evidence {sorted(mixed)} in a record of {self.evidence!r}")
@@ -312,6 +315,14 @@ class Record(Part):
         if len(facts) * len(self.ledger) > MOST_FACTS:
             raise ValueError(f"ledger: {len(facts):,} facts of {len(self.ledger):,} workloads")
         return self
+
+    @property
+    def timed(self) -> bool:
+        """Whether kernels ran, so that there are speeds, losses and energy.
+
+        Not in an estimate, nor on a null device.
+        """
+        return self.evidence != "estimated" and not self.machine.null_device
 
     @property
     def subject(self) -> str:

@@ -27,7 +27,7 @@ from ffprof.records.base import (
     check_trials,
 )
 from ffprof.records.recipe import Precision, Recipe
-from ffprof.records.trial import Evidence, Fit, Outcome, Trial
+from ffprof.records.trial import Evidence, Fit, Outcome, Trial, check_timed
 
 FRONTIER_VERSION = 1
 Grown = Literal["micro-batch", "batch", "depth"]
@@ -200,6 +200,7 @@ class FrontierRecord(Part):
             raise ValueError("two trials have the same id")
         if trials and self.evidence == "estimated":
             raise ValueError("a frontier that was estimated has no trials")
+        check_timed(trials)
         mixed = {trial.evidence for trial in trials} - {self.evidence}
         tried = {t.evidence for one in self.capacities for t in one.tried}
         mixed |= tried - {self.evidence, "estimated"}

@@ -9,7 +9,7 @@ import base64
 import binascii
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
@@ -283,7 +283,19 @@ class Trial(Part):
     @model_validator(mode="after")
     def _ok_means_measured(self) -> Self:
         # A loss may be absent: a step of the user's own need not report one.
-        # An estimate may know no card to be fast on.
-        if self.outcome == "ok" and self.throughput is None and self.evidence != "estimated":
+        # An estimate may know no card to be fast on, and on a null device nothing is computed.
+        timed = self.evidence.startswith("measured")
+        if self.outcome == "ok" and self.throughput is None and timed:
             raise ValueError("a trial with outcome ok must hold throughput")
         return self
+
+
+def check_timed(trials: Iterable[Trial]) -> None:
+    """Fail if one that ran to its end has no speed.
+
+    Raises:
+        ValueError: one has none.
+    """
+    for trial in trials:
+        if trial.outcome == "ok" and trial.throughput is None:
+            raise ValueError(f"trial {trial.id} has outcome ok and no throughput")

@@ -33,6 +33,8 @@ def answers(record: Record, rows: Sequence[Row]) -> tuple[Wordings, ...]:
     claims = {claim.id: claim.baseline for claim in record.recipe.claims}
     pairs: dict[tuple[str, str], dict[str, Verdict]] = {}
     for verdict in record.verdicts:
+        if record.machine.null_device and verdict.metric == "throughput":
+            continue  # it has no speeds; what fits says its verdict on memory
         against = claims.get(verdict.claim, verdict.baseline)
         pair = pairs.setdefault((verdict.challenger, against), {})
         pair.setdefault(verdict.metric, verdict)

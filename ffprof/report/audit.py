@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ffprof.analysis.learning.summary import summarise_learning
 from ffprof.analysis.ratios import Ratios, ratios_of
@@ -28,10 +28,17 @@ def table_of(
 ) -> tuple[tuple[Column, ...], tuple[tuple[str, ...], ...]]:
     """Columns and cells; a wide column without a figure is left out."""
     wanted = list(_ESTIMATED if record.evidence == "estimated" else _MEASURED)
+    if record.machine.null_device:
+        wanted = [
+            (replace(column, wide=column.wide and column.name != "reserved"), cell)
+            for column, cell in wanted
+            if column.name not in _TIMED
+        ]
     if learned is not None:
         found = learned.accuracies
+        beside = "memory" if record.machine.null_device else "img/s"
         column = Column(name="accuracy %")
-        _insert_after("img/s", wanted, (column, lambda row, _: found.get(row.method, "-")))
+        _insert_after(beside, wanted, (column, lambda row, _: found.get(row.method, "-")))
     if ratios is not None:
         for name, of_rows in (("memory", ratios.memory), ("img/s", ratios.speed)):
             column = Column(name=f"{name} ratio", folded=True)
@@ -70,11 +77,11 @@ def caption_of(record: Record, rows: Sequence[Row], ratios: Ratios | None = None
         ]
         return "; ".join(parts)
     device = next((row.device for row in rows if row.outcome), "cpu")
+    timed = ["img/s: median over rounds", "loss: the method's own, first step -> last steps"]
     parts = [
         f"memory: {MEMORY_MEANING[device]}",
         *relative,
-        "img/s: median over rounds",
-        "loss: the method's own, first step -> last steps",
+        *(timed if record.timed else ()),
         *_on_a_gpu(record, rows),
         f"all figures {record.evidence}",
     ]
@@ -134,6 +141,7 @@ def _process(row: Row, _: Record) -> str:
     return f"{format_bytes(low)} to {format_bytes(high)}"
 
 
+_TIMED = ("img/s", "img/s range", "J/img", "loss")  # a null device has none
 _NAME: tuple[Column, _Cell] = (
     Column(name="workload", numeric=False), lambda row, _: row.workload
 )  # fmt: skip

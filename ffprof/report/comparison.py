@@ -45,7 +45,7 @@ def problems(found: Comparison) -> list[str]:
                 f"{_range(row.memory.after)} after"
             )
     because = {row.relative.because for row in found.rows if row.relative and row.relative.because}
-    if found.after.evidence != "estimated":
+    if found.after.timed:
         lines += [f"no verdict on speed: {text}" for text in sorted(because)]
     for when, which in (("before", 0), ("after", 1)):
         rows = [(row.before, row.after)[which] for row in found.rows]
@@ -278,6 +278,7 @@ def _rate(spread: Spread | None) -> str:
     return "-" if spread is None else format_rate(spread.median)
 
 
+_RATE = Column(name="img/s ratio")
 _RELATIVE, _INTERVAL = Column(name="relative"), Column(name="interval")
 _COLUMNS: tuple[tuple[Column, _Cell], ...] = (
     (Column(name="workload", numeric=False), lambda row: row.workload),
@@ -287,7 +288,7 @@ _COLUMNS: tuple[tuple[Column, _Cell], ...] = (
     (Column(name="reserved", wide=True), lambda row: _memory(row.reserved)),
     (Column(name="img/s before", wide=True), lambda row: _rate(row.before.throughput)),
     (Column(name="img/s after", wide=True), lambda row: _rate(row.after.throughput)),
-    (Column(name="img/s ratio"), lambda row: _speed(row.absolute)),
+    (_RATE, lambda row: _speed(row.absolute)),
     (_RELATIVE, lambda row: _speed(row.relative)),
     (_INTERVAL, _interval),
     (Column(name="finding", numeric=False), _finding),
@@ -295,7 +296,9 @@ _COLUMNS: tuple[tuple[Column, _Cell], ...] = (
 
 
 def _filled(found: Comparison, column: Column, cell: _Cell) -> bool:
-    if found.after.evidence == "estimated" and column in (_RELATIVE, _INTERVAL):
+    if not found.after.timed and column in (_RELATIVE, _INTERVAL):
+        return False
+    if found.after.machine.null_device and column is _RATE:
         return False
     return not column.wide or any(cell(row) != "-" for row in found.rows)
 
@@ -303,7 +306,11 @@ def _filled(found: Comparison, column: Column, cell: _Cell) -> bool:
 def _caption(found: Comparison) -> str:
     device = next((row.after.device for row in found.rows), "cpu")
     reference = next((row.relative.reference for row in found.rows if row.relative), "")
-    parts = [f"memory: {MEMORY_MEANING[device]}, after / before", "img/s ratio: after / before"]
+    parts = [f"memory: {MEMORY_MEANING[device]}, after / before"]
+    if found.after.machine.null_device:
+        parts.append("a null device has no speeds")
+    else:
+        parts.append("img/s ratio: after / before")
     if found.after.evidence == "estimated":
         parts.append("an estimate gives no verdict on speed")
     elif reference:

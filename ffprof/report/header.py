@@ -98,6 +98,8 @@ def _machine(record: Record | FrontierRecord) -> str:
     commit = f", commit {machine.commit}" if machine.commit else ""
     if record.evidence == "estimated":
         return f"nothing was run: traced with {torch_of(machine)}{commit}"
+    if machine.null_device:
+        return f"no GPU: CUDA code of {torch_of(machine)} on a null {machine.gpu}{commit}"
     if isinstance(record, FrontierRecord) and record.kind == "capacity":
         return f"{machine.gpu or machine.cpu}, {torch_of(machine)}{commit}"
     return f"{processor(record)}, {torch_of(machine)}{commit}"

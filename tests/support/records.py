@@ -47,7 +47,7 @@ def trial(
     workload, number, *, outcome="ok", memory=100 * MIB, speed=100.0, loss=(2.0, 1.0), **more
 ):
     ok = outcome == "ok"
-    finite = None not in loss
+    finite = loss is not None and None not in loss
     fields = {
         "id": f"r{number:02d}-{workload}",
         "workload": workload,
@@ -67,7 +67,7 @@ def trial(
         if ok
         else None,
         "loss": Loss(first=loss[0], last=loss[1], finite=finite, steps=5)
-        if ok and more.get("evidence") != "estimated"
+        if ok and more.get("evidence") != "estimated" and loss is not None
         else None,
         "conditions": Conditions(),
     }
@@ -90,6 +90,7 @@ def record(
     ledger=None,
     families=None,
     evidence="measured (cpu)",
+    machine=None,
     **changes,
 ):
     chosen = recipe(claims=tuple(claims), **changes)
@@ -112,6 +113,7 @@ def record(
             cpu_count=2,
             ram_bytes=8 * 1024 * MIB,
             versions={"torch": "2.14.1"},
+            **(machine or {}),
         ),
         evidence=evidence,
         ledger={name: LedgerRow(facts=facts) for name, facts in (ledger or {}).items()},

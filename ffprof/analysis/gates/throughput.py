@@ -169,10 +169,11 @@ def speed_check(
     Raises:
         UsageError: throughput of estimates is to be judged.
     """
-    if current.evidence == "estimated":
+    if not current.timed:
         if mode == "gate":
+            what = "an estimate" if current.evidence == "estimated" else "a null device"
             raise UsageError(
-                "an estimate gives no verdict on throughput", "leave out --throughput gate"
+                f"{what} gives no verdict on throughput", "leave out --throughput gate"
             )
         return SpeedGates()
     if mode == "off":

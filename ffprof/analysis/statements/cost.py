@@ -13,7 +13,8 @@ from ffprof.records.statement import Cost, Depth, Unsupported
 from ffprof.units import format_about, format_bytes, format_rate
 
 # What a measurement says goes before what a processor or a model does.
-_WORTH = {"measured": 0, "emulated": 0, "estimated": 1, "measured (cpu)": 2}
+_WORTH = {"measured": 0, "emulated": 0, "estimated": 2, "measured (cpu)": 3}
+_NULL_DEVICE = 1  # PyTorch's own memory, no speed
 _FLAT = re.compile(r"flat-(\d+)-(\d+)", re.ASCII)
 
 
@@ -157,7 +158,11 @@ def _audits(preset: str | None, sources: Sequence[Source]) -> Iterator[tuple[Sou
         for one in sources
         if isinstance(one.record, Record) and preset in (None, one.record.recipe.preset)
     ]
-    yield from sorted(found, key=lambda pair: _WORTH[pair[1].evidence])
+    yield from sorted(found, key=lambda pair: _worth(pair[1]))
+
+
+def _worth(record: Record) -> int:
+    return _NULL_DEVICE if record.machine.null_device else _WORTH[record.evidence]
 
 
 def _of_claims(verdicts: Sequence[Verdict]) -> Agreement:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from ffprof.analysis.calibration import FEWEST_ROUNDS, calibration_of
@@ -40,7 +41,7 @@ def measure(options: Options, format: Format) -> int:
     """
     check_rounds(options.rounds)
     with prepare(options) as requests:
-        (request,) = requests
+        (request,) = (replace(one, keeps_speeds=True) for one in requests)
         _check_rows(request)
         notices = Notices()
         outcome = run_audit(request, progress_for())

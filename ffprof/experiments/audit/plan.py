@@ -30,6 +30,7 @@ from ffprof.experiments.terms import Terms, terms_for
 from ffprof.hardware.calibrations import kept_calibration
 from ffprof.harness.data.discovery import crowding
 from ffprof.harness.process.guard import Policy
+from ffprof.nulldevice import is_in_use
 from ffprof.records.audit import Device, Plan, Record, own_files
 from ffprof.records.files import new_path, prepare_folder, writing
 from ffprof.records.recipe import Recipe
@@ -136,7 +137,7 @@ def request_for(kind: Kind, setup: Setup, *, paired: bool = False) -> Request:
         *terms.notes,
         *setup.chosen.notes(recipe),
         "" if terms.target else crowding(recipe, device),
-        "" if terms.target else setup.session.crowd,
+        "" if terms.target or is_in_use() else setup.session.crowd,
         absent_members(recipe, workloads),
         setup.data.note() if setup.data else "",
     )

@@ -141,7 +141,7 @@ def resumed(
                 dry_run=dry_run,
             )
             notes += [*_moved_files(record, sources), *moved, *note_on(reading)]
-            notes += [session.crowd] if session.crowd and record.evidence != "estimated" else []
+            notes += [session.crowd] if session.crowd and record.timed else []
             raised = before.plan.rounds < record.plan.rounds
             told = f"; rounds raised from {before.plan.rounds} to {record.plan.rounds}"
             notes.insert(

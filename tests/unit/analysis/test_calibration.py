@@ -126,6 +126,11 @@ def test_estimates_and_strangers_are_refused():
     )
     with pytest.raises(UsageError, match="estimated, not measured"):
         calibrated(estimated)
+    untimed = [trial("a", 0, evidence="emulated", device="cuda", throughput=None)]
+    machine = {"null_device": True}
+    null = record(untimed, evidence="emulated", judged=False, machine=machine)
+    with pytest.raises(UsageError, match="made on a null device, which has no speeds"):
+        calibrated(null)
     with pytest.raises(UsageError, match="no workload 'x'"):
         calibrated(noisy_audit(), workloads=["a", "x"])
 

@@ -181,3 +181,11 @@ def test_the_command_of_an_audit_is_made_from_its_record():
     found = reproduction_of(made.model_copy(update={"recipe": recipe})).command
     assert found.startswith("ffprof run --device cpu --preset small --workloads a,b --rounds 2")
     assert "--batch 128" in found and "--threads 3" in found
+
+
+def test_the_command_of_a_null_device_begins_on_it():
+    made = judged()
+    machine = made.machine.model_copy(update={"null_device": True})
+    made = made.model_copy(update={"machine": machine, "evidence": "emulated"})
+    found = reproduction_of(made).command
+    assert found.startswith("ffprof run --device estimate --engine null --preset")

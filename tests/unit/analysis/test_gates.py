@@ -743,3 +743,21 @@ def test_exit_codes_follow_from_the_gates_and_what_is_missing(lists):
             assert {("live", "passed"), ("throughput", "passed")} & set(pairs) or any(
                 one == "improved" for _, one in pairs
             )
+
+
+def on_null_device(size=100 * MIB):
+    made = gpu({"allocated_peak_bytes": size, "reserved_peak_bytes": size}, evidence="emulated")
+    untimed = {"throughput": None, "loss": None}
+    machine = made.machine.model_copy(update={"null_device": True})
+    trials = tuple(trial.model_copy(update=untimed) for trial in made.trials)
+    return made.model_copy(update={"machine": machine, "trials": trials})
+
+
+def test_on_a_null_device_memory_is_gated_and_speed_is_not():
+    result = check(on_null_device(), on_null_device(200 * MIB))
+    assert {gate.metric: gate.status for gate in result.gates} == {
+        "outcome": "passed", "allocated": "regressed", "reserved": "regressed",
+    }  # fmt: skip
+    assert exit_code([result]) == 1
+    with pytest.raises(UsageError, match="a null device gives no verdict on throughput"):
+        check(on_null_device(), on_null_device(), options=CheckOptions(throughput="gate"))

@@ -18,7 +18,8 @@ SHARED = {
 }  # fmt: skip
 OF_COMMAND = {
     "run": RECIPE | CUTS | CARDS | SHARED
-    | {"looks", "resume", "max-batch", "max-depth", "dry-run", "format", "full", "relative-to"},
+    | {"looks", "resume", "max-batch", "max-depth", "dry-run", "format", "full", "relative-to"}
+    | {"engine"},
     "estimate": RECIPE | CUTS | CARDS
     | {"preset", "workloads", "workload-file", "allocator", "no-workspaces", "detail", "against",
        "largest", "sweep", "plot", "snapshot", "steps", "cards", "time-limit", "strict",

@@ -120,14 +120,14 @@ def test_a_null_device_and_a_gpu_do_not_stand_for_each_other(monkeypatch):
     null = null.model_copy(
         update={"machine": null.machine.model_copy(update={"null_device": True})}
     )
-    with pytest.raises(DeviceError, match="made on a null device, and this is a GPU"):
+    with pytest.raises(DeviceError, match="made on a null device, and this process is on none"):
         again(null, LAPTOP)
     monkeypatch.setenv("FFPROF_NULL_DEVICE", "/a/device")
     with pytest.raises(DeviceError, match="made on a GPU, and this is a null device"):
         again(real, LAPTOP)
     terms = again(null, LAPTOP)
     assert (terms.evidence, terms.budget.total_bytes) == ("emulated", LAPTOP.gpu_total_bytes)
-    assert "speeds, losses and energy mean nothing" in terms.notes[-1]
+    assert "there are no speeds, losses or energy" in terms.notes[-1]
 
 
 def test_a_driver_that_spills_is_told(monkeypatch):

@@ -1,11 +1,12 @@
 import io
 import re
 
+import pytest
 from records import MIB, claim, record, trial
 from rich.console import Console
 
 from ffprof import trials_frame
-from ffprof.records.audit import GradientProof, LedgerRow, Throughput
+from ffprof.records.audit import GradientProof, LedgerRow, Record, Throughput
 from ffprof.records.recipe import Reference
 from ffprof.report.audit import make_document
 from ffprof.report.exporters.markdown import render
@@ -172,3 +173,47 @@ def test_rows_that_wait_for_their_data_are_told_in_one_line():
     assert "--data-workers" in line
     # Data in memory has no loader: short steps only look as if they waited.
     assert "waiting for data" not in markdown(record(rows))
+
+
+def on_null_device(**more):
+    claims = [claim("a", "b", metric) for metric in ("memory", "throughput")]
+    bytes_of = {"a": 60 * MIB, "b": 100 * MIB}
+    trials = [
+        trial(
+            name,
+            0,
+            device="cuda",
+            evidence="emulated",
+            memory_parts={"allocated_peak_bytes": size, "reserved_peak_bytes": 2 * size},
+            throughput=None,
+            loss=None,
+        )
+        for name, size in bytes_of.items()
+    ]
+    machine = {"null_device": True, "gpu": "NVIDIA GeForce RTX 4060"}
+    return record(trials, claims=claims, evidence="emulated", machine=machine, **more)
+
+
+def test_on_a_null_device_memory_is_judged_and_nothing_else_is_shown():
+    made = on_null_device()
+    memory, speed = made.verdicts
+    assert (memory.supported, memory.finding) == (True, "lower")
+    assert memory.sentence == (
+        "a takes 0.60x the memory of b, 0.60x reserved: the memory claim is supported"
+    )
+    assert (speed.supported, speed.finding) == (None, "not comparable")
+    assert speed.sentence.endswith("a null device has no speeds")
+    text = printed(made, 80)
+    assert "no GPU: CUDA code of torch 2.14.1 on a null NVIDIA GeForce RTX 4060" in text
+    for absent in ("img/s", "J/img", "->", "reports no loss", "(!)"):
+        assert absent not in text
+    assert "a needs 0.60 times the memory of b: supported" in text
+    assert "reserved" in next(line for line in text.splitlines() if "outcome" in line)
+    Record.model_validate(made.model_dump())
+
+
+def test_only_there_may_a_trial_that_is_ok_have_no_speed():
+    made = on_null_device()
+    machine = made.machine.model_copy(update={"null_device": False})
+    with pytest.raises(ValueError, match="has outcome ok and no throughput"):
+        Record.model_validate({**made.model_dump(), "machine": machine})
