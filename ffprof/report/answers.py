@@ -1,9 +1,15 @@
-"""What an audit comes to: a line for each claim, or for its two halves, memory and speed."""
+"""What an audit or a learning study comes to, in a few lines.
+
+Of an audit a line for each claim, or for its two halves, memory and speed.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
+from ffprof.analysis.learning.gaps import Gap
+from ffprof.analysis.learning.verdicts import WORDS, AccuracyVerdict, points_words
 from ffprof.analysis.summary import Row
 from ffprof.analysis.verdicts import word
 from ffprof.records.audit import Record, Verdict
@@ -140,3 +146,49 @@ def _figures(row: Row) -> str:
     told = [format_bytes(round(row.memory.median))] if row.memory else []
     told += [f"{format_rate(row.throughput.median)} img/s"] if row.throughput else []
     return ", ".join([*told, *([row.fit] if row.fit else [])])
+
+
+def learning_answers(
+    first: Sequence[str], verdicts: Sequence[AccuracyVerdict], gaps: Sequence[Gap]
+) -> tuple[Wordings, ...]:
+    """What a study comes to: the best row, decided differences, what is not told apart.
+
+    Of a sweep over classes, how the gaps change; of another sweep, differences are counted by row.
+
+    Args:
+        first: what is said before: what is missing, and the best row.
+        verdicts: all of the study.
+        gaps: of a sweep over classes.
+    """
+    told: list[Wordings] = [(line,) for line in first]
+    told += [(gap.sentence, gap.sentence.partition(" (")[0]) for gap in gaps]
+    if gaps:
+        return tuple(told)
+    tasks = {one.task for one in verdicts}
+    if len(tasks) == 1:
+        decided = [one for one in verdicts if one.finding in _DECIDED]
+        decided.sort(key=lambda one: -abs(one.points or 0.0))
+        told += [(_difference(one),) for one in decided]
+        left = [one for one in verdicts if one.finding not in _DECIDED]
+        for finding in dict.fromkeys(one.finding for one in left):
+            names = ", ".join(one.workload for one in left if one.finding == finding)
+            told.append((f"against {left[0].baseline}, {WORDS[finding]}: {names}",))
+        return tuple(told)
+    for name in dict.fromkeys(one.workload for one in verdicts if one.about == "rows"):
+        mine = [one for one in verdicts if one.workload == name and one.about == "rows"]
+        counts = Counter(one.finding for one in mine)
+        found = ", ".join(f"{word} in {count}" for word, count in counts.most_common())
+        told.append((f"{name} against {mine[0].baseline}, of {len(mine)} tasks: {found}",))
+    return tuple(told)
+
+
+_DECIDED = ("better", "worse", "does not differ", "not worse")
+
+
+def _difference(one: AccuracyVerdict) -> str:
+    points = one.points or 0.0
+    way = "more" if points > 0 else "less"
+    return (
+        f"{one.workload} reads {points_words(points)} points {way} than {one.baseline}: "
+        f"{WORDS[one.finding]}"
+    )

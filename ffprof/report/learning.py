@@ -29,6 +29,7 @@ from ffprof.analysis.learning.verdicts import (
 from ffprof.analysis.statistics.differences import CONFIDENCE, Mean
 from ffprof.analysis.summary import Spread
 from ffprof.records.learning import LearningRecord
+from ffprof.report.answers import learning_answers
 from ffprof.report.document import Block, Column, Document, printable
 from ffprof.report.header import learning_setting
 from ffprof.report.search import tuning_block
@@ -60,7 +61,8 @@ def learning_document(
     rows, verdicts = summarise_learning(record), judge_learning(record, baseline)
     against = baseline_of(record, baseline)
     swept = len(record.plan.tasks) > 1
-    gaps = [line for gap in judge_gaps(record, baseline) for line in (gap.sentence, *gap.remarks)]
+    changes = judge_gaps(record, baseline)
+    gaps = [line for gap in changes for line in (gap.sentence, *gap.remarks)]
     table = _sweep(record, rows) if swept else _plain(record, rows, verdicts)
     recipe = record.recipe
     return printable(
@@ -79,8 +81,18 @@ def learning_document(
                 Block(heading="Notes", lines=_reservations(record, rows)),
                 Block(heading="Notes on the run", lines=record.notes, detail=True),
             ),
+            answers=learning_answers(_first(record, rows), verdicts, changes),
         )
     )
+
+
+def _first(record: LearningRecord, rows: Sequence[LearningRow]) -> list[str]:
+    missing, known = len(record.missing()), [row for row in rows if row.accuracy is not None]
+    told = [f"not finished: {missing} of {len(record.slots())} runs are missing"] if missing else []
+    if known and len(record.plan.tasks) == 1:
+        best = max(known, key=lambda row: row.accuracy.value if row.accuracy else 0.0)
+        told.append(f"best: {best.workload}, {percent(best.accuracy)} % on the test set")
+    return told
 
 
 def percent(mean: Mean | None) -> str:

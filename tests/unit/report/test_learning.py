@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,29 @@ def test_the_answer_is_on_the_first_screen():
     assert [line.split()[0] for line in lines[table + 1 : table + 4]] == ["c", "a", "b"]
     assert "worse" in lines[table + 3]
     assert next(at for at, line in enumerate(lines) if "b reads" in line) < 24
+
+
+def ended(record, **more):
+    """What stands below the last section."""
+    return shown(record, **more).rstrip().split("\n\n")[-1].splitlines()
+
+
+def test_it_ends_with_what_it_comes_to():
+    best, worse, better = ended(PLAIN)
+    assert re.fullmatch(r"best: c, 71\.\d\d ± 0\.\d\d % on the test set", best)
+    assert re.fullmatch(r"b reads 1\.\d\d points less than a: worse", worse)
+    assert re.fullmatch(r"c reads 0\.\d\d points more than a: better", better)
+    alike = of_percents({"a": 71.2, "b": 71.2, "c": 71.2}, noise=2.0)
+    assert ended(alike)[-1] == "against a, inconclusive: b, c"
+    assert ended(SWEEP)[0].startswith("the gap of b to a widens by ")
+    assert ended(SWEEP)[0].endswith(" points per doubling of K")
+    assert ended(broken())[0] == "not finished: 5 of 10 runs are missing"
+    samples = study(
+        [run(n, a, task=t, seed=s) for n, a in (("a", 0.7), ("b", 0.6))
+         for t in range(2) for s in range(3)],
+        tasks=(Task(classes=10, samples=100), Task(classes=10, samples=200)), swept="samples",
+    )  # fmt: skip
+    assert ended(samples) == ["b against a, of 2 tasks: worse in 2"]
 
 
 def test_rules_losses_and_energy_are_for_wide_terminals():
