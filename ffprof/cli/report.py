@@ -60,10 +60,10 @@ def report(
         raise UsageError("--output and --with are for --plot", "say what to draw")
     if judge:
         record = _judged(record)
-    if learned is not None or relative_to is not None:
+    if isinstance(record, LearningRecord) and learned is None:
+        document = learning_document(record, path, _baseline(relative_to, format))
+    elif learned is not None or relative_to is not None:
         document = _audit(record, learned, relative_to, format)
-    elif isinstance(record, LearningRecord):
-        document = learning_document(record, path)
     else:
         document = document_of(record)
     given = {"--relative-to": relative_to, "--learned": learned}
@@ -93,6 +93,15 @@ def _draw(record: AnyRecord, plot: str, output: Path | None, other: Path | None)
     beside = [] if other is None else [load_learning(other)]
     draw_learning([record, *beside], plot, output)
     Notices().print(f"written to {output}")
+
+
+def _baseline(relative_to: str | None, format: Format) -> str | None:
+    """Verdicts of a study are not in its file, so JSON holds none."""
+    from ffprof.errors import UsageError
+
+    if relative_to is not None and format == "json":
+        raise UsageError("--relative-to has the formats table and markdown", "choose one of them")
+    return relative_to
 
 
 def _audit(

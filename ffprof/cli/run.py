@@ -95,6 +95,11 @@ def run(
             raise UsageError("a plan has the format table only", "leave --format or --dry-run out")
         raise UsageError("--relative-to has the formats table and markdown", "choose one of them")
     from ffprof.analysis.ratios import check_row
+    from ffprof.experiments.selection import choose_workloads
+
+    if relative_to and resume is None and not options.workload_files:
+        chosen = choose_workloads("core" if options.workloads is None else options.workloads)
+        check_row(relative_to, [one.id for one in chosen])
     from ffprof.cli.output.audit import Printed, run_all
     from ffprof.experiments.audit.plan import prepare
     from ffprof.experiments.audit.resume import resumed

@@ -101,6 +101,15 @@ class Task(Part):
     labels: Labels = "fine"
     teacher: Teacher | None = None
 
+    @property
+    def images(self) -> int | None:
+        """Training images in all; None where it is all that the split leaves."""
+        if self.teacher is not None:
+            return self.teacher.samples
+        if self.samples_per_class is not None:
+            return self.samples_per_class * self.classes
+        return self.samples
+
     @model_validator(mode="after")
     def _counts_samples_once(self) -> Self:
         if self.samples is not None and self.samples_per_class is not None:

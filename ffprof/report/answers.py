@@ -153,16 +153,17 @@ def learning_answers(
 ) -> tuple[Wordings, ...]:
     """What a study comes to: the best row, decided differences, what is not told apart.
 
-    Of a sweep over classes, how the gaps change; of another sweep, differences are counted by row.
+    Of a sweep over numbers, how the gaps change; of another sweep, differences are counted by row.
 
     Args:
         first: what is said before: what is missing, and the best row.
         verdicts: all of the study.
-        gaps: of a sweep over classes.
+        gaps: of a sweep over numbers of classes or images.
     """
     told: list[Wordings] = [(line,) for line in first]
-    told += [(gap.sentence, gap.sentence.partition(" (")[0]) for gap in gaps]
-    if gaps:
+    fitted = [gap for gap in gaps if gap.line is not None]
+    told += [(gap.sentence, gap.sentence.partition(" (")[0]) for gap in fitted]
+    if fitted:
         return tuple(told)
     tasks = {one.task for one in verdicts}
     if len(tasks) == 1:
@@ -170,24 +171,34 @@ def learning_answers(
         decided.sort(key=lambda one: -abs(one.points or 0.0))
         told += [(_difference(one),) for one in decided]
         left = [one for one in verdicts if one.finding not in _DECIDED]
-        for finding in dict.fromkeys(one.finding for one in left):
-            names = ", ".join(one.workload for one in left if one.finding == finding)
-            told.append((f"against {left[0].baseline}, {WORDS[finding]}: {names}",))
+        for kind in dict.fromkeys((one.about, one.finding) for one in left):
+            alike = [one for one in left if (one.about, one.finding) == kind]
+            names = ", ".join(one.workload for one in alike)
+            against = f"against {alike[0].baseline}" if kind[0] == "rows" else _LABELS
+            told.append((f"{against}, {WORDS[kind[1]]}: {names}",))
         return tuple(told)
     for name in dict.fromkeys(one.workload for one in verdicts if one.about == "rows"):
         mine = [one for one in verdicts if one.workload == name and one.about == "rows"]
         counts = Counter(one.finding for one in mine)
         found = ", ".join(f"{word} in {count}" for word, count in counts.most_common())
         told.append((f"{name} against {mine[0].baseline}, of {len(mine)} tasks: {found}",))
+    told += [
+        (f"{_LABELS}: {one.workload} is {one.finding}",)
+        for one in verdicts
+        if one.about == "labels"
+    ]
     return tuple(told)
 
 
+_LABELS = "a coarse head against a fine one graded on groups"
 _DECIDED = ("better", "worse", "does not differ", "not worse")
 
 
 def _difference(one: AccuracyVerdict) -> str:
     points = one.points or 0.0
     way = "more" if points > 0 else "less"
+    if one.about == "labels":
+        return f"{_LABELS}: {one.workload} is {points_words(points)} points {way}, {one.finding}"
     return (
         f"{one.workload} reads {points_words(points)} points {way} than {one.baseline}: "
         f"{WORDS[one.finding]}"

@@ -35,10 +35,10 @@ def table_of(
             if column.name not in _TIMED
         ]
     if learned is not None:
-        found = learned.accuracies
+        found = _accuracies(record, rows, learned)
         beside = "memory" if record.machine.null_device else "img/s"
         column = Column(name="accuracy %")
-        _insert_after(beside, wanted, (column, lambda row, _: found.get(row.method, "-")))
+        _insert_after(beside, wanted, (column, lambda row, _: found[row.workload]))
     if ratios is not None:
         for name, of_rows in (("memory", ratios.memory), ("img/s", ratios.speed)):
             column = Column(name=f"{name} ratio", folded=True)
@@ -52,6 +52,15 @@ def table_of(
     ]
     lines = tuple(tuple(cells[index] for _, cells in filled) for index in range(len(rows)))
     return tuple(column for column, _ in filled), lines
+
+
+def _accuracies(record: Record, rows: Sequence[Row], learned: Learned) -> dict[str, str]:
+    """By workload; none where gradients are not the method's, as under batch norm in parts."""
+    found = {row.workload: learned.accuracies.get(row.method, "-") for row in rows}
+    for name, row in record.ledger.items():
+        if row.gradient is not None and not row.gradient.equal:
+            found[name] = "-"
+    return found
 
 
 def _insert_after(name: str, wanted: list[tuple[Column, _Cell]], new: tuple[Column, _Cell]) -> None:
@@ -213,7 +222,7 @@ class Learned:
 
 
 def learned_from(study: LearningRecord, name: str) -> Learned:
-    """What a study says of methods; schedules of a method have equal gradients, so equal ones.
+    """What a study says of methods; schedules with the method's gradients learn the same.
 
     Args:
         study: of one task.
@@ -242,7 +251,8 @@ def learned_from(study: LearningRecord, name: str) -> Learned:
     meaning = (
         f"accuracy: of the row's method on test images of {recipe.data}, {study.evidence}, trained "
         f"as {network} for {study.training.epochs} epochs{tuned}, mean over {seeds} "
-        f"seed{'s' * (seeds != 1)} ({name}); none where a seed failed"
+        f"seed{'s' * (seeds != 1)} ({name}); none where a seed "
+        "failed, or where gradients are not the method's"
     )
     return Learned(accuracies=accuracies, meaning=meaning)
 

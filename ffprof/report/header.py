@@ -189,9 +189,13 @@ def _tasks(tasks: tuple[Task, ...], swept: str) -> str:
         told.append(f"{first.samples_per_class:,} images a class")
     if first.teacher is not None:
         one = first.teacher
+        if len({task.teacher.samples for task in tasks if task.teacher}) == 1:
+            told.append(f"{one.samples:,} images")
         told.append(
-            f"labelled by a random network of depth {one.depth} and width {one.width}"
+            f"labelled by a random network of depth {one.depth} and width {one.width} (seed "
+            f"{one.seed})"
             + (f", {100 * one.label_noise:g} % of the labels random" if one.label_noise else "")
+            + (", classes as often as another" if one.balanced else ", classes as it gives them")
         )
     if swept:
         told.append(f"swept over {swept.replace('-', ' ')}")

@@ -72,7 +72,7 @@ def learning_document(
             blocks=(
                 _unfinished(record, path),
                 table,
-                Block(heading="The gap over log2 K", lines=tuple(gaps)),
+                Block(heading=_gap_heading(record), lines=tuple(gaps)),
                 _verdicts(record, verdicts, against),
                 tuning_block(record),
                 Block(heading="What did not end well", lines=_failures(record, rows)),
@@ -84,6 +84,10 @@ def learning_document(
             answers=learning_answers(_first(record, rows), verdicts, changes),
         )
     )
+
+
+def _gap_heading(record: LearningRecord) -> str:
+    return f"The gap over log2 {'K' if record.plan.swept == 'classes' else 'of images'}"
 
 
 def _first(record: LearningRecord, rows: Sequence[LearningRow]) -> list[str]:

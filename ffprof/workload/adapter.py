@@ -89,6 +89,13 @@ class Adapted:
             "return the micro-batch's mean loss, detached",
         )
 
+    @property
+    def can_predict(self) -> bool:
+        """Whether the module has a ``predict`` or a ``forward`` of its own."""
+        return hasattr(self._module, "predict") or (
+            type(self._module).forward is not nn.Module.forward
+        )
+
     def predict(self, images: Tensor, rule: str) -> Tensor:
         """See ``Trainable``; without a method of its own, what the module's forward gives."""
         if hasattr(self._module, "predict"):

@@ -1,4 +1,6 @@
-"""How the gap between a workload and the baseline changes with the number of classes, in words.
+"""How the gap between a workload and the baseline changes over a sweep, in words.
+
+Over the number of classes, K, or of training images.
 
 gap = baseline less workload, in points of accuracy: positive where the baseline is ahead.
 """
@@ -22,24 +24,31 @@ from ffprof.analysis.statistics.looks import ERROR
 from ffprof.records.learning import LearningRecord, LearningRun
 
 ZONE_SLOPE = 0.25  # points per doubling: a gap that changes by less counts as steady
+Along = Literal["classes", "images"]
 GapWord = Literal["widens", "narrows", "changes sign", "moves", "does not change", "cannot tell"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class GapSeries:
-    """The gaps of one workload, one entry for each seed and number of classes.
+    """The gaps of one workload, one entry for each seed and number of classes or images.
 
-    ``least`` is the variance that steps of one test image make. ``left_out`` says which numbers of
-    classes could not be used.
+    ``numbers`` are those, and ``along`` says of what. ``least`` is the variance that steps of one
+    test image make. ``left_out`` says which of them could not be used.
     """
 
     workload: str
     baseline: str
-    classes: tuple[float, ...]
+    numbers: tuple[float, ...]
     seeds: tuple[int, ...]
     gaps: tuple[float, ...]
     least: float = 0.0
     left_out: tuple[str, ...] = ()
+    along: Along = "classes"
+
+    @property
+    def letter(self) -> str:
+        """What a doubling is of."""
+        return "K" if self.along == "classes" else "the images"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +63,14 @@ class Gap:
 
 
 def judge_gaps(record: LearningRecord, baseline: str | None = None) -> tuple[Gap, ...]:
-    """Every workload's gap to the baseline; none unless the study sweeps over classes.
+    """Every workload's gap to the baseline; none unless the study sweeps over numbers.
 
     Raises:
         UsageError: the baseline is not in the record.
     """
     theirs = baseline_of(record, baseline)
     others = [name for name in record.plan.workloads if name != theirs]
-    if record.plan.swept != "classes":
+    if record.plan.swept not in ("classes", "samples", "samples-per-class"):
         return ()
     runs = ended_runs(record)
     return tuple(
@@ -75,17 +84,19 @@ def series_of(
     baseline: str,
     runs: Mapping[tuple[int, str], Sequence[LearningRun]] | None = None,
 ) -> GapSeries:
-    """The gaps of all seeds that both sides have, by number of classes; not where one diverged.
+    """The gaps of all seeds that both sides have, by what is swept; not where one diverged.
 
     ``runs`` are those of the record that have ended, where they are known.
     """
     runs = ended_runs(record) if runs is None else runs
     found: list[tuple[float, int, float]] = []
     images, left_out = [], list[str]()
+    along: Along = "classes" if record.plan.swept == "classes" else "images"
     for task, one in enumerate(record.plan.tasks):
+        number = one.classes if along == "classes" else one.images or 0
         sides = [runs[task, name] for name in (baseline, workload)]
         told = [
-            f"{one.classes:,} classes are left out: {name} {words}"
+            f"{number:,} {along} are left out: {name} {words}"
             for name, side in zip((baseline, workload), sides, strict=True)
             if (words := diverged_words(side, len(record.plan.seeds)))
         ]
@@ -95,16 +106,17 @@ def series_of(
         theirs, ours = ({run.seed: percent_of(run) for run in side} for side in sides)
         for seed in sorted(theirs.keys() & ours.keys()):
             if (a := theirs[seed]) is not None and (b := ours[seed]) is not None:
-                found.append((float(one.classes), seed, a - b))
+                found.append((float(number), seed, a - b))
         images += [run.test.images for side in sides for run in side if run.test is not None]
     return GapSeries(
         workload=workload,
         baseline=baseline,
-        classes=tuple(one[0] for one in found),
+        numbers=tuple(one[0] for one in found),
         seeds=tuple(one[1] for one in found),
         gaps=tuple(one[2] for one in found),
         least=resolution(min(images, default=1)),
         left_out=tuple(left_out),
+        along=along,
     )
 
 
@@ -115,7 +127,7 @@ def judge_gap(series: GapSeries, error: float) -> Gap:
         series: the gaps; where they come from does not matter.
         error: that the verdict may be wrong with, both sides together.
     """
-    line = gap_line(series.classes, series.seeds, series.gaps, error, series.least)
+    line = gap_line(series.numbers, series.seeds, series.gaps, error, series.least)
     who = f"the gap of {series.workload} to {series.baseline}"
     if isinstance(line, str):
         sentence = f"{who}: cannot tell, {line}"
@@ -126,8 +138,9 @@ def judge_gap(series: GapSeries, error: float) -> Gap:
     remarks = list(series.left_out)
     if line.bent is not None and line.bent < BENT:
         remarks.append(
-            f"not a line: the means at one K are up to {points_words(line.departure)} points from "
-            f"it (p {_probability(line.bent)}), so the slope holds for these K only"
+            f"not a line: the means at one number of {series.along} are up to "
+            f"{points_words(line.departure)} points from it (p {_probability(line.bent)}), so the "
+            "slope holds for these numbers only"
         )
     return Gap(
         series=series,
@@ -161,9 +174,9 @@ def _sign(end: Fitted) -> int:
 def _sentence(series: GapSeries, line: GapLine, word: GapWord) -> str:
     ours, theirs = series.workload, series.baseline
     first, last = line.ends
-    many = f"{line.seeds} seeds, {first.classes:,.0f} to {last.classes:,.0f} classes"
+    many = f"{line.seeds} seeds, {first.classes:,.0f} to {last.classes:,.0f} {series.along}"
     within = interval_words(line.low, line.high)
-    rate = f"{points_words(line.slope)} points per doubling of K ({within}, {many})"
+    rate = f"{points_words(line.slope)} points per doubling of {series.letter} ({within}, {many})"
     if word in ("widens", "narrows"):
         side = _sign(first) or _sign(last)
         what = f"the gap of {ours} to {theirs}" if side > 0 else f"the lead of {ours} over {theirs}"
@@ -175,10 +188,10 @@ def _sentence(series: GapSeries, line: GapLine, word: GapWord) -> str:
         )
     if word == "changes sign":
         ahead, behind = (first, last) if first.gap < 0 else (last, first)
-        where = "" if line.crossing is None else f" at about {line.crossing:,.0f} classes"
+        where = "" if line.crossing is None else f" at about {line.crossing:,.0f} {series.along}"
         return (
             f"the gap changes sign{where}: {ours} is ahead of {theirs} by "
-            f"{points_words(ahead.gap)} at {ahead.classes:,.0f} classes, and behind by "
+            f"{points_words(ahead.gap)} at {ahead.classes:,.0f} {series.along}, and behind by "
             f"{points_words(behind.gap)} at {behind.classes:,.0f}; {rate}"
         )
     if word == "moves":
@@ -190,10 +203,10 @@ def _sentence(series: GapSeries, line: GapLine, word: GapWord) -> str:
     if word == "does not change":
         return (
             f"the gap of {ours} to {theirs} does not change by more than {ZONE_SLOPE:g} points per "
-            f"doubling of K ({within}, {many})"
+            f"doubling of {series.letter} ({within}, {many})"
         )
     return (
-        f"the gap of {ours} to {theirs}: cannot tell whether it changes with K "
+        f"the gap of {ours} to {theirs}: cannot tell whether it changes with {series.letter} "
         f"({within} points per doubling, {many})"
     )
 

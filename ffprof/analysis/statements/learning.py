@@ -97,20 +97,32 @@ def reversal(
 
 
 def _studies(data: str, sources: Sequence[Source]) -> Iterator[_Study]:
-    for source in sources:
-        record = source.record
-        if isinstance(record, LearningRecord) and record.recipe.data == data:
-            yield source, record
+    """Those on ``data``: finished ones first, then by how many images all runs trained on.
+
+    So a later, smaller try does not displace a study; of equal ones the newest comes first.
+    """
+    found = [
+        (source, source.record)
+        for source in sources
+        if isinstance(source.record, LearningRecord) and source.record.recipe.data == data
+    ]
+    yield from sorted(found, key=lambda pair: (not pair[0].finished, -_trained_images(pair[1])))
+
+
+def _trained_images(record: LearningRecord) -> int:
+    return sum(epoch.images for run in record.runs for epoch in run.epochs)
 
 
 def _side(
     question: Reversal, data: str, sources: Sequence[Source]
 ) -> tuple[Source, LearningRecord, Gap] | None:
-    for source, record in _studies(data, sources):
-        gap = _gap(record, question.ahead, question.behind)
-        if gap is not None:
-            return source, record, gap
-    return None
+    found = [
+        (source, record, gap)
+        for source, record in _studies(data, sources)
+        if (gap := _gap(record, question.ahead, question.behind)) is not None
+    ]
+    fitted = (one for one in found if one[2].line is not None)
+    return next(fitted, found[0] if found else None)
 
 
 def _end(gap: Gap) -> int:
@@ -126,7 +138,7 @@ def _gap(record: LearningRecord, ahead: str, behind: str) -> Gap | None:
     if not {ahead, behind} <= set(record.plan.workloads):
         return None
     found = (one for one in judge_gaps(record, ahead) if one.series.workload == behind)
-    return next((one for one in found if one.series.gaps), None)
+    return next((one for one in found if one.series.gaps and one.series.along == "classes"), None)
 
 
 def _answer(question: Learned, record: LearningRecord) -> tuple[Answer | None, str]:

@@ -1,9 +1,9 @@
-"""How a difference of two methods changes with the number of classes: a line over log2 K.
+"""How a difference of two methods changes with a number, of classes or images: a line over log2 K.
 
     gap = level of the seed + slope * log2 K + noise
 
 by least squares, so the slope is in points per doubling of K. What a seed shares over all K is in
-its level. Plain numbers come in, so that records, and what is not a record, are treated alike.
+its level. K is either number. Plain numbers come in, so that records, and what is not a record, are treated alike.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def gap_line(
     known, of_class = np.unique(np.asarray(classes, dtype=float), return_inverse=True)
     names, of_seed = np.unique(np.asarray(seeds), return_inverse=True)
     if len(known) < FEWEST_CLASSES:
-        return f"a line needs {FEWEST_CLASSES} values of K, and there are {len(known)}"
+        return f"a line needs {FEWEST_CLASSES} numbers, and there are {len(known)}"
     if len(names) < FEWEST_SEEDS:
         return f"a line needs {FEWEST_SEEDS} seeds, and there are {len(names)}"
     values, x = np.asarray(gaps, dtype=float), np.log2(known)[of_class]
@@ -98,7 +98,7 @@ def gap_line(
     centred = x - (levels @ (levels.T @ x / levels.sum(axis=0)))
     spread = float(centred @ centred)
     if spread == 0:
-        return "no seed has two values of K"
+        return "no seed has two of the numbers"
     slope = float(centred @ values / spread)
     variance = max(_slope_variance(centred, line, freedom, of_class), least / spread)
     half = _quantile(error, freedom) * variance**0.5

@@ -6,29 +6,23 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
-
-from pydantic import ValidationError
 
 from ffprof.errors import UsageError
 from ffprof.experiments.learning.options import LearningOptions
 from ffprof.experiments.learning.request import LearningRequest
 from ffprof.experiments.learning.search import check_optuna
+from ffprof.experiments.learning.tasks import check_batch, class_counts, parse_tasks, valid
 from ffprof.experiments.options import Options
 from ffprof.experiments.selection import all_workloads, change_recipe, check_recipe
 from ffprof.experiments.session import Setup, set_up
 from ffprof.experiments.terms import terms_for
 from ffprof.hardware.machine import usable_cpus
-from ffprof.harness.data.catalogue import DATA
-from ffprof.harness.data.folder import two_levels
 from ffprof.records.audit import Device
 from ffprof.records.base import check_size
 from ffprof.records.files import new_path, prepare_folder, writing
 from ffprof.records.learning import (
     LearningPlan,
     LearningRecord,
-    Task,
-    Teacher,
     Training,
     learning_digest,
     study_bytes,
@@ -36,11 +30,9 @@ from ffprof.records.learning import (
 from ffprof.records.recipe import Recipe
 from ffprof.records.redaction import recorded, recorded_command
 from ffprof.records.search import MOST_TRIALS
-from ffprof.records.store import first_problem
 from ffprof.version import __version__
 from ffprof.workload import Description
 
-SWEPT = ("classes", "samples", "samples-per-class", "labels")
 # Chosen for all methods alike (R); no search for it is recorded yet.
 LEARNING_RATE = 2e-3
 
@@ -63,10 +55,10 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
         _check_steps(workloads)
         _check_jobs(asked.jobs, recipe.threads or 1, device)
         swept, tasks = parse_tasks(asked, recipe.data, *class_counts(recipe))
-        _check_batch(recipe.batch, tasks)
+        check_batch(recipe.batch, tasks)
         terms = terms_for(setup.kinds[0], setup, paired=False)
         created = datetime.now(UTC)
-        plan = _valid(
+        plan = valid(
             LearningPlan,
             workloads=tuple(one.id for one in workloads),
             families={one.id: one.family for one in workloads},
@@ -141,140 +133,11 @@ def parse_seeds(words: str, first: int) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def class_counts(recipe: Recipe) -> tuple[int, int]:
-    """How many classes the data has, and how many groups of them; no group is 0.
-
-    Raises:
-        DataError: a folder cannot be read.
-    """
-    if recipe.data == "imagefolder":
-        levels = two_levels(recipe.data_root)
-        return (recipe.classes, 0) if levels is None else (len(levels[0]), len(set(levels[1])))
-    info = DATA.get(recipe.data)
-    return recipe.classes, 0 if info is None else info.coarse_classes or 0
-
-
-def parse_tasks(
-    asked: LearningOptions, data: str, classes: int, groups: int
-) -> tuple[str, tuple[Task, ...]]:
-    """What is swept, and the tasks; one task without a sweep.
-
-    Args:
-        asked: the options.
-        data: the kind of data.
-        classes: that the data has.
-        groups: of these classes, which coarse labels name; 0 without.
-
-    Raises:
-        UsageError: a task that cannot be.
-    """
-    base: dict[str, Any] = {
-        "classes": asked.classes,
-        "drawn_by": asked.drawn_by,
-        "samples": asked.samples,
-        "samples_per_class": asked.samples_per_class,
-        "labels": asked.labels,
-    }
-    swept, values = "", [base]
-    if asked.sweep is not None:
-        swept, values = _swept(asked.sweep, base)
-    if swept == "labels" and (asked.classes or asked.samples_per_class):
-        option = "--classes" if asked.classes else "--samples-per-class"
-        raise UsageError(
-            f"{option} chooses other images for coarse labels than for fine ones",
-            "leave it out of a sweep over labels, or use --samples",
-        )
-    teacher = _teacher(asked, data)
-    return swept, tuple(_task(one, teacher, data, classes, groups) for one in values)
-
-
-def _swept(words: str, base: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
-    name, _, listed = words.partition("=")
-    if name not in SWEPT or not listed:
-        raise UsageError(
-            f"--sweep {words!r} is not possible", f"write NAME=VALUE,VALUE with {', '.join(SWEPT)}"
-        )
-    field = name.replace("-", "_")
-    default = "fine" if field == "labels" else None
-    if base[field] != default:
-        raise UsageError(f"--sweep {words} and --{name} both say what {name} is", "leave one out")
-    texts = [text.strip() for text in listed.split(",")]
-    if len(set(texts)) < len(texts):
-        raise UsageError(f"--sweep {words}: a value is there twice", "name each value once")
-    if field == "labels":
-        return name, [{**base, field: text} for text in texts]
-    if not all(text.isdecimal() for text in texts):
-        raise UsageError(f"--sweep {words} holds what is no whole number", f"write {name}=2,4,8")
-    return name, [{**base, field: int(text)} for text in texts]
-
-
-def _task(
-    values: dict[str, Any], teacher: Teacher | None, data: str, classes: int, groups: int
-) -> Task:
-    """One task; its classes are by default all that there are.
-
-    Raises:
-        UsageError: more classes than there are, or another impossible value.
-    """
-    most = classes
-    if values["labels"] == "coarse":
-        if not groups:
-            known = [one.name for one in DATA.values() if one.coarse_classes]
-            raise UsageError(
-                f"--labels coarse: {data} has no groups of classes",
-                f"use {', '.join(known)}, or a folder of two levels",
-            )
-        most = groups
-    wanted = values["classes"]
-    if teacher is None and wanted is not None and wanted > most:
-        raise UsageError(
-            f"--classes {wanted}: {data} has {most}{' coarse' if most != classes else ''} classes",
-            f"use at most {most}",
-        )
-    found = {**values, "classes": most if wanted is None else wanted}
-    if teacher is not None:
-        total, each = found["samples"], found["samples_per_class"]
-        if total is not None and each is not None:
-            raise UsageError("--samples and --samples-per-class both say how many", "leave one out")
-        if each is not None:
-            total = each * found["classes"]
-        if total is not None:
-            teacher = teacher.model_copy(update={"samples": total})
-        found |= {"samples": None, "samples_per_class": None}
-    task: Task = _valid(Task, **found, teacher=teacher)
-    few = task.samples if teacher is None else teacher.samples
-    if few is not None and few < task.classes:
-        raise UsageError(
-            f"--samples {few} leaves some of {task.classes} classes without an image",
-            f"use at least {task.classes}",
-        )
-    return task
-
-
-def _teacher(asked: LearningOptions, data: str) -> Teacher | None:
-    given = {
-        "depth": asked.teacher_depth,
-        "width": asked.teacher_width,
-        "label_noise": asked.label_noise,
-        "seed": asked.teacher_seed,
-        "test": asked.test_samples,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
-    if data != "teacher":
-        if given or asked.unbalanced:
-            raise UsageError("there is no teacher without --data teacher", "add it")
-        return None
-    if asked.labels == "coarse":
-        raise UsageError("--labels coarse: a teacher's classes have no groups", "leave it out")
-    teacher: Teacher = _valid(Teacher, **given, balanced=not asked.unbalanced)
-    return teacher
-
-
 def _training(asked: LearningOptions) -> Training:
     if asked.shift is not None and not asked.augmentation:
         raise UsageError("--shift is a part of --augmentation", "leave one of them out")
     warmup = min(1.0, asked.epochs / 10) if asked.warmup_epochs is None else asked.warmup_epochs
-    training: Training = _valid(
+    training: Training = valid(
         Training,
         epochs=asked.epochs,
         schedule=asked.schedule,
@@ -285,14 +148,6 @@ def _training(asked: LearningOptions) -> Training:
         target=asked.target,
     )
     return training
-
-
-def _valid(model: Any, **values: Any) -> Any:
-    try:
-        return model(**values)
-    except ValidationError as error:
-        problem = f"the study is not possible: {first_problem(error)}"
-        raise UsageError(problem, "--help shows what is") from error
 
 
 def _recipe(setup: Setup, asked: LearningOptions) -> Recipe:
@@ -316,19 +171,6 @@ def _references() -> list[str]:
     if not found:
         raise UsageError("no core workload is registered", "name some with --workloads")
     return found
-
-
-def _check_batch(batch: int, tasks: Sequence[Task]) -> None:
-    """Every task must fill a batch, as far as can be seen without its images."""
-    for task in tasks:
-        few = task.samples if task.teacher is None else task.teacher.samples
-        if task.samples_per_class is not None and task.labels == "fine":
-            few = task.samples_per_class * task.classes
-        if few is not None and few < batch:
-            raise UsageError(
-                f"{few} training images are fewer than a batch of {batch}",
-                "use a smaller --batch (and --micro-batch), or more images",
-            )
 
 
 def _check_steps(workloads: Sequence[Description]) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from contextlib import suppress
 
+from ffprof.errors import UsageError
 from ffprof.experiments.campaign import Campaign, Outcome, Progress
 from ffprof.experiments.learning.children import Children
 from ffprof.experiments.learning.recorder import LearningRecorder
@@ -103,8 +104,14 @@ class _Study:
             recorder.epochs(slot, done, self._children.others)
             self._show(slot, done.epochs[-1].number)
 
-        ending, watching = self._children.train(description, assignment, tell)
-        run = recorder.end(slot, ending, watching)
+        try:
+            ending, watching = self._children.train(description, assignment, tell)
+        except UsageError as error:
+            if len(record.plan.tasks) == 1:
+                raise  # every run would meet it
+            run = recorder.refuse(slot, f"{error.problem}; {error.fix}")
+        else:
+            run = recorder.end(slot, ending, watching)
         if run.outcome not in AGAIN:
             checkpoint.unlink(missing_ok=True)
         self._campaign.progress.ends(run_line(run), self._children.left())

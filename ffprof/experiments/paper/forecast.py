@@ -11,7 +11,8 @@ from ffprof.estimator.worker import estimate_child
 from ffprof.experiments.campaign import Progress
 from ffprof.experiments.estimate import LIMIT_SECONDS
 from ffprof.experiments.learning.options import LearningOptions
-from ffprof.experiments.learning.plan import parse_seeds, parse_tasks
+from ffprof.experiments.learning.plan import parse_seeds
+from ffprof.experiments.learning.tasks import parse_tasks
 from ffprof.experiments.options import BudgetChoice, Options
 from ffprof.experiments.paper.plan import PaperRun, options_of
 from ffprof.experiments.selection import change_recipe, choose_preset, choose_workloads

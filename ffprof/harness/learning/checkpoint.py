@@ -89,8 +89,7 @@ def load_checkpoint(
         ValueError,
         pickle.UnpicklingError,
     ) as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        told = lines[0][:200] if lines else type(error).__name__
         raise DataError(
-            f"the checkpoint {path} cannot be used ({told})", "remove it: its run then starts again"
+            f"the checkpoint {path} is damaged, or of another version ({type(error).__name__})",
+            "remove it: its run then starts again",
         ) from error

@@ -256,9 +256,11 @@ def drawn(fine: Tensor, labels: Tensor, task: Task, seed: int) -> Tensor:
     for label, count in wanted.items():
         places = (fine == label).nonzero()[:, 0]
         if len(places) < count:
+            asked = "" if task.samples is None else f" of {task.samples} in all"
             raise UsageError(
-                f"{count} training images of a class are wanted, class {label} has {len(places)}",
-                f"use at most {len(places)} a class, or a smaller --validation",
+                f"{count} training images of each class{asked} are wanted, and class {label} has "
+                f"{len(places)}",
+                f"use at most {len(places)} of each, or a smaller --validation",
             )
         stream = torch.Generator().manual_seed((seed * 1_000_003 + label) % 2**63)
         parts.append(places[torch.randperm(len(places), generator=stream)[:count]])

@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from ffprof.errors import UsageError
+from ffprof.errors import RefusedError, UsageError
 from ffprof.hardware.flags import apply_flags
 from ffprof.harness.data.batches import cut
 from ffprof.harness.learning.checkpoint import load_checkpoint, save_checkpoint
@@ -175,6 +175,11 @@ class _Run:
         self.batches = EpochBatches(data, recipe, description.micro_batch(recipe), device)
         self._known = present_tensors(device.type)
         self.built = build_step(description, recipe, device)
+        if not getattr(self.built.module, "can_predict", True):
+            raise RefusedError(
+                "nothing can be predicted with it: it has neither predict nor forward",
+                "define predict(self, images, rule), or forward(self, images)",
+            )
         self.built.step.prepare = self.batches.prepared
         self._optimizers = self.built.update.optimizers()
         self._schedulers = [

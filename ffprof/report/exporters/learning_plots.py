@@ -91,7 +91,7 @@ _LACKS = {
     "accuracy-memory": "no run has an accuracy and a memory",
     "accuracy-time": "no run has an accuracy",
     "accuracy-energy": "no run has an accuracy and an energy",
-    "gap": "the study has no line over numbers of classes",
+    "gap": "the study has no line over numbers of classes or images",
 }
 _Panel = tuple[str, Callable[[Any], None]]
 
@@ -216,7 +216,7 @@ def _gaps(place: Any, gaps: Sequence[Gap], styles: dict[str, dict[str, Any]]) ->
         look = styles[series.workload]
         known |= set(line.classes)
         for k in line.classes:
-            mean = mean_of([g for c, g in zip(series.classes, series.gaps, strict=True) if c == k])
+            mean = mean_of([g for c, g in zip(series.numbers, series.gaps, strict=True) if c == k])
             if mean is not None:
                 # Side by side, so that intervals at one K do not hide each other.
                 at = k * 2 ** (0.07 * (number - (len(gaps) - 1) / 2))
@@ -233,7 +233,7 @@ def _gaps(place: Any, gaps: Sequence[Gap], styles: dict[str, dict[str, Any]]) ->
     place.xaxis.set_major_locator(FixedLocator(sorted(known)))
     place.xaxis.set_minor_locator(NullLocator())
     place.xaxis.set_major_formatter(ScalarFormatter())
-    place.set_xlabel("classes K")
+    place.set_xlabel("classes K" if gaps[0].series.along == "classes" else "training images")
     name = clean(gaps[0].series.baseline)
     place.set_ylabel(f"{name} less workload, points", parse_math=False)
 

@@ -40,7 +40,7 @@ from ffprof.analysis.statistics.differences import mean_of, resolution
 from ffprof.analysis.statistics.lines import Fitted, GapLine, gap_line
 from ffprof.analysis.statistics.looks import ERROR
 from ffprof.errors import UsageError
-from ffprof.records.learning import Task
+from ffprof.records.learning import Task, Teacher
 from ffprof.records.trial import Memory
 
 CLASSES = [5, 10, 20, 50, 100]
@@ -396,7 +396,7 @@ def of_line(slope, level, *, seeds=5, noise=0.05, classes=CLASSES, error=ERROR):
         return rng.normal(0, noise, shape)
 
     ks, names, values = gaps(rng, scatter, np.array(classes), seeds, slope=slope, level=level)
-    return judge_gap(GapSeries(workload="b", baseline="a", classes=ks, seeds=names, gaps=values),
+    return judge_gap(GapSeries(workload="b", baseline="a", numbers=ks, seeds=names, gaps=values),
                      error)  # fmt: skip
 
 
@@ -419,7 +419,7 @@ def test_the_sentences_of_gaps():
 
 def test_lines_that_cannot_be_fitted_say_why():
     assert of_line(1, 0, classes=[5, 10]).sentence == (
-        "the gap of b to a: cannot tell, a line needs 3 values of K, and there are 2"
+        "the gap of b to a: cannot tell, a line needs 3 numbers, and there are 2"
     )
     assert "2 seeds, and there are 1" in of_line(1, 0, seeds=1).sentence
     with pytest.raises(ValueError, match="its K and its seed"):
@@ -430,7 +430,7 @@ def test_a_bent_line_is_told():
     ks, names = np.tile(CLASSES, 4), np.repeat(range(4), 5)
     bend = (np.log2(ks) - 4.2) ** 2 + np.random.default_rng(9).normal(0, 0.05, 20)
     found = judge_gap(
-        GapSeries(workload="b", baseline="a", classes=ks, seeds=names, gaps=bend), ERROR
+        GapSeries(workload="b", baseline="a", numbers=ks, seeds=names, gaps=bend), ERROR
     )
     assert found.remarks[0].startswith("not a line: ")
     assert not of_line(1, 0).remarks
@@ -449,6 +449,20 @@ def test_gaps_of_a_record():
     assert judge_gaps(of_percents({"a": 70.0, "b": 69.0})) == ()
 
 
+def test_gaps_over_numbers_of_images():
+    leads = {"a": [50.0, 60.0, 70.0], "b": [54.0, 62.0, 70.0]}
+    for tasks, swept in (
+        ([Task(classes=4, samples=n) for n in (500, 1000, 2000)], "samples"),
+        ([Task(classes=4, samples_per_class=n) for n in (125, 250, 500)], "samples-per-class"),
+        ([Task(classes=4, teacher=Teacher(samples=n)) for n in (500, 1000, 2000)], "samples"),
+    ):
+        (gap,) = judge_gaps(of_percents(leads, tasks=tasks, swept=swept, noise=0.05))
+        assert gap.word == "narrows"
+        assert gap.sentence.startswith("the lead of b over a narrows by ")
+        assert "points per doubling of the images" in gap.sentence
+        assert "500 to 2,000 images" in gap.sentence
+
+
 def test_numbers_of_classes_where_a_side_diverged_are_left_out():
     record = sweep({"a": [90.0, 80.0, 70.0, 60.0], "b": [89.0, 78.0, 67.0, 1.0]}, [5, 10, 20, 40])
     runs = [
@@ -456,7 +470,7 @@ def test_numbers_of_classes_where_a_side_diverged_are_left_out():
         for r in record.runs
     ]
     changed = record.model_copy(update={"runs": tuple(runs)})
-    assert set(series_of(changed, "b", "a").classes) == {5, 10, 20}
+    assert set(series_of(changed, "b", "a").numbers) == {5, 10, 20}
     (gap,) = judge_gaps(changed)
     assert gap.remarks == ("40 classes are left out: b diverged in 1 of 5 seeds",)
 

@@ -142,6 +142,14 @@ def test_own_data_go_before_newer_stand_ins_and_the_newest_wins():
     assert answered(ACCURACY, newer, own, **more).sources == ("b.json",)
 
 
+def test_a_newer_study_that_trained_less_does_not_displace_one():
+    whole, hasty = of({"ff": 91.8}), of({"ff": 50.0})
+    epochs = [run.model_copy(update={"epochs": run.epochs[-1:]}) for run in hasty.runs]
+    hasty = hasty.model_copy(update={"runs": tuple(epochs)})
+    assert answered(ACCURACY, whole, hasty).sources == ("a.json",)
+    assert answered(ACCURACY, hasty, whole).sources == ("b.json",)
+
+
 def test_a_part_of_the_data_is_not_comparable_and_comes_after_all_of_it():
     tasks = (Task(classes=10, samples=500),)
     part = of({"ff": 91.8}, tasks=tasks)

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from ffprof.errors import UsageError
 from ffprof.experiments.learning.options import LearningOptions
-from ffprof.experiments.learning.plan import parse_seeds, parse_tasks
+from ffprof.experiments.learning.plan import parse_seeds
 from ffprof.experiments.learning.request import plan_runs
+from ffprof.experiments.learning.tasks import parse_tasks
 from ffprof.experiments.options import Options
 from ffprof.experiments.session import _first_recipe
 from ffprof.records.learning import RunSlot, Teacher
@@ -80,6 +81,12 @@ def test_a_sweep_changes_one_thing():
         ({"classes": 11}, "fashion-mnist has 10 classes"),
         ({"classes": 6, "labels": "coarse"}, "has 5 coarse classes; use at most 5"),
         ({"samples": 10, "samples_per_class": 5}, "both say how many images"),
+        ({"drawn_by": 3}, "--drawn-by draws some of the classes, and all are used"),
+        ({"drawn_by": 3, "data": "teacher"}, "a teacher makes its own"),
+        ({"data": "synthetic"}, "nothing can be learned of it"),
+        ({"data": "teacher", "unbalanced": True, "samples_per_class": 20}, "leaves it to the te"),
+        ({"data": "teacher", "unbalanced": True, "sweep": "samples-per-class=9,20"}, "leaves it"),
+        ({"target": 0.9, "validation": 0.0}, "--target is a validation accuracy"),
         ({"samples": 9}, "leaves some of 10 classes without an image"),
         ({"sweep": "labels=fine,coarse", "classes": 4}, "--classes chooses other images"),
         ({"sweep": "labels=fine,coarse", "samples_per_class": 4}, "--samples-per-class chooses"),

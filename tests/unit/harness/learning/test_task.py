@@ -109,7 +109,7 @@ def test_samples_of_each_class():
 
 
 def test_more_samples_than_there_are_is_one_line():
-    with pytest.raises(UsageError, match=r"class \d has 1\d\d; use at most 1"):
+    with pytest.raises(UsageError, match=r"class \d has 1\d\d; use at most 1\d\d of each"):
         digits(Task(classes=10, samples_per_class=500))
 
 

@@ -114,7 +114,7 @@ def test_a_checkpoint_of_another_recipe_or_a_damaged_one_is_one_line(tmp_path):
     whole = asked.checkpoint.read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"not a checkpoint"):
         asked.checkpoint.write_bytes(damaged)
-        with pytest.raises(DataError, match=r"run\.pt cannot be used .*starts again"):
+        with pytest.raises(DataError, match=r"run\.pt is damaged, .*starts again"):
             learned("bp", asked)
 
 
