@@ -55,11 +55,13 @@ def table_of(
 
 
 def _accuracies(record: Record, rows: Sequence[Row], learned: Learned) -> dict[str, str]:
-    """By workload; none where gradients are not the method's, as under batch norm in parts."""
-    found = {row.workload: learned.accuracies.get(row.method, "-") for row in rows}
-    for name, row in record.ledger.items():
-        if row.gradient is not None and not row.gradient.equal:
-            found[name] = "-"
+    """By workload: what it learned itself, or its method by the same gradients."""
+    found = {}
+    for row in rows:
+        proof = record.ledger[row.workload].gradient if row.workload in record.ledger else None
+        alike = proof is None or bool(proof.equal)  # batch norm in parts has other gradients
+        of_method = learned.methods.get(row.method, "-") if alike else "-"
+        found[row.workload] = learned.workloads.get(row.workload, of_method)
     return found
 
 
@@ -215,9 +217,13 @@ _ESTIMATED: tuple[tuple[Column, _Cell], ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class Learned:
-    """Accuracies of methods, in percent as they are printed, and what they were learned on."""
+    """Accuracies in percent as they are printed, and what they were learned on.
 
-    accuracies: dict[str, str]
+    By ``workloads``, and by ``methods`` where a whole batch was learned from at once.
+    """
+
+    workloads: dict[str, str]
+    methods: dict[str, str]
     meaning: str
 
 
@@ -236,25 +242,30 @@ def learned_from(study: LearningRecord, name: str) -> Learned:
             f"{name} sweeps {study.plan.swept}: it has no one accuracy of a method",
             "name a study of one task",
         )
-    method_of = {run.workload: run.method for run in study.runs}
-    accuracies: dict[str, str] = {}
+    run_of = {run.workload: run for run in study.runs}
+    workloads: dict[str, str] = {}
+    methods: dict[str, str] = {}
     for row in summarise_learning(study):
         whole = row.outcomes.get("ok", 0) == row.planned  # what diverged would flatter the rest
         if row.accuracy is not None and whole:
             half = "" if row.accuracy.half is None else f" ± {row.accuracy.half:.1f}"
-            accuracies.setdefault(method_of[row.workload], f"{row.accuracy.value:.1f}{half}")
+            workloads[row.workload] = f"{row.accuracy.value:.1f}{half}"
+            run = run_of[row.workload]
+            if run.micro_batch == study.recipe.batch:
+                methods.setdefault(run.method, workloads[row.workload])
     recipe, seeds = study.recipe, len(study.plan.seeds)
     tuned = " and tuned" if study.plan.tuning else ""
     network = (
         f"{recipe.backbone} at width {recipe.width:g} on {recipe.image_size}x{recipe.image_size}"
     )
     meaning = (
-        f"accuracy: of the row's method on test images of {recipe.data}, {study.evidence}, trained "
-        f"as {network} for {study.training.epochs} epochs{tuned}, mean over {seeds} "
+        f"accuracy: of the row, or of its method, on test images of {recipe.data}, "
+        f"{study.evidence}, trained as {network} for {study.training.epochs} epochs{tuned}, mean "
+        f"over {seeds} "
         f"seed{'s' * (seeds != 1)} ({name}); none where a seed "
         "failed, or where gradients are not the method's"
     )
-    return Learned(accuracies=accuracies, meaning=meaning)
+    return Learned(workloads=workloads, methods=methods, meaning=meaning)
 
 
 def make_document(

@@ -3,7 +3,8 @@
     gap = level of the seed + slope * log2 K + noise
 
 by least squares, so the slope is in points per doubling of K. What a seed shares over all K is in
-its level. K is either number. Plain numbers come in, so that records, and what is not a record, are treated alike.
+its level. K is either number. Plain numbers come in, so that records, and what is not a record,
+are treated alike.
 """
 
 from __future__ import annotations
