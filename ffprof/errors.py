@@ -34,8 +34,13 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
-# A runner obeys lines that begin with two colons, and older commands anywhere in a line.
-_COMMAND = re.compile(r"(^|\s)::|##\[")
+# A runner obeys lines that begin with two colons, and older commands anywhere in a line. A long
+# word may be cut where a line ends, so its commands are looked for inside of words, too.
+_COMMAND = re.compile(
+    r"(^|\s)::|##(vso|teamcity)?\[|"
+    r"::(?=(error|warning|notice|debug|group|endgroup|echo|[a-z]+-[a-z-]+)\b[^:]*::)",
+    re.IGNORECASE,
+)
 
 
 def harmless(text: str) -> str:

@@ -93,6 +93,7 @@ def check(
     wrong, 3 if nothing could be judged, and 4 if something was not measured or cannot be decided.
     """
     from ffprof.cli.output.check import print_checks
+    from ffprof.experiments.check.baselines import baselines_here
     from ffprof.experiments.check.runner import CheckRequest, run_checks
     from ffprof.report.exporters.check import code_of
 
@@ -106,6 +107,10 @@ def check(
             "leave one of them out",
         )
     end_when_asked()
+    if current is None:
+        from ffprof.experiments.audit.emulation import all_on_device_of
+
+        all_on_device_of(baselines_here(baseline), card_file)
     checks = run_checks(
         CheckRequest(
             baseline=baseline,
@@ -140,10 +145,8 @@ def _again(**options: Any) -> Callable[[Record, Path], Record]:
     def again(baseline: Record, path: Path) -> Record:
         from ffprof.cli.output.console import Notices
         from ffprof.cli.output.progress import progress_for
-        from ffprof.experiments.audit.emulation import on_device_of
         from ffprof.experiments.check.rerun import run_again
 
-        on_device_of(baseline, path)
         progress, say = progress_for(), Notices().print
         return run_again(baseline, path, progress=progress, say=say, **options)
 

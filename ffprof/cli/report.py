@@ -43,6 +43,7 @@ def report(
     Verdicts are those stored in the file, unless --judge is given; those of a learning study are
     made anew from its runs.
     """
+    from ffprof.analysis.contradictions import require_as_written
     from ffprof.cli.output.result import print_reading
     from ffprof.errors import UsageError
     from ffprof.records.learning import LearningRecord
@@ -54,6 +55,8 @@ def report(
     reading = read_any(path)
     record = reading.record
     if plot is not None:
+        for one in (path, *([other] if other else [])):
+            require_as_written(one)
         _draw(record, plot, output, other)
         return
     if output is not None or other is not None:
@@ -107,6 +110,7 @@ def _baseline(relative_to: str | None, format: Format) -> str | None:
 def _audit(
     record: AnyRecord, learned: Path | None, relative_to: str | None, format: Format
 ) -> Document:
+    from ffprof.analysis.contradictions import require_as_written
     from ffprof.errors import UsageError
     from ffprof.records.audit import Record
     from ffprof.records.store import find_record, load_learning
@@ -120,6 +124,7 @@ def _audit(
     accuracies = None
     if learned is not None:
         path = find_record(learned, ("learning-*.json",))
+        require_as_written(path)
         accuracies = learned_from(load_learning(path), path.name)
     return make_document(record, accuracies, relative_to or "")
 

@@ -241,7 +241,7 @@ def remember(record: Record, folder: Path | None = None) -> str:
     An audit never fails because of it.
     """
     identity, new = identity_of(record.machine), overheads_in(record)
-    if identity is None or not new:
+    if identity is None or not new or record.machine.null_device:  # there it is an assumption
         return ""
     try:
         path = _path(identity, folder)

@@ -142,6 +142,7 @@ def _is_call(text: str) -> bool:
 def _made_with(record: AnyRecord) -> str:
     machine = record.machine
     commit = f" at commit {machine.commit}" if machine.commit else ""
-    where = "" if record.evidence == "estimated" else f", on {machine.gpu or machine.cpu}"
+    null = "a null device, " if machine.null_device else ""
+    where = "" if record.evidence == "estimated" else f", on {null}{machine.gpu or machine.cpu}"
     torch = machine.versions.get("torch", "?")
     return f"made with ffprof {record.ffprof}{commit} and torch {torch}{where}"

@@ -61,10 +61,15 @@ class Session:
     variables: dict[str, str | None]
     crowd: str = ""
 
-    def machine(self, variables: dict[str, str | None] | None = None) -> Machine:
-        """This machine as records describe it, with the variables of trials if they are others."""
+    def machine(
+        self, variables: dict[str, str | None] | None = None, *, on_gpu: bool = False
+    ) -> Machine:
+        """This machine as records describe it, with the variables of trials if they are others.
+
+        ``on_gpu``: trials run on CUDA, which here may be a null device.
+        """
         machine = describe_machine(self.found, self.variables if variables is None else variables)
-        return machine.model_copy(update={"null_device": is_in_use()})
+        return machine.model_copy(update={"null_device": on_gpu and is_in_use()})
 
     def environment(self, recipe: Recipe) -> dict[str, str | None]:
         """The variables of a recipe's trials, which this session's server has already."""

@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from ffprof.errors import UsageError, one_line
+from ffprof.errors import UsageError, defused, one_line
 from ffprof.units import GIB, MIB, parse_size
 
 Confidence = Literal["high", "medium", "low"]
@@ -125,6 +125,8 @@ _FIX = "docs/cards.md describes the fields; ffprof cards --template prints a pro
 def _printable(text: str) -> str:
     if not text.isprintable():
         raise ValueError("must be one line of printable text")
+    if defused(text) != text:
+        raise ValueError("must not hold what runners of CI jobs obey, such as '::'")
     return text
 
 

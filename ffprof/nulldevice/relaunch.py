@@ -12,10 +12,13 @@ from typing import NoReturn
 from ffprof.errors import NullDeviceError
 from ffprof.nulldevice.description import NullDevice, environment
 
+# Its value is the process that removes the folder, which then is a child that this process knows
+# (``ffprof.harness.process.descendants``).
 _BEGUN = "FFPROF_BEGUN_ON_NULL_DEVICE"
-# It reads until this process ends, however that happens. In this process's group, so that it is not
-# swept as what a trial has left behind (``sweep_orphans``).
-_REMOVES = 'trap "" HUP INT TERM; exec 3<&0; { read -r _ <&3; rm -rf -- "$1"; } &'
+# What would hide the device, or has PyTorch do without its allocator.
+_LEFT_OUT = ("CUDA_VISIBLE_DEVICES", "PYTORCH_NO_CUDA_MEMORY_CACHING")
+# It reads until this process ends, however that happens, in a session of its own.
+_REMOVES = 'trap "" HUP INT TERM; exec 3<&0; { read -r _ <&3; rm -rf -- "$1"; } >&- & echo $!'
 
 
 def continue_on(device: NullDevice) -> NoReturn:
@@ -31,9 +34,10 @@ def continue_on(device: NullDevice) -> NoReturn:
     sys.stderr.flush()
     try:
         folder = Path(tempfile.mkdtemp(prefix="ffprof-device-"))
-        _remove_at_end(folder)
-        variables = {**os.environ, **environment(device, folder), _BEGUN: "1"}
-        variables.pop("CUDA_VISIBLE_DEVICES", None)  # it may hide the only one
+        made = environment(device, folder)
+        remover = _remove_at_end(folder)
+        kept = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
+        variables = {**kept, **made, _BEGUN: str(remover)}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], variables)
     except OSError as error:
         raise NullDeviceError(
@@ -51,16 +55,19 @@ def may_fork() -> bool:
     return bool(os.environ.get(_BEGUN))
 
 
-def _remove_at_end(folder: Path) -> None:
+def _remove_at_end(folder: Path) -> int:
+    """Start what removes a folder once this process has ended; its number."""
     reading, writing = os.pipe()
     try:
-        subprocess.run(
+        done = subprocess.run(
             ["/bin/sh", "-c", _REMOVES, "sh", str(folder)],
             stdin=reading,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
             check=False,
         )
     finally:
         os.close(reading)
     os.set_inheritable(writing, True)  # over execve; open as long as this process lives
+    return int(done.stdout or 0)

@@ -306,6 +306,8 @@ class Record(Part):
         strangers = {t.workload for t in self.trials} - set(self.plan.workloads)
         if strangers:
             raise ValueError(f"trials of workloads that were not planned: {sorted(strangers)}")
+        if self.machine.null_device and self.evidence != "emulated":
+            raise ValueError(f"evidence {self.evidence!r} of a null device")
         if self.timed:
             check_timed(self.trials)
         mixed = {t.evidence for t in self.trials} - {self.evidence}

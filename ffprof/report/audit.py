@@ -40,7 +40,8 @@ def table_of(
         column = Column(name="accuracy %")
         _insert_after(beside, wanted, (column, lambda row, _: found[row.workload]))
     if ratios is not None:
-        for name, of_rows in (("memory", ratios.memory), ("img/s", ratios.speed)):
+        speeds = {} if record.machine.null_device else ratios.speed
+        for name, of_rows in (("memory", ratios.memory), ("img/s", speeds)):
             column = Column(name=f"{name} ratio", folded=True)
             if of_rows:
                 _insert_after(name, wanted, (column, _ratio_in(of_rows)))

@@ -41,7 +41,7 @@ def setting(
         held = (estimated_budget(budget),)
     elif budget.total_bytes is not None:
         held = (limit or _budget(budget, record.evidence),)
-    if isinstance(record, Record) and binds_no_row(record):
+    if binds_no_row(record):
         return (
             f"the user's own: network, data, batch, precision and optimizer; seed {recipe.seed}",
             _machine(record),
@@ -59,8 +59,12 @@ def setting(
     )
 
 
-def binds_no_row(record: Record) -> bool:
+def binds_no_row(record: Record | FrontierRecord) -> bool:
     """Whether all rows are steps of the user's own, which nothing of the recipe says a thing of."""
+    if isinstance(record, FrontierRecord):
+        names = {one.workload for one in record.points}
+        names |= {one.workload for one in record.capacities}
+        return bool(names) and names <= {name for file in record.files for name in file.steps}
     steps = {name for file in record.plan.files for name in file.steps}
     steps |= {name for name, row in record.ledger.items() if is_unmatched(row.facts)}
     return set(record.plan.workloads) <= steps
@@ -99,7 +103,8 @@ def _machine(record: Record | FrontierRecord) -> str:
     if record.evidence == "estimated":
         return f"nothing was run: traced with {torch_of(machine)}{commit}"
     if machine.null_device:
-        return f"no GPU: CUDA code of {torch_of(machine)} on a null {machine.gpu}{commit}"
+        gpu = (machine.gpu or "").removeprefix("NVIDIA ")
+        return f"no GPU: CUDA code of {torch_of(machine)} on a null device, {gpu}{commit}"
     if isinstance(record, FrontierRecord) and record.kind == "capacity":
         return f"{machine.gpu or machine.cpu}, {torch_of(machine)}{commit}"
     return f"{processor(record)}, {torch_of(machine)}{commit}"

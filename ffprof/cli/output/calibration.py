@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ffprof.analysis.calibration import FEWEST_ROUNDS, calibration_of
+from ffprof.analysis.contradictions import require_as_written
 from ffprof.cli.common_options import Format
 from ffprof.cli.interrupts import Terminated, interrupt_code
 from ffprof.cli.output.console import Notices
@@ -120,6 +121,7 @@ def _whose(record: Record) -> str:
 def _calibrate(
     audit: Path, path: Path, names: list[str] | None, format: Format, *, here: bool
 ) -> int:
+    require_as_written(audit)
     record = load(audit)
     try:
         digest = hashlib.sha256(audit.read_bytes()).hexdigest()

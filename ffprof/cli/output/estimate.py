@@ -146,6 +146,8 @@ def heading(session: EstimateSession, varied: Mapping[str, str] | None = None) -
         notes=session.chosen.notes(session.recipe),
         varied=varied or {},
         files=own_files([one.id for one in session.chosen.workloads], session.chosen.files),
+        steps={one.id for one in session.chosen.workloads}
+        <= {name for file in session.chosen.files for name in file.steps},
     )
 
 

@@ -77,7 +77,7 @@ def new_request(
         recipe_hash=recipe.digest(),
         plan=audit.plan,
         budget=terms.budget,
-        machine=session.machine(wanted),
+        machine=session.machine(wanted, on_gpu=audit.device == "cuda" and not terms.target),
         evidence=terms.evidence,
         notes=tuple(recorded(note) for note in notes if note),
     )

@@ -219,7 +219,7 @@ def check_session(
         raise DeviceError(
             f"{path} was started on CUDA: {session.found.reason}", "resume it where it was begun"
         )
-    found = compare_machines(begun, session.machine(), device)
+    found = compare_machines(begun, session.machine(on_gpu=device == "cuda"), device)
     differing = [*found.hardware, *found.software]
     if differing:
         where = "on its machine" if found.hardware else "with what it was started with"

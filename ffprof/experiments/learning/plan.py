@@ -84,7 +84,7 @@ def prepare_study(options: Options, asked: LearningOptions) -> Iterator[Learning
             recipe_hash=learning_digest(recipe, training),
             plan=plan,
             budget=terms.budget,
-            machine=setup.session.machine(wanted),
+            machine=setup.session.machine(wanted, on_gpu=device == "cuda"),
             evidence=terms.evidence,
             notes=tuple(recorded(note) for note in noted if note),
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ffprof.analysis.contradictions import only_as_written
 from ffprof.analysis.statements.answer import Source
 from ffprof.errors import DataError, RecordError, UsageError
 from ffprof.experiments.learning.options import LearningOptions
@@ -33,9 +34,10 @@ def find_sources(folders: Iterable[Path]) -> tuple[list[Source], list[str]]:
     notes: list[str] = []
     for folder in folders:
         records, problems = load_folder(folder)
-        for path, record in records:
+        kept, changed = only_as_written(records)
+        for path, record in kept:
             found.setdefault(path.resolve(), Source(name=path.name, record=record))
-        notes += [f"passed over: {one}" for one in problems]
+        notes += [f"passed over: {one}" for one in (*problems, *changed)]
     return list(found.values()), list(dict.fromkeys(notes))
 
 

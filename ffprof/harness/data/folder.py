@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -67,9 +68,12 @@ def look_through(root: str, only: Sequence[str] | None = None) -> ImageFiles:
         _check_no_splits(root)
     classes = class_folders(root) if only is None else _these(root, only)
     files: list[tuple[str, int]] = []
+    seen = {os.path.realpath(root): root}
     for name in classes:
         before = len(files)
-        files += ((path[len(root) :].lstrip("/"), _size(path)) for path in _images(root, name))
+        files += (
+            (path[len(root) :].lstrip("/"), _size(path)) for path in _images(root, name, seen)
+        )
         if len(files) == before:
             raise DataError(
                 f"the class folder {os.path.join(root, name)} holds no images",  # noqa: PTH118
@@ -82,20 +86,24 @@ def look_through(root: str, only: Sequence[str] | None = None) -> ImageFiles:
     return ImageFiles(classes=tuple(classes), files=tuple(files), skipped=tuple(hidden))
 
 
-_SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing", "eval"}
+# ``train``, ``val2017``, ``test_set``: parts of a data set, and of which.
+_SPLIT = re.compile(
+    r"(train|val|test|dev|eval)(ing|id|idation)?([-_ ]?(set|data|split|images|\d+))?"
+)
 
 
 def _check_no_splits(root: str) -> None:
     """Refuse a folder of splits, which would silently become classes.
 
     Raises:
-        DataError: all of its folders are named like parts of a data set.
+        DataError: several of its folders are named like different parts of a data set, or all are.
     """
     names, _ = _entries(root)
-    if len(names) > 1 and {name.lower() for name in names} <= _SPLITS:
-        train = next((name for name in names if name.lower().startswith("train")), names[0])
+    splits = {name: found[1] for name in names if (found := _SPLIT.fullmatch(name.lower()))}
+    if len(splits) > 1 and ("train" in splits.values() or len(splits) == len(names)):
+        train = next((name for name in splits if splits[name] == "train"), names[0])
         raise DataError(
-            f"{root} holds {' and '.join(names)}, which are splits of a data set, not classes",
+            f"{root} holds {' and '.join(splits)}, which are splits of a data set, not classes",
             f"name the split that is meant: imagefolder:{os.path.join(root, train)}",  # noqa: PTH118
         )
 
@@ -199,29 +207,38 @@ def class_folders(root: str) -> list[str]:
     return classes
 
 
-def _images(root: str, name: str) -> Iterator[str]:
-    found = []
-    top = os.path.join(root, name)  # noqa: PTH118
-    # Real folders on the way down to each: a link to one of them would go round for ever.
-    above: dict[str, tuple[str, ...]] = {top: (os.path.realpath(root), os.path.realpath(top))}
+def _images(root: str, name: str, seen: dict[str, str]) -> Iterator[str]:
+    """Paths of the images of a class; ``seen`` are real folders by where they were found.
+
+    Raises:
+        DataError: a folder is found twice, through a link, or is not readable.
+    """
+    found, top = [], os.path.join(root, name)  # noqa: PTH118
+    real = os.path.realpath(top)
+    if os.path.realpath(root).startswith(real.rstrip(os.sep) + os.sep) or real == os.path.realpath(
+        root
+    ):
+        raise DataError(f"{top} is a link to a folder that it is in", "remove the link")
+    _take_note(top, real, seen)
     for folder, folders, names in os.walk(top, onerror=_stop, followlinks=True):
         folders[:] = [one for one in folders if not one.startswith(".")]
         for one in folders:
             path = os.path.join(folder, one)  # noqa: PTH118
-            real = os.path.realpath(path)
-            if real in above[folder]:
-                raise DataError(
-                    f"{path} is a link to a folder that it is in",
-                    "remove it: the same images would be found again and again",
-                )
-            above[path] = (*above[folder], real)
+            _take_note(path, os.path.realpath(path), seen)
         found.append((folder, names))
-    if above[top][1] == above[top][0] or above[top][0].startswith(above[top][1] + os.sep):
-        raise DataError(f"{top} is a link to a folder that it is in", "remove the link")
     for folder, names in sorted(found):
         for one in sorted(names):
             if one.lower().endswith(EXTENSIONS) and not one.startswith("."):
                 yield os.path.join(folder, one)  # noqa: PTH118
+
+
+def _take_note(path: str, real: str, seen: dict[str, str]) -> None:
+    if real in seen:
+        raise DataError(
+            f"{path} and {seen[real]} are the same folder, by a link",
+            "remove the link: the same images would be found again and again",
+        )
+    seen[real] = path
 
 
 def _stop(error: OSError) -> None:

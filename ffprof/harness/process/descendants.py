@@ -51,7 +51,12 @@ def keep_orphans() -> None:
 
 
 def adopt_orphans() -> None:
-    """The same, and have ``sweep_orphans`` kill them: all are of trials that were killed."""
+    """The same, and have ``sweep_orphans`` kill them: all are of trials that were killed.
+
+    But for one that this process had before it was begun again (``ffprof.nulldevice.relaunch``).
+    """
+    left = os.environ.get("FFPROF_BEGUN_ON_NULL_DEVICE", "")
+    know(int(left) if left.isdecimal() else None)
     _adopts[0] = _control(_CHILD_SUBREAPER, 1)
 
 

@@ -77,7 +77,7 @@ def waiting_for(what: str) -> Iterator[None]:
 
     For what is not timed.
     """
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():  # a program may have closed it
         yield
         return
     over, began = threading.Event(), time.monotonic()

@@ -47,6 +47,7 @@ class Heading:
     varied: Mapping[str, str] = field(default_factory=dict)
     display_bytes: int = 0
     files: tuple[str, ...] = ()  # of the user's own, if all rows are from them
+    steps: bool = False  # all rows are steps of the user's own, which the recipe does not bind
 
     @property
     def subject(self) -> str:
@@ -68,8 +69,11 @@ class Heading:
         )
         settings = recipe.flags.allocator_conf
         drawn = f", less {format_bytes(self.display_bytes)} for a desktop"
+        own = "the user's own: network, data, batch, precision and optimizer"
         return (
-            f"{backbone} at width {recipe.width:g}, {recipe.norm} norm, {recipe.channels}x"
+            own
+            if self.steps
+            else f"{backbone} at width {recipe.width:g}, {recipe.norm} norm, {recipe.channels}x"
             f"{size}x{size}, {recipe.classes} classes, batch {batch}, micro-batch {micro}, "
             f"{recipe.precision}, "
             f"{recipe.memory_format.replace('_', ' ')}, {recipe.optimizer.name}",

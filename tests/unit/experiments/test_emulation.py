@@ -9,6 +9,7 @@ from ffprof.errors import NullDeviceError, UsageError
 from ffprof.experiments.audit import emulation
 from ffprof.experiments.options import Options
 from ffprof.hardware.cards import find_card
+from ffprof.records.audit import Budget
 from ffprof.units import GIB
 
 FILE = Path("audit.json")
@@ -91,5 +92,22 @@ def test_a_result_of_a_gpu_begins_nothing_again(begun):
 
 
 def test_a_device_that_is_no_card_here_is_named(begun):
-    with pytest.raises(NullDeviceError, match=r"audit\.json was made on a null a GPU of 9GB"):
-        emulation.on_device_of(made_on("a GPU of 9GB", 9 * GIB), FILE)
+    with pytest.raises(NullDeviceError, match=r"audit\.json was made on a null device, Card of"):
+        emulation.on_device_of(made_on("NVIDIA Card of mine", 9 * GIB), FILE)
+
+
+def test_a_device_of_a_size_alone_is_made_again(begun):
+    made = made_on("a GPU of 9GB", 9 * GIB)
+    made = made.model_copy(update={"budget": Budget(requested="9GB")})
+    with pytest.raises(BegunAgain):
+        emulation.on_device_of(made, FILE)
+    assert begun[0].name == "a GPU of 9GB"
+
+
+def test_a_result_on_it_is_not_made_again_together_with_others(begun):
+    null, real = made_on("NVIDIA GeForce RTX 4060", 8 * GIB), made_on("x", 8 * GIB, null=False)
+    pairs = [(Path("real.json"), real), (Path("null.json"), null)]
+    with pytest.raises(NullDeviceError, match=r"null\.json was made on a null device, and is not"):
+        emulation.all_on_device_of(pairs)
+    with pytest.raises(BegunAgain):
+        emulation.all_on_device_of(pairs[1:])

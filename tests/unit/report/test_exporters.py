@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+from rich.console import Console
 from rich.table import Table
 
 from ffprof.cli.output.console import Notices
@@ -60,6 +61,18 @@ def test_no_format_passes_on_what_is_obeyed(words):
         tags = re.sub(r"<[^>]*>", "\n", output) if name == "html" else output
         assert_harmless(output)
         assert_harmless(tags)
+
+
+@pytest.mark.parametrize("command", ["::error::x", "::add-mask file=y::x", "##vso[task.x]y"])
+def test_a_command_inside_a_long_word_is_none_where_the_word_is_cut(command):
+    assert command not in harmless("n" * 80 + command)
+    made = Document(title="n" * 80 + command, setting=("n" * 81 + command,))
+    for width in (80, 60):
+        console = Console(file=io.StringIO(), width=width, highlight=False)
+        terminal.print_document(made, console)
+        assert_harmless(console.file.getvalue())
+        assert command.partition("x")[0] not in console.file.getvalue().replace("\n", "")
+    assert harmless("at::native::add_kernel<float>") == "at::native::add_kernel<float>"
 
 
 @pytest.mark.parametrize("words", HOSTILE)
