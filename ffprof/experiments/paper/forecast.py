@@ -138,20 +138,16 @@ def _steps_of_study(
     asked: LearningOptions, tasks: Sequence[Task], data: str, recipe: Recipe
 ) -> float:
     """Optimizer steps that one workload takes over all tasks and seeds."""
-    images = sum(_images(task, data) * (1 - asked.validation) for task in tasks)
+    images = sum(_training_images(task, data, asked.validation) for task in tasks)
     return images / recipe.batch * asked.epochs * len(parse_seeds(asked.seeds, 0))
 
 
-def _images(task: Task, data: str) -> float:
-    """Images of a task, those for validation among them."""
-    if task.teacher is not None:
-        return task.teacher.samples
-    if task.samples is not None:
-        return task.samples
-    if task.samples_per_class is not None:
-        return task.samples_per_class * task.classes
+def _training_images(task: Task, data: str, validation: float) -> float:
+    """Of a task; images that are asked for by number train, and those of validation come on top."""
+    if task.images is not None:
+        return task.images
     info = DATA.get(data)
     if info is None:
         return 0
     share = 1.0 if task.labels == "coarse" else task.classes / info.classes
-    return info.train * share
+    return info.train * share * (1 - validation)

@@ -4,7 +4,7 @@ import pytest
 
 from ffprof.cli.main import main
 from ffprof.experiments.paper.forecast import asked_of
-from ffprof.records.statement import Accuracy, Lead
+from ffprof.records.statement import Accuracy, Command, Lead
 from ffprof.workload import find_workload
 from workloads.paper import PAPER
 
@@ -50,3 +50,18 @@ def test_workloads_of_the_questions_are_registered():
         for field in ("workload", "baseline", "ahead", "behind"):
             name = getattr(one.question, field, None)
             assert name is None or find_workload(name).id == name
+
+
+@pytest.mark.parametrize(
+    ("options", "images"),
+    [
+        ({"data": "fashion-mnist"}, 60_000 * 0.9),
+        ({"data": "fashion-mnist", "samples": 5000}, 5000),
+        ({"data": "fashion-mnist", "classes": 4, "samples_per_class": 500}, 2000),
+        ({"data": "teacher", "samples": 24_000}, 24_000),
+    ],
+)
+def test_a_forecast_counts_the_images_that_train(options, images):
+    more = {"preset": "small", "workloads": "bp", "epochs": 3, "seeds": "2"}
+    (one,) = asked_of(Command(verb="learn", options={**more, **options}))
+    assert one.steps == pytest.approx(images / one.recipe.batch * 3 * 2)
