@@ -126,7 +126,7 @@ def trial_from(
                     debit,
                 ),
             )
-            trial = plausible_trial(trial, report.facts, record.recipe.batch)
+            trial = plausible_trial(trial, report.facts, record.recipe.batch, record.machine)
             return TrialResult(trial=trial, facts=report.facts, operators=report.operators)
         found = Failed(outcome="refused", message=objection)
     outcome, message = found.outcome, found.message

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from ffprof.records.audit import Fact, Record
+from ffprof.records.audit import Fact, Machine, Record
 from ffprof.records.frontier import Capacity, FrontierRecord
 from ffprof.records.learning import LearningRecord, LearningRun
 from ffprof.records.trial import Memory, Throughput, Trial
@@ -33,34 +33,53 @@ _PAIRS = (
     ("allocated_peak_bytes", "reserved_peak_bytes"),
     ("cold_allocated_peak_bytes", "cold_reserved_peak_bytes"),
 )
+_MOST_BYTES = 2**45  # 32 TiB: no machine or GPU has as much
+_OF_MACHINE = 2  # times what a machine has is what nothing on it takes, swap and spills included
+_MOST_RATE = 1e9  # images per second
 _SAME_IMAGES = 1e-3  # by which images a step, from a speed and its steps, may be off
 _HALF = 2  # bytes of a parameter, where its type is not known: no trained one has fewer
 _One = TypeVar("_One", Trial, LearningRun)
 
 
-def plausible_trial(trial: Trial, facts: Mapping[str, Fact], batch: int | None) -> Trial:
+def plausible_trial(
+    trial: Trial,
+    facts: Mapping[str, Fact],
+    batch: int | None,
+    machine: Machine | None = None,
+) -> Trial:
     """The trial without what is not possible.
 
     Args:
         trial: as it was measured, estimated or read.
         facts: of its row in the ledger; empty where there are none.
         batch: images of the recipe's optimizer step; None where it is not known.
+        machine: that it ran on, whose memory is an upper bound.
     """
     if trial.outcome != "ok" and not trial.memory.fit:
         return trial  # of what failed, nothing is judged by its figures
-    trial = _with_memory(trial, parameter_bytes(trial.memory, facts))
+    trial = _with_memory(trial, parameter_bytes(trial.memory, facts), _most(trial, machine))
     speed = trial.throughput
-    if speed is None or batch is None or _of_its_steps(speed, (batch, trial.micro_batch)):
+    if speed is None:
         return trial
-    told = (
-        f"{IMPOSSIBLE}: {speed.images_per_second:.6g} images/s are not what its "
-        f"{len(speed.step_seconds)} steps give"
-    )
+    rate = f"{IMPOSSIBLE}: {speed.images_per_second:.6g} images/s are"
+    if speed.images_per_second > _MOST_RATE:
+        told = f"{rate} more than any machine makes"
+    elif batch is None or _of_its_steps(speed, (batch, trial.micro_batch)):
+        return trial
+    else:
+        told = f"{rate} not what its {len(speed.step_seconds)} steps give"
     if told in trial.conditions.disturbances:
         return trial
     disturbances = (*trial.conditions.disturbances, told)
     conditions = trial.conditions.model_copy(update={"disturbances": disturbances})
     return trial.model_copy(update={"conditions": conditions})
+
+
+def _most(trial: Trial, machine: Machine | None) -> int:
+    if machine is None or trial.evidence == "estimated":
+        return _MOST_BYTES
+    has = machine.gpu_total_bytes if trial.device == "cuda" else machine.ram_bytes
+    return min(_MOST_BYTES, _OF_MACHINE * has) if has else _MOST_BYTES
 
 
 def plausible_run(run: LearningRun) -> LearningRun:
@@ -75,7 +94,9 @@ def plausible(record: AnyRecord) -> AnyRecord:
     if isinstance(record, Record):
         rows, batch = record.ledger, record.recipe.batch
         trials = tuple(
-            plausible_trial(t, rows[t.workload].facts if t.workload in rows else {}, batch)
+            plausible_trial(
+                t, rows[t.workload].facts if t.workload in rows else {}, batch, record.machine
+            )
             for t in record.trials
         )
         if _same(trials, record.trials):
@@ -84,7 +105,7 @@ def plausible(record: AnyRecord) -> AnyRecord:
     if isinstance(record, FrontierRecord):
         points = []
         for point in record.points:
-            taken = tuple(plausible_trial(t, {}, point.batch) for t in point.trials)
+            taken = tuple(plausible_trial(t, {}, point.batch, record.machine) for t in point.trials)
             same = _same(taken, point.trials)
             points.append(point if same else point.model_copy(update={"trials": taken}))
         found = tuple(map(_with_tried, record.capacities))
@@ -128,10 +149,10 @@ def parameter_bytes(memory: Memory, facts: Mapping[str, Fact]) -> int:
     return max(known, memory.breakdown.get("parameters_bytes", 0))
 
 
-def _with_memory(one: _One, least: int) -> _One:
+def _with_memory(one: _One, least: int, most: int = _MOST_BYTES) -> _One:
     memory = one.memory
     found = {
-        name: _why(name, value, least)
+        name: _why(name, value, least, most if name != "host_peak_bytes" else _MOST_BYTES)
         for name in _PEAKS
         if (value := getattr(memory, name)) is not None
     }
@@ -156,9 +177,11 @@ def _with_tried(one: Capacity) -> Capacity:
     return one.model_copy(update={"tried": tried})
 
 
-def _why(name: str, value: int, least: int) -> str:
+def _why(name: str, value: int, least: int, most: int) -> str:
     if value == 0:
         return f"{IMPOSSIBLE}: 0 B"
+    if value > most:
+        return f"{IMPOSSIBLE}: {value:,} B, more than the machine has"
     if name in _OF_TENSORS and value < least:
         return f"{IMPOSSIBLE}: {value:,} B, and its parameters alone take {least:,} B"
     return ""

@@ -15,10 +15,11 @@ LEFT_OUT = "REDACTED"
 
 # What a name ends in whose value is a secret: HF_TOKEN, --api-key, X-Amz-Signature.
 _SECRET = (
-    r"(?:token|secret|password|passwd|passphrase|pwd|api[-_]?key|access[-_]?key|secret[-_]?key"
-    r"|private[-_]?key|credentials?|authorization|auth|signature|sig)"
+    r"(?:pass(?:word|wd|phrase)?|pwd|(?:api|access|secret|private|storage|account)[-_]?key"
+    r"|credentials?|authorization|auth|cookie|signature|sig)"
 )
-_NAME = rf"(?:[\w.-]{{0,40}}[-_.])?{_SECRET}"
+# These also where they are grown together with another word, or numbered: MYTOKEN, TOKEN1.
+_NAME = rf"(?:(?:[\w.-]{{0,40}}[-_.])?{_SECRET}|[\w.-]{{0,40}}(?:token|secret|password)\d{{0,3}})"
 _OPTION = re.compile(rf"-{{1,2}}{_NAME}", re.IGNORECASE)
 _VALUE = r"(?:\"[^\"]*\"|'[^']*'|{0})"  # quoted, or as given
 _GIVEN = re.compile(
@@ -28,12 +29,13 @@ _GIVEN = re.compile(
 )
 _SPACED = re.compile(rf"((?<![\w-])--?{_NAME}\s+)" + _VALUE.format(r"[^\s-]\S*"), re.IGNORECASE)
 _BEARER = re.compile(r"\b(bearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
-_LOGIN = re.compile(r"(\w://)[^\s/:@]*:[^\s/@]*@")  # user:password@ of an address
+_LOGIN = re.compile(r"(\w://)(?:[^\s/:@]*:[^\s@]*|[^\s/:@]+)@")  # user:password@ of an address
 # As services write them, after their documentation: GitHub, GitLab, Hugging Face, OpenAI and
 # others, Slack, AWS, Google, npm, PyPI, JSON Web Tokens (RFC 7519), PEM (RFC 7468).
 _TOKEN = re.compile(
     r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{20,}|hf_[A-Za-z0-9]{20,}"
     r"|sk-[\w-]{20,}|xox[abeoprs]-[\w-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{16}|AIza[\w-]{35}"
+    r"|(?:sk|pk|rk)_(?:live|test)_\w{10,}|ya29\.[\w-]{20,}|hooks\.slack\.com/services/[\w/]+"
     r"|npm_[A-Za-z0-9]{30,}|pypi-[\w-]{30,}|eyJ[\w-]{5,}\.[\w-]{5,}\.[\w-]*)"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
     re.DOTALL,

@@ -18,7 +18,7 @@ from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.estimate import Against, Growth
 from ffprof.records.frontier import FrontierRecord
 from ffprof.records.learning import LearningRecord
-from ffprof.records.plausibility import impossible, plausible
+from ffprof.records.plausibility import impossible, plausible, plausible_trial
 from ffprof.records.redaction import LEFT_OUT, recorded, recorded_command, recorded_words
 from ffprof.records.script import ScriptEstimate
 from ffprof.records.store import load_any, read_any, same_content, save
@@ -241,6 +241,33 @@ def test_what_lies_there_in_its_stead_is_named(data, said, path):
         load_any(path)
 
 
+# What is too much
+
+
+@pytest.mark.parametrize(
+    ("device", "evidence", "peak", "possible"),
+    [
+        ("cpu", "measured (cpu)", 2**33, True), ("cpu", "measured (cpu)", 2**36, False),
+        ("cuda", "measured", 2**33, True), ("cuda", "measured", 2**35, False),
+        ("cuda", "estimated", 2**40, True), ("cuda", "estimated", 2**50, False),
+    ],
+)  # fmt: skip
+def test_more_than_a_machine_has_is_not_a_measurement(device, evidence, peak, possible):
+    field = "live_tensor_peak_bytes" if device == "cpu" else "allocated_peak_bytes"
+    one = trial("bp", 0, device=device, evidence=evidence, memory_parts={field: peak})
+    machine = record([one], evidence=evidence).machine
+    machine = machine.model_copy(update={"gpu_total_bytes": 2**33})  # and 8 GiB of RAM
+    found = plausible_trial(one, {}, 8, machine).memory
+    assert getattr(found, field) == (peak if possible else None)
+    assert ("more than the machine has" in found.unread.get(field, "")) is not possible
+
+
+def test_more_images_than_any_machine_makes_are_none():
+    one = trial("bp", 0, speed=8e12)
+    (told,) = plausible_trial(one, {}, 8).conditions.disturbances
+    assert told == "not possible: 8e+12 images/s are more than any machine makes"
+
+
 # Secrets
 
 
@@ -249,7 +276,9 @@ def test_what_lies_there_in_its_stead_is_named(data, said, path):
     [
         "HF_TOKEN={} run", "--api-key {}", "--password='{}'", "https://me:{}@host/x",
         "https://host/x?a=1&token={}", "Authorization: Bearer {}", "aws_secret_access_key: {}",
-        "X-Amz-Signature={}", 'client_secret="{}"',
+        "X-Amz-Signature={}", 'client_secret="{}"', "https://me:a/{}@host", "https://{}@host",
+        "DB_PASS={}", "--pass {}", "MYTOKEN={}", "TOKEN1={}", "AZURE_STORAGE_KEY={}",
+        "AccountKey={}", "Cookie: sid={}",
     ],
 )  # fmt: skip
 def test_what_looks_like_a_secret_is_left_out(text):
@@ -259,7 +288,8 @@ def test_what_looks_like_a_secret_is_left_out(text):
 
 @pytest.mark.parametrize(
     "token", ["ghp_" + "a" * 36, "hf_" + "b" * 30, "sk-" + "c" * 40, "AKIA" + "D" * 16,
-              "eyJhbGciOi.eyJzdWIiOi.c2ln"],
+              "eyJhbGciOi.eyJzdWIiOi.c2ln", "sk_live_" + "e" * 24, "ya29." + "f" * 30,
+              "hooks.slack.com/services/T0/B0/xyz"],
 )  # fmt: skip
 def test_tokens_are_known_by_their_form(token):
     assert recorded(f"in {token} here") == f"in {LEFT_OUT} here"
@@ -267,7 +297,7 @@ def test_tokens_are_known_by_their_form(token):
 
 @pytest.mark.parametrize(
     "text", ["ffprof run --workloads a,b --threads 1", "tokenizer=x tokens=5", "author: me",
-             "its loss: 3", "monkey=1", "passwords are not here", "https://host:80/x"],
+             "its loss: 3", "monkey=1", "passes=2", "bypass=1", "passwords are not here", "https://host:80/x"],
 )  # fmt: skip
 def test_other_words_stay(text):
     assert recorded(text) == text
