@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from ffprof.errors import UsageError, defused, one_line
+from ffprof.records.files import foreign_content
 from ffprof.units import GIB, MIB, parse_size
 
 Confidence = Literal["high", "medium", "low"]
@@ -258,6 +259,8 @@ def parse_profile(raw: bytes, name: str, *, origin: str = "") -> Card:
     """
     if len(raw) > MAX_BYTES:
         raise UsageError(f"{name} is larger than a profile can be ({MAX_BYTES // 1024} KiB)", _FIX)
+    if (found := foreign_content(raw)) is not None and raw.strip():
+        raise UsageError(f"{name} {found[0]}", f"{found[1]}; {_FIX}")
     try:
         document = tomllib.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as error:

@@ -53,9 +53,17 @@ def writing(path: Path) -> Iterator[None]:
 
 def _acquire(side: Path, path: Path) -> int:
     while True:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            descriptor = os.open(side, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(side, flags, 0o666)
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.close(descriptor)
+                raise FileExistsError(errno.EEXIST, f"{side.name} is there, and is no file")
         except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EEXIST, errno.ENXIO):
+                raise StoreError(
+                    f"the lock {side} is a link or no file", "remove it, if nobody needs it"
+                ) from error
             raise StoreError(
                 f"cannot write to {path.parent}: {error.strerror or error}",
                 "copy the file to a folder you may write to",

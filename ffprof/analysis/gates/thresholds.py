@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from ffprof.analysis.statistics.intervals import ZONE
 from ffprof.errors import UsageError, did_you_mean, one_line
 from ffprof.records.base import Name
+from ffprof.records.files import foreign_content
 from ffprof.records.store import first_problem
 from ffprof.units import KIB, MIB, parse_size
 
@@ -207,6 +208,8 @@ def parse_thresholds(raw: bytes, name: str) -> Thresholds:
         raise UsageError(f"{name} is larger than thresholds can be", _FIX)
     if any(line.count(b".") > MAX_DOTS for line in raw.splitlines()):
         raise UsageError(f"{name} has a line with more than {MAX_DOTS} dots", _FIX)
+    if (found := foreign_content(raw)) is not None and raw.strip():
+        raise UsageError(f"{name} {found[0]}", found[1])
     try:
         document = tomllib.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as error:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ffprof.analysis.gates.thresholds import parse_thresholds
 from ffprof.errors import UsageError
 from ffprof.hardware.budget import budget_of
 from ffprof.hardware.cards import find_card, known_cards, own_cards
@@ -234,3 +235,19 @@ def test_the_model_knows_every_figure_that_a_card_has():
     """A new figure must get a source as well."""
     about = {"name", "size", "stands_for_class", "confidence", "sources"}
     assert set(FIGURES) == set(Profile.model_fields) - about
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"\xef\xbb\xbfname = 'x'", "begins with a byte order mark; save it as UTF-8 without one"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS"),
+        (b"a = 1\n<<<<<<< ours\nb = 1\n=======\nb = 2\n>>>>>>> theirs\n", "unresolved merge conf"),
+        ("name = 'x'".encode("utf-16"), "is UTF-16 text"),
+    ],
+)
+def test_what_is_there_in_a_profile_s_stead_is_named(raw, said):
+    with pytest.raises(UsageError, match=said):
+        parse_profile(raw, "card.toml")
+    with pytest.raises(UsageError, match=said):
+        parse_thresholds(raw, "thresholds.toml")

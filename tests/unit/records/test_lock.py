@@ -75,3 +75,19 @@ def test_no_two_results_of_one_second_have_the_same_path(tmp_path):
         path.touch()
         taken.add(path)
     assert len(taken) == 3
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_a_lock_that_is_no_file_is_one_line_and_nothing_is_made(kind, tmp_path):
+    path, target = tmp_path / "audit-a.json", tmp_path / "somebody's"
+    side = lock_path(path)
+    if kind == "link":
+        side.symlink_to(target)
+    elif kind == "pipe":
+        os.mkfifo(side)
+    else:
+        side.mkdir()
+    with pytest.raises(StoreError), writing(path):
+        pass
+    assert not target.exists()
+    assert os.path.lexists(side)
