@@ -268,7 +268,7 @@ def foreign_content(data: bytes) -> tuple[str, str] | None:
             return what, fix
     if b"\n<<<<<<< " in data and b"\n>>>>>>> " in data:
         return "has an unresolved merge conflict", "resolve it"
-    if data[:2].isascii() and data[:2].count(b"\0") == 1:
+    if len(data) > 1 and data[:2].isascii() and data[:2].count(b"\0") == 1:
         return _SIGNS[0][1:]
     return None
 

@@ -130,7 +130,8 @@ def test_what_is_wrong_is_named_with_its_field(changes, said):
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        (b"\xff\xfe", "is not UTF-8"),
+        (b"\xff\xfe", "is UTF-16 text"),
+        (b"\x80abc", "is not UTF-8"),
         (b"name = [", "is not TOML"),
         (b"name", "is not TOML"),
         (b"name = 1\nname = 2", "is not TOML"),
