@@ -97,9 +97,10 @@ def percent_agreement(
         return "cannot tell", "too few seeds to tell"
     low, high = value - half, value + half
     if high < percent:
-        return "lower", f"by at least {percent - high:.1f} points"
+        return "lower", f"below {percent:g} % by at least {percent - high:.1f} points"
     if low > percent:
-        return ("agrees", "above it") if least else ("higher", f"by at least {low - percent:.1f}")
+        over = f"above {percent:g} % by at least {low - percent:.1f} points"
+        return ("agrees", "above it") if least else ("higher", over)
     if least or half > WIDEST:
         return "cannot tell", f"the interval of ±{half:.1f} points holds the {percent:g} %"
     return "agrees", f"the interval holds the {percent:g} %"
