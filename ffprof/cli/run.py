@@ -41,7 +41,7 @@ def run(
     engine: Literal["trace", "null"] = typer.Option(
         "trace",
         help="Of --device estimate: trace the step, or run PyTorch's own CUDA code on a card that "
-        "is not there (null): its memory to the byte, and no speed.",
+        "is not there (null): memory as its own allocator takes it, and no speed.",
     ),
     rounds: int = typer.Option(
         3, min=1, max=1000, help="Trials of each workload; throughput gets verdicts at 5, 9 and 15."

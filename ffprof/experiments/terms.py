@@ -22,7 +22,8 @@ from ffprof.units import format_bytes
 NO_SPEED = "no speed is estimated, because no profiled card has this size"
 _NOTHING_COMPUTED = (
     "on a null device: memory is PyTorch's own bookkeeping on a card that is only described; "
-    "kernels do nothing, so there are no speeds, losses or energy"
+    "cuDNN's workspaces are modelled, and what context and libraries take is assumed; kernels do "
+    "nothing, so there are no speeds, losses or energy"
 )
 
 

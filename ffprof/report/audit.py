@@ -104,6 +104,8 @@ def _on_a_gpu(record: Record, rows: Sequence[Row]) -> list[str]:
     told = []
     if any(row.uncapped is not None for row in rows):
         told.append("uncapped: reserved if the card were no limit")
+    if any(row.capped for row in rows):
+        told.append("capped: cached memory was given back to fit")
     energies = [t.energy for t in record.trials if t.energy]
     if energies:
         idle = energies[0].idle_watts

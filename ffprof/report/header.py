@@ -168,7 +168,8 @@ def learning_setting(record: LearningRecord) -> tuple[str, ...]:
         f"{_tasks(plan.tasks, plan.swept)}",
         f"effective batch {recipe.batch}, {recipe.precision}, {optimizer.name}, {began}learning "
         f"rate {optimizer.lr:g}, weight decay {optimizer.weight_decay:g}{tuned}",
-        f"{training.epochs} epochs, {training.schedule}{warmup}, "
+        f"{training.epochs} epoch{'' if training.epochs == 1 else 's'}, "
+        f"{training.schedule}{warmup}, "
         f"{_augmentation(training, recipe)}, validation on "
         f"{100 * training.validation:g} % of the training set{target}",
         f"{seeds} seed{'' if seeds == 1 else 's'} ({_numbers(plan.seeds)}); "

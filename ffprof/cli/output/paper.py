@@ -28,6 +28,8 @@ def print_paper(
         FfprofError: a folder cannot be read, or nothing can be forecast.
     """
     sources, notes = find_sources(folders)
+    if not folders:
+        notes = ["no folder of result files is here: name one with --records DIR", *notes]
     lines = answer_paper(paper, sources)
     if format == "json":
         print_json(paper_json(lines))
