@@ -80,7 +80,7 @@ def run(
         rounds = _first_look(written)
     options = replace(options, device=device, rounds=rounds, dry_run=dry_run)
     end_when_asked()
-    if engine == "null":
+    if engine == "null" and resume is None:  # a result file says what it goes on with
         from ffprof.experiments.audit.emulation import on_null_device
 
         options = on_null_device(options, written)
