@@ -80,11 +80,12 @@ def run(
         rounds = _first_look(written)
     options = replace(options, device=device, rounds=rounds, dry_run=dry_run)
     end_when_asked()
-    if engine == "null" and resume is None:  # a result file says what it goes on with
+    searches = max_batch or max_depth
+    if engine == "null" and (searches or resume is None):  # an audit's file says how it goes on
         from ffprof.experiments.audit.emulation import on_null_device
 
         options = on_null_device(options, written)
-    if max_batch or max_depth:
+    if searches:
         from ffprof.cli.output.capacity import print_largest
 
         raise typer.Exit(print_largest(options, written, format))

@@ -57,7 +57,8 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "max-batch": (
         ["run", "--preset", "smoke", "--max-batch", "--device", "estimate", "--workloads",
          "bp,bp-accum"],
-        [],
+        ["run", "--preset", "smoke", "--max-batch", "--device", "estimate", "--workloads",
+         "bp,bp-accum", "--resume", "FILE"],
     ),
 }  # fmt: skip
 TORCH_CACHE = "torchinductor_"  # PyTorch's own, which it keeps in the temporary folder
@@ -293,7 +294,7 @@ def check_kept(case: Case, code: int, files: list[Path]) -> None:
 
 def finish(case: Case, files: list[Path], resume: list[str]) -> str:
     """Resume what is not complete."""
-    begun = [file for file in files if file.name.startswith(("audit-", "frontier-"))]
+    begun = [file for file in files if file.name.startswith(("audit-", "frontier-", "capacity-"))]
     if not begun or not resume:
         return ""
     for place in (case.temporary, case.out):

@@ -95,7 +95,7 @@ def test_depth_is_searched_up_to_where_it_ends(tmp_path):
     [
         (["--rounds", "3"], "--max-batch cannot be combined with --rounds"),
         (["--steps", "3"], "--max-batch cannot be combined with --steps"),
-        (["--resume", "x"], "--max-batch cannot be combined with --resume"),
+        (["--resume", "x"], "there is no result file x; name that of a search"),
         (["--dry-run"], "--max-batch cannot be combined with --dry-run"),
         (["--device", "cpu"], "--device cpu has none"),
         (["--max-depth"], "--max-batch and --max-depth cannot be combined"),
@@ -143,6 +143,16 @@ def test_an_interrupt_keeps_what_was_found(tmp_path):
     assert "stopped early: interrupted; not searched: " in record.notes[-1]
     assert record.notes[-1].endswith("bp-ckpt-accum") and "not searched" in out
     assert "bp " in out and [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+    assert "resume with: ffprof run --max-batch" in err
+    other = ffprof("run", "--max-batch", *SMALL_CARD, *words, "--batch", "64", "--resume", tmp_path)
+    assert other.returncode == 2 and "cannot be resumed like this: batch is" in other.stderr
+    assert other.stderr.count("\n") == 1
+    done = ffprof("run", "--max-batch", *SMALL_CARD, *words, "--resume", tmp_path)
+    assert done.returncode == 0, done.stderr
+    whole = only_capacities(tmp_path)
+    assert [one.workload for one in whole.capacities] == words[1].split(",")
+    assert whole.capacities[0] == record.capacities[0]  # it is not searched again
+    assert not any("stopped early" in one for one in (*whole.notes, done.stdout))
 
 
 def test_no_time_at_all_is_one_line(tmp_path):

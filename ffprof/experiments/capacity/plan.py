@@ -22,7 +22,6 @@ from ffprof.workload.user_file import StepDescription
 
 # Options that mean something for an audit only, and why not here.
 _OF_AUDITS = {
-    "resume": "a search cannot be resumed: start it again",
     "rounds": "a size is run once",
     "steps": "nothing is timed",
     "full": "its report has no details",

@@ -27,6 +27,8 @@ from ffprof.records.store import save
 from ffprof.workload import Description
 from ffprof.workload.user_file import address
 
+STOPPED = "stopped early: "  # how notes and messages on what was not searched to its end begin
+
 
 def find_capacities(
     request: CapacityRequest,
@@ -76,7 +78,7 @@ class _Run:
         """Keep in the record why not all workloads are in it, or not to the end."""
         done = {one.workload for one in self.record.capacities}
         left = [one.id for one in self._request.workloads if one.id not in done]
-        told = f"stopped early: {stopped}"
+        told = f"{STOPPED}{stopped}"
         if left:
             told += f"; not searched: {', '.join(left)}"
         notes = (*self.record.notes, told[:1000])
@@ -115,7 +117,7 @@ class _Run:
         try:
             found = search.run()
         except (KeyboardInterrupt, StoppedError) as error:
-            found = search.found(str(error) or "interrupted")
+            found = search.found(f"{STOPPED}{str(error) or 'interrupted'}")
             if found.tried:
                 self._keep(self._capacity(one, proposal, found, make))
             raise
