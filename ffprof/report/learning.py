@@ -87,7 +87,7 @@ def learning_document(
 
 
 def _gap_heading(record: LearningRecord) -> str:
-    return f"The gap over log2 {'K' if record.plan.swept == 'classes' else 'of images'}"
+    return f"The gap over log2 {'K' if record.plan.swept == 'classes' else 'of the images'}"
 
 
 def _first(record: LearningRecord, rows: Sequence[LearningRow]) -> list[str]:
