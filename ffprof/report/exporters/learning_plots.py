@@ -235,7 +235,8 @@ def _gaps(place: Any, gaps: Sequence[Gap], styles: dict[str, dict[str, Any]]) ->
     place.xaxis.set_major_formatter(ScalarFormatter())
     place.set_xlabel("classes K" if gaps[0].series.along == "classes" else "training images")
     name = clean(gaps[0].series.baseline)
-    place.set_ylabel(f"{name} less workload, points", parse_math=False)
+    # Verdicts hold together, so their intervals are wider than these.
+    place.set_ylabel(f"{name} less workload, points\n(bars: 95 % of each mean)", parse_math=False)
 
 
 def _label(place: Any, name: str, x: float, y: float, color: str) -> None:
