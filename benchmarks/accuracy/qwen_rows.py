@@ -21,6 +21,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from card_file import write_card
+
 from ffprof.experiments.script.request import ScriptRequest
 from ffprof.experiments.script.runner import estimate_script
 from ffprof.units import GIB, MIB
@@ -58,17 +60,6 @@ ROWS = (
 )
 
 
-def profile(folder: Path) -> Path:
-    """The card as a file."""
-    lines = [f"{name} = {value!r}".replace("'", '"') for name, value in CARD.items()]
-    levels = ("nvml_total_bytes", "cuda_total_bytes")
-    lines += ["[confidence]", *(f'{name} = "low"' for name in levels), "[sources]"]
-    lines += [f'{name} = "the maker"' for name in CARD if name not in ("name", "class")]
-    path = folder / "card.toml"
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
 def peak_of(row: Row) -> float:
     """What is allocated at the peak of its only step, in GiB."""
     words = (row.method, str(row.tokens), str(row.accumulation), str(int(row.checkpointed)))
@@ -77,7 +68,7 @@ def peak_of(row: Row) -> float:
             ScriptRequest(
                 command=(sys.executable, str(HERE / "qwen_loop.py"), *words),
                 card=str(CARD["name"]),
-                card_files=(profile(Path(name)),),
+                card_files=(write_card(CARD, Path(name), "low", "the maker"),),
                 steps=1,
             )
         )

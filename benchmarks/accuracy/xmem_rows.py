@@ -20,6 +20,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from card_file import write_card
+
 from ffprof.experiments.script.request import ScriptRequest
 from ffprof.experiments.script.runner import estimate_script
 from ffprof.records.script import ScriptEstimate
@@ -50,13 +52,7 @@ def profile(row: dict[str, str], folder: Path) -> Path:
     """The card of a row, with the total that its measurement reports."""
     facts = {"name": f"{row['card']} as measured", "cuda_total_bytes": int(row["total_bytes"])}
     facts |= CARDS[row["card"]]
-    lines = [f"{k} = {v!r}".replace("'", '"') for k, v in facts.items()]
-    levels = ("nvml_total_bytes", "cuda_total_bytes")
-    lines += ["[confidence]", *(f'{name} = "high"' for name in levels), "[sources]"]
-    lines += [f'{name} = "xMem and the maker"' for name in facts if name not in ("name", "class")]
-    path = folder / "card.toml"
-    path.write_text("\n".join(lines) + "\n")
-    return path
+    return write_card(facts, folder, "high", "xMem and the maker")
 
 
 def estimated(row: dict[str, str]) -> ScriptEstimate:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from ffprof.analysis.frontier.standings import settle
 from ffprof.analysis.verdicts import judge, place, word
@@ -15,7 +14,7 @@ from ffprof.records.audit import Record, Verdict
 from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.frontier import FrontierRecord, Point
 from ffprof.records.learning import LearningRecord
-from ffprof.records.store import AnyRecord, Reading, read_any
+from ffprof.records.store import AnyRecord, Reading
 from ffprof.units import format_ratio
 from ffprof.version import __version__
 
@@ -45,31 +44,17 @@ def changed(readings: Iterable[Reading]) -> tuple[str, ...]:
     return (HEADLINE, *lines) if lines else ()
 
 
-def require_as_written(path: Path) -> None:
+def require_as_written(reading: Reading) -> None:
     """Fail if a result file was changed, where its figures would be used without a word of that.
 
     Raises:
-        RecordError: its digest is not that of what it holds, or it cannot be read.
+        RecordError: its digest is not that of what it holds.
     """
-    if read_any(path).belonging == "differs":
+    if reading.belonging == "differs":
         raise RecordError(
-            f"{str(path)[:500]} was changed after it was written, so it is not used",
-            f"ffprof verify {shlex.quote(str(path))} says what does not hold",
+            f"{str(reading.path)[:500]} was changed after it was written, so it is not used",
+            f"ffprof verify {shlex.quote(str(reading.path))} says what does not hold",
         )
-
-
-def only_as_written(
-    found: Sequence[tuple[Path, AnyRecord]],
-) -> tuple[list[tuple[Path, AnyRecord]], list[str]]:
-    """The files of a folder that were not changed, and what is wrong with each other one."""
-    kept, problems = [], []
-    for path, record in found:
-        try:
-            require_as_written(path)
-            kept.append((path, record))
-        except RecordError as error:
-            problems.append(error.problem)
-    return kept, problems
 
 
 def note_on(reading: Reading) -> tuple[str, ...]:

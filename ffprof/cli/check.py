@@ -18,7 +18,7 @@ from ffprof.cli.common_options import (
 from ffprof.cli.interrupts import end_when_asked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ffprof.records.audit import Record
 
@@ -93,7 +93,6 @@ def check(
     wrong, 3 if nothing could be judged, and 4 if something was not measured or cannot be decided.
     """
     from ffprof.cli.output.check import print_checks
-    from ffprof.experiments.check.baselines import baselines_here
     from ffprof.experiments.check.runner import CheckRequest, run_checks
     from ffprof.report.exporters.check import code_of
 
@@ -107,10 +106,6 @@ def check(
             "leave one of them out",
         )
     end_when_asked()
-    if current is None:
-        from ffprof.experiments.audit.emulation import all_on_device_of
-
-        all_on_device_of(baselines_here(baseline), card_file)
     checks = run_checks(
         CheckRequest(
             baseline=baseline,
@@ -119,6 +114,7 @@ def check(
             budget=budget,
             throughput=throughput,
             update=update_baseline,
+            begin=lambda pairs: _begin(pairs, card_file),
             again=_again(
                 out=out,
                 rounds=rounds,
@@ -137,6 +133,12 @@ def check(
         if one.refused:
             raise one.refused
     raise typer.Exit(code_of(checks))
+
+
+def _begin(pairs: Sequence[tuple[Path, Record]], card_files: Sequence[Path]) -> None:
+    from ffprof.experiments.audit.emulation import all_on_device_of
+
+    all_on_device_of(pairs, card_files)
 
 
 def _again(**options: Any) -> Callable[[Record, Path], Record]:

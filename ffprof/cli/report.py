@@ -55,7 +55,7 @@ def report(
     reading = read_any(path)
     record = reading.record
     if plot is not None:
-        for one in (path, *([other] if other else [])):
+        for one in (reading, *([read_any(other)] if other else [])):
             require_as_written(one)
         _draw(record, plot, output, other)
         return
@@ -64,7 +64,8 @@ def report(
     if judge:
         record = _judged(record)
     if isinstance(record, LearningRecord) and learned is None:
-        document = learning_document(record, path, _baseline(relative_to, format))
+        _check_format("--relative-to" if relative_to else "", format)
+        document = learning_document(record, path, relative_to)
     elif learned is not None or relative_to is not None:
         document = _audit(record, learned, relative_to, format)
     else:
@@ -98,13 +99,12 @@ def _draw(record: AnyRecord, plot: str, output: Path | None, other: Path | None)
     Notices().print(f"written to {output}")
 
 
-def _baseline(relative_to: str | None, format: Format) -> str | None:
-    """Verdicts of a study are not in its file, so JSON holds none."""
+def _check_format(option: str, format: Format) -> None:
+    """What an option makes anew is in no file, so JSON has nothing of it."""
     from ffprof.errors import UsageError
 
-    if relative_to is not None and format == "json":
-        raise UsageError("--relative-to has the formats table and markdown", "choose one of them")
-    return relative_to
+    if option and format == "json":
+        raise UsageError(f"{option} has the formats table and markdown", "choose one of them")
 
 
 def _audit(
@@ -113,18 +113,17 @@ def _audit(
     from ffprof.analysis.contradictions import require_as_written
     from ffprof.errors import UsageError
     from ffprof.records.audit import Record
-    from ffprof.records.store import find_record, load_learning
+    from ffprof.records.store import find_record, load_learning, read_any
     from ffprof.report.audit import learned_from, make_document
 
     option = "--relative-to" if learned is None else "--learned"
     if not isinstance(record, Record):
         raise UsageError(f"{option} is for the rows of an audit", "name the file of an audit")
-    if format == "json":
-        raise UsageError(f"{option} has the formats table and markdown", "choose one of them")
+    _check_format(option, format)
     accuracies = None
     if learned is not None:
         path = find_record(learned, ("learning-*.json",))
-        require_as_written(path)
+        require_as_written(read_any(path))
         accuracies = learned_from(load_learning(path), path.name)
     return make_document(record, accuracies, relative_to or "")
 

@@ -114,6 +114,7 @@ def run(
 
         begun = find_unfinished(resume, written.get("rounds"))
         on_device_of(load(begun), begun)
+        resume = begun
     opened = prepare(options) if resume is None else resumed(resume, given, dry_run=dry_run)
     with opened as requests:
         for request in requests if relative_to else ():

@@ -80,6 +80,15 @@ def threads_per_multiprocessor(capability: tuple[int, int]) -> int:
     return 1536 if capability in ((8, 6), (8, 7), (8, 9)) or capability >= (12, 0) else 2048
 
 
+# What would hide the device, or has PyTorch do without its allocator.
+_HIDING = ("CUDA_VISIBLE_DEVICES", "PYTORCH_NO_CUDA_MEMORY_CACHING")
+
+
+def inherited() -> dict[str, str]:
+    """The variables of this process that a child on a null device may have, too."""
+    return {name: value for name, value in os.environ.items() if name not in _HIDING}
+
+
 def environment(device: NullDevice, folder: Path) -> dict[str, str]:
     """The variables that a child needs to run on ``device``, beside those that it has.
 

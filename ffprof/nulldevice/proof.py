@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from ffprof.nulldevice.description import (
     LIBRARY_BYTES,
     NullDevice,
     environment,
+    inherited,
     is_in_use,
 )
 from ffprof.nulldevice.report import read_report
@@ -49,7 +49,6 @@ _DEVICE = NullDevice(
     threads_per_multiprocessor=1536,
 )
 # What would hide the device, or has PyTorch do without its allocator.
-_LEFT_OUT = ("CUDA_VISIBLE_DEVICES", "PYTORCH_NO_CUDA_MEMORY_CACHING")
 
 
 def prove(say: Callable[[str], None] = lambda text: None) -> NullDeviceFacts | None:
@@ -92,13 +91,12 @@ def _step() -> tuple[float, tuple[str, ...]]:
     Raises:
         NullDeviceError: it failed, or took less memory than its weights do.
     """
-    kept = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
     try:
         with tempfile.TemporaryDirectory(prefix="ffprof-null-") as name:
             folder = Path(name)
             done = subprocess.run(
                 [sys.executable, "-P", "-c", _STEP],
-                env=kept | environment(_DEVICE, folder),
+                env=inherited() | environment(_DEVICE, folder),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,

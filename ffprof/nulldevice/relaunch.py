@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from ffprof.errors import NullDeviceError
-from ffprof.nulldevice.description import NullDevice, environment
+from ffprof.nulldevice.description import NullDevice, environment, inherited
 
 # Its value is the process that removes the folder, which then is a child that this process knows
 # (``ffprof.harness.process.descendants``).
 _BEGUN = "FFPROF_BEGUN_ON_NULL_DEVICE"
-# What would hide the device, or has PyTorch do without its allocator.
-_LEFT_OUT = ("CUDA_VISIBLE_DEVICES", "PYTORCH_NO_CUDA_MEMORY_CACHING")
 # It reads until this process ends, however that happens, in a session of its own.
 _REMOVES = 'trap "" HUP INT TERM; exec 3<&0; { read -r _ <&3; rm -rf -- "$1"; } >&- & echo $!'
 
@@ -36,8 +34,7 @@ def continue_on(device: NullDevice) -> NoReturn:
         folder = Path(tempfile.mkdtemp(prefix="ffprof-device-"))
         made = environment(device, folder)
         remover = _remove_at_end(folder)
-        kept = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
-        variables = {**kept, **made, _BEGUN: str(remover)}
+        variables = {**inherited(), **made, _BEGUN: str(remover)}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], variables)
     except OSError as error:
         raise NullDeviceError(

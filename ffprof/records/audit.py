@@ -247,6 +247,11 @@ def own_files(workloads: Iterable[str], files: Sequence[WorkloadFile]) -> tuple[
     return tuple(dict.fromkeys(PurePath(file.path).name for file in found if file))
 
 
+def are_own_steps(workloads: Iterable[str], files: Sequence[WorkloadFile]) -> bool:
+    """Whether all of ``workloads`` are steps of the user's own, which the recipe does not bind."""
+    return set(workloads) <= {name for file in files for name in file.steps}
+
+
 def subject_of(preset: str, workloads: Iterable[str], files: Sequence[WorkloadFile]) -> str:
     """What a report is headed by: the preset, or the user's own files if all rows are theirs."""
     return ", ".join(own_files(workloads, files)) or f"preset {preset}"

@@ -174,8 +174,14 @@ def _record_in(contents: Contents) -> Record:
     return contents.as_record(Record, SCHEMA_VERSION)
 
 
-def find_record(path: Path, patterns: tuple[str, ...] = ("audit-*.json",)) -> Path:
+def find_record(
+    path: Path,
+    patterns: tuple[str, ...] = ("audit-*.json",),
+    absent: tuple[str, str] = ("result file", "run ffprof run --out DIR first"),
+) -> Path:
     """The file itself, or the newest result file in a folder; ``patterns`` are of their names.
+
+    ``absent`` is what an error says is not there, and what to do.
 
     Raises:
         RecordError: a folder with none, or that cannot be read.
@@ -189,7 +195,7 @@ def find_record(path: Path, patterns: tuple[str, ...] = ("audit-*.json",)) -> Pa
             f"cannot read {str(path)[:200]}: {error.strerror or error}", "name a result file"
         ) from error
     if not files:
-        raise RecordError(f"there is no result file in {path}", "run ffprof run --out DIR first")
+        raise RecordError(f"there is no {absent[0]} in {path}", absent[1])
     return files[0]
 
 
@@ -203,7 +209,7 @@ def newest_first(folder: Path, patterns: tuple[str, ...] = ("audit-*.json",)) ->
     return sorted(files, key=lambda file: file.stat().st_mtime, reverse=True)
 
 
-def load_folder(folder: Path) -> tuple[list[tuple[Path, AnyRecord]], list[str]]:
+def load_folder(folder: Path) -> tuple[list[Reading], list[str]]:
     """All result files of a folder and of the folders in it, and what is wrong with each other one.
 
     JSON of something else is passed over without a word.
@@ -222,7 +228,7 @@ def load_folder(folder: Path) -> tuple[list[tuple[Path, AnyRecord]], list[str]]:
         ) from error
     for path in paths:
         try:
-            found.append((path, load_any(path)))
+            found.append(read_any(path))
         except ForeignFileError:
             continue
         except RecordError as error:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import PurePath
 
-from ffprof.records.audit import Budget, Evidence, Machine, Record, is_limited, is_unmatched
+from ffprof.records.audit import (
+    Budget,
+    Evidence,
+    Machine,
+    Record,
+    are_own_steps,
+    is_limited,
+    is_unmatched,
+)
 from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.frontier import FrontierRecord
 from ffprof.records.learning import LearningRecord, Task, Training
@@ -64,7 +72,7 @@ def binds_no_row(record: Record | FrontierRecord) -> bool:
     if isinstance(record, FrontierRecord):
         names = {one.workload for one in record.points}
         names |= {one.workload for one in record.capacities}
-        return bool(names) and names <= {name for file in record.files for name in file.steps}
+        return bool(names) and are_own_steps(names, record.files)
     steps = {name for file in record.plan.files for name in file.steps}
     steps |= {name for name, row in record.ledger.items() if is_unmatched(row.facts)}
     return set(record.plan.workloads) <= steps

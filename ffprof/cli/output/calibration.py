@@ -29,7 +29,7 @@ from ffprof.records.audit import Device, Record
 from ffprof.records.calibration import CalibrationRecord
 from ffprof.records.files import prepare_folder
 from ffprof.records.redaction import recorded_command
-from ffprof.records.store import find_record, load, save
+from ffprof.records.store import find_record, load, read_any, save
 
 NOT_CALIBRATED = 3
 
@@ -121,7 +121,7 @@ def _whose(record: Record) -> str:
 def _calibrate(
     audit: Path, path: Path, names: list[str] | None, format: Format, *, here: bool
 ) -> int:
-    require_as_written(audit)
+    require_as_written(read_any(audit))
     record = load(audit)
     try:
         digest = hashlib.sha256(audit.read_bytes()).hexdigest()

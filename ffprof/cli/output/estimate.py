@@ -17,7 +17,7 @@ from ffprof.errors import NothingMeasuredError
 from ffprof.estimator.sizes import Question, flat_width, varied_by
 from ffprof.experiments.estimate import EstimateQuestion, EstimateSession, Sweep
 from ffprof.harness.process.streams import say
-from ffprof.records.audit import own_files
+from ffprof.records.audit import are_own_steps, own_files
 from ffprof.records.estimate import PeakRow
 from ffprof.report.capacity import estimated_capacities
 from ffprof.report.document import Block, Document, printable
@@ -129,6 +129,7 @@ def print_growth(session: EstimateSession, sweep: Sweep, plot: Path | None, form
 
 def heading(session: EstimateSession, varied: Mapping[str, str] | None = None) -> Heading:
     """What stands above the tables; ``varied`` is what of the recipe is not the same in all."""
+    names = [one.id for one in session.chosen.workloads]
     return Heading(
         recipe=session.recipe,
         requested=session.budget.requested,
@@ -145,9 +146,8 @@ def heading(session: EstimateSession, varied: Mapping[str, str] | None = None) -
         torch=session.torch,
         notes=session.chosen.notes(session.recipe),
         varied=varied or {},
-        files=own_files([one.id for one in session.chosen.workloads], session.chosen.files),
-        steps={one.id for one in session.chosen.workloads}
-        <= {name for file in session.chosen.files for name in file.steps},
+        files=own_files(names, session.chosen.files),
+        steps=are_own_steps(names, session.chosen.files),
     )
 
 

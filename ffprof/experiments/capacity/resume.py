@@ -23,7 +23,7 @@ from ffprof.hardware.machine import compare_machines
 from ffprof.records.audit import Device
 from ffprof.records.files import writing
 from ffprof.records.frontier import FrontierRecord
-from ffprof.records.store import load_frontier, read_any
+from ffprof.records.store import find_record, load_frontier, read_any
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def resumed_search(options: Options, grown: Grown, file: Path) -> Iterator[Capac
     Raises:
         FfprofError: it cannot be resumed here, or not like this.
     """
-    path = _newest(file)
+    path = find_record(file, ("capacity-*.json",), ("search", "name its result file"))
     _of(path, grown)  # before a lock is made for what is no record
     with writing(path), prepare_search(options, grown) as asked:
         record = _of(path, grown)
@@ -54,15 +54,6 @@ def resumed_search(options: Options, grown: Grown, file: Path) -> Iterator[Capac
             update={"capacities": tuple(kept.values()), "notes": tuple(notes)}
         )
         yield replace(asked, record=record, workloads=left, path=path)
-
-
-def _newest(file: Path) -> Path:
-    if not file.is_dir():
-        return file
-    found = sorted(file.glob("capacity-*.json"), key=lambda one: one.stat().st_mtime)
-    if not found:
-        raise RecordError(f"there is no search in {file}", "name its result file")
-    return found[-1]
 
 
 def _of(path: Path, grown: Grown) -> FrontierRecord:

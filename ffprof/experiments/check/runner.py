@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,8 +32,8 @@ from ffprof.workload import workload_names
 class CheckRequest:
     """The command line of a check; None is what was not given.
 
-    ``again`` measures or estimates again what a baseline holds, and is given its file. ``options``
-    are the words that request the same once more.
+    ``again`` measures or estimates again what a baseline holds, and is given its file; ``begin`` is
+    told of all of them before. ``options`` are the words that request the same once more.
     """
 
     baseline: Path
@@ -43,6 +43,7 @@ class CheckRequest:
     throughput: Mode | None
     update: bool
     again: Callable[[Record, Path], Record]
+    begin: Callable[[Sequence[tuple[Path, Record]]], None] = lambda pairs: None
     options: tuple[str, ...] = ()
 
 
@@ -62,6 +63,7 @@ def run_checks(asked: CheckRequest) -> list[BaselineCheck]:
     if asked.current is None:
         pairs = baselines_here(asked.baseline)
         _require_known(asked, thresholds, [*workload_names(), *_rows(r for _, r in pairs)])
+        asked.begin(pairs)
         found = [
             _checked(asked, thresholds, path, baseline, asked.again(baseline, path), "")
             for path, baseline in pairs

@@ -15,7 +15,7 @@ from typing import Any
 
 from ffprof.analysis.contradictions import note_on
 from ffprof.analysis.frontier.standings import wave
-from ffprof.errors import RecordError, UsageError
+from ffprof.errors import UsageError
 from ffprof.experiments.audit.resume import check_options, check_session
 from ffprof.experiments.frontier.request import FrontierRequest
 from ffprof.experiments.request import Request
@@ -28,7 +28,7 @@ from ffprof.records.audit import Device, Plan, Record
 from ffprof.records.files import writing
 from ffprof.records.frontier import FrontierRecord, Point
 from ffprof.records.recipe import FILE_DATA, Recipe
-from ffprof.records.store import load_frontier, read_any
+from ffprof.records.store import find_record, load_frontier, read_any
 from ffprof.workload import Description, find_workload
 
 _BESIDE = ("time_limit", "run_limit", "on_foreign", "plot", "resume")
@@ -46,7 +46,9 @@ def resumed_frontier(file: Path, given: Mapping[str, Any]) -> Iterator[FrontierR
         FfprofError: it cannot be resumed here, or not like this.
     """
     check_options(given, _BESIDE, "frontier")
-    path = _newest(file)
+    path = find_record(
+        file, ("frontier-*.json",), ("frontier", "run ffprof frontier --out DIR first")
+    )
     load_frontier(path)  # before a lock is made for what is no record
     with writing(path):
         record = load_frontier(path)
@@ -81,15 +83,6 @@ def resumed_frontier(file: Path, given: Mapping[str, Any]) -> Iterator[FrontierR
                     say=say,
                 ),
             )
-
-
-def _newest(file: Path) -> Path:
-    if not file.is_dir():
-        return file
-    found = sorted(file.glob("frontier-*.json"), key=lambda one: one.stat().st_mtime)
-    if not found:
-        raise RecordError(f"there is no frontier in {file}", "run ffprof frontier --out DIR first")
-    return found[-1]
 
 
 def _device(record: FrontierRecord, path: Path) -> Device:

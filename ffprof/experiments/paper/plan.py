@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ffprof.analysis.contradictions import only_as_written
+from ffprof.analysis.contradictions import require_as_written
 from ffprof.analysis.statements.answer import Source
 from ffprof.errors import DataError, RecordError, UsageError
 from ffprof.experiments.learning.options import LearningOptions
@@ -33,11 +33,16 @@ def find_sources(folders: Iterable[Path]) -> tuple[list[Source], list[str]]:
     found: dict[Path, Source] = {}
     notes: list[str] = []
     for folder in folders:
-        records, problems = load_folder(folder)
-        kept, changed = only_as_written(records)
-        for path, record in kept:
-            found.setdefault(path.resolve(), Source(name=path.name, record=record))
-        notes += [f"passed over: {one}" for one in (*problems, *changed)]
+        readings, problems = load_folder(folder)
+        for one in readings:
+            try:
+                require_as_written(one)
+            except RecordError as error:
+                problems.append(error.problem)
+            else:
+                source = Source(name=one.path.name, record=one.record)
+                found.setdefault(one.path.resolve(), source)
+        notes += [f"passed over: {problem}" for problem in problems]
     return list(found.values()), list(dict.fromkeys(notes))
 
 

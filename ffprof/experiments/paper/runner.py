@@ -150,9 +150,10 @@ def _known(command: Command, folder: Path) -> tuple[Path, Record | LearningRecor
     if not folder.is_dir():
         return folder, None
     found = [
-        (path, one)
-        for path, one in load_folder(folder)[0]
-        if isinstance(one, Record | LearningRecord) and one.command == str(command)
+        (reading.path, one)
+        for reading in load_folder(folder)[0]
+        if isinstance(one := reading.record, Record | LearningRecord)
+        and one.command == str(command)
     ]
     found.sort(key=lambda pair: (not pair[1].missing(), pair[1].created))
     return found[-1] if found else (folder, None)

@@ -15,6 +15,7 @@ from ffprof.experiments.script.request import ScriptRequest, ScriptTarget, targe
 from ffprof.harness.process.command import run_command
 from ffprof.harness.process.folder import temporary_folder
 from ffprof.nulldevice import environment, read_report
+from ffprof.nulldevice.description import inherited
 from ffprof.nulldevice.script.report import (
     FOLDER,
     HOOK_FOLDER,
@@ -25,9 +26,6 @@ from ffprof.nulldevice.script.report import (
 from ffprof.records.files import replacement
 from ffprof.records.script import ScriptEstimate
 from ffprof.units import format_bytes
-
-# What would hide the device, or has PyTorch do without its allocator.
-_LEFT_OUT = ("CUDA_VISIBLE_DEVICES", "PYTORCH_NO_CUDA_MEMORY_CACHING")
 
 
 def estimate_script(
@@ -103,8 +101,7 @@ class _Runs:
             )
 
     def _variables(self, folder: Path, capacity: int, snapshot: bool) -> dict[str, str]:
-        made = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
-        made |= environment(self.target.device_with(capacity), folder)
+        made = inherited() | environment(self.target.device_with(capacity), folder)
         # As if the environment that ffprof is installed in were active.
         made["PATH"] = _before(str(Path(sys.executable).parent), made.get("PATH"))
         made["PYTHONPATH"] = _before(str(HOOK_FOLDER), made.get("PYTHONPATH"))
