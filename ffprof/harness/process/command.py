@@ -24,6 +24,7 @@ from ffprof.harness.process.child import LOG_TAIL_BYTES, last_line
 from ffprof.harness.process.descendants import (
     end_with_parent,
     forget,
+    kill_all,
     kill_descendants,
     know,
     sweep_orphans,
@@ -150,10 +151,10 @@ def _sweep_marked(name: str, value: str | None) -> None:
     """Kill what has left the group and outlived who started it."""
     if not name or value is None:
         return
-    ended = []
-    for one in psutil.process_iter():
+
+    def is_marked(one: psutil.Process) -> bool:
         with contextlib.suppress(psutil.Error, OSError):
-            if one.pid != os.getpid() and one.environ().get(name) == value:
-                one.kill()
-                ended.append(one)
-    psutil.wait_procs(ended, _OUTPUT_SECONDS)
+            return one.pid != os.getpid() and one.environ().get(name) == value
+        return False
+
+    kill_all(lambda: [one for one in psutil.process_iter() if is_marked(one)])

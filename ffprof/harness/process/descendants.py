@@ -15,12 +15,18 @@ import ctypes
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
 
 # Of sys/prctl.h.
 _PARENT_DEATH_SIGNAL = 1
 _CHILD_SUBREAPER = 36
-_GONE_SECONDS = 2.0  # that a killed process may take to end
+_GONE_SECONDS = 5.0  # that killed processes may take to end
+_TICK_SECONDS = 0.005
 _adopts = [False]
 _known: set[int] = set()  # children of this process that are no orphans, by their number
 _lock = threading.RLock()
@@ -84,13 +90,38 @@ def kill_descendants(pid: int) -> None:
     """Also what has left the group (a session of its own), as far as it can still be found."""
     import psutil
 
+    def descendants() -> list[psutil.Process]:
+        try:
+            return psutil.Process(pid).children(recursive=True)
+        except psutil.Error:
+            return []
+
+    kill_all(descendants)
+
+
+def kill_all(found: Callable[[], list[psutil.Process]]) -> None:
+    """Kill what is found until nothing of it runs, also what it starts meanwhile.
+
+    A signal only asks: its memory is free, and its files are closed, when a process has ended.
+    """
+    deadline = time.monotonic() + _GONE_SECONDS
+    while (alive := [one for one in found() if not has_ended(one)]) and time.monotonic() < deadline:
+        import psutil
+
+        for one in alive:
+            with contextlib.suppress(psutil.Error):
+                one.kill()
+        time.sleep(_TICK_SECONDS)
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Also where its parent has not yet asked how."""
+    import psutil
+
     try:
-        descendants = psutil.Process(pid).children(recursive=True)
+        return process.status() == psutil.STATUS_ZOMBIE
     except psutil.Error:
-        return
-    for one in descendants:
-        with contextlib.suppress(psutil.Error):
-            one.kill()
+        return True
 
 
 def sweep_orphans() -> None:
@@ -110,4 +141,4 @@ def sweep_orphans() -> None:
                     continue
                 kill_descendants(one.pid)
                 one.kill()
-                one.wait(_GONE_SECONDS)
+                one.wait(_GONE_SECONDS)  # and so it is no zombie of ours
