@@ -63,6 +63,7 @@ uint64_t used_bytes(int device);             // by all processes
 int device_of(const void *at);               // -1 for host memory
 void copy(void *to, const void *from, size_t bytes);
 void fill(void *to, const void *pattern, size_t width, size_t count);
+void wrote(void *at, size_t bytes);             // somebody else has written there
 bool is_written(const void *at, size_t bytes);  // whether it may hold anything but zeros
 void forget(void *at, size_t bytes);  // the contents become zeros
 

@@ -216,6 +216,11 @@ static bool any_written(const Pool &pool, const char *at, size_t bytes) {
     auto stop = pool.written.begin() + last + 1;
     return std::find(pool.written.begin() + first, stop, true) != stop;
 }
+void wrote(void *at, size_t bytes) {
+    Hold hold(lock);
+    Pool *pool = pool_of(at);
+    if (pool && bytes) mark(*pool, (char *)at, bytes);
+}
 bool is_written(const void *at, size_t bytes) {
     Hold hold(lock);
     Pool *pool = pool_of(at);

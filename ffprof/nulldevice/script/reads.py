@@ -1,18 +1,24 @@
-"""Values that a script reads from the device: what, where, how often.
+"""Values that a script reads from the device and that are not known: what, where, how often.
 
 The kernels through which every read goes are replaced by ones that note the line and call the
 original, so that ``item``, ``bool``, ``tolist``, printing, boolean masks and what libraries do in
-C++ are all seen, and nothing else changes.
+C++ are all seen, and nothing else changes. What is known (``values``) is read as it should be,
+and is not noted.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from ffprof.nulldevice.script.places import lines_here, of_library, of_torch, place_of
 from ffprof.nulldevice.script.report import SCALER, Place, Read
 
+if TYPE_CHECKING:
+    from ffprof.nulldevice.script.values import Values
+
+Kernel = Callable[..., Any]
 _NUMBER, _COPY, _COUNT, _EQUAL = (
     "a number",
     "a copy to the host",
@@ -34,16 +40,21 @@ class Reads:
     def __init__(self) -> None:
         self._found: Counter[tuple[str, Place, str]] = Counter()
         self._libraries: list[Any] = []  # a registration ends with its library
+        self._values: Values | None = None
         self.quiet = False  # this watch itself reads
 
     def install(self) -> None:
         """Replace the kernels of CUDA tensors."""
         import torch
 
+        from ffprof.nulldevice.script.values import Values
+
+        self._values = values = Values()
         library = torch.library.Library("aten", "IMPL")
         self._libraries.append(library)
+        values.install(library)
         for name, what in _KERNELS.items():
-            kernel = torch.library.get_kernel(f"aten::{name}", "CUDA")
+            kernel = values.kernel(name)
             made = self._copies(kernel) if what is _COPY else self._noting(kernel, what)
             library.impl(name, made, "CUDA", with_keyset=True, allow_override=True)
 
@@ -54,23 +65,27 @@ class Reads:
             for (what, place, inner), n in self._found.most_common(_MOST)
         )
 
-    def _noting(self, kernel: Any, what: str) -> Any:
+    def _noting(self, kernel: Kernel, what: str) -> Kernel:
         def noted(keys: Any, *args: Any, **kwargs: Any) -> Any:
-            self._note(what)
-            return kernel.call_boxed(keys, *args, **kwargs)
+            self._note(what, *args)
+            was, self.quiet = self.quiet, True  # while it reads for itself
+            try:
+                return kernel(keys, *args, **kwargs)
+            finally:
+                self.quiet = was
 
         return noted
 
-    def _copies(self, kernel: Any) -> Any:
+    def _copies(self, kernel: Kernel) -> Kernel:
         def noted(keys: Any, target: Any, source: Any, *args: Any, **kwargs: Any) -> Any:
-            if target.device.type == "cpu" and source.device.type == "cuda":
-                self._note(_COPY)
-            return kernel.call_boxed(keys, target, source, *args, **kwargs)
+            if target.device.type == "cpu":
+                self._note(_COPY, source)
+            return kernel(keys, target, source, *args, **kwargs)
 
         return noted
 
-    def _note(self, what: str) -> None:
-        if self.quiet:
+    def _note(self, what: str, *given: Any) -> None:
+        if self.quiet or (self._values and all(self._values.is_known(one) for one in given)):
             return
         lines = lines_here()[1:]
         place = place_of(lines)
