@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from ffprof.errors import UntraceableError, UsageError
-from ffprof.estimator.allocator import AllocatorConfig
+from ffprof.estimator.allocator import AllocatorConfig, release_of
 from ffprof.estimator.cuda.workspaces import WorkspaceModel, model_for
 from ffprof.estimator.estimate import Estimate, from_stream
 from ffprof.estimator.overhead import (
@@ -133,6 +133,7 @@ def _model(stream: Stream, card: Card | None) -> WorkspaceModel:
         half=any(call.element_bytes < 4 for call in calls),
         tf32=torch.backends.cudnn.allow_tf32,
         autotuned=torch.backends.cudnn.benchmark,
+        release=release_of(torch.__version__),
     )
 
 

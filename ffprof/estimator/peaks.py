@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ffprof.errors import DataError, RefusedError, UsageError
-from ffprof.estimator.allocator import AllocatorConfig
+from ffprof.estimator.allocator import AllocatorConfig, release_of
 from ffprof.estimator.breakdown import ELSEWHERE, break_down
 from ffprof.estimator.estimate import Estimate, from_stream, last_step
 from ffprof.estimator.fit import ABOVE, BELOW, Fit
@@ -105,7 +105,7 @@ def estimate_traced(traced: TracedWorkload, recipe: Recipe, target: Target) -> E
         steps=STEPS,
         overhead=target.overhead,
         config=AllocatorConfig.parse(recipe.flags.allocator_conf, torch.__version__),
-        workspaces=target.model(recipe),
+        workspaces=target.model(recipe, release_of(torch.__version__)),
     )
 
 

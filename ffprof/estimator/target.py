@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ffprof.errors import UsageError, one_line
-from ffprof.estimator.cuda.workspaces import WorkspaceModel, model_for
+from ffprof.estimator.cuda.workspaces import NEWEST_KNOWN, WorkspaceModel, model_for
 from ffprof.estimator.overhead import (
     ASSUMED_CAPABILITY,
     ASSUMED_CUDA,
@@ -37,8 +37,8 @@ class Target:
     capability: tuple[int, int] = ASSUMED_CAPABILITY
     workspaces: bool = True
 
-    def model(self, recipe: Recipe) -> WorkspaceModel:
-        """What libraries take under a recipe."""
+    def model(self, recipe: Recipe, release: tuple[int, int] = NEWEST_KNOWN) -> WorkspaceModel:
+        """What libraries take under a recipe, with that release of torch."""
         if not self.workspaces:
             return WorkspaceModel.none()
         sizes = {} if self.card is None else {"multiprocessors": self.card.sm_count}
@@ -48,6 +48,7 @@ class Target:
             half=recipe.precision != "fp32",
             tf32=recipe.flags.tf32,
             autotuned=recipe.flags.cudnn_benchmark,
+            release=release,
         )
 
 

@@ -2,7 +2,7 @@
 
 from ffprof.estimator.allocator.blocks import Block
 from ffprof.estimator.allocator.caching import CachingAllocator, OutOfMemoryError
-from ffprof.estimator.allocator.config import AllocatorConfig
+from ffprof.estimator.allocator.config import AllocatorConfig, release_of
 from ffprof.estimator.allocator.state import Action, Observer
 from ffprof.estimator.allocator.view import BlockView, Segment
 
@@ -15,4 +15,5 @@ __all__ = [
     "Observer",
     "OutOfMemoryError",
     "Segment",
+    "release_of",
 ]

@@ -39,13 +39,18 @@ _KEYS = (
 _PAIR = re.compile(r"(\w+):(\[[^\[\]]*\]|[^,\[\]]+)")
 
 
+def release_of(version: str) -> tuple[int, int]:
+    """(2, 14) of a version of torch such as "2.14.1+cu130", and of what is none."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else (2, 14)
+
+
 def ties_of(release: str) -> Ties:
     """The order of a version of torch such as "2.14.1+cu130".
 
     That of 2.13 is taken to be 2.11's, which its changes suggest.
     """
-    found = re.match(r"(\d+)\.(\d+)", release)
-    version = (int(found[1]), int(found[2])) if found else (2, 14)
+    version = release_of(release)
     if version == (2, 12):
         return "block"
     return "segment" if version >= (2, 14) else "address"

@@ -13,6 +13,7 @@ from typing import Literal
 from ffprof.estimator.stream import Allocation, Convolution, MatrixProduct, Reduction, Stream
 from ffprof.units import MIB
 
+NEWEST_KNOWN = (2, 14)  # release of torch that the model was made with
 _Pass = Literal["forward", "data gradient", "weight gradient"]
 # A transposed convolution is computed by the passes of the convolution that it transposes
 # (conv_transpose in aten/src/ATen/native/Convolution.cpp calls cudnn_convolution_transpose).
@@ -39,12 +40,10 @@ _COPIES: dict[tuple[bool, bool], dict[_Pass, str]] = {
 class WorkspaceModel:
     """How much workspace each library call takes, in bytes.
 
-    ``handle_bytes`` is kept for ever from the first matrix product of a thread on: 2 blocks of
-    4096 KiB and 8 of 16 KiB, and 32 MiB from compute capability 9.0 on: what torch 2.14.1 takes on
-    null devices of 7.0 to 12.1 (parseChosenWorkspaceSize in
-    aten/src/ATen/cuda/CublasHandlePool.cpp). ``lt_bytes`` is what a
-    product that goes through cublasLt takes for the length of its call: nothing where cublasLt
-    shares the handle's workspace, as in torch 2.11 to 2.14, and 1 MiB in older releases.
+    ``handle_bytes`` is what cuBLAS takes at the first matrix product of a thread, and keeps if
+    ``handle_kept``, else at every one for the length of its call. ``lt_bytes`` is what one takes
+    that goes through cublasLt: nothing where it shares the handle's. With ``lt_kept`` a thread
+    takes it once and keeps it. ``model_for`` says which release does what.
 
     ``autotuned`` is ``torch.backends.cudnn.benchmark``: before the first call of every convolution
     all kernels are tried, and then PyTorch frees what is cached (run_single_conv in
@@ -78,7 +77,9 @@ class WorkspaceModel:
     threads_per_multiprocessor: int = 1536
     convolutions: bool = True
     handle_bytes: int = 8_519_680
+    handle_kept: bool = True
     lt_bytes: int = 0
+    lt_kept: bool = False
     autotuned: bool = True
     copies_above: float = 80.0
     untuned_above: float = 10.0
@@ -98,17 +99,29 @@ def model_for(
     tf32: bool,
     autotuned: bool,
     multiprocessors: int = WorkspaceModel.multiprocessors,
+    release: tuple[int, int] = NEWEST_KNOWN,
 ) -> WorkspaceModel:
     """The model for a card of that compute capability under these switches of PyTorch.
+
+    What cuBLAS takes depends on the ``release`` of torch: 2 blocks of 4096 KiB and 8 of 16 KiB, or
+    32 MiB on large cards (parseChosenWorkspaceSize in aten/src/ATen/cuda/CublasHandlePool.cpp).
+    As torch 2.10.0, 2.11.0, 2.12.1, 2.13.0, 2.14.1 and 2.15.0 did it on null devices of compute
+    capability 8.9, 9.0, 10.0 and 12.0: until 2.11, large is 9.0 alone, and cublasLt has 1 MiB of
+    its own, which is kept; from 2.12 on, large is 9.0 and newer, and cublasLt shares; from 2.15
+    on, nothing is kept, and cublasLt takes 1 MiB.
 
     Tensor cores take half precision from 7.0 on, and float32 rounded to TF32 from 8.0 on. Threads
     of a multiprocessor are those of the CUDA C++ Programming Guide's table of capabilities.
     """
     small = capability in ((8, 6), (8, 7), (8, 9)) or capability >= (12, 0)
+    large = capability >= (9, 0) if release >= (2, 12) else capability == (9, 0)
     return WorkspaceModel(
         multiprocessors=multiprocessors,
         threads_per_multiprocessor=1024 if capability == (7, 5) else 1536 if small else 2048,
-        handle_bytes=32 * MIB if capability >= (9, 0) else WorkspaceModel.handle_bytes,
+        handle_bytes=32 * MIB if large else WorkspaceModel.handle_bytes,
+        handle_kept=release < (2, 15),
+        lt_bytes=0 if (2, 12) <= release < (2, 15) else MIB,
+        lt_kept=release < (2, 12),
         autotuned=autotuned,
         untuned_above=80.0 if small and not half else WorkspaceModel.untuned_above,
         tensor_cores=capability >= (7, 0) if half else tf32 and capability >= (8, 0),
@@ -198,20 +211,30 @@ def resolve(stream: Stream, model: WorkspaceModel) -> Stream:
                 tried.add(call)
                 emptied.append(position)
         else:
-            nbytes = _product_bytes(call, model, threads)
-            if model.products and call.thread not in threads:
-                threads.add(call.thread)
+            nbytes, keeps = _product_bytes(call, model, threads) if model.products else (0, False)
+            if keeps:
                 kept.add(event)
         allocations[event] = _sized(allocations[event], nbytes)
     return _without_frees(replace(stream, allocations=allocations, emptied=sorted(emptied)), kept)
 
 
-def _product_bytes(call: MatrixProduct, model: WorkspaceModel, threads: set[str]) -> int:
-    if not model.products:
-        return 0
-    if call.thread not in threads:
-        return model.handle_bytes
-    return model.lt_bytes if call.fused else 0
+def _product_bytes(call: MatrixProduct, model: WorkspaceModel, held: set[str]) -> tuple[int, bool]:
+    """What a product takes, and whether that is kept; ``held`` is what threads have by now.
+
+    A product that takes two workspaces, as the first of a thread may until torch 2.11, is given the
+    handle's; the other one comes with the next.
+    """
+    own, lt = call.thread, f"{call.thread} cublasLt"
+    if not model.handle_kept:
+        return (model.lt_bytes if call.fused else model.handle_bytes), False
+    if own not in held:
+        held.add(own)
+        return model.handle_bytes, True
+    if not call.fused or lt in held:
+        return 0, False
+    if model.lt_kept:
+        held.add(lt)
+    return model.lt_bytes, model.lt_kept
 
 
 def _sized(allocation: Allocation, nbytes: int) -> Allocation:

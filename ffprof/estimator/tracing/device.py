@@ -20,6 +20,7 @@ from torch._guards import detect_fake_mode
 from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensor, FakeTensorMode
 
 from ffprof.errors import UsageError
+from ffprof.estimator.allocator import release_of
 
 STAND_IN = torch.device("cpu", 0)
 HOST = torch.device("cpu")
@@ -33,7 +34,7 @@ def check_version() -> None:
     Raises:
         UsageError: an older or newer torch than the estimator knows.
     """
-    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    version = release_of(torch.__version__)
     if not OLDEST <= version <= NEWEST:
         oldest, newest = (f"{major}.{minor}" for major, minor in (OLDEST, NEWEST))
         raise UsageError(

@@ -74,7 +74,9 @@ static bool count_from(Work work, void **arguments, size_t width) {
         if (!has_parts || device_of(to) < 0) return false;
         has_parts = false;
     } else {
-        const char *from = *(const char **)arguments[0];
+        // An iterator has a pointer behind what it applies to each value, which CUDA 13 leaves out.
+        const char *from = ((const char **)arguments[0])[0];
+        if (device_of(from) < 0) from = ((const char **)arguments[0])[1];
         uint32_t n = *(uint32_t *)arguments[2];  // 32 or 64 bits, and little-endian
         if (device_of(from) < 0 || device_of(to) < 0) return false;
         parts = count(from, width, n);

@@ -230,10 +230,14 @@ def _flops(node: _Node, func: Any) -> int:
         return _RECURRENT[name] * _of_recurrent(node)
     if func._overloadpacket not in flop_registry:
         return 0
-    arguments = [_argument(*one) for one in _zipped(node["inputs"])]
+    given = [_argument(*one) for one in _zipped(node["inputs"])]
+    # The trace has all in the order of the schema; formulas take some by name, as operators do.
+    known = func._schema.arguments[: len(given)]
+    named = {a.name: one for a, one in zip(known, given, strict=False) if a.kwarg_only}
+    arguments = given[: len(given) - len(named)]
     results = [_argument(*one) for one in _zipped(node["outputs"])]
     try:
-        return flops_of(func, arguments, {}, results[0] if len(results) == 1 else results)
+        return flops_of(func, arguments, named, results[0] if len(results) == 1 else results)
     except (AssertionError, AttributeError, IndexError, TypeError, ValueError):
         return 0  # a formula for other arguments than these
 

@@ -10,6 +10,7 @@ from ffprof.estimator.allocator import CachingAllocator
 from ffprof.estimator.cuda.workspaces import (
     WorkspaceModel,
     convolution_bytes,
+    model_for,
     resolve,
     trial_bytes,
     uses_cudnn,
@@ -125,6 +126,27 @@ def test_a_workspace_of_cublaslt_lasts_for_its_call():
     resolved = resolve(stream_of(product(), product(fused=True), product()), older)
     assert [a.nbytes for a in resolved.allocations] == [HANDLE, 1 << 20, 0]
     assert peak(resolved).allocated_bytes == HANDLE
+
+
+@pytest.mark.parametrize(
+    ("release", "capability", "sizes", "kept"),
+    [
+        ((2, 11), (8, 9), [HANDLE, 1 << 20, 0, 0], HANDLE + (1 << 20)),
+        ((2, 11), (9, 0), [32 << 20, 1 << 20, 0, 0], 33 << 20),
+        ((2, 11), (12, 0), [HANDLE, 1 << 20, 0, 0], HANDLE + (1 << 20)),
+        ((2, 12), (12, 0), [32 << 20, 0, 0, 0], 32 << 20),
+        ((2, 14), (8, 9), [HANDLE, 0, 0, 0], HANDLE),
+        ((2, 15), (8, 9), [HANDLE, 1 << 20, 1 << 20, HANDLE], 0),
+        ((2, 15), (10, 0), [32 << 20, 1 << 20, 1 << 20, 32 << 20], 0),
+    ],
+)
+def test_what_cublas_takes_is_that_of_the_release(release, capability, sizes, kept):
+    """As each release did it on a null device."""
+    model = model_for(capability, half=False, tf32=True, autotuned=False, release=release)
+    calls = [product(), product(fused=True), product(fused=True), product()]
+    resolved = resolve(stream_of(*calls), model)
+    assert [a.nbytes for a in resolved.allocations] == sizes
+    assert peak(resolved).allocated_bytes == kept
 
 
 def test_the_cache_is_emptied_before_each_new_convolution_only():
