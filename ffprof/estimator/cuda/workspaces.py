@@ -199,7 +199,8 @@ def resolve(stream: Stream, model: WorkspaceModel) -> Stream:
     emptied = list(stream.emptied)
     tried: set[Convolution] = set()
     kept: set[int] = set()
-    threads: set[str] = set()
+    held: set[str] = set()
+    added: dict[int, Allocation] = {}
     for position, event in enumerate(stream.events):
         if event < 0 or (call := allocations[event].scratch) is None:
             continue
@@ -211,48 +212,68 @@ def resolve(stream: Stream, model: WorkspaceModel) -> Stream:
                 tried.add(call)
                 emptied.append(position)
         else:
-            nbytes, keeps = _product_bytes(call, model, threads) if model.products else (0, False)
-            if keeps:
+            taken = _product_bytes(call, model, held) if model.products else ()
+            nbytes = taken[0][0] if taken else 0
+            if taken and taken[0][1]:
                 kept.add(event)
+            if len(taken) > 1:
+                added[position] = _sized(allocations[event], taken[1][0])
         allocations[event] = _sized(allocations[event], nbytes)
-    return _without_frees(replace(stream, allocations=allocations, emptied=sorted(emptied)), kept)
+    resolved = replace(stream, allocations=allocations, emptied=sorted(emptied))
+    return _rearranged(resolved, kept, added)
 
 
-def _product_bytes(call: MatrixProduct, model: WorkspaceModel, held: set[str]) -> tuple[int, bool]:
-    """What a product takes, and whether that is kept; ``held`` is what threads have by now.
+def _product_bytes(
+    call: MatrixProduct, model: WorkspaceModel, held: set[str]
+) -> list[tuple[int, bool]]:
+    """The workspaces that a product takes, each with whether it is kept; a second one always is.
 
-    A product that takes two workspaces, as the first of a thread may until torch 2.11, is given the
-    handle's; the other one comes with the next.
+    ``held`` is what threads have kept by now.
     """
-    own, lt = call.thread, f"{call.thread} cublasLt"
     if not model.handle_kept:
-        return (model.lt_bytes if call.fused else model.handle_bytes), False
-    if own not in held:
-        held.add(own)
-        return model.handle_bytes, True
-    if not call.fused or lt in held:
-        return 0, False
-    if model.lt_kept:
-        held.add(lt)
-    return model.lt_bytes, model.lt_kept
+        return [(model.lt_bytes if call.fused else model.handle_bytes, False)]
+    taken, lt = [], f"{call.thread} cublasLt"
+    if call.thread not in held:
+        held.add(call.thread)
+        taken.append((model.handle_bytes, True))
+    if call.fused and lt not in held and (model.lt_kept or not taken):
+        if model.lt_kept:
+            held.add(lt)
+        taken.append((model.lt_bytes, model.lt_kept))
+    return taken
 
 
 def _sized(allocation: Allocation, nbytes: int) -> Allocation:
     return replace(allocation, nbytes=nbytes)
 
 
-def _without_frees(stream: Stream, kept: set[int]) -> Stream:
-    """The stream in which those allocations live on, all positions moved to match."""
+def _rearranged(stream: Stream, kept: set[int], added: dict[int, Allocation]) -> Stream:
+    """The stream in which some allocations live on and others follow, all positions moved to match.
+
+    Args:
+        stream: with sizes.
+        kept: allocations that are never freed.
+        added: others that are never freed, each by the position of the event that it follows.
+    """
     gone = [p for p, event in enumerate(stream.events) if event < 0 and ~event in kept]
-    if not gone:
+    if not gone and not added:
         return stream
 
     def moved(position: int) -> int:
-        return position - sum(p < position for p in gone)
+        before = sum(p < position for p in gone)
+        return position - before + sum(p < position for p in added)
 
+    allocations, events = list(stream.allocations), []
+    for position, event in enumerate(stream.events):
+        if event >= 0 or ~event not in kept:
+            events.append(event)
+        if position in added:
+            events.append(len(allocations))
+            allocations.append(added[position])
     return replace(
         stream,
-        events=[event for event in stream.events if event >= 0 or ~event not in kept],
+        allocations=allocations,
+        events=events,
         marks=[(moved(position), name) for position, name in stream.marks],
         operators=[replace(o, position=moved(o.position)) for o in stream.operators],
         emptied=[moved(position) for position in stream.emptied],

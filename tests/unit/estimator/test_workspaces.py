@@ -149,6 +149,20 @@ def test_what_cublas_takes_is_that_of_the_release(release, capability, sizes, ke
     assert peak(resolved).allocated_bytes == kept
 
 
+def test_the_first_product_takes_two_workspaces_where_cublaslt_has_its_own():
+    model = model_for((8, 9), half=False, tf32=True, autotuned=False, release=(2, 11))
+    stream = stream_of(product(fused=True), product("autograd"), product(fused=True))
+    resolved = resolve(stream, model)
+    made = [resolved.allocations[event].nbytes for event in resolved.events if event >= 0]
+    assert made == [HANDLE, 1 << 20, HANDLE, 0]
+    assert peak(resolved).allocated_bytes == 2 * HANDLE + (1 << 20)
+    assert [o.position for o in resolved.operators] == [0, 2, 3]
+    lasting = replace(model, lt_kept=False)
+    resolved = resolve(stream_of(product(fused=True), product(fused=True)), lasting)
+    assert [a.nbytes for a in resolved.allocations] == [HANDLE, 1 << 20]
+    assert peak(resolved).allocated_bytes == HANDLE
+
+
 def test_the_cache_is_emptied_before_each_new_convolution_only():
     other = replace(CALL, which="weight gradient")
     stream = stream_of(CALL, CALL, other, CALL, other)
