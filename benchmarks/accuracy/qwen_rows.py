@@ -1,15 +1,15 @@
 """How far off is a step of Qwen3.5-0.8B on the null device? Against a measurement.
 
-    python benchmarks/accuracy/qwen_rows.py [--packages FOLDER]
+    python benchmarks/accuracy/qwen_rows.py [--packages FOLDER] [--capability 12.0]
 
 Rows of FakeGPU's docs/llm-sft-memory-estimation.md (github.com/FanBB2333/FakeGPU at 7d5cf83):
 `torch.cuda.max_memory_allocated()` of one step on an RTX PRO 5000 of 72 GB, torch 2.8.0+cu128,
 transformers 5.12.1. Two were measured on an RTX 3090 Ti with torch 2.12.1, too: 6.630 GiB for the
 first and 1.876 for the last. Each is run by what `ffprof estimate -- python qwen_loop.py ...`
-calls, as on that card: for compute capability 12.0, torch 2.14 has workspaces of cuBLAS that are 24
-MiB larger, and the LoRA rows come out 24 MiB too high and the others 45 to 48, so torch 2.8 likely
-had not. Needs a C compiler, transformers 5.12.1 and peft, if need be in --packages FOLDER. Prints
-Markdown.
+calls, as on that card: for compute capability 12.0, torch 2.12 and newer have workspaces of cuBLAS
+that are 24 MiB larger, and the rows come out 24 to 48 MiB too high. Torch 2.10 and 2.11 have not,
+so under them `--capability 12.0` is the card of the measurement. Needs a C compiler, transformers
+5.12.1 and peft, if need be in --packages FOLDER. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--packages", help="a folder with transformers, put on PYTHONPATH")
+    parser.add_argument("--capability", default=CARD["compute_capability"])
     options = parser.parse_args()
+    CARD["compute_capability"] = options.capability
     if options.packages:
         os.environ["PYTHONPATH"] = options.packages
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}

@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ffprof.estimator.allocator import release_of
 from ffprof.estimator.cuda.reductions import reductions_of
 from ffprof.estimator.cuda.workspaces import uses_cudnn
 from ffprof.estimator.stream import Convolution, MatrixProduct, Phase, Scratch
 
 _aten = torch.ops.aten
+_OUTER_PRODUCTS = release_of(torch.__version__) >= (2, 13)
 
 
 def calls_of(func: Any, args: Any, kwargs: Any, result: Any, phase: Phase) -> tuple[Scratch, ...]:
@@ -236,10 +238,20 @@ def _product(args: Any, _: Any, phase: Phase) -> tuple[Scratch, ...]:
     return (_blas(args[0], phase, fused=False),)
 
 
+def _batched_product(args: Any, result: Any, phase: Phase) -> tuple[Scratch, ...]:
+    # From torch 2.13 on outer products have a kernel of PyTorch's own
+    # (torch/_native/ops/bmm_outer_product/triton_impl.py).
+    x = args[0]
+    if x.shape[2] == 1 and x.numel() and not x.is_complex() and _OUTER_PRODUCTS:
+        return ()
+    return _product(args, result, phase)
+
+
 def _product_and_bias(args: Any, _: Any, phase: Phase) -> tuple[Scratch, ...]:
-    # A bias of one dimension is added by cublasLt in the same kernel (``addmm`` in
+    # A bias of one dimension is added by cublasLt in the same kernel, but for a vector (``addmm`` in
     # aten/src/ATen/native/cuda/Blas.cpp).
-    return (_blas(args[1], phase, fused=args[0].dim() == 1),)
+    bias, x, weight = args[:3]
+    return (_blas(x, phase, fused=bias.dim() == 1 and min(weight.shape) > 1),)
 
 
 def _blas(x: Tensor, phase: Phase, *, fused: bool) -> MatrixProduct:
@@ -252,7 +264,7 @@ _CALLS: dict[Any, Callable[[Any, Any, Phase], tuple[Scratch, ...]]] = {
     _aten.convolution: _convolution,
     _aten.convolution_backward: _convolution_backward,
     _aten.mm: _product,
-    _aten.bmm: _product,
+    _aten.bmm: _batched_product,
     _aten.addmm: _product_and_bias,
     _aten.baddbmm: _product,
     _aten.mv: _product,

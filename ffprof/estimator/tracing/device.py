@@ -25,7 +25,7 @@ from ffprof.estimator.allocator import release_of
 STAND_IN = torch.device("cpu", 0)
 HOST = torch.device("cpu")
 _Module = TypeVar("_Module", bound=nn.Module)
-OLDEST, NEWEST = (2, 11), (2, 14)  # what the rules were checked against
+OLDEST, NEWEST = (2, 11), (2, 15)  # what the rules were checked against
 
 
 def check_version() -> None:

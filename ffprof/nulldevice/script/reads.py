@@ -8,6 +8,7 @@ and is not noted.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -52,11 +53,13 @@ class Reads:
         self._values = values = Values()
         library = torch.library.Library("aten", "IMPL")
         self._libraries.append(library)
-        values.install(library)
-        for name, what in _KERNELS.items():
-            kernel = values.kernel(name)
-            made = self._copies(kernel) if what is _COPY else self._noting(kernel, what)
-            library.impl(name, made, "CUDA", with_keyset=True, allow_override=True)
+        with warnings.catch_warnings():  # torch 2.11 warns of the first that is replaced
+            warnings.simplefilter("ignore")
+            values.install(library)
+            for name, what in _KERNELS.items():
+                kernel = values.kernel(name)
+                made = self._copies(kernel) if what is _COPY else self._noting(kernel, what)
+                library.impl(name, made, "CUDA", with_keyset=True, allow_override=True)
 
     def told(self) -> tuple[Read, ...]:
         """By line, the most frequent first."""

@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ffprof.estimator.allocator import CachingAllocator
+from ffprof.estimator.allocator import CachingAllocator, release_of
+from ffprof.estimator.cuda.libraries import calls_of
 from ffprof.estimator.cuda.workspaces import (
     WorkspaceModel,
     convolution_bytes,
@@ -230,3 +232,19 @@ def test_all_but_the_handles_is_given_back(made, tensors):
     assert allocator.requested_bytes == kept + HANDLE * len(threads)
     assert resolved.emptied == sorted(set(resolved.emptied))
     assert len(resolved.emptied) == len({c for c in made if isinstance(c, Convolution)})
+
+
+def calls(func, *args):
+    return calls_of(func, args, {}, None, "forward")
+
+
+def test_which_products_go_to_cublas():
+    x, vectors = torch.empty(8, 64, 32), (torch.empty(8, 64, 1), torch.empty(8, 1, 64))
+    aten = torch.ops.aten
+    assert len(calls(aten.bmm.default, x, x.mT)) == 1
+    # PyTorch's own kernel from 2.13 on.
+    assert (calls(aten.bmm.default, *vectors) == ()) == (release_of(torch.__version__) >= (2, 13))
+    bias, rows = torch.empty(16), torch.empty(4, 32)
+    assert calls(aten.addmm.default, bias, rows, torch.empty(32, 16))[0].fused
+    assert not calls(aten.addmm.default, bias[:1], rows, torch.empty(32, 1))[0].fused
+    assert not calls(aten.addmm.default, torch.empty(4, 16), rows, torch.empty(32, 16))[0].fused
