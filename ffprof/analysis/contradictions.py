@@ -114,6 +114,8 @@ def _concluded(record: AnyRecord) -> str:
         count, what = len(record.verdicts), "verdict"
     elif isinstance(record, FrontierRecord):
         count, what = len(record.points), "point"
+        if record.kind == "capacity":
+            count, what = len(record.capacities), "largest size"
     elif isinstance(record, CalibrationRecord):
         count, what = len(record.arms), "change"
     else:
@@ -125,14 +127,14 @@ def _concluded(record: AnyRecord) -> str:
 def conclusions(record: AnyRecord) -> tuple[str, ...]:
     """Conclusions that do not follow from the record, a line each; nothing if all do.
 
-    Those are verdicts of an audit, the standing of points of a frontier and what a calibration
-    finds. A study's are made from its runs whenever it is printed. A file without any, because its
-    run was stopped before it came to one, contradicts nothing.
+    Those are verdicts of an audit, the standing of points of a frontier, the largest sizes of a
+    search and what a calibration finds. A study's are made from its runs whenever it is printed. A
+    file without any, because its run was stopped before it came to one, contradicts nothing.
     """
     if isinstance(record, Record):
         return tuple(_verdicts(record))
-    if isinstance(record, FrontierRecord) and record.kind == "frontier":
-        return tuple(_standings(record))
+    if isinstance(record, FrontierRecord):
+        return tuple(_standings(record) if record.kind == "frontier" else _capacities(record))
     if isinstance(record, CalibrationRecord):
         return tuple(_arms(record))
     return ()
@@ -213,6 +215,27 @@ def _other(stored: Point, made: Point) -> str:
         what = name.replace("_", " ")
         return f"has {what} {ours}, and its trials give {theirs}"
     return ""
+
+
+def _capacities(record: FrontierRecord) -> Iterator[str]:
+    """Sizes that were not tried, or that ended otherwise; what is proven is read so or not at all.
+
+    A run says more than an estimate of the same size.
+    """
+    for one in record.capacities:
+        runs = {t.size: t.outcome == "ok" for t in one.tried if t.evidence != "estimated"}
+        fits = {t.size: t.fit == "fits" for t in one.tried if t.evidence == "estimated"} | runs
+        size = f"{one.grown.replace('-', ' ')} {one.largest}"
+        if one.largest and not fits.get(one.largest, False):
+            how = "did not fit" if one.largest in fits else "was not tried"
+            yield f"{one.workload}: {size} is said to be the largest, and it {how}"
+        beyond = sorted(n for n, well in runs.items() if well and n > one.largest)
+        if beyond:
+            yield f"{one.workload}: {size} is said to be the largest, and {beyond[-1]} ran, too"
+        failing = one.first_failing
+        if failing is not None and fits.get(failing, True):
+            how = "did fit" if failing in fits else "was not tried"
+            yield f"{one.workload}: {failing} is said not to fit, and it {how}"
 
 
 def _arms(record: CalibrationRecord) -> Iterator[str]:

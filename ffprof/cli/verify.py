@@ -16,7 +16,7 @@ def verify(
     """Check that a result file is as it was written and agrees with itself.
 
     Checks its digest and the hash of its recipe, whether its figures are possible, and whether its
-    verdicts follow from its trials. Prints the command that makes it again.
+    verdicts and largest sizes follow from its trials. Prints the command that makes it again.
 
     Exits with 0 if nothing contradicts anything, and 2 if something does or it cannot be read.
     """

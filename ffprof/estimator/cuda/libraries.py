@@ -248,8 +248,8 @@ def _batched_product(args: Any, result: Any, phase: Phase) -> tuple[Scratch, ...
 
 
 def _product_and_bias(args: Any, _: Any, phase: Phase) -> tuple[Scratch, ...]:
-    # A bias of one dimension is added by cublasLt in the same kernel, but for a vector (``addmm`` in
-    # aten/src/ATen/native/cuda/Blas.cpp).
+    # A bias of one dimension is added by cublasLt in the same kernel, unless the weight is a vector
+    # (``addmm`` in aten/src/ATen/native/cuda/Blas.cpp).
     bias, x, weight = args[:3]
     return (_blas(x, phase, fused=bias.dim() == 1 and min(weight.shape) > 1),)
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from calibrations import calibrated, noisy_audit
-from frontiers import frontier, point
+from frontiers import capacity, frontier, point, tried
 from records import MIB, claim, record, trial
 
 import ffprof
@@ -109,6 +109,34 @@ def test_standings_of_a_frontier_are_judged_again():
     worse = made.points[0].model_copy(update={"on_frontier": not made.points[0].on_frontier})
     (told,) = conclusions(made.model_copy(update={"points": (worse, *made.points[1:])}))
     assert f"point {worse.id} has on frontier" in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"largest": 7}, "a: micro batch 7 is said to be the largest, and it was not tried"),
+        ({"largest": 7}, "a: micro batch 7 is said to be the largest, and 8 ran, too"),
+        ({"largest": 9, "first_failing": None}, "9 is said to be the largest, and it did not fit"),
+        ({"first_failing": 12}, "a: 12 is said not to fit, and it was not tried"),
+    ],
+)
+def test_the_largest_sizes_of_a_search_follow_from_what_was_tried(changes, told):
+    assert conclusions(frontier()) == ()
+    other = capacity(proven=False, message="why", **changes)
+    assert any(told in line for line in conclusions(frontier(capacities=(other,))))
+
+
+def test_a_search_by_estimates_is_held_against_their_answers():
+    near = (
+        tried(8, fit="fits", evidence="estimated"),
+        tried(9, evidence="estimated", fit="too close to call"),
+    )
+    made = capacity(proven=False, message="why", tried=near)
+    assert conclusions(frontier(capacities=(made,))) == ()
+    told = conclusions(
+        frontier(capacities=(made.model_copy(update={"largest": 9, "first_failing": None}),))
+    )
+    assert told == ("a: micro batch 9 is said to be the largest, and it did not fit",)
 
 
 def test_what_a_calibration_finds_follows_from_its_intervals():
