@@ -28,6 +28,7 @@ from ffprof.hardware.machine import too_few_processors
 from ffprof.harness.data.discovery import check_data, crowding
 from ffprof.harness.process.folder import temporary_folder
 from ffprof.harness.process.guard import Policy
+from ffprof.nulldevice import is_in_use
 from ffprof.records.audit import Plan, Record, WorkloadFile
 from ffprof.records.files import prepare_folder, writing
 from ffprof.records.recipe import Recipe
@@ -155,6 +156,7 @@ def _prepared(
             f"repeats {path.name} of {baseline.created.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
             *terms.notes,
             "" if estimated else crowding(recipe, device),
+            "" if estimated or is_in_use() else session.crowd,
             f"removed since: {', '.join(rows.gone)}"[:1000] if rows.gone else "",
         )
         audit = Audit(

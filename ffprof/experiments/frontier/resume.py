@@ -60,7 +60,8 @@ def resumed_frontier(file: Path, given: Mapping[str, Any]) -> Iterator[FrontierR
             if wave(record, every=record.every_point):
                 done = sum(len(point.trials) for point in record.points)
                 told = f"resumed {datetime.now(UTC):%Y-%m-%d %H:%M} UTC with {done} trials done"
-                notes = [*record.notes, told, *notes, *note_on(read_any(path))][-200:]
+                notes = [*record.notes, told, *notes, *note_on(read_any(path))]
+                notes = [*notes, *([session.crowd] if session.crowd else [])][-200:]
                 record = record.model_copy(update={"stopped": "", "notes": tuple(notes)})
             yield FrontierRequest(
                 audit=Request(
