@@ -538,7 +538,7 @@ def test_a_build_that_returns_no_step_and_one_step_are_refused():
         trace(training(), steps=1)
 
 
-@pytest.mark.parametrize("version", ["2.10.1", "2.15.0+cu128", "3.0.0"])
+@pytest.mark.parametrize("version", ["2.10.1", "2.16.0+cu134", "3.0.0"])
 def test_a_torch_that_the_rules_were_not_checked_against_is_refused(version, monkeypatch):
     monkeypatch.setattr(torch, "__version__", version)
     with pytest.raises(UsageError, match=f"and this is {version.split('+')[0]}"):
