@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import (
@@ -65,6 +66,7 @@ def tracing(
         paths = stack.enter_context(ModulePaths())
         stack.enter_context(kernels.dispatched())
         stack.enter_context(mode)
+        stack.enter_context(_parameters(mode))
         tracer = Tracer(kernels, mode, paths, values)
         stack.enter_context(_optimizers(tracer))
         stack.enter_context(tracer)
@@ -200,6 +202,27 @@ def _few_objects_to_look_through() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+@contextmanager
+def _parameters(mode: FakeMode) -> Iterator[None]:
+    """Parameters are fake, small ones of the host as well, and so the same after ``.to(device)``.
+
+    A module that moves puts new data into its parameters, which an optimizer may hold already; of a
+    real tensor that cannot become fake, PyTorch makes a new parameter.
+    """
+    make = nn.Parameter.__new__
+
+    def made(cls: Any, data: Any = None, requires_grad: bool = True) -> Any:
+        if type(data) is Tensor and data.device.type == "cpu":
+            data = mode.from_tensor(data)
+        return make(cls, data, requires_grad)
+
+    nn.Parameter.__new__ = made  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Parameter.__new__ = make  # type: ignore[method-assign]
 
 
 @contextmanager

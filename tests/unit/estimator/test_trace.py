@@ -597,15 +597,42 @@ def test_copies_of_modules_are_moved_and_held():
     assert kept == 2 * 2 * 4 * sum(p.numel() for p in layer.parameters())
 
 
-def test_an_optimizer_made_before_the_move_is_refused():
+def test_an_optimizer_made_before_the_move_has_the_same_parameters():
+    """Small tensors of the host are real, but not as parameters, whose data ``to`` replaces."""
+
+    def built(early):
+        def build(device):
+            scale = nn.Module()
+            scale.weight = nn.Parameter(torch.ones(3))
+            scale.bias = nn.Parameter(torch.zeros(2000))
+            if not early:
+                scale.to(device)
+            optimizer = torch.optim.SGD(scale.parameters(), lr=0.1, momentum=0.9)
+            scale.to(device)
+
+            def step():
+                (scale.weight * torch.ones(3, device=device)).sum().backward()
+                scale.bias.sum().backward()
+                optimizer.step()
+
+            return step
+
+        return trace(build)
+
+    early, late = built(True), built(False)
+    assert [a.nbytes for a in early.allocations] == [a.nbytes for a in late.allocations]
+    assert [a.category for a in early.allocations] == [a.category for a in late.allocations]
+    assert "optimizer state" in {a.category for a in early.allocations}
+    assert nn.Parameter(torch.ones(3)).tolist() == [1, 1, 1]  # outside of a trace they are real
+
+
+def test_an_optimizer_of_a_copy_that_was_left_behind_is_refused():
     def build(device):
-        scale = nn.Module()
-        scale.weight = nn.Parameter(torch.ones(3))
-        optimizer = torch.optim.SGD(scale.parameters(), lr=0.1)
-        scale.to(device)
+        weight = nn.Parameter(torch.ones(3))
+        optimizer = torch.optim.SGD([torch.ones(3, requires_grad=True)], lr=0.1)
 
         def step():
-            (scale.weight * torch.ones(3, device=device)).sum().backward()
+            (weight.to(device) * torch.ones(3, device=device)).sum().backward()
             optimizer.step()
 
         return step
