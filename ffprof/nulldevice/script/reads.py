@@ -8,9 +8,10 @@ and is not noted.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ffprof.nulldevice.script.places import lines_here, of_library, of_torch, place_of
@@ -19,7 +20,6 @@ from ffprof.nulldevice.script.report import SCALER, Place, Read
 if TYPE_CHECKING:
     from ffprof.nulldevice.script.values import Values
 
-Kernel = Callable[..., Any]
 _NUMBER, _COPY, _COUNT, _EQUAL = (
     "a number",
     "a copy to the host",
@@ -38,28 +38,33 @@ _MOST = 500  # lines that are told
 class Reads:
     """All reads of a process so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, values: Values) -> None:
         self._found: Counter[tuple[str, Place, str]] = Counter()
         self._libraries: list[Any] = []  # a registration ends with its library
-        self._values: Values | None = None
+        self._values = values
         self.quiet = False  # this watch itself reads
 
     def install(self) -> None:
         """Replace the kernels of CUDA tensors."""
         import torch
 
-        from ffprof.nulldevice.script.values import Values
-
-        self._values = values = Values()
+        self._values.begin(self._silence)
         library = torch.library.Library("aten", "IMPL")
         self._libraries.append(library)
         with warnings.catch_warnings():  # torch 2.11 warns of the first that is replaced
             warnings.simplefilter("ignore")
-            values.install(library)
             for name, what in _KERNELS.items():
-                kernel = values.kernel(name)
+                kernel = torch.library.get_kernel(f"aten::{name}", "CUDA")
                 made = self._copies(kernel) if what is _COPY else self._noting(kernel, what)
                 library.impl(name, made, "CUDA", with_keyset=True, allow_override=True)
+
+    @contextlib.contextmanager
+    def _silence(self) -> Iterator[None]:
+        was, self.quiet = self.quiet, True
+        try:
+            yield
+        finally:
+            self.quiet = was
 
     def told(self) -> tuple[Read, ...]:
         """By line, the most frequent first."""
@@ -68,27 +73,23 @@ class Reads:
             for (what, place, inner), n in self._found.most_common(_MOST)
         )
 
-    def _noting(self, kernel: Kernel, what: str) -> Kernel:
+    def _noting(self, kernel: Any, what: str) -> Any:
         def noted(keys: Any, *args: Any, **kwargs: Any) -> Any:
             self._note(what, *args)
-            was, self.quiet = self.quiet, True  # while it reads for itself
-            try:
-                return kernel(keys, *args, **kwargs)
-            finally:
-                self.quiet = was
+            return kernel.call_boxed(keys, *args, **kwargs)
 
         return noted
 
-    def _copies(self, kernel: Kernel) -> Kernel:
+    def _copies(self, kernel: Any) -> Any:
         def noted(keys: Any, target: Any, source: Any, *args: Any, **kwargs: Any) -> Any:
-            if target.device.type == "cpu":
+            if target.device.type == "cpu" and source.device.type == "cuda":
                 self._note(_COPY, source)
-            return kernel(keys, target, source, *args, **kwargs)
+            return kernel.call_boxed(keys, target, source, *args, **kwargs)
 
         return noted
 
     def _note(self, what: str, *given: Any) -> None:
-        if self.quiet or (self._values and all(self._values.is_known(one) for one in given)):
+        if self.quiet or all(map(self._values.is_known, given)):
             return
         lines = lines_here()[1:]
         place = place_of(lines)

@@ -1,195 +1,287 @@
 """Values of small tensors that are known: computed on the host, where kernels compute nothing.
 
-A tensor is known if the host filled it, or copied integers to it, or if an operator of
-``_OPERATORS`` made it of nothing but known ones. PyTorch's own CUDA code runs such an operator
-first, and takes what memory it takes; then PyTorch's code for processors computes what it should
-have written, and that is put into the device's memory. All else stays unknown: zeros, or what was
-there before.
+A tensor is known if a script filled it, or copied integers to it, or if a function of ``_COMPUTED``
+made it of nothing but known ones. PyTorch runs such a function as it always does, and takes what
+memory it takes; then the same function is called with the values on the host, and what it gives is
+put into the device's memory. All else stays unknown: zeros, or what was there before.
 
-Whether a tensor was written since is told by PyTorch's version counter. What changes a tensor
-behind its back is not seen; so floats from the host, parameters among them, are not known.
+Functions are seen where Python calls them (a mode of ``__torch_function__``), so what PyTorch does
+inside of others, in backward or in other threads makes nothing known. Whether a tensor was changed
+since is told by PyTorch's version counter. What changes memory behind it is not seen, as a kernel
+of an extension; floats from the host, which parameters are, are left out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 MOST = 65_536  # elements of a tensor
-_SMALL_RECORD = 4_096  # tensors that are remembered before those that are gone are looked for
-# By their names, as functions; those in place and with an output are meant, too.
-_COMPARISONS = "eq ne lt le gt ge isin isnan logical_and logical_or logical_xor logical_not"
+_REMEMBERED = 4_096  # tensors, before those that are gone are looked for
+# By their names, as functions and methods.
+_COMPARISONS = "eq ne lt le gt ge isnan equal logical_and logical_or logical_xor logical_not"
 _ARITHMETIC = (
-    "add sub mul div rsub floor_divide remainder fmod neg abs sign clamp clamp_min clamp_max "
-    "maximum minimum bitwise_and bitwise_or bitwise_xor bitwise_not bitwise_left_shift "
-    "bitwise_right_shift ceil floor round trunc sqrt pow where cumsum cumprod"
+    "add sub mul div true_divide floor_divide remainder fmod neg abs sign clamp clamp_min "
+    "clamp_max maximum minimum bitwise_and bitwise_or bitwise_xor bitwise_not ceil floor round "
+    "trunc sqrt pow exp log where cumsum cumprod"
 )
-_REDUCTIONS = "any all sum prod max min amax amin aminmax argmax argmin count_nonzero"
+_REDUCTIONS = "any all sum prod mean max min amax amin aminmax argmax argmin count_nonzero"
 _MOVES = (
-    "index index_select index_fill index_add _index_put_impl gather scatter scatter_add "
-    "masked_fill masked_scatter take cat flip roll tril triu sort topk searchsorted bucketize"
+    "index_select index_fill index_add index_put index_copy gather scatter scatter_add "
+    "masked_fill masked_select take cat concat stack flip roll tril triu sort argsort "
+    "topk searchsorted bucketize nonzero clone contiguous reshape flatten repeat long int float "
+    "bool half double type type_as"
 )
-_SOURCES = "fill zero arange linspace eye tril_indices triu_indices"
-_OPERATORS = frozenset(" ".join((_COMPARISONS, _ARITHMETIC, _REDUCTIONS, _MOVES, _SOURCES)).split())
-# In place, and what they find there is of no matter.
-_OVERWRITE = frozenset({"fill_", "zero_", "copy_"})
-_UNTOUCHED = ("set_", "resize_", "record_stream")  # they change no value
-_NUMBERS = (bool, int, float, complex)
+_NAMES = " ".join((_COMPARISONS, _ARITHMETIC, _REDUCTIONS, _MOVES)).split()
+_MADE = "tensor as_tensor zeros ones full arange linspace eye zeros_like ones_like full_like"
+_FACTORIES = frozenset(f"{_MADE} new_zeros new_ones new_full new_tensor".split())
+_FILLS = ("fill_", "zero_", "copy_")  # what they find there is of no matter
+_TO_DEVICE = ("to", "cuda")
+# What they take depends on values on its way, so they are not called on the device.
+_SIZED_BY_VALUES = frozenset({"repeat_interleave", "one_hot", "bincount", "isin"})
+# As operators of Python; those in place are forgotten where they are not computed.
+_PYTHONS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor")
+_OTHERS = ("eq", "ne", "lt", "le", "gt", "ge", "neg", "abs", "invert", "getitem", "setitem")
+_IN_PLACE = frozenset(f"__i{one}__" for one in (*_PYTHONS, "div", "lshift", "rshift", "matmul"))
+_COMPUTED = frozenset(
+    [
+        *_NAMES,
+        *_FACTORIES,
+        *(f"__{one}__" for one in _OTHERS),
+        *(f"__{side}{one}__" for one in _PYTHONS for side in ("", "r", "i")),
+        *(one.removesuffix("_") for one in _FILLS),
+        *_TO_DEVICE,
+        *_SIZED_BY_VALUES,
+    ]
+)
 _FAILURES = (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError)
-Kernel = Callable[..., Any]
+_Quiet = Callable[[], AbstractContextManager[None]]
 
 
-class Values:
-    """What is known of this process's tensors."""
+class Values(TorchFunctionMode):
+    """What is known of this thread's tensors, as long as it is on PyTorch's stack of modes."""
 
     def __init__(self) -> None:
-        # By the address of a storage, which is not used again while a weak reference is held:
-        # its weak reference, and the versions at which it is known.
-        self._known: dict[int, tuple[Any, frozenset[int]]] = {}
-        self._device = ctypes.CDLL(None)
+        super().__init__()
+        # By the address of a storage, which is not used again while a weak reference is held: the
+        # reference, and PyTorch's count of changes at which it is known.
+        self._known: dict[int, tuple[_Weak, int]] = {}
+        self._doubtful: dict[int, _Weak] = {}  # of the host, read from what is not known
+        self._look_at = _REMEMBERED
+        self._on = False
+        self._quiet: _Quiet = contextlib.nullcontext
+        self._device: Any = None
+
+    def install(self) -> None:
+        """Be the lowest of this thread's modes; nothing is looked at before ``begin``."""
+        self.__enter__()  # type: ignore[no-untyped-call]
+        # Layers ask whether an argument has functions of its own before they take a fast path.
+        vars(torch.overrides)["has_torch_function"] = _have_functions
+
+    def begin(self, quiet: _Quiet) -> None:
+        """CUDA is there; ``quiet`` is a context in which reads are not noted."""
+        self._device, self._quiet, self._on = ctypes.CDLL(None), quiet, True
         self._device.ffprof_null_wrote.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
         self._device.ffprof_null_counts_are_known.argtypes = (ctypes.c_int,)
+        capture = torch.cuda.CUDAGraph.capture_begin
 
-    def install(self, library: Any) -> None:
-        """Replace the CUDA kernels of all operators whose values are computed."""
-        find = vars(torch._C)["_dispatch_has_kernel_for_dispatch_key"]
-        for name in vars(torch._C)["_dispatch_get_all_op_names"]():
-            namespace, _, own = name.partition("::")
-            base = own.partition(".")[0]
-            if namespace != "aten" or base in _UNTOUCHED or not find(name, "CUDA"):
-                continue
-            if base.rstrip("_") in _OPERATORS:
-                made = self.kernel(own)
-            elif base.endswith("_") or _updates_statistics(base):
-                made = self._forgetting(own)
-            else:
-                continue
-            library.impl(own, made, "CUDA", with_keyset=True, allow_override=True)
+        def captured(graph: Any, *args: Any, **kwargs: Any) -> None:
+            self._on = False  # what a replay changes is not seen
+            capture(graph, *args, **kwargs)
+
+        torch.cuda.CUDAGraph.capture_begin = captured  # type: ignore[assignment, method-assign]
 
     def is_known(self, tensor: Tensor) -> bool:
         """Whether it holds the right values."""
         if tensor.device.type == "cpu":
-            return True
+            return not self._doubtful or _storage(tensor) not in self._doubtful
         found = self._known.get(_storage(tensor))
-        if found is None or tensor.requires_grad:
+        if found is None or not self._on or tensor.requires_grad or tensor.is_inference():
             return False
-        return tensor.is_inference() or tensor._version in found[1]  # those have no versions
+        return tensor._version == found[1] and not _has_many_ranks()
 
-    def kernel(self, name: str) -> Kernel:
-        """An operator's own CUDA kernel, after which its values are computed if they can be."""
-        own = torch.library.get_kernel(f"aten::{name}", "CUDA")
-        base, _, overload = name.partition(".")
-        operator = getattr(getattr(torch.ops.aten, base), overload or "default")
-        changed = [a.name for a in operator._schema.arguments if _is_written(a)]
-        outputs = [a.name for a in operator._schema.arguments if _is_written(a) and a.kwarg_only]
-        in_place = bool(changed) and not outputs
-        overwrites = base in _OVERWRITE
-        counts, tells = base == "nonzero", base == "equal"
-        numbers = _Numbers.of(operator)
-
-        def computed(keys: Any, *args: Any, **kwargs: Any) -> Any:
-            if base == "copy_" and args[0].device.type == "cpu":  # a read of what is there
-                return own.call_boxed(keys, *args, **kwargs)
-            given = (*args[1:], *kwargs.values()) if overwrites else (*args, *kwargs.values())
-            written = [kwargs[one] for one in outputs] if outputs else args[:1] if in_place else []
-            known = self._are_known(given, written if outputs else ())
-            known = known and not (base == "copy_" and _may_be_learned(args[1]))
-            if known and counts:
-                self._device.ffprof_null_counts_are_known(1)
-            try:
-                # Before the kernel, since what is in place may be resized by it.
-                inputs = _hosted(args, kwargs, outputs) if known else None
-                result = own.call_boxed(keys, *numbers.as_tensors(args), **kwargs)
-            finally:
-                if known and counts:
-                    self._device.ffprof_null_counts_are_known(0)
-            if tells:
-                return result if inputs is None else operator(*inputs[0])
-            small = inputs is not None and all(t.numel() <= MOST for t in _tensors([result]))
-            found = _on_host(operator, numbers, *inputs) if inputs and small else None
-            if found is None or not self._write_all(found, result, bool(changed)):
-                for one in written:
-                    self._known.pop(_storage(one), None)
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call the function, and see what follows for what is known."""
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if torch.compiler.is_compiling() or not self._on or name == "__get__":
+            return func(*args, **kwargs)
+        call = hosted = None
+        try:
+            listed = name in _COMPUTED or name.removesuffix("_") in _COMPUTED
+            if listed and not self._is_hopeless(name, args):
+                call = _Call(func, name, args, kwargs)
+                hosted = self._hosted(call)
+                if hosted is not None:
+                    return self._computed(call, hosted)
+            result = func(*args, **kwargs)
+            to_host = isinstance(result, Tensor) and result.device.type == "cpu"
+            if to_host or self._known or self._doubtful:
+                self._changed(call or _Call(func, name, args, kwargs), result)
             return result
+        except BaseException:
+            args, kwargs, call, hosted = (), {}, None, None  # whoever handles it holds this frame
+            raise
 
-        return computed
+    def _is_hopeless(self, name: str, args: Any) -> bool:
+        """Whether what is given first is not known, as mostly; a quick look."""
+        first = args[0] if args else None
+        return (
+            isinstance(first, Tensor)
+            and first.is_cuda
+            and name not in _FILLS
+            and _storage(first) not in self._known
+        )
 
-    def _forgetting(self, name: str) -> Kernel:
-        """The kernel of an operator that changes what it is given, as nobody computes it."""
-        own = torch.library.get_kernel(f"aten::{name}", "CUDA")
-        base, _, overload = name.partition(".")
-        numbers = _Numbers.of(getattr(getattr(torch.ops.aten, base), overload or "default"))
-
-        def forgetting(keys: Any, *args: Any, **kwargs: Any) -> Any:
-            for one in _tensors((*args, *kwargs.values())):
+    def _changed(self, call: _Call, result: Any) -> None:
+        """Forget what a function may have changed that is not computed."""
+        given = call.given
+        if call.in_place or "_norm" in call.name:  # of batches, too, whose buffers change
+            for one in given:
                 self._known.pop(_storage(one), None)
-            return own.call_boxed(keys, *numbers.as_tensors(args), **kwargs)
+        to_host = [one for one in _tensors((result,)) if one.device.type == "cpu"]
+        if to_host and not all(map(self.is_known, given)):
+            for one in to_host:
+                storage = one.untyped_storage()
+                self._doubtful[storage._cdata] = _Weak(storage)
+            if len(self._doubtful) > _REMEMBERED:
+                self._doubtful = {k: v for k, v in self._doubtful.items() if not v.expired()}
 
-        return forgetting
+    def _hosted(self, call: _Call) -> tuple[list[Any], dict[str, Any]] | None:
+        """The arguments on the host; None if nothing is to be computed, or not all is known."""
+        inputs, target = call.inputs, call.target
+        every = inputs if target is None else [*inputs, target]
+        moves = call.name in _TO_DEVICE
+        if every and not moves and all(one.device.type == "cpu" for one in every):
+            return None
+        if any(one.numel() > MOST or not _is_plain(one) for one in every):
+            return None
+        if not all(map(self.is_known, inputs)):
+            return None
+        if (moves or call.name == "copy_") and (not inputs or _may_be_learned(inputs[0])):
+            return None
+        try:
+            return _map(list(call.args), _copy), {k: _map(v, _copy) for k, v in call.kwargs.items()}
+        except _FAILURES:  # of a type that the host cannot copy
+            return None
 
-    def _are_known(self, given: Sequence[Any], outputs: Sequence[Any]) -> bool:
-        for one in _tensors(given):
-            if any(one is other for other in outputs):
-                continue
-            if one.numel() > MOST or not self.is_known(one):
-                return False
-            if one.layout is not torch.strided or one.is_quantized:
-                return False
-        return True
+    def _computed(self, call: _Call, hosted: tuple[list[Any], dict[str, Any]]) -> Any:
+        if call.name in _SIZED_BY_VALUES:
+            found = call.on_host(hosted, None)
+            device = next(one.device for one in call.inputs if one.device.type == "cuda")
+            made = found.to(device)
+            self._write(made, found, rest=False)
+            return made
+        rest = call.target is not None and self.is_known(call.target)
+        self._device.ffprof_null_counts_are_known(1)
+        try:
+            with self._quiet():
+                result = call.func(*call.args, **call.kwargs)
+        finally:
+            self._device.ffprof_null_counts_are_known(0)
+        made = list(_tensors((result if call.target is None else call.target,)))
+        if call.name == "equal":
+            return call.on_host(hosted, result)
+        if any(one.numel() > MOST for one in made):
+            return result
+        try:
+            found = list(_tensors((call.on_host(hosted, result),)))
+        except _FAILURES:  # not for this type, or the step fails here as it does on a GPU
+            found = []
+        ours = {_storage(one) for one in call.inputs} if call.target is None else set()
+        for number, one in enumerate(made):
+            value = found[number] if number < len(found) else None
+            if value is None or (value.shape, value.dtype) != (one.shape, one.dtype):
+                self._known.pop(_storage(one), None)
+            elif _storage(one) not in ours:  # a view of what is known needs nothing
+                self._write(one, value, rest=rest)
+        return result
 
-    def _write_all(self, found: Any, result: Any, changes: bool) -> bool:
-        """Write what the host has found; false if it is not what the kernel made room for."""
-        values, targets = list(_tensors([found])), list(_tensors([result]))
-        if [(t.shape, t.dtype) for t in values] != [(t.shape, t.dtype) for t in targets]:
-            return False
-        for target, value in zip(targets, values, strict=True):
-            self._write(target, value, changes)
-        return True
-
-    def _write(self, target: Tensor, value: Tensor, changes: bool) -> None:
+    def _write(self, target: Tensor, value: Tensor, *, rest: bool) -> None:
+        """Put values into a tensor; ``rest``: all that its storage held before is known."""
+        if target.device.type == "cpu":
+            target.copy_(value)
+            return
         storage = target.untyped_storage()
-        whole = target.numel() * target.element_size() == storage.nbytes()
-        if not whole and not self.is_known(target):  # the rest of it is not known
+        whole = target.numel() * target.element_size() == storage.nbytes() and _is_dense(target)
+        if not _is_plain(target) or target.is_inference() or not (whole or rest):
             self._known.pop(storage._cdata, None)
             return
         if target.numel():
             _alias(target).copy_(value)
             self._device.ffprof_null_wrote(storage.data_ptr(), storage.nbytes())
-        # PyTorch counts a change after its kernel, if it counts it at all.
-        version = 0 if target.is_inference() else target._version
-        versions = frozenset({version, version + 1} if changes else {version})
-        self._known[storage._cdata] = (_Weak(storage), versions)
-        if len(self._known) > _SMALL_RECORD:
+        self._known[storage._cdata] = (_Weak(storage), target._version)
+        if len(self._known) > self._look_at:
             self._known = {k: one for k, one in self._known.items() if not one[0].expired()}
+            self._look_at = max(_REMEMBERED, 2 * len(self._known))
 
 
-def _hosted(
-    args: Sequence[Any], kwargs: dict[str, Any], outputs: Sequence[str]
-) -> tuple[list[Any], dict[str, Any]]:
-    """The same arguments with tensors of the host: copies, and empty outputs."""
-    hosted = {k: _mapped(v, _copy) for k, v in kwargs.items() if k not in outputs}
-    made = {k: torch.empty(0, dtype=kwargs[k].dtype) for k in outputs}
-    if "device" in hosted:
-        hosted["device"] = torch.device("cpu")
-    return [_mapped(one, _copy) for one in args], {**hosted, **made}
+@dataclass(frozen=True)
+class _Call:
+    """A function and what it is given."""
 
+    func: Any
+    name: str
+    args: Any
+    kwargs: dict[str, Any]
 
-def _on_host(operator: Any, numbers: _Numbers, args: list[Any], kwargs: dict[str, Any]) -> Any:
-    """What an operator gives on the host; None if it cannot be had there."""
-    for given in (args, numbers.exact(args)):  # some operators take no number for a tensor
-        if given is None:
-            continue
-        try:
-            return operator(*given, **kwargs)
-        except _FAILURES:  # also where the step fails here as it does on a GPU
-            continue
-    return None
+    @cached_property
+    def given(self) -> list[Tensor]:
+        """All tensors."""
+        return list(_tensors((*self.args, *self.kwargs.values())))
+
+    @property
+    def in_place(self) -> bool:
+        """Whether it changes what it is given; by its name, as PyTorch's are named."""
+        if self.name.startswith("__"):
+            return self.name == "__setitem__" or self.name in _IN_PLACE
+        return "out" in self.kwargs or (self.name.endswith("_") and self.name != "requires_grad_")
+
+    @cached_property
+    def target(self) -> Tensor | None:
+        """What it changes, if it is one tensor."""
+        if not self.in_place:
+            return None
+        found = self.kwargs.get("out", self.args[0] if self.args else None)
+        return found if isinstance(found, Tensor) else None
+
+    @cached_property
+    def inputs(self) -> list[Tensor]:
+        """The tensors whose values matter."""
+        if self.name in _FILLS:
+            return list(_tensors((*self.args[1:], *self.kwargs.values())))
+        named = (v for k, v in self.kwargs.items() if k != "out")
+        return list(_tensors((*self.args, *named)))
+
+    def on_host(self, hosted: tuple[list[Any], dict[str, Any]], result: Any) -> Any:
+        """What it gives there; a target has it.
+
+        Raises:
+            RuntimeError: it cannot be done there.
+        """
+        args, kwargs = hosted
+        if self.name in _TO_DEVICE:
+            return args[0].to(result.dtype)
+        if self.name in _FACTORIES or "device" in kwargs:
+            kwargs = {**kwargs, "device": "cpu"}
+        if "out" in kwargs:
+            kwargs = {**kwargs, "out": torch.empty(0, dtype=kwargs["out"].dtype, device="cpu")}
+        found = self.func(*args, **kwargs)
+        if self.target is None:
+            return found
+        return kwargs.get("out", args[0])
 
 
 class _Weak:
@@ -205,56 +297,42 @@ class _Weak:
         torch.UntypedStorage._free_weak_ref(self._reference)
 
 
-@dataclass(frozen=True)
-class _Numbers:
-    """Numbers where an operator takes a tensor, as tensors that give the same type of result.
-
-    PyTorch makes a number of what it calls a wrapped number when it calls Python, and not back.
-    ``places`` are those of tensors, ``compared`` those that decide the type of the result.
-    """
-
-    places: tuple[int, ...]
-    compared: tuple[int, ...]
-
-    @classmethod
-    def of(cls, operator: Any) -> _Numbers:
-        places = tuple(
-            number
-            for number, one in enumerate(operator._schema.arguments)
-            if "Tensor" in str(one.type) and "List" not in str(one.type) and not one.kwarg_only
-        )
-        is_where = operator._schema.name == "aten::where"  # its first is a condition
-        return cls(places, places[1:] if is_where else places)
-
-    def as_tensors(self, args: Sequence[Any]) -> Sequence[Any]:
-        """The arguments for a kernel."""
-        found = [n for n in self.places if n < len(args) and isinstance(args[n], _NUMBERS)]
-        if not found:
-            return args
-        made = list(args)
-        for number in found:
-            others = (args[n] for n in self.compared if n < len(args))
-            other = next((one for one in others if isinstance(one, Tensor)), args[number])
-            kind = torch.result_type(other, args[number])
-            try:
-                made[number] = torch.scalar_tensor(args[number], dtype=kind)
-            except RuntimeError:  # it is too large for the type
-                made[number] = torch.zeros((), dtype=kind)
-        return made
-
-    def exact(self, args: Sequence[Any]) -> Sequence[Any] | None:
-        """The same, for a result; None if a number is not what it was."""
-        made = self.as_tensors(args)
-        same = all(
-            a is b or (isinstance(a, _NUMBERS) and a == b.item())
-            for a, b in zip(args, made, strict=True)
-        )
-        return made if same else None
+def _storage(tensor: Tensor) -> int:
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except _FAILURES:  # a sparse tensor, or one of a subclass without memory
+        return 0
 
 
-def _updates_statistics(name: str) -> bool:
-    """Whether it is a batch norm: it changes buffers, and its schema does not say so."""
-    return "batch_norm" in name and "backward" not in name
+def _has_many_ranks() -> bool:
+    """Whether this is one of several processes, whose collectives change what is not seen."""
+    distributed = sys.modules.get("torch.distributed")
+    return bool(
+        distributed
+        and distributed.is_available()
+        and distributed.is_initialized()
+        and distributed.get_world_size() > 1
+    )
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether its memory holds its values, and nothing else does."""
+    return (
+        type(tensor) in (Tensor, torch.nn.Parameter)
+        and tensor.layout is torch.strided
+        and tensor.device.type in ("cpu", "cuda")
+        and not (tensor.is_complex() or tensor.is_quantized or tensor.is_neg())
+    )
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether each element has a place of its own, with no gaps between them."""
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size != 1 and stride != expected:
+            return False
+        expected *= size
+    return True
 
 
 def _may_be_learned(source: Tensor) -> bool:
@@ -262,12 +340,14 @@ def _may_be_learned(source: Tensor) -> bool:
     return source.device.type == "cpu" and source.is_floating_point() and source.numel() > 1
 
 
-def _storage(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
-
-
-def _is_written(argument: Any) -> bool:
-    return argument.alias_info is not None and bool(argument.alias_info.is_write)
+def _have_functions(arguments: Sequence[Any]) -> bool:
+    """``torch.overrides.has_torch_function`` without modes, of which ours is one."""
+    plain = torch._C._disabled_torch_function_impl
+    return any(
+        type(one) not in (Tensor, torch.nn.Parameter)
+        and getattr(type(one), "__torch_function__", plain) is not plain
+        for one in arguments
+    )
 
 
 def _tensors(given: Sequence[Any]) -> Iterator[Tensor]:
@@ -278,11 +358,11 @@ def _tensors(given: Sequence[Any]) -> Iterator[Tensor]:
             yield from _tensors(one)
 
 
-def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def _map(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Tensor):
         return change(value)
-    if isinstance(value, (list, tuple)):
-        return [_mapped(one, change) for one in value]
+    if type(value) in (list, tuple):
+        return type(value)(_map(one, change) for one in value)
     return value
 
 
@@ -294,8 +374,9 @@ def _alias(tensor: Tensor) -> Tensor:
     """A tensor of the host on the pages behind a tensor of the device."""
     storage = tensor.untyped_storage()
     if not storage.nbytes() or not tensor.numel():
-        return torch.empty(tensor.shape, dtype=tensor.dtype)
+        return torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
     held = (ctypes.c_ubyte * storage.nbytes()).from_address(storage.data_ptr())
-    count = math.floor(storage.nbytes() / tensor.element_size())
-    flat = torch.frombuffer(held, dtype=tensor.dtype, count=count)
+    flat = torch.frombuffer(
+        held, dtype=tensor.dtype, count=storage.nbytes() // tensor.element_size()
+    )
     return flat.as_strided(tensor.size(), tensor.stride(), tensor.storage_offset())

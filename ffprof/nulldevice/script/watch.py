@@ -58,10 +58,14 @@ class Watch:
     here: ClassVar[Watch | None] = None
 
     def __init__(self) -> None:
+        from ffprof.nulldevice.script.values import Values
+
         self._folder = Path(os.environ[FOLDER])
         self._wanted = int(os.environ[STEPS])
         self._pid = os.getpid()
-        self._peaks, self._reads, self._modules = Peaks(), Reads(), Modules()
+        self._peaks, self._modules = Peaks(), Modules()
+        self._values = Values()
+        self._reads = Reads(self._values)
         self._operators = Operators(self._folder / f".trace-{self._pid}.json")
         self._work: StepOperators | None = None
         self._marks: dict[int, Marks] = defaultdict(Marks)
@@ -80,6 +84,7 @@ class Watch:
         Watch.here = self
         self._peaks.install()
         self._modules.install()
+        self._values.install()
         torch.cuda._lazy_call(self._begin)
         optimizer.register_optimizer_step_pre_hook(self._before_step)
         optimizer.register_optimizer_step_post_hook(self._after_step)
