@@ -268,5 +268,7 @@ _CALLS: dict[Any, Callable[[Any, Any, Phase], tuple[Scratch, ...]]] = {
     _aten.addmm: _product_and_bias,
     _aten.baddbmm: _product,
     _aten.mv: _product,
+    _aten.dot: _product,
+    _aten.vdot: _product,
     _aten.addmv: _product,
 }

@@ -13,7 +13,7 @@ from typing import Literal
 from ffprof.estimator.stream import Allocation, Convolution, MatrixProduct, Reduction, Stream
 from ffprof.units import MIB
 
-NEWEST_KNOWN = (2, 14)  # release of torch that the model was made with
+NEWEST_KNOWN = (2, 14)  # release of torch, where none is told: the one that is pinned
 _Pass = Literal["forward", "data gradient", "weight gradient"]
 # A transposed convolution is computed by the passes of the convolution that it transposes
 # (conv_transpose in aten/src/ATen/native/Convolution.cpp calls cudnn_convolution_transpose).
@@ -226,7 +226,7 @@ def resolve(stream: Stream, model: WorkspaceModel) -> Stream:
 def _product_bytes(
     call: MatrixProduct, model: WorkspaceModel, held: set[str]
 ) -> list[tuple[int, bool]]:
-    """The workspaces that a product takes, each with whether it is kept; a second one always is.
+    """The workspaces that a product takes, each with whether it is kept; of two, both are.
 
     ``held`` is what threads have kept by now.
     """

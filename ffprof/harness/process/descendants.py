@@ -87,8 +87,16 @@ def forget(pid: int | None) -> None:
 
 
 def kill_descendants(pid: int) -> None:
-    """Also what has left the group (a session of its own), as far as it can still be found."""
+    """Also what has left the group (a session of its own), as far as it can still be found.
+
+    Another process than this one is stopped meanwhile, so that it starts nothing in their place;
+    whoever calls this kills it next.
+    """
     import psutil
+
+    if pid != os.getpid():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGSTOP)
 
     def descendants() -> list[psutil.Process]:
         try:
@@ -104,23 +112,35 @@ def kill_all(found: Callable[[], list[psutil.Process]]) -> None:
 
     A signal only asks: its memory is free, and its files are closed, when a process has ended.
     """
-    deadline = time.monotonic() + _GONE_SECONDS
-    while (alive := [one for one in found() if not has_ended(one)]) and time.monotonic() < deadline:
-        import psutil
+    import psutil
 
+    deadline, foreign = time.monotonic() + _GONE_SECONDS, set()
+    while time.monotonic() < deadline:
+        alive = [one for one in found() if one.pid not in foreign and not has_ended(one)]
+        if not alive:
+            return
         for one in alive:
-            with contextlib.suppress(psutil.Error):
+            try:
                 one.kill()
+            except psutil.AccessDenied:  # another user's
+                foreign.add(one.pid)
+            except psutil.Error:
+                continue
         time.sleep(_TICK_SECONDS)
 
 
 def has_ended(process: psutil.Process) -> bool:
-    """Also where its parent has not yet asked how."""
+    """Whether nothing of it runs any more; also where its parent has not yet asked how.
+
+    A process is a zombie as soon as its first thread has ended, and others may still run.
+    """
     import psutil
 
     try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.Error:
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return False
+        return len(os.listdir(f"/proc/{process.pid}/task")) <= 1  # noqa: PTH208
+    except (psutil.Error, OSError):
         return True
 
 

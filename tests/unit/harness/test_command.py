@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -96,3 +97,24 @@ def test_what_is_started_while_others_are_killed_is_killed_too():
     kill_all(lambda: found.pop(0) if len(found) > 1 else found[0])
     assert all(ended(one.pid) for one in started)
     assert [one.wait() for one in started] == [-signal.SIGKILL] * 2
+
+
+def test_a_process_whose_first_thread_has_ended_still_runs():
+    code = (
+        "import ctypes, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "print('there', flush=True)\n"
+        "ctypes.CDLL(None).pthread_exit(None)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"there\n"
+    one = psutil.Process(process.pid)
+    deadline = time.monotonic() + 30
+    while one.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert one.status() == psutil.STATUS_ZOMBIE
+    assert not has_ended(one)
+    kill_all(lambda: [one])
+    assert has_ended(one)
+    assert process.wait() == -signal.SIGKILL
+    process.stdout.close()
