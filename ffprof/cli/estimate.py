@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Literal
 
 import typer
 
@@ -52,11 +51,16 @@ def estimate(
     against: str = typer.Option(
         None, help="Compare with another workload: the difference at the peak, by layer."
     ),
-    largest: Literal["micro-batch", "batch", "depth"] = typer.Option(
-        None, help="Find the largest size that fits the budget; depth is that of flat-D-W."
+    largest: str = typer.Option(
+        None,
+        metavar="SIZE",
+        help="Find the largest size that fits the budget: micro-batch, batch, depth (of "
+        "flat-D-W), or an argument of your own step.",
     ),
     sweep: str = typer.Option(
-        None, help="Show how memory grows: batch=8,16,32, depth=4,8,16 or image-size=64,128,224."
+        None,
+        help="Show how memory grows: batch=8,16,32, depth=4,8,16, image-size=64,128,224, or by an "
+        "argument of your own step.",
     ),
     plot: Path = typer.Option(None, help="Draw the sweep: a .png, .svg or .pdf file."),
     snapshot: Path = typer.Option(
@@ -103,6 +107,7 @@ def estimate(
         sweep=sweep,
         plot=plot,
         snapshot=snapshot,
+        own=bool(options.workload_files),
     )
     request = EstimateRequest(
         preset=preset,

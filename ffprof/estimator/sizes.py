@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from ffprof.errors import UsageError
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
+from ffprof.workload.user_file import StepDescription
 
-Question = Literal["micro-batch", "batch", "depth"]
-Axis = Literal["batch", "depth", "image-size"]
+# Of a step of the user's own also the name of an argument that its build takes.
+Question = Literal["micro-batch", "batch", "depth"] | str
+Axis = Literal["batch", "depth", "image-size"] | str
+QUESTIONS = ("micro-batch", "batch", "depth")
+AXES = ("batch", "depth", "image-size")
+Sized = tuple[Description, Recipe]
 
 CAP = 65_536  # images; more than any card of today trains on at once
 _MOST = 1_000_000  # images of a recipe's batch
@@ -23,49 +28,99 @@ FLAT_WIDTH = 64
 _FLAT = re.compile(r"flat-(\d+)-(\d+)", re.ASCII)
 
 
-def border(fits: Callable[[int], bool], *, start: int, cap: int) -> int:
+def border(
+    fits: Callable[[int], bool],
+    *,
+    start: int,
+    cap: int,
+    load: Callable[[int], float | None] = lambda n: None,
+) -> int:
     """The largest of 1 to ``cap`` that fits, 0 if 1 does not; the next one does not fit.
 
-    The border is bracketed by doubling or halving from ``start``, then bisected: about
-    2 log2(border) questions at most. Where what fits has holes, it is one of the borders.
+    Memory grows nearly in proportion, so the border is looked for where the line through two sizes
+    says, then from there in growing strides, and bisected. That takes about five questions where
+    the line is right, and 2 log2(border) where nothing is known of it. Where what fits has holes,
+    it is one of the borders.
+
+    Args:
+        fits: asked of a size.
+        start: the first that is asked.
+        cap: the largest that is asked.
+        load: what a size that was asked takes of what there is, about 1 at the border; None
+            where that is not known.
     """
-    low, high, at = 0, cap + 1, min(max(start, 1), cap)
-    if fits(at):
-        low = at
-        while low < cap:
-            at = min(2 * low, cap)
-            if not fits(at):
-                high = at
-                break
-            low = at
-    else:
-        high = at
-        while high > 1:
-            at = high // 2
-            if fits(at):
-                low = at
-                break
-            high = at
+    low, high = 0, cap + 1
+    seen: dict[int, float] = {}
+
+    def ask(n: int) -> bool:
+        nonlocal low, high
+        well = fits(n)
+        low, high = (max(low, n), high) if well else (low, min(high, n))
+        known = load(n)
+        if known:
+            seen[n] = known
+        return well
+
+    at = min(max(start, 1), cap)
+    well = ask(at)
+    for _ in range(_LINES):
+        guess = _on_the_line(seen)
+        if guess is None or high - low <= 1:
+            break
+        well = ask(min(max(guess, low + 1), high - 1))
+    stride = 1 if seen else max(at, 1)
     while high - low > 1:
-        at = (low + high) // 2
-        if fits(at):
-            low = at
-        else:
-            high = at
+        at = low + stride if well else high - stride
+        if not low < at < high:
+            at = (low + high) // 2
+        was, well = well, ask(at)
+        # Back from one side to the other: what is between is halved from here on.
+        stride = 2 * stride if was == well else cap + 1
     return low
+
+
+_LINES = 2  # guesses by a line; a third would be of what it cannot tell
+
+
+def _on_the_line(seen: Mapping[int, float]) -> int | None:
+    """Where the line through the two sizes that are closest to 1 is 1."""
+    near = sorted(seen.items(), key=lambda one: abs(one[1] - 1))[:2]
+    if not near:
+        return None
+    (n, share), *others = near
+    if not others or others[0][1] == share:
+        return max(1, int(n / share))
+    other, its = others[0]
+    return max(1, int(n + (1 - share) * (other - n) / (its - share)))
 
 
 def sized(
     question: Question, description: Description, recipe: Recipe
-) -> tuple[Callable[[int], Recipe], int, int, int]:
-    """(recipe of the n-th size, images or blocks of a size's step, the n to start from, the last).
+) -> tuple[Callable[[int], Sized], int, int, int]:
+    """(workload and recipe of the n-th size, what a size's step is, the n to start from, the last).
 
     A micro-batch grows with the batch, so that the number of micro-batches stays; a batch that is
     accumulated grows by whole micro-batches. Where nothing is accumulated both are the batch.
 
     Raises:
-        UsageError: a depth is requested, and the backbone has none.
+        UsageError: a depth is requested, and the backbone has none; or a step of the user's own
+            does not take such a size.
     """
+    if isinstance(description, StepDescription) and not _by_batch(question, description):
+        description.with_size(question, 1)  # if it takes such a size
+        start = dict(description.sizes)[question]
+        return lambda n: (description.with_size(question, n), recipe), 1, start, CAP
+    make, unit, start, cap = _recipes(question, description, recipe)
+    return lambda n: (description, make(n)), unit, start, cap
+
+
+def _by_batch(axis: str, description: StepDescription) -> bool:
+    return description.takes_batch and axis in ("batch", "micro-batch")
+
+
+def _recipes(
+    question: Question, description: Description, recipe: Recipe
+) -> tuple[Callable[[int], Recipe], int, int, int]:
     if question == "depth":
         depth, width = flat_shape(recipe.backbone)
         return (
@@ -97,23 +152,32 @@ def _whole(recipe: Recipe) -> Callable[[int], Recipe]:
     return lambda n: resized(recipe, batch=n, micro_batch=n)
 
 
-def swept(axis: Axis, value: int, description: Description, recipe: Recipe) -> Recipe:
-    """The recipe at one value of a sweep.
+def swept(axis: Axis, value: int, description: Description, recipe: Recipe) -> Sized:
+    """The workload and the recipe at one value of a sweep.
 
     Under a batch, the micro-batch stays where it divides it, and else is what both share.
+
+    Raises:
+        UsageError: a step of the user's own does not take such a size.
     """
+    if isinstance(description, StepDescription):
+        if not _by_batch(axis, description):
+            return description.with_size(axis.replace("-", "_"), value), recipe
+        return description, resized(recipe, batch=value, micro_batch=value)
     if axis == "image-size":
-        return resized(recipe, image_size=value)
+        return description, resized(recipe, image_size=value)
     if axis == "depth":
-        return resized(recipe, backbone=f"flat-{value}-{flat_width(recipe.backbone)}")
+        return description, resized(recipe, backbone=f"flat-{value}-{flat_width(recipe.backbone)}")
     micro = math.gcd(value, recipe.micro_batch) if description.accumulates else value
-    return resized(recipe, batch=value, micro_batch=micro)
+    return description, resized(recipe, batch=value, micro_batch=micro)
 
 
 def varied_by(question: Question, recipe: Recipe) -> dict[str, str]:
     """Which fields of the recipe are not the same at all sizes, and what stands for them."""
     if question == "depth":
         return {"backbone": f"flat-N-{flat_width(recipe.backbone)}"}
+    if question not in QUESTIONS:
+        return {}
     return dict.fromkeys(("batch", "micro_batch") if question == "micro-batch" else ("batch",), "N")
 
 

@@ -89,13 +89,20 @@ def find_border(
 
     def row(n: int) -> PeakRow:
         if n not in rows:
-            rows[n] = estimate_workload(description, make(n), target).row
+            rows[n] = estimate_workload(*make(n), target).row
         return rows[n]
 
     def fits(n: int) -> bool:
         return (details := row(n).fit) is not None and details.answer == "fits"
 
-    n = border(fits, start=start, cap=cap)
+    def load(n: int) -> float | None:
+        found = row(n)
+        if found.memory is None or found.fit is None or not found.memory.reserved_peak_bytes:
+            return None
+        needed = found.memory.reserved_peak_bytes * (1 + found.fit.margin_above)
+        return needed / max(found.fit.capacity_bytes, 1)
+
+    n = border(fits, start=start, cap=cap, load=load)
     if n < cap:
         row(n + 1)
     return Border(n=n, cap=cap, unit=unit, rows=rows)

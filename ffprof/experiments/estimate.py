@@ -14,7 +14,17 @@ from typing import Any
 
 from ffprof.errors import StoreError, UsageError
 from ffprof.estimator.api import allocator_settings
-from ffprof.estimator.sizes import Axis, Question, exponent, flat_shape, flat_width, swept
+from ffprof.estimator.sizes import (
+    AXES,
+    QUESTIONS,
+    Axis,
+    Question,
+    Sized,
+    exponent,
+    flat_shape,
+    flat_width,
+    swept,
+)
 from ffprof.estimator.target import (
     Estimated,
     Target,
@@ -49,7 +59,6 @@ from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 from ffprof.workload.user_file import StepDescription, address
 
-AXES: tuple[Axis, ...] = ("batch", "depth", "image-size")
 MAX_VALUES = 20
 MAX_VALUE = 65_536
 PLOT_FORMATS = (".png", ".svg", ".pdf")
@@ -58,7 +67,10 @@ _OF_AXIS = {"batch": "batch", "image-size": "image_size", "depth": ""}
 
 @dataclass(frozen=True, kw_only=True)
 class EstimateQuestion:
-    """The options that say what is asked; those of the recipe are in ``changes``."""
+    """The options that say what is asked; those of the recipe are in ``changes``.
+
+    ``own``: workloads of the user's own may take part, which may have sizes of their own.
+    """
 
     changes: dict[str, Any]
     detail: bool
@@ -67,6 +79,7 @@ class EstimateQuestion:
     sweep: str | None
     plot: Path | None
     snapshot: Path | None
+    own: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +117,11 @@ def check_question(asked: EstimateQuestion) -> Sweep | None:
             check_file(option, path)
     if asked.largest == "batch" and asked.changes.get("batch") is not None:
         raise UsageError("--largest batch searches for what --batch sets", "leave --batch out")
-    return None if asked.sweep is None else _sweep(asked.sweep, asked.changes)
+    if asked.largest is not None and asked.largest not in QUESTIONS and not asked.own:
+        raise UsageError(
+            f"--largest {asked.largest} is no size", f"name one of {', '.join(QUESTIONS)}"
+        )
+    return None if asked.sweep is None else _sweep(asked.sweep, asked.changes, own=asked.own)
 
 
 def check_plot(path: Path, option: str = "--plot") -> None:
@@ -129,11 +146,13 @@ def check_file(option: str, path: Path) -> None:
         raise StoreError(f"{option} {path} cannot be written", "name a file in a folder")
 
 
-def _sweep(text: str, changes: dict[str, Any]) -> Sweep:
+def _sweep(text: str, changes: dict[str, Any], *, own: bool) -> Sweep:
     name, _, listed = text.partition("=")
     fix = "write it as batch=8,16,32, depth=4,8,16 or image-size=64,128,224"
-    axis = next((axis for axis in AXES if axis == name.strip().replace("_", "-")), None)
-    if axis is None:
+    axis = name.strip()
+    if axis.replace("_", "-") in AXES:
+        axis = axis.replace("_", "-")
+    if axis not in AXES and not (own and axis.isidentifier()):
         raise UsageError(f"--sweep {text!r} sweeps an unknown axis", fix)
     words = [word.strip() for word in listed.split(",")]
     if not all(word.isascii() and word.isdigit() and len(word) <= 6 for word in words):
@@ -145,7 +164,7 @@ def _sweep(text: str, changes: dict[str, Any]) -> Sweep:
         raise UsageError(
             f"--sweep {text!r} has {len(values)} values", f"give 2 to {MAX_VALUES} that differ"
         )
-    option = _OF_AXIS[axis]
+    option = _OF_AXIS.get(axis, "")
     if option and changes.get(option) is not None:
         raise UsageError(f"--{axis} and --sweep {axis} contradict each other", "leave one out")
     backbone = changes.get("backbone")
@@ -226,7 +245,7 @@ class EstimateSession:
     def largest(self, question: Question, progress: Progress) -> list[Capacity]:
         """The largest size of every workload."""
         made = []
-        for one in self._fed("--largest", progress):
+        for one in self._fed("--largest", question, progress):
             arguments = (address(one), self.recipe, self.target, question)
             found = run_child(self.server, border_child, arguments, LIMIT_SECONDS).answer(Border)
             if isinstance(found, Border):
@@ -238,20 +257,19 @@ class EstimateSession:
     def growth(self, sweep: Sweep, progress: Progress) -> list[Growth]:
         """How every workload grows."""
         made = []
-        for one in self._fed("--sweep", progress):
-            recipes = [swept(sweep.axis, value, one, self.recipe) for value in sweep.values]
+        for one in self._fed("--sweep", sweep.axis, progress):
+            pairs = [swept(sweep.axis, value, one, self.recipe) for value in sweep.values]
             rows: list[PeakRow] = []
 
             def answered(
                 number: int,
                 ending: Ending,
-                one: Description = one,
-                recipes: list[Recipe] = recipes,
+                pairs: list[Sized] = pairs,
                 rows: list[PeakRow] = rows,
             ) -> None:
-                rows.append(self._row(one, recipes[number], ending))
+                rows.append(self._row(*pairs[number], ending))
 
-            pieces = [(address(one), recipe) for recipe in recipes]
+            pieces = [(address(each), recipe) for each, recipe in pairs]
             run_series(self.server, estimate_child, pieces, LIMIT_SECONDS, answered, (self.target,))
             made.append(growth_of(one, sweep.axis, sweep.values, rows))
         return made
@@ -265,22 +283,36 @@ class EstimateSession:
             return found.row
         return bare_row(one, recipe, self.target, found.outcome, found.message)
 
-    def _fed(self, option: str, progress: Progress) -> Iterator[Description]:
-        """All workloads, each shown while it is at work."""
+    def _fed(self, option: str, axis: str, progress: Progress) -> Iterator[Description]:
+        """All workloads, each shown while it is at work.
+
+        Raises:
+            UsageError: one of them cannot be given such sizes.
+        """
         workloads = self.chosen.workloads
         for one in workloads:
-            if isinstance(one, StepDescription):
-                raise UsageError(
-                    f"{option}: {one.id} supplies its own data, so its sizes cannot be changed "
-                    f"from here",
-                    "leave it out of --workloads",
-                )
+            _check_size(option, axis, one, self.recipe)
         try:
             for number, one in enumerate(workloads):
                 progress.starts(one.id, number, len(workloads))
                 yield one
         finally:
             progress.done()
+
+
+def _check_size(option: str, axis: str, one: Description, recipe: Recipe) -> None:
+    if isinstance(one, StepDescription):
+        own = axis.replace("-", "_")
+        if not (one.takes_batch and axis in ("batch", "micro-batch")):
+            try:
+                one.with_size(own, 1)
+            except UsageError as error:
+                raise UsageError(f"{option} {axis}: {error.problem}", error.fix) from error
+    elif axis not in (QUESTIONS if option == "--largest" else AXES):
+        raise UsageError(
+            f"{option} {axis}: {one.id} has no such size",
+            f"name one of {', '.join(QUESTIONS if option == '--largest' else AXES)}",
+        )
 
 
 def growth_of(

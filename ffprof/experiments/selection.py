@@ -214,7 +214,7 @@ class Selection:
             f"{one.id}: the images of its step are not declared; the recipe's batch of "
             f"{one.micro_batch(recipe)} is assumed"
             for one in self.workloads
-            if isinstance(one, StepDescription) and one.images is None
+            if isinstance(one, StepDescription) and one.images is None and not one.takes_batch
         ]
         return tuple(told)
 

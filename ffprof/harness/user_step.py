@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,9 +49,8 @@ def measure_step(
     apply_flags(recipe)
     load_before = os.getloadavg()[0]
     known = present_tensors(device.type)
-    build: Any = description.load()
     torch.manual_seed(recipe.seed)
-    step = OwnStep(build(device))
+    step = OwnStep(description.build(recipe, device))
     course = run_timeline(step, recipe, device, tools)
 
     held = tensors_beside(device.type, known)
@@ -75,7 +73,9 @@ def measure_step(
 def own_facts(description: StepDescription, recipe: Recipe, parameters: int) -> dict[str, Fact]:
     """What can be said of a step that the harness does not feed."""
     images = description.micro_batch(recipe)
-    said = "assumed: the recipe's" if description.images is None else "declared"
+    said = "declared" if description.images is not None else "assumed: the recipe's"
+    if description.takes_batch:
+        said = "the recipe's, which build is given"
     return {
         "method": description.method,
         "schedule": description.schedule,

@@ -158,10 +158,13 @@ class PeakRow(Part):
 
 
 class Growth(Part):
-    """How a workload grows with ``axis``; exponents are of the best power law, or null."""
+    """How a workload grows with ``axis``; exponents are of the best power law, or null.
+
+    ``axis``: batch, depth, image-size, or an argument of a step of the user's own.
+    """
 
     workload: Name
-    axis: Literal["batch", "depth", "image-size"]
+    axis: Name
     values: Listed[int]
     rows: Listed[PeakRow]
     allocated_exponent: float | None

@@ -30,7 +30,6 @@ from ffprof.records.recipe import Precision, Recipe
 from ffprof.records.trial import Evidence, Fit, Outcome, Trial, check_timed
 
 FRONTIER_VERSION = 1
-Grown = Literal["micro-batch", "batch", "depth"]
 # measured: it has trials. dominated and does not fit may have them or not: an estimate, or trials
 # of other points, may have left it out. not run: the run ended before it was its turn.
 Standing = Literal[
@@ -112,7 +111,7 @@ class Capacity(Part):
     workload: Name
     method: Name
     family: Name
-    grown: Grown
+    grown: Name  # micro-batch, batch, depth, or an argument of a step of the user's own
     unit: Size = 1
     largest: Count
     first_failing: Size | None = None

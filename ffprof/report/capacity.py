@@ -42,6 +42,10 @@ _SIZE = {
 }
 
 
+def _size(grown: str) -> str:
+    return _SIZE.get(grown, f"largest: {grown}, as the step takes it")
+
+
 def capacity_document(record: FrontierRecord) -> Document:
     """The largest size of every workload, and how it is known."""
     grown = record.capacities[0].grown if record.capacities else "micro-batch"
@@ -85,7 +89,7 @@ def _document(
                 Block(
                     columns=_ESTIMATED if estimated else _MEASURED,
                     rows=tuple(cells(one) for one in found),
-                    caption=f"{_SIZE[grown]}; {_HOW_ESTIMATED if estimated else _HOW_MEASURED}",
+                    caption=f"{_size(grown)}; {_HOW_ESTIMATED if estimated else _HOW_MEASURED}",
                 ),
                 Block(heading="Remarks", lines=_remarks(found)),
                 Block(heading="Notes", lines=notes),

@@ -32,6 +32,7 @@ from ffprof.workload.decorators import (
     registrations,
 )
 from ffprof.workload.description import BackboneSource, Builder, Description, find_workload
+from ffprof.workload.signature import names_of, sizes_of, takes, takes_batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,11 +183,14 @@ def _plain_build(module: ModuleType, noted: list[Registration]) -> Callable[...,
     if build is None or any(one.target is build for one in noted):
         return None
     if noted:
-        return build if callable(build) and _names(build) == ["device"] else None
-    if not callable(build) or not _takes(build, 1):
+        names = names_of(build) if callable(build) else []
+        return build if names in (["device"], ["device", "batch"]) else None
+    names = ["batch"] if callable(build) and takes_batch(build) else []
+    if not callable(build) or not takes(build, 1, names):
         raise UsageError(
             "its build cannot be called with a device alone",
-            "define build(device), or decorate it with ffprof.register_workload",
+            "define build(device) or build(device, batch), or decorate it with "
+            "ffprof.register_workload",
         )
     return build  # type: ignore[no-any-return]
 
@@ -194,8 +198,15 @@ def _plain_build(module: ModuleType, noted: list[Registration]) -> Callable[...,
 def _check_target(one: Registration) -> None:
     target, name = one.target, getattr(one.target, "__name__", "it")
     if one.kind == "step":
-        if not _takes(target, 1):
-            raise UsageError(f"{name} cannot be called with a device alone", "take (device)")
+        names = ["batch"] if takes_batch(target) else []
+        if not takes(target, 1, names):
+            raise UsageError(
+                f"{name} cannot be called with a device alone", "take (device) or (device, batch)"
+            )
+        if names and one.images is not None:
+            raise UsageError(
+                f"{name} declares its images and takes a batch", "leave images out: batch says it"
+            )
         return
     if inspect.isclass(target):
         from torch import nn
@@ -208,32 +219,12 @@ def _check_target(one: Registration) -> None:
                 "define accumulate(self, images, labels, weight, backward)",
             )
     settings = [setting.name for setting in one.settings]
-    if not _takes(target, 2, settings):
+    if not takes(target, 2, settings):
         raise UsageError(
             f"{name} cannot be called with a recipe and a backbone state"
             + (f" and {' and '.join(settings)} by name" if settings else ""),
             f"take ({', '.join(['recipe', 'backbone_state', *settings])})",
         )
-
-
-def _names(target: Callable[..., Any]) -> list[str]:
-    try:
-        return list(inspect.signature(target).parameters)
-    except (TypeError, ValueError):  # some callables have no signature
-        return []
-
-
-def _takes(target: Callable[..., Any], count: int, names: Sequence[str] = ()) -> bool:
-    """Whether it can be called with so many arguments and these names, as far as it tells."""
-    try:
-        signature = inspect.signature(target)
-    except (TypeError, ValueError):  # some callables have no signature
-        return True
-    try:
-        signature.bind(*[None] * count, **dict.fromkeys(names))
-    except TypeError:
-        return False
-    return True
 
 
 def _default_id(target: Callable[..., Any], stem: str) -> str:
@@ -263,13 +254,42 @@ class FileDescription(Description):
 
 @dataclass(frozen=True, kw_only=True)
 class StepDescription(FileDescription):
-    """A step in a file that does everything by itself; ``images`` None: not declared."""
+    """A step in a file that does everything by itself; ``images`` None: not declared.
+
+    ``takes_batch``: its ``build`` has an argument of that name, which is the recipe's batch.
+    ``sizes`` are its other arguments whose defaults are whole numbers, with what they are.
+    """
 
     images: int | None = None
+    takes_batch: bool = False
+    sizes: tuple[tuple[str, int], ...] = ()
 
     def micro_batch(self, recipe: Recipe) -> int:
         """Images a step: as declared, or the recipe's batch."""
         return recipe.batch if self.images is None else self.images
+
+    def build(self, recipe: Recipe, device: Any) -> Any:
+        """What the file's ``build`` returns."""
+        build: Any = self.load()
+        arguments = dict(self.sizes) | ({"batch": recipe.batch} if self.takes_batch else {})
+        return build(device, **arguments)
+
+    def with_size(self, name: str, value: int) -> StepDescription:
+        """The same step with another size.
+
+        Raises:
+            UsageError: its ``build`` has no such argument.
+        """
+        if name not in dict(self.sizes):
+            known = [*(["batch"] if self.takes_batch else []), *dict(self.sizes)]
+            raise UsageError(
+                f"{self.id} has no size {name!r}",
+                f"its build takes {', '.join(known)}"
+                if known
+                else f"give its build an argument for it: def build(device, {name}=8)",
+            )
+        sizes = tuple((one, value if one == name else now) for one, now in self.sizes)
+        return replace(self, sizes=sizes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,6 +367,8 @@ def describe(source: Source) -> tuple[FileDescription, ...]:
                 schedule=noted.schedule or STEP_SCHEDULE,
                 load_backbone=None,
                 images=noted.images,
+                takes_batch=takes_batch(noted.target),
+                sizes=sizes_of(noted.target),
             )
         else:
             shared = noted.load_backbone is not None

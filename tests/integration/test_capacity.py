@@ -126,6 +126,7 @@ def test_a_step_of_ones_own_is_not_resized(tmp_path):
     done = ffprof("run", "--max-batch", "--preset", "smoke", "--workload-file", tmp_path / "own.py")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "mine supplies its own data, so its micro-batch cannot be changed" in done.stderr
+    assert "give its build an argument batch: def build(device, batch)" in done.stderr
 
 
 def test_an_interrupt_keeps_what_was_found(tmp_path):

@@ -192,4 +192,44 @@ def test_a_file_of_ones_own_is_estimated_and_what_cannot_be_is_told(tmp_path):
     done = ffprof(*SMOKE, *own, "bad")
     assert done.returncode == 3 and "nothing could be estimated" in done.stderr
     done = ffprof(*SMOKE, *own, "good", "--largest", "batch")
-    assert done.returncode == 2 and "supplies its own data" in done.stderr
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "--largest batch: good has no size 'batch'; give its build an argument" in done.stderr
+
+
+SIZED = """
+import torch
+
+def build(device, batch, seq=8, width=32):
+    words = torch.nn.Embedding(50, width).to(device)
+    data = torch.randint(50, (batch, seq))
+
+    def step():
+        words(data.to(device)).square().mean().backward()
+        words.weight.grad = None
+
+    return step
+"""
+
+
+def test_a_step_of_ones_own_has_sizes(tmp_path):
+    (tmp_path / "sized.py").write_text(SIZED)
+    own = ["--workload-file", tmp_path / "sized.py", "--workloads", "sized"]
+    (row,) = answered(*own, "--batch", "16")
+    assert (row["batch"], row["micro_batch"]) == (16, 16)
+    data = row["peak"]["by_category"]["data"]
+    assert data == 16 * 8 * 8
+    (growth,) = answered(*own, "--sweep", "batch=4,32")
+    data = [one["peak"]["by_category"]["data"] for one in growth["rows"]]
+    assert (growth["axis"], growth["values"], data) == ("batch", [4, 32], [8 * 4 * 8, 8 * 32 * 8])
+    (growth,) = answered(*own, "--batch", "16", "--sweep", "seq=4,16")
+    data = [one["peak"]["by_category"]["data"] for one in growth["rows"]]
+    assert (growth["axis"], growth["values"], data) == ("seq", [4, 16], [8 * 16 * 4, 8 * 16 * 16])
+    (found,) = answered(*own, "--batch", "16", "--largest", "seq", "--gpu-mem", "8GB")
+    sizes = {one["size"]: one["fit"] for one in found["tried"]}
+    assert found["grown"] == "seq" and found["largest"] > 1000
+    assert sizes[found["largest"]] == "fits"
+    assert found["largest"] == 65_536 or sizes[found["first_failing"]] != "fits"
+    assert len(found["tried"]) <= 8
+    done = ffprof(*SMOKE, *own, "--sweep", "sequence=4,8")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "sized has no size 'sequence'; its build takes batch, seq, width" in done.stderr

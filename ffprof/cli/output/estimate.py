@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 from pydantic import BaseModel
 
@@ -40,7 +39,7 @@ def tell(
     if swept is not None:
         print_growth(session, swept, asked.plot, format)
     elif asked.largest is not None:
-        print_largest(session, cast(Question, asked.largest), format)
+        print_largest(session, asked.largest, format)
     elif asked.against is not None:
         print_against(session, format)
     else:
@@ -154,7 +153,7 @@ def heading(session: EstimateSession, varied: Mapping[str, str] | None = None) -
 def _varied(session: EstimateSession, sweep: Sweep) -> dict[str, str]:
     if sweep.axis == "depth":
         return {"backbone": f"flat-D-{flat_width(session.recipe.backbone)}"}
-    return {"image_size": "S"} if sweep.axis == "image-size" else {"batch": "B"}
+    return {"image-size": {"image_size": "S"}, "batch": {"batch": "B"}}.get(sweep.axis, {})
 
 
 def _some_figures(rows: Sequence[PeakRow]) -> None:

@@ -96,8 +96,10 @@ def _request(request: Request, setup: Setup, grown: Grown) -> CapacityRequest:
 
 def _check_fed(workloads: tuple[Description, ...], grown: Grown) -> None:
     for one in workloads:
-        if isinstance(one, StepDescription):
+        if isinstance(one, StepDescription) and (grown == "depth" or not one.takes_batch):
             raise UsageError(
                 f"{one.id} supplies its own data, so its {grown} cannot be changed from here",
-                "leave it out of --workloads",
+                "leave it out of --workloads"
+                if grown == "depth"
+                else "give its build an argument batch: def build(device, batch)",
             )

@@ -88,7 +88,11 @@ class _Run:
 
     def _run(self, one: Description, number: int, proposal: Capacity, run_probe: RunProbe) -> None:
         request, campaign, recipe = self._request, self._campaign, self._request.record.recipe
-        make, _, start, cap = sized(request.grown, one, recipe)
+        made, _, start, cap = sized(request.grown, one, recipe)
+
+        def make(size: int) -> Recipe:
+            return made(size)[1]
+
         guessed = {tried.size: tried for tried in proposal.tried}
 
         def probe(size: int) -> Tried:

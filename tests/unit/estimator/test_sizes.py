@@ -28,6 +28,39 @@ def test_the_border_is_exact_and_questions_are_few(edge, start, cap):
     assert len(set(asked)) == len(asked)
 
 
+@given(
+    edge=st.integers(2, 60_000),
+    start=st.integers(1, 2000),
+    fixed=st.floats(0, 0.6),
+    off=st.floats(-0.02, 0.02),
+)
+def test_on_a_line_the_border_takes_few_questions(edge, start, fixed, off):
+    """Of memory that is nearly a line, the border is where the line is about 1."""
+    asked = []
+
+    def fits(n):
+        asked.append(n)
+        return n <= edge
+
+    def load(n):
+        return fixed + (1 - fixed) * n / (edge * (1 + off))
+
+    assert border(fits, start=start, cap=65_536, load=load) == edge
+    assert len(set(asked)) == len(asked)
+    # Where the line is off by a fiftieth, that far must be gone.
+    assert len(asked) <= 3 + 2 + 2 * math.log2(2 + abs(off) * edge * 2)
+
+
+@given(edge=st.integers(0, 2000), start=st.integers(1, 2000), loads=st.data())
+def test_whatever_is_told_of_the_load_the_border_is_exact(edge, start, loads):
+    told = {}
+
+    def load(n):
+        return told.setdefault(n, loads.draw(st.none() | st.floats(0.001, 1000)))
+
+    assert border(lambda n: n <= edge, start=start, cap=1500, load=load) == min(edge, 1500)
+
+
 @given(sizes=st.sets(st.integers(1, 300)), start=st.integers(1, 300))
 def test_with_holes_it_is_still_a_border(sizes, start):
     found = border(lambda n: n in sizes, start=start, cap=300)
@@ -40,13 +73,14 @@ def test_sizes_keep_what_a_recipe_needs():
     plain, parted = find_workload("bp"), find_workload("bp-accum")
     make, unit, start, _ = sized("micro-batch", parted, RECIPE)
     assert (unit, start) == (1, 8)
-    assert (make(5).batch, make(5).micro_batch) == (20, 5)  # four micro-batches, as in smoke
+    assert make(5)[0] is parted
+    assert (make(5)[1].batch, make(5)[1].micro_batch) == (20, 5)  # four micro-batches, as in smoke
     make, unit, start, cap = sized("batch", parted, RECIPE)
     assert (unit, start, cap) == (8, 4, 65_536 // 8)
-    assert (make(5).batch, make(5).micro_batch) == (40, 8)
+    assert (make(5)[1].batch, make(5)[1].micro_batch) == (40, 8)
     for question in ("micro-batch", "batch"):
         make, unit, start, _ = sized(question, plain, RECIPE)
-        assert (unit, start, make(7).batch, plain.micro_batch(make(7))) == (1, 32, 7, 7)
+        assert (unit, start, make(7)[1].batch, plain.micro_batch(make(7)[1])) == (1, 32, 7, 7)
 
 
 def test_depth_is_that_of_a_flat_backbone():
@@ -54,8 +88,8 @@ def test_depth_is_that_of_a_flat_backbone():
     for name in ("bp", "bp-accum"):
         make, unit, start, cap = sized("depth", find_workload(name), flat)
         assert (unit, start, cap) == (1, 12, DEPTH_CAP)
-        assert make(5) == flat.model_copy(update={"backbone": "flat-5-16"})
-        assert find_workload(name).objection(make(cap)) is None
+        assert make(5)[1] == flat.model_copy(update={"backbone": "flat-5-16"})
+        assert find_workload(name).objection(make(cap)[1]) is None
     deeper = RECIPE.model_copy(update={"backbone": f"flat-{DEPTH_CAP + 9}-16"})
     assert sized("depth", find_workload("bp"), deeper)[2] == DEPTH_CAP
     with pytest.raises(UsageError, match="vgg8 has no depth that could grow; name a flat one"):
@@ -74,18 +108,20 @@ def test_what_differs_between_sizes_is_not_printed_as_if_it_did_not(question, ba
     recipe = RECIPE.model_copy(update={"backbone": backbone})
     assert varied_by(question, recipe) == told
     make, *_ = sized(question, find_workload("bp-accum"), recipe)
-    differ = {n for n in type(recipe).model_fields if getattr(make(2), n) != getattr(make(5), n)}
+    differ = {
+        n for n in type(recipe).model_fields if getattr(make(2)[1], n) != getattr(make(5)[1], n)
+    }
     assert differ == set(told)
 
 
 def test_a_sweep_changes_one_thing():
     parted = find_workload("bp-accum")
-    assert swept("batch", 12, parted, RECIPE).micro_batch == 4  # 8 does not divide 12
-    assert swept("batch", 64, parted, RECIPE).micro_batch == 8
-    assert swept("image-size", 24, parted, RECIPE).image_size == 24
-    assert swept("depth", 5, parted, RECIPE).backbone == "flat-5-64"
+    assert swept("batch", 12, parted, RECIPE)[1].micro_batch == 4  # 8 does not divide 12
+    assert swept("batch", 64, parted, RECIPE)[1].micro_batch == 8
+    assert swept("image-size", 24, parted, RECIPE)[1].image_size == 24
+    assert swept("depth", 5, parted, RECIPE)[1].backbone == "flat-5-64"
     flat = RECIPE.model_copy(update={"backbone": "flat-3-16"})
-    assert swept("depth", 5, parted, flat).backbone == "flat-5-16"
+    assert swept("depth", 5, parted, flat)[1].backbone == "flat-5-16"
     assert flat_width("vgg8") == 64
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import pickle
+import re
 import sys
 import types
 from pathlib import Path
@@ -212,6 +213,41 @@ def test_an_undecorated_build_counts_if_it_takes_a_device(write):
     assert ids(write(net + "def build(device): ...\n", "d.py")) == ["net", "d"]
     decorated = HEAD + "@register_step(id='x')\ndef build(device): ...\n"
     assert ids(write(decorated, "e.py")) == ["x"]
+
+
+def test_a_build_may_take_a_batch_and_other_sizes(write):
+    text = "def build(device, batch, seq=128, *, deep=True, width=4, rate=0.1):\n    return batch\n"
+    (one,) = describe(write(HEAD + text))
+    assert one.takes_batch and one.sizes == (("seq", 128), ("width", 4))
+    assert (one.micro_batch(recipe(batch=24)), one.build(recipe(batch=24), None)) == (24, 24)
+    grown = one.with_size("seq", 512)
+    assert (grown.sizes, grown.takes_batch) == ((("seq", 512), ("width", 4)), True)
+    assert pickle.loads(pickle.dumps(grown)) == grown
+    with pytest.raises(UsageError, match="has no size 'depth'; its build takes batch, seq, width"):
+        one.with_size("depth", 2)
+
+
+def test_sizes_are_handed_over_by_name(write):
+    text = (
+        "@register_step(id='mine')\n"
+        "def made(device, seq=128, *, batch=7):\n    return device, seq, batch\n"
+    )
+    (one,) = describe(write(HEAD + text))
+    assert one.with_size("seq", 2).build(recipe(batch=8), "there") == ("there", 2, 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("def build(device, batch, other):\n    pass\n", "cannot be called with a device alone"),
+        ("register_step(images=3)(lambda device, batch: None)\n", "images and takes a batch"),
+        ("register_step(id='a')(lambda device, other: None)\n", r"take \(device\) or"),
+    ],
+)
+def test_a_build_that_cannot_be_called_is_told(text, told, write):
+    with pytest.raises(UsageError) as error:
+        describe(write(HEAD + text))
+    assert re.search(told, str(error.value))
 
 
 def test_what_a_file_imports_is_not_its_workload(write):
