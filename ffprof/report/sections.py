@@ -65,10 +65,12 @@ def notes(record: Record) -> Block:
 
 def _not_comparable(record: Record) -> list[str]:
     """Rows that do other work than the recipe's, and schedules that change their method."""
-    lines = [
-        f"{name}: nothing of the recipe is matched: batch, data, network and optimizer are its own"
-        for name in ledger.unmatched(record.ledger)
-    ]
+    lines = []
+    for name in ledger.unmatched(record.ledger):
+        given = "is given" in str(record.ledger[name].facts.get("effective_batch"))
+        what = "nothing of the recipe but the batch" if given else "nothing of the recipe"
+        own = f"{'' if given else 'batch, '}data, network and optimizer are its own"
+        lines.append(f"{name}: {what} is matched: {own}")
     for name, row in record.ledger.items():
         proof, facts = row.gradient, row.facts
         whole = facts.get("micro_batch") == facts.get("effective_batch")
