@@ -88,8 +88,10 @@ def _on_the_line(seen: Mapping[int, float]) -> int | None:
     if not near:
         return None
     (n, share), *others = near
-    if not others or others[0][1] == share:
+    if not others:
         return max(1, int(n / share))
+    if others[0][1] == share:  # it does not grow
+        return max(n, others[0][0]) if share > 1 else CAP
     other, its = others[0]
     return max(1, int(n + (1 - share) * (other - n) / (its - share)))
 
@@ -107,6 +109,7 @@ def sized(
             does not take such a size.
     """
     if isinstance(description, StepDescription) and not _by_batch(question, description):
+        question = question.replace("-", "_")
         description.with_size(question, 1)  # if it takes such a size
         start = dict(description.sizes)[question]
         return lambda n: (description.with_size(question, n), recipe), 1, start, CAP

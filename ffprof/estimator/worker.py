@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ffprof.errors import DataError, RefusedError, StoreError, UsageError
 from ffprof.estimator.sizes import Question, border, sized
-from ffprof.estimator.target import Target
+from ffprof.estimator.target import Target, bare_row
 from ffprof.harness.process.failures import located, telling
 from ffprof.harness.process.messages import Failed
 from ffprof.records.estimate import PeakRow
@@ -89,7 +89,14 @@ def find_border(
 
     def row(n: int) -> PeakRow:
         if n not in rows:
-            rows[n] = estimate_workload(*make(n), target).row
+            one, resized = make(n)
+            try:
+                rows[n] = estimate_workload(one, resized, target).row
+            except _FAILURES as error:
+                if not rows or not isinstance(one, FileDescription):
+                    raise
+                told = located(error, one.source)[:300]  # it takes other sizes, and not this one
+                rows[n] = bare_row(one, resized, target, "refused", told)
         return rows[n]
 
     def fits(n: int) -> bool:

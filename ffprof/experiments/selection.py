@@ -216,6 +216,11 @@ class Selection:
             for one in self.workloads
             if isinstance(one, StepDescription) and one.images is None and not one.takes_batch
         ]
+        told += [
+            f"{one.id}: its build is given the recipe's batch of {one.micro_batch(recipe)}"
+            for one in self.workloads
+            if isinstance(one, StepDescription) and one.takes_batch
+        ]
         return tuple(told)
 
 

@@ -184,7 +184,7 @@ def _plain_build(module: ModuleType, noted: list[Registration]) -> Callable[...,
         return None
     if noted:
         names = names_of(build) if callable(build) else []
-        return build if names in (["device"], ["device", "batch"]) else None
+        return build if names == ["device"] or names[:2] == ["device", "batch"] else None
     names = ["batch"] if callable(build) and takes_batch(build) else []
     if not callable(build) or not takes(build, 1, names):
         raise UsageError(

@@ -8,6 +8,7 @@ from command import ffprof
 from null_device import built_or_skip
 
 RIGHT = """
+first.item() is True
 ids.tolist() == [[1, 2, 3, 0], [4, 5, 0, 0]]
 mask.sum().item() == 5
 mask.sum(dim=1).tolist() == [3, 2]
@@ -76,11 +77,17 @@ torch.empty(8, device=d).as_strided((2, 4), (1, 1)).fill_(1.0)
 compiled
 laundered.to(d)
 shifted
+handed
+aliased
+F.one_hot(torch.arange(2000, device=d) % 7, 20_000)
 """
 SCRIPT = """
 import json, sys, torch
 import torch.nn.functional as F
+import torch.utils._python_dispatch
+import torch.utils.checkpoint
 d = "cuda"
+first = torch.arange(10, device=d)[3] == 3  # CUDA begins here
 model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4)).to(d)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 ids = torch.tensor([[1, 2, 3, 0], [4, 5, 0, 0]]).to(d)
@@ -109,6 +116,43 @@ torch.add(itself, torch.ones(4, device=d), out=itself)
 compiled = torch.zeros(4, dtype=torch.long, device=d)
 torch._foreach_add_([compiled], 3)
 laundered = (torch.randn(100, device=d) > 0.5).cpu() if UNKNOWN else None
+handed = torch.zeros(4, device=d)
+handed.data_ptr()  # as for a kernel of an extension
+aliased = torch.zeros(4, device=d)
+aliased.data.cos_()
+assert torch.zeros(3, requires_grad=True).is_leaf
+assert torch.tensor([1.0], requires_grad=True).is_leaf
+read_only = __import__("numpy").memmap(sys.argv[0], mode="r")
+assert torch.as_tensor(read_only).tolist()[:3] == list(read_only[:3])
+torch.jit.script(torch.nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).to(d))
+
+
+def partly(x, mask):
+    y = x * 2
+    if (mask == 0).any():
+        y = y.masked_fill(mask[:, None] == 0, 0.0).relu()
+    return y[:, : int(mask.sum())]
+
+
+for reentrant in (False, True):
+    x = torch.randn(4, 4, device=d, requires_grad=True)
+    half_padded = torch.tensor([1, 1, 0, 0]).to(d)
+    part_of_it = torch.utils.checkpoint.checkpoint(partly, x, half_padded, use_reentrant=reentrant)
+    assert part_of_it.shape == (4, 2)
+    part_of_it.sum().backward()
+
+
+class Noted(torch.utils._python_dispatch.TorchDispatchMode):
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        Noted.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+with Noted():
+    (a > 3).sum()
+assert Noted.count == 2
 shifted = a.clone()
 shifted <<= 1
 scaled = torch.full((3,), 2.0, device=d).addcmul_(behind[:3], behind[:3])
@@ -123,7 +167,7 @@ large = torch.arange(100_000, device=d)
 loss = model(torch.randn(8, 4, device=d)).sum()
 right = {text: bool(eval(text)) for text in RIGHT}
 from ffprof.nulldevice.script.watch import Watch
-known = Watch.here._reads._values.is_known
+known = Watch.here._values.is_known
 unknown = {text: not known(eval(text)) for text in UNKNOWN}
 
 # Random operators, next to the same ones on the host: what is known is right.

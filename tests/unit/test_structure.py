@@ -190,7 +190,8 @@ FREE_OF_TORCH = {
     "hardware": {"ffprof.hardware.flags"},
     "harness.process": set(),
     "instruments.nvml": set(),
-    "nulldevice": {"ffprof.nulldevice.script.values"},  # imported once PyTorch is there
+    # Imported once PyTorch is there.
+    "nulldevice": {"ffprof.nulldevice.script.calls", "ffprof.nulldevice.script.values"},
 }
 # Torch-free outside, torch inside: children enter through these.
 DOORS = [
