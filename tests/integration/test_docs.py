@@ -107,7 +107,7 @@ def test_the_commands_of_the_documentation_are_accepted():
     """Run on a smaller recipe: what they print is tested elsewhere."""
     text = (ROOT / "docs" / "estimating.md").read_text()
     commands = re.findall(r"^ffprof (estimate.*)$", text, re.M)
-    assert len(commands) == 5
+    assert len(commands) == 7
     shown = ffprof("estimate", "--help").stdout
     for words in commands:
         for option in re.findall(r"--[a-z-]+", words):

@@ -77,6 +77,8 @@ torch.empty(8, device=d).as_strided((2, 4), (1, 1)).fill_(1.0)
 compiled
 laundered.to(d)
 shifted
+most[0]
+most[1]
 handed
 aliased
 F.one_hot(torch.arange(2000, device=d) % 7, 20_000)
@@ -116,6 +118,8 @@ torch.add(itself, torch.ones(4, device=d), out=itself)
 compiled = torch.zeros(4, dtype=torch.long, device=d)
 torch._foreach_add_([compiled], 3)
 laundered = (torch.randn(100, device=d) > 0.5).cpu() if UNKNOWN else None
+most = torch.zeros(2, dtype=torch.long, device=d), torch.zeros(2, dtype=torch.long, device=d)
+torch.max(ids, 1, out=most)
 handed = torch.zeros(4, device=d)
 handed.data_ptr()  # as for a kernel of an extension
 aliased = torch.zeros(4, device=d)

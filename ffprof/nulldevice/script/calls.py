@@ -54,7 +54,7 @@ COMPUTED = frozenset(
         *SIZED_BY_VALUES,
     ]
 )
-FAILURES = (RuntimeError, NotImplementedError, TypeError, ValueError, IndexError)
+FAILURES = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,13 @@ class Call:
         if self.name.startswith("__"):
             return self.name == "__setitem__" or self.name in _IN_PLACE
         return "out" in self.kwargs or (self.name.endswith("_") and self.name != "requires_grad_")
+
+    @property
+    def changed(self) -> list[Tensor]:
+        """The tensors that it changes, as far as its form tells."""
+        if not self.in_place:
+            return []
+        return list(tensors_in((self.kwargs.get("out", self.args[:1]),)))
 
     @cached_property
     def target(self) -> Tensor | None:

@@ -158,7 +158,8 @@ class Values(TorchFunctionMode):
 
     def _hand_out(self, func: Any, name: str, args: Any) -> None:
         """Forget a tensor whose memory may be changed by others from here on."""
-        if name != "__get__" or getattr(func.__self__, "__name__", "") in PROPERTIES:
+        of = getattr(func, "__self__", None)
+        if name != "__get__" or getattr(of, "__name__", "") in PROPERTIES:
             for one in tensors_in(args):
                 self._known.pop(address_of(one), None)
 
@@ -173,7 +174,7 @@ class Values(TorchFunctionMode):
             moved = all(one.device.type == "cpu" and self.is_known(one) for one in given)
             if moved and not (given and may_be_learned(given[0])):
                 self._remember(result)
-        elif all(map(self.is_known, call.given)) and not call.given:
+        elif not call.given:
             with contextlib.suppress(*FAILURES), torch.no_grad():
                 value = call.func(*call.args, **{**call.kwargs, "device": "cpu"})
                 if (value.shape, value.dtype) == (result.shape, result.dtype):
@@ -192,9 +193,9 @@ class Values(TorchFunctionMode):
     def _changed(self, call: Call, result: Any) -> None:
         """Forget what a function may have changed that is not computed."""
         given = call.given
-        if call.in_place or "_norm" in call.name:  # of batches, too, whose buffers change
-            for one in given:
-                self._known.pop(address_of(one), None)
+        changed = given if "_norm" in call.name else call.changed  # buffers of batch norm change
+        for one in changed:
+            self._known.pop(address_of(one), None)
         to_host = [one for one in tensors_in((result,)) if one.device.type == "cpu"]
         if to_host and not all(map(self.is_known, given)):
             for one in to_host:
@@ -208,7 +209,7 @@ class Values(TorchFunctionMode):
         inputs, target = call.inputs, call.target
         every = inputs if target is None else [*inputs, target]
         moves = call.name in TO_DEVICE
-        if all(one.device.type == "cpu" for one in every):
+        if all(one.device.type == "cpu" for one in every) or (call.in_place and target is None):
             return None
         if any(one.numel() > MOST or not is_plain(one) for one in every):
             return None
