@@ -302,12 +302,10 @@ class EstimateSession:
 
 def _check_size(option: str, axis: str, one: Description, recipe: Recipe) -> None:
     if isinstance(one, StepDescription):
-        own = axis.replace("-", "_")
-        if not (one.takes_batch and axis in ("batch", "micro-batch")):
-            try:
-                one.with_size(own, 1)
-            except UsageError as error:
-                raise UsageError(f"{option} {axis}: {error.problem}", error.fix) from error
+        try:
+            swept(axis, 1, one, recipe)
+        except UsageError as error:
+            raise UsageError(f"{option} {axis}: {error.problem}", error.fix) from error
     elif axis not in (QUESTIONS if option == "--largest" else AXES):
         raise UsageError(
             f"{option} {axis}: {one.id} has no such size",

@@ -32,7 +32,7 @@ from ffprof.workload.decorators import (
     registrations,
 )
 from ffprof.workload.description import BackboneSource, Builder, Description, find_workload
-from ffprof.workload.signature import names_of, sizes_of, takes, takes_batch
+from ffprof.workload.signature import names_of, sizes_of, takes, takes_batch, takes_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,8 +185,7 @@ def _plain_build(module: ModuleType, noted: list[Registration]) -> Callable[...,
     if noted:
         names = names_of(build) if callable(build) else []
         return build if names == ["device"] or names[:2] == ["device", "batch"] else None
-    names = ["batch"] if callable(build) and takes_batch(build) else []
-    if not callable(build) or not takes(build, 1, names):
+    if not callable(build) or not takes_device(build):
         raise UsageError(
             "its build cannot be called with a device alone",
             "define build(device) or build(device, batch), or decorate it with "
@@ -198,12 +197,11 @@ def _plain_build(module: ModuleType, noted: list[Registration]) -> Callable[...,
 def _check_target(one: Registration) -> None:
     target, name = one.target, getattr(one.target, "__name__", "it")
     if one.kind == "step":
-        names = ["batch"] if takes_batch(target) else []
-        if not takes(target, 1, names):
+        if not takes_device(target):
             raise UsageError(
                 f"{name} cannot be called with a device alone", "take (device) or (device, batch)"
             )
-        if names and one.images is not None:
+        if takes_batch(target) and one.images is not None:
             raise UsageError(
                 f"{name} declares its images and takes a batch", "leave images out: batch says it"
             )

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from steps.registry import ADAMW, PLAIN_SGD, add, whole
+from steps.registry import ADAMW, add, whole
+from steps.reported import guarded, small_net
 
 
 class Encoder(nn.Module):
@@ -88,41 +89,16 @@ add("words hidden on the host", words_hidden(True))
 add("words hidden on the device", words_hidden(False))
 
 
-def _net():
-    return nn.Sequential(nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, 10))
-
-
-def questioned(question):
-    """The usual step, whose loss or output is asked for a decision."""
-
-    def build(device):
-        model = _net().to(device)
-        optimizer = PLAIN_SGD(model.parameters())
-        data, labels = torch.randn(256, 256), whole(10, 256)
-
-        def step():
-            y = labels.to(device)
-            out = model(data.to(device))
-            loss = F.cross_entropy(out, y)
-            if question(loss, out, y):
-                loss.backward()
-                optimizer.step()
-            optimizer.zero_grad()
-
-        return step
-
-    return build
-
-
-add("a loss that is no number is left out", questioned(lambda loss, *_: not torch.isnan(loss)),
-    "value")  # fmt: skip
+add("a loss that is no number is left out",
+    guarded(lambda loss, *_: bool(not torch.isnan(loss))), "value")  # fmt: skip
 add("half must be wrong",
-    questioned(lambda _, out, y: (out.argmax(1) == y).float().mean() <= 0.5), "value")  # fmt: skip
+    guarded(lambda _, out, y, best: bool((out.argmax(1) == y).float().mean() <= 0.5)),
+    "value")  # fmt: skip
 
 
 def optimizer_first(device):
     """The optimizer is made of parameters that move afterwards, some of them of ones."""
-    model = _net()
+    model = small_net()
     model.scale = nn.Parameter(torch.ones(10))
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     model.to(device)
@@ -160,7 +136,7 @@ add("attention by the plain kernel", switched_off)
 
 def averaged_and_offloaded(device):
     """A moving average of the weights, and activations that wait on the host."""
-    model = _net().to(device)
+    model = small_net().to(device)
     average = copy.deepcopy(model).requires_grad_(False)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     data, labels = torch.randn(256, 256), whole(10, 256)

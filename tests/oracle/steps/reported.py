@@ -73,13 +73,13 @@ def peers(device):
 add("peers and a function of its own", peers)
 
 
-def _net():
+def small_net():
     return nn.Sequential(nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, 10))
 
 
 def two_passes_scaled(device):
     """Two passes as sharpness-aware training has them, under a loss scale."""
-    model = _net().to(device)
+    model = small_net().to(device)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     scaler = torch.amp.GradScaler(device.type)
     data, labels = torch.randn(256, 256), whole(10, 256)
@@ -111,7 +111,7 @@ add("sharpness-aware fp16", two_passes_scaled)
 
 def by_sample(device):
     """A gradient for every sample, clipped by itself."""
-    model = _net().to(device)
+    model = small_net().to(device)
     data, labels = torch.randn(64, 256), whole(10, 64)
 
     def loss(parameters, x, y):
@@ -156,10 +156,10 @@ add("checkpointed by reentry", checkpointed_without_inputs)
 
 
 def guarded(question):
-    """The usual step, which asks a question of its loss before it goes on."""
+    """The usual step, which asks a question of its loss, and goes on unless that says False."""
 
     def build(device):
-        model = _net().to(device)
+        model = small_net().to(device)
         optimizer = PLAIN_SGD(model.parameters())
         data, labels = torch.randn(256, 256), whole(10, 256)
         best = {"loss": float("inf"), "right": 0.0}
@@ -168,9 +168,9 @@ def guarded(question):
             y = labels.to(device)
             out = model(data.to(device))
             loss = F.cross_entropy(out, y)
-            question(loss, out, y, best)
-            loss.backward()
-            optimizer.step()
+            if question(loss, out, y, best) is not False:
+                loss.backward()
+                optimizer.step()
             optimizer.zero_grad()
 
         return step
