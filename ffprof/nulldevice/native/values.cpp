@@ -102,12 +102,10 @@ bool compute(const char *name, void **arguments) {
     return count_from(recipe.work, arguments, recipe.width);
 }
 
-static void trust(bool known) { counts_are_known = known; }
-
 }  // namespace null_device
 
 // Of values that the host computes (ffprof/nulldevice/script/values.py).
-API void ffprof_null_counts_are_known(int known) { null_device::trust(known); }
+API void ffprof_null_counts_are_known(int known) { null_device::counts_are_known = known; }
 API void ffprof_null_wrote(void *at, size_t bytes) { null_device::wrote(at, bytes); }
 
 // PyTorch tells its profiler of every block that its allocator hands out and takes back. A block
