@@ -62,6 +62,12 @@ def estimate(
         help="Show how memory grows: batch=8,16,32, depth=4,8,16, image-size=64,128,224, or by an "
         "argument of your own step.",
     ),
+    advise: bool = typer.Option(
+        False, "--advise", help="Try changes on a step of your own: which save how much memory."
+    ),
+    show: str = typer.Option(
+        None, metavar="CHANGE", help="With --advise: print the code of one change."
+    ),
     plot: Path = typer.Option(None, help="Draw the sweep: a .png, .svg or .pdf file."),
     snapshot: Path = typer.Option(
         None, help="Write one workload's or a command's allocations for pytorch.org/memory_viz."
@@ -92,12 +98,8 @@ def estimate(
         )
     _check_options(context, refused=_OF_COMMAND, what="is about a command, and there is none")
     from ffprof.cli.output.estimate import tell
-    from ffprof.experiments.estimate import (
-        EstimateQuestion,
-        EstimateRequest,
-        check_question,
-        estimate_session,
-    )
+    from ffprof.experiments.estimate import EstimateRequest, estimate_session
+    from ffprof.experiments.question import EstimateQuestion, check_question
 
     question = EstimateQuestion(
         changes=options.changes,
@@ -108,6 +110,8 @@ def estimate(
         plot=plot,
         snapshot=snapshot,
         own=bool(options.workload_files),
+        advise=advise or show is not None,
+        show=show,
     )
     request = EstimateRequest(
         preset=preset,
@@ -150,7 +154,7 @@ def _estimate_command(
         Exit: with that code, unless it is 0.
     """
     from ffprof.cli.output.script import exit_code_of, print_script
-    from ffprof.experiments.estimate import check_file
+    from ffprof.experiments.question import check_file
     from ffprof.experiments.script.request import ScriptRequest
     from ffprof.experiments.script.runner import estimate_script
     from ffprof.harness.process.streams import say

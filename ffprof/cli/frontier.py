@@ -69,7 +69,7 @@ def frontier(
     written = written_options(context)
     written.pop("format", None)  # contradicts no record
     if plot is not None:
-        from ffprof.experiments.estimate import check_file, check_plot
+        from ffprof.experiments.question import check_file, check_plot
         from ffprof.report.exporters.plots import check_matplotlib
 
         check_matplotlib()

@@ -79,7 +79,7 @@ def report(
 def _draw(record: AnyRecord, plot: str, output: Path | None, other: Path | None) -> None:
     from ffprof.cli.output.console import Notices
     from ffprof.errors import UsageError
-    from ffprof.experiments.estimate import check_file, check_plot
+    from ffprof.experiments.question import check_file, check_plot
     from ffprof.records.learning import LearningRecord
     from ffprof.records.store import load_learning
     from ffprof.report.exporters.learning_plots import PLOTS, draw_learning

@@ -95,9 +95,17 @@ class Estimate:
     def expandable_reserved_peak_bytes(self) -> int:
         """What would be reserved in the last step with ``expandable_segments``."""
         config = replace(self.config, expandable_segments=True)
-        return replay(
-            self.stream, config=config, peak_from=last_step(self.steps)
-        ).reserved_peak_bytes
+        return replace(self, capacity_bytes=None).under(config).reserved_peak_bytes
+
+    def under(self, config: AllocatorConfig) -> Estimate:
+        """The same step under another setting of the allocator."""
+        again = replay(
+            self.stream,
+            config=config,
+            capacity_bytes=self.capacity_bytes,
+            peak_from=last_step(self.steps),
+        )
+        return replace(self, config=config, replay=again)
 
     def fit(self, budget: int | str | None = None) -> Fit:
         """Whether it fits a card: by what it offers CUDA in all, in bytes, or by its name.

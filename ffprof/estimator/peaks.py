@@ -64,7 +64,7 @@ def estimate_workload(
         objection = description.objection(recipe)
         if objection is not None:
             return _without(description, recipe, target, "refused", objection)
-        traced = trace_workload(description, recipe)
+        traced = trace_workload(description, recipe, capability=target.capability)
     except (RefusedError, UsageError) as error:
         return _without(description, recipe, target, "refused", str(error))
     except DataError as error:

@@ -16,7 +16,7 @@ from ffprof.harness.process.messages import Failed
 from ffprof.records.estimate import PeakRow
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
-from ffprof.workload.user_file import FileDescription, addressed
+from ffprof.workload.user_file import FileDescription, StepDescription, addressed
 
 Piece = tuple["str | FileDescription", Recipe]
 # What the code of a workload raises where fake tensors do not do; the rest crashes the child.
@@ -63,6 +63,21 @@ def border_child(
     """Send the ``Border`` of a workload."""
     with telling(sender, workload):
         sender.send(find_border(addressed(workload), recipe, target, question))
+
+
+def advise_child(
+    sender: Connection, workload: FileDescription, recipe: Recipe, target: Target
+) -> None:
+    """Send the ``Advice`` on a step of the user's own, or why there is none."""
+    from ffprof.estimator.advice.step import advise_step
+
+    with telling(sender, workload):
+        description = addressed(workload)
+        assert isinstance(description, StepDescription)
+        try:
+            sender.send(advise_step(description, recipe, target))
+        except UsageError as error:
+            sender.send(Failed(outcome="refused", message=str(error)[:500]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 
 from ffprof.errors import UsageError
 from ffprof.estimator.estimate import last_step as last_mark
+from ffprof.estimator.overhead import ASSUMED_CAPABILITY
 from ffprof.estimator.replay import mark_position
 from ffprof.estimator.stream import Operator, Stream
 from ffprof.estimator.tracing.device import HOST, STAND_IN, fake_copy, fake_tensors
 from ffprof.estimator.tracing.kernels import CUDA, Kernels
 from ffprof.estimator.tracing.storages import Place
-from ffprof.estimator.tracing.trace import trace, tracing, try_other_numbers
+from ffprof.estimator.tracing.trace import Build, trace, tracing, try_other_numbers
 from ffprof.estimator.tracing.tracer import Tracer
 from ffprof.hardware.flags import apply_flags, read_flags
 from ffprof.harness.conformance import Observed, share
@@ -76,9 +77,14 @@ class TracedWorkload:
 
 
 def trace_workload(
-    description: Description, recipe: Recipe, kernels: Kernels = CUDA
+    description: Description,
+    recipe: Recipe,
+    kernels: Kernels = CUDA,
+    capability: tuple[int, int] = ASSUMED_CAPABILITY,
 ) -> TracedWorkload:
     """Trace a workload under a recipe, on a GPU that need not be there or on the processor.
+
+    ``capability`` is what the GPU says to a step of the user's own that asks.
 
     Raises:
         RefusedError: the workload does not keep to what the recipe fixes.
@@ -86,7 +92,8 @@ def trace_workload(
     """
     apply_flags(recipe)
     if isinstance(description, StepDescription):
-        return _own_step(description, recipe)
+        step = description  # of another type for the closure
+        return trace_step(lambda device: step.build(recipe, device), step, recipe, capability)
     on_host = kernels.device == HOST
     known = present_tensors(HOST.type) if on_host else []
     began = time.perf_counter()
@@ -269,9 +276,19 @@ def _observing(module: Any) -> Iterator[Callable[[], Observed]]:
             handle.remove()
 
 
-def _own_step(description: StepDescription, recipe: Recipe) -> TracedWorkload:
+def trace_step(
+    build: Build,
+    description: StepDescription,
+    recipe: Recipe,
+    capability: tuple[int, int] = ASSUMED_CAPABILITY,
+) -> TracedWorkload:
+    """Trace what a step's ``build`` makes, or what a change makes of it.
+
+    Raises:
+        UsageError: the step cannot be traced soundly.
+    """
     torch.manual_seed(recipe.seed)
-    stream = trace(lambda device: description.build(recipe, device), steps=STEPS)
+    stream = trace(build, steps=STEPS, capability=capability)
     # In float32; a stream knows bytes, not types.
     held = sum(a.nbytes // 4 for a in stream.allocations if a.category == "parameter")
     facts = own_facts(description, recipe, held)

@@ -1,7 +1,4 @@
-"""What ``ffprof estimate`` asks of its children, one workload after the other.
-
-What contradicts itself is refused before anything is asked.
-"""
+"""What ``ffprof estimate`` asks of its children, one workload after the other."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
-from ffprof.errors import StoreError, UsageError
+from ffprof.errors import NothingMeasuredError, StoreError, UsageError
 from ffprof.estimator.api import allocator_settings
 from ffprof.estimator.sizes import (
     AXES,
@@ -22,7 +19,6 @@ from ffprof.estimator.sizes import (
     Sized,
     exponent,
     flat_shape,
-    flat_width,
     swept,
 )
 from ffprof.estimator.target import (
@@ -33,10 +29,11 @@ from ffprof.estimator.target import (
     target_for,
     with_display,
 )
-from ffprof.estimator.worker import Border, border_child, estimate_child
+from ffprof.estimator.worker import Border, advise_child, border_child, estimate_child
 from ffprof.experiments.campaign import Progress
 from ffprof.experiments.capacity.probe import not_found, proposed
 from ffprof.experiments.options import choose_budget
+from ffprof.experiments.question import Sweep
 from ffprof.experiments.selection import (
     Selection,
     change_recipe,
@@ -53,128 +50,11 @@ from ffprof.hardware.machine import check_threads, resolve_threads
 from ffprof.harness.process.calls import run_series
 from ffprof.harness.process.child import Ending, run_child
 from ffprof.records.audit import Budget
-from ffprof.records.estimate import Growth, PeakRow
+from ffprof.records.estimate import Advice, Growth, PeakRow
 from ffprof.records.frontier import Capacity
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
 from ffprof.workload.user_file import StepDescription, address
-
-MAX_VALUES = 20
-MAX_VALUE = 65_536
-PLOT_FORMATS = (".png", ".svg", ".pdf")
-_OF_AXIS = {"batch": "batch", "image-size": "image_size", "depth": ""}
-
-
-@dataclass(frozen=True, kw_only=True)
-class EstimateQuestion:
-    """The options that say what is asked; those of the recipe are in ``changes``.
-
-    ``own``: workloads of the user's own may take part, which may have sizes of their own.
-    """
-
-    changes: dict[str, Any]
-    detail: bool
-    against: str | None
-    largest: str | None
-    sweep: str | None
-    plot: Path | None
-    snapshot: Path | None
-    own: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """One axis and its values, ascending."""
-
-    axis: Axis
-    values: tuple[int, ...]
-
-
-def check_question(asked: EstimateQuestion) -> Sweep | None:
-    """Refuse what cannot be meant together; the sweep, if one is requested.
-
-    Raises:
-        UsageError: two options contradict each other, or the sweep is none.
-        StoreError: there is no folder for a file.
-    """
-    given = {
-        "--against": asked.against is not None,
-        "--largest": asked.largest is not None,
-        "--sweep": asked.sweep is not None,
-        "--snapshot": asked.snapshot is not None,
-    }
-    chosen = [name for name, is_given in given.items() if is_given]
-    if len(chosen) > 1:
-        raise UsageError(f"{' and '.join(chosen[:2])} cannot be combined", "use one at a time")
-    if asked.detail and chosen and chosen[0] != "--snapshot":
-        raise UsageError(f"--detail cannot be combined with {chosen[0]}", "leave one of them out")
-    if asked.plot is not None and asked.sweep is None:
-        raise UsageError("--plot draws a --sweep", "add one, such as --sweep batch=8,16,32")
-    if asked.plot is not None:
-        check_plot(asked.plot)
-    for option, path in (("--plot", asked.plot), ("--snapshot", asked.snapshot)):
-        if path is not None:
-            check_file(option, path)
-    if asked.largest == "batch" and asked.changes.get("batch") is not None:
-        raise UsageError("--largest batch searches for what --batch sets", "leave --batch out")
-    if asked.largest is not None and asked.largest not in QUESTIONS and not asked.own:
-        raise UsageError(
-            f"--largest {asked.largest} is no size", f"name one of {', '.join(QUESTIONS)}"
-        )
-    return None if asked.sweep is None else _sweep(asked.sweep, asked.changes, own=asked.own)
-
-
-def check_plot(path: Path, option: str = "--plot") -> None:
-    """Refuse what no plot can be written as.
-
-    Raises:
-        UsageError: its name ends in no format that is known.
-    """
-    if path.suffix.lower() not in PLOT_FORMATS:
-        raise UsageError(
-            f"{option} {path}: unknown format", f"end it in {' or '.join(PLOT_FORMATS)}"
-        )
-
-
-def check_file(option: str, path: Path) -> None:
-    """Refuse what is no file in a folder.
-
-    Raises:
-        StoreError: there is no folder for it.
-    """
-    if path.is_dir() or not path.parent.is_dir():
-        raise StoreError(f"{option} {path} cannot be written", "name a file in a folder")
-
-
-def _sweep(text: str, changes: dict[str, Any], *, own: bool) -> Sweep:
-    name, _, listed = text.partition("=")
-    fix = "write it as batch=8,16,32, depth=4,8,16 or image-size=64,128,224"
-    axis = name.strip()
-    if axis.replace("_", "-") in AXES:
-        axis = axis.replace("_", "-")
-    if axis not in AXES and not (own and axis.isidentifier()):
-        raise UsageError(f"--sweep {text!r} sweeps an unknown axis", fix)
-    words = [word.strip() for word in listed.split(",")]
-    if not all(word.isascii() and word.isdigit() and len(word) <= 6 for word in words):
-        raise UsageError(f"--sweep {text!r} has values that are not whole numbers", fix)
-    values = tuple(sorted({int(word) for word in words}))
-    if values[0] < 1 or values[-1] > MAX_VALUE:
-        raise UsageError(f"--sweep {text!r}: values are 1 to {MAX_VALUE:,}", fix)
-    if not 2 <= len(values) <= MAX_VALUES:
-        raise UsageError(
-            f"--sweep {text!r} has {len(values)} values", f"give 2 to {MAX_VALUES} that differ"
-        )
-    option = _OF_AXIS.get(axis, "")
-    if option and changes.get(option) is not None:
-        raise UsageError(f"--{axis} and --sweep {axis} contradict each other", "leave one out")
-    backbone = changes.get("backbone")
-    if axis == "depth" and backbone is not None and not backbone.startswith("flat-"):
-        raise UsageError(
-            f"--backbone {backbone} has no depth to sweep",
-            f"leave it out, or name flat-D-W for its width W ({flat_width('')} otherwise)",
-        )
-    return Sweep(axis=axis, values=values)
-
 
 LIMIT_SECONDS = 600.0  # of one child
 
@@ -207,6 +87,7 @@ class EstimateSession:
     """Everything that a question needs, and the server that children are forked from.
 
     ``other`` is the workload that the only chosen one is compared with, if that was asked.
+    ``named``: the user said which workloads.
     """
 
     recipe: Recipe
@@ -216,6 +97,7 @@ class EstimateSession:
     torch: str
     server: BaseContext
     other: Description | None
+    named: bool = True
 
     def peaks(self, progress: Progress, snapshot_to: Path | None = None) -> list[PeakRow]:
         """The rows of all workloads, with the reason where there are no figures.
@@ -253,6 +135,44 @@ class EstimateSession:
             else:
                 made.append(not_found(one, question, found.message))
         return made
+
+    def advice(self, progress: Progress) -> list[Advice]:
+        """What can be changed about each step of the user's own, so that it takes less.
+
+        Raises:
+            UsageError: a workload is not of that kind.
+            NothingMeasuredError: a step cannot be estimated as it is.
+        """
+        made: list[Advice] = []
+        steps = self.of_own_steps().chosen.workloads
+        try:
+            for number, one in enumerate(steps):
+                progress.starts(one.id, number, len(steps))
+                arguments = (address(one), self.recipe, self.target)
+                ending = run_child(self.server, advise_child, arguments, LIMIT_SECONDS)
+                found = ending.answer(Advice)
+                if not isinstance(found, Advice):
+                    raise NothingMeasuredError(f"{one.id}: {found.message}", "")
+                made.append(found)
+        finally:
+            progress.done()
+        return made
+
+    def of_own_steps(self) -> EstimateSession:
+        """The same of the user's own steps alone, unless the user named others.
+
+        Raises:
+            UsageError: there are none, or others were named.
+        """
+        workloads = self.chosen.workloads
+        steps = tuple(one for one in workloads if isinstance(one, StepDescription))
+        if not steps or (self.named and len(steps) < len(workloads)):
+            fed = next(one for one in workloads if not isinstance(one, StepDescription))
+            raise UsageError(
+                f"--advise is about steps of your own, and {fed.id} is fed by ffprof",
+                "give a step with --workload-file; variants of ffprof's are workloads themselves",
+            )
+        return replace(self, chosen=replace(self.chosen, workloads=steps))
 
     def growth(self, sweep: Sweep, progress: Progress) -> list[Growth]:
         """How every workload grows."""
@@ -374,6 +294,7 @@ def estimate_session(request: EstimateRequest) -> Iterator[EstimateSession]:
             torch=found.versions.get("torch build", "?"),
             server=session.server,
             other=other,
+            named=words is not None,
         )
 
 

@@ -193,3 +193,64 @@ class Against(Part):
     ours: PeakRow
     theirs: PeakRow
     differences: Listed[Difference]
+
+
+Effect = Literal["same", "rounding", "method"]
+
+
+class AdviceLine(Part):
+    """One change of a step, or several together, and what the step takes with it.
+
+    ``code`` makes it by hand. ``effect``: ``same`` gives the same gradients up to the order of
+    sums, ``rounding`` computes in a shorter format, ``method`` trains otherwise. ``step_seconds``
+    are a roofline's on the card; null without a card. ``failed`` is why it could not be tried.
+    """
+
+    ids: Listed[Name]
+    title: Text
+    effect: Effect
+    code: Text = ""
+    note: Text = ""
+    evidence: Literal["estimated"] = "estimated"
+    allocated_peak_bytes: Bytes | None = None
+    reserved_peak_bytes: Bytes | None = None
+    fit: Fit | None = None
+    step_seconds: float | None = None
+    failed: Text = ""
+
+    @property
+    def id(self) -> str:
+        """What ``--show`` takes."""
+        return "+".join(self.ids)
+
+
+class Advice(Part):
+    """A step as it is, and with every change that was tried on it, the best first."""
+
+    workload: Name
+    card: Label | None
+    budget_bytes: Bytes
+    base: AdviceLine
+    lines: Listed[AdviceLine]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the step fits as it is."""
+        return self.base.fit == "fits"
+
+    def saved_bytes(self, line: AdviceLine) -> int:
+        """Of what is reserved; negative if a change takes more."""
+        return (self.base.reserved_peak_bytes or 0) - (line.reserved_peak_bytes or 0)
+
+    def slower(self, line: AdviceLine) -> float | None:
+        """How many times as long a step takes; None where times are not known."""
+        if not self.base.step_seconds or line.step_seconds is None:
+            return None
+        return line.step_seconds / self.base.step_seconds
+
+    def helps(self, line: AdviceLine) -> bool:
+        """Whether it saves a hundredth of what is reserved, or makes a step fit that did not."""
+        if line.failed:
+            return False
+        enough = self.saved_bytes(line) >= 0.01 * (self.base.reserved_peak_bytes or 0)
+        return enough or (line.fit == "fits" and not self.fits)

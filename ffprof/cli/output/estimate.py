@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +13,16 @@ from ffprof.cli.common_options import Format
 from ffprof.cli.output.console import print_json
 from ffprof.cli.output.progress import progress_for
 from ffprof.cli.output.result import print_document
-from ffprof.errors import NothingMeasuredError
+from ffprof.errors import NothingMeasuredError, UsageError
 from ffprof.estimator.sizes import Question, flat_width, varied_by
-from ffprof.experiments.estimate import EstimateQuestion, EstimateSession, Sweep
+from ffprof.experiments.estimate import EstimateSession
+from ffprof.experiments.question import EstimateQuestion, Sweep
 from ffprof.harness.process.streams import say
 from ffprof.records.audit import are_own_steps, own_files
 from ffprof.records.estimate import PeakRow
 from ffprof.report.capacity import estimated_capacities
 from ffprof.report.document import Block, Document, printable
+from ffprof.report.estimate.advice import advice_document, code_text, line_of
 from ffprof.report.estimate.detail import peak_details
 from ffprof.report.estimate.difference import compare_peaks, difference_blocks
 from ffprof.report.estimate.growth import growth_document
@@ -40,6 +43,8 @@ def tell(
         print_growth(session, swept, asked.plot, format)
     elif asked.largest is not None:
         print_largest(session, asked.largest, format)
+    elif asked.advise:
+        print_advice(session, asked.show, format)
     elif asked.against is not None:
         print_against(session, format)
     else:
@@ -103,6 +108,32 @@ def print_largest(session: EstimateSession, question: Question, format: Format) 
     if not any(tried.reserved_bytes for one in found for tried in one.tried):
         told = next((f"{one.workload}: {one.message}" for one in found), "no workload")
         raise NothingMeasuredError(f"nothing could be estimated: {told}", "")
+
+
+def print_advice(session: EstimateSession, show: str | None, format: Format) -> None:
+    """What to change about steps of the user's own, or one change as code.
+
+    Raises:
+        UsageError: no change of that name was tried.
+        NothingMeasuredError: a step could not be estimated.
+    """
+    found = session.advice(progress_for())
+    if show is not None:
+        lines = [line for one in found if (line := line_of(one, show))]
+        if not lines:
+            known = ", ".join(line.id for one in found for line in one.lines)
+            raise UsageError(f"--show {show}: no such change was tried", f"name one of {known}")
+        for line in lines:
+            sys.stdout.write(code_text(line))
+    elif format == "json":
+        _print_json(found)
+    else:
+        top = heading(session.of_own_steps())
+        document = advice_document(found, top.subject, top.lines(), _SHOW)
+        _print(document, format)
+
+
+_SHOW = "--show CHANGE instead of --advise"
 
 
 def print_growth(session: EstimateSession, sweep: Sweep, plot: Path | None, format: Format) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ffprof.errors import FfprofError, UsageError
 from ffprof.estimator.sizes import DEPTH_CAP, border, exponent, flat_width, sized, swept, varied_by
-from ffprof.experiments.estimate import EstimateQuestion, check_question
+from ffprof.experiments.question import EstimateQuestion, check_question
 from ffprof.workload import find_preset, find_workload
 
 RECIPE = find_preset("smoke").recipe

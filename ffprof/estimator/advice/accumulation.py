@@ -1,0 +1,95 @@
+"""Accumulation of gradients over parts of the batch: one optimizer step for several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+from torch import nn
+from torch.optim import Optimizer
+
+from ffprof.estimator.advice.change import Change
+from ffprof.estimator.advice.scene import Build, Scene, Step, staged
+
+_CODE = """\
+# the loader gives batches of {batch}
+for part in range({parts}):
+    loss = ... / {parts}  # forward and loss of one of them
+    loss.backward()
+optimizer.step()
+optimizer.zero_grad()
+"""
+
+
+def accumulated(parts: int, batch: int) -> Change:
+    """The batch in so many parts of ``batch`` samples; one optimizer step for all of them."""
+    return Change(
+        id=f"accumulate-{parts}",
+        title=f"accumulation over {parts} ({batch} at a time)",
+        family="accumulation",
+        effect="same",
+        code=_CODE.format(parts=parts, batch=batch),
+        note="batch norm sees a part of the batch",
+        applied=lambda build, extra: _in_parts(build, parts),
+        parts=parts,
+    )
+
+
+@contextmanager
+def _in_parts(build: Build, parts: int) -> Iterator[Build]:
+    """A step of the smaller batch several times, with one update at the end."""
+
+    def prepare(scene: Scene, step: Step) -> Step:
+        turn = _Turn(parts)
+        scene.backward.append(turn.backward)
+        for optimizer in scene.made:
+            scene.replace(optimizer, "step", turn.last_only(optimizer.step))
+
+        def stepped() -> object:
+            result: object = None
+            with (
+                mock.patch.object(Optimizer, "zero_grad", turn.once(Optimizer.zero_grad)),
+                mock.patch.object(nn.Module, "zero_grad", turn.once(nn.Module.zero_grad)),
+            ):
+                for part in range(parts):
+                    turn.begin(part)
+                    result = step()
+            return result
+
+        return stepped
+
+    with staged(build, prepare) as changed:
+        yield changed
+
+
+class _Turn:
+    """Which part is under way, and whether its backward has begun."""
+
+    def __init__(self, parts: int) -> None:
+        self.part, self.parts, self.after = 0, parts, False
+
+    def begin(self, part: int) -> None:
+        self.part, self.after = part, False
+
+    def backward(self) -> None:
+        self.after = True
+
+    def last_only(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        """An update, which waits for the last part."""
+
+        def running(*args: Any, **kwargs: Any) -> Any:
+            return run(*args, **kwargs) if self.part == self.parts - 1 else None
+
+        return running
+
+    def once(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        """Gradients are cleared before the first backward, or after the last."""
+
+        def running(*args: Any, **kwargs: Any) -> Any:
+            first, last = self.part == 0, self.part == self.parts - 1
+            if (first and not self.after) or (last and self.after):
+                run(*args, **kwargs)
+
+        return running

@@ -1,0 +1,253 @@
+"""Which changes are tried on a step, what each of them gives, and which come first.
+
+Every change that the step allows is traced by itself. Where the step does not fit and no single
+change makes it fit, the best of each family are added up, the one that saves most first, until it
+does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+from unittest import mock
+
+from torch import nn
+from torch.optim import Optimizer
+
+from ffprof.errors import FfprofError, one_line
+from ffprof.estimator.advice.accumulation import accumulated
+from ffprof.estimator.advice.change import Change, Effect, Extra
+from ffprof.estimator.advice.checkpoints import blocks_of, checkpointed
+from ffprof.estimator.advice.forward import autocast, saved_on_host
+from ffprof.estimator.advice.modules import activations, channels_last
+from ffprof.estimator.advice.optimizers import changes_of
+from ffprof.estimator.advice.scene import Build, Scene, Step, staged
+from ffprof.estimator.estimate import Estimate
+from ffprof.estimator.fit import Fit
+from ffprof.estimator.roofline import FITTED, step_time
+from ffprof.hardware.profile import Card
+from ffprof.records.recipe import Precision
+
+PARTS = (2, 4, 8)
+_ADDED = 4  # changes that are added up at most
+# What the user's code, or PyTorch on fake tensors, raises where a change is not possible.
+_FAILURES = (FfprofError, RuntimeError, AssertionError, AttributeError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """The step, and what it is asked for.
+
+    ``estimate`` traces a build, with cuDNN's workspaces counted. ``smaller`` gives the build of a
+    part of the batch: None if the batch cannot be changed, or not divided so. ``batch`` is the
+    whole one.
+    """
+
+    build: Build
+    estimate: Callable[[Build], Estimate]
+    budget_bytes: int
+    card: Card | None
+    precision: Precision = "fp32"
+    tf32: bool = False
+    batch: int | None = None
+    smaller: Callable[[int], Build | None] = lambda parts: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """What a change, or several, make of the step; ``seconds`` are a roofline's, None without card.
+
+    ``failed`` is why it could not be tried; figures are those of the step as it is then.
+    """
+
+    changes: tuple[Change, ...]
+    allocated_bytes: int = 0
+    reserved_bytes: int = 0
+    fit: Fit | None = None
+    seconds: float | None = None
+    failed: str = ""
+
+    @property
+    def fits(self) -> bool:
+        """For certain."""
+        return self.fit is not None and self.fit.answer == "fits"
+
+    @property
+    def effect(self) -> Effect:
+        """The strongest of its changes'."""
+        order: tuple[Effect, ...] = ("same", "rounding", "method")
+        return max((one.effect for one in self.changes), key=order.index, default="same")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The step as it is, every change by itself, and those that were added up."""
+
+    base: Tried
+    singles: tuple[Tried, ...]
+    together: tuple[Tried, ...] = ()
+
+
+@dataclass
+class _Survey:
+    """What a step allows, found out while it is traced as it is."""
+
+    changes: list[Change] = field(default_factory=list)
+    clears: bool = False
+    optimizers: list[Optimizer] = field(default_factory=list)
+
+
+def advise(question: Question, progress: Callable[[str, int, int], None] | None = None) -> Found:
+    """Try every change on the step; ``progress`` is told which, its number, and of how many.
+
+    Raises:
+        FfprofError: the step itself cannot be traced.
+    """
+    tell = progress or (lambda title, number, count: None)
+    tell("the step as it is", 0, 1)
+    with _surveyed(question.build) as (build, survey):
+        base_estimate = question.estimate(build)
+        changes = list(_possible(question, survey, base_estimate))
+    base = _figures(question, (), base_estimate, Extra())
+    singles = []
+    for number, change in enumerate(changes):
+        tell(change.title, number + 1, len(changes) + 1)
+        singles.append(_try(question, (change,)))
+    # It costs no trace: the same requests under another setting.
+    singles += _expandable(question, base_estimate)
+    found = Found(base=base, singles=tuple(singles))
+    return found if _helped(found) else replace(found, together=tuple(_together(question, found)))
+
+
+def _helped(found: Found) -> bool:
+    return any(one.fits and one.effect != "method" for one in (found.base, *found.singles))
+
+
+def _together(question: Question, found: Found) -> Iterator[Tried]:
+    """The best of every family, the one that saves most first, one more each time."""
+    best: dict[str, Tried] = {}
+    for one in found.singles:
+        saves = found.base.reserved_bytes - one.reserved_bytes
+        (change,) = one.changes
+        if one.failed or one.effect == "method" or change.allocator or saves <= 0:
+            continue
+        other = best.get(change.family)
+        if other is None or one.reserved_bytes < other.reserved_bytes:
+            best[change.family] = one
+    if {"accumulation", "update"} <= set(best):  # an update in backward has no accumulation
+        del best["update"]
+    chosen: tuple[Change, ...] = ()
+    for one in sorted(best.values(), key=lambda one: one.reserved_bytes)[:_ADDED]:
+        chosen = (*chosen, *one.changes)
+        if len(chosen) < 2:
+            continue
+        tried = _try(question, chosen)
+        yield tried
+        if tried.fits or tried.failed:
+            return
+
+
+def _possible(question: Question, survey: _Survey, found: Estimate) -> Iterator[Change]:
+    halves = any(o.element_bytes == 2 and o.flops and o.phase == "forward" for o in found.operators)
+    if not halves:
+        card = question.card
+        old = card is not None and card.bf16_tensor_flops is None
+        yield autocast("fp16" if old else "bf16")
+    yield from survey.changes
+    if question.batch is not None:
+        for parts in PARTS:
+            if question.batch % parts == 0 and question.smaller(parts) is not None:
+                yield accumulated(parts, question.batch // parts)
+    yield from changes_of(survey.optimizers, survey.clears)
+    yield saved_on_host()
+
+
+@contextmanager
+def _surveyed(build: Build) -> Iterator[tuple[Build, _Survey]]:
+    survey = _Survey()
+    seen: dict[str, Change] = {}
+
+    def meet(model: nn.Module) -> None:
+        for change in (
+            *checkpointed(blocks_of(model)), *activations(model), *channels_last(model)
+        ):  # fmt: skip
+            seen.setdefault(change.id, change)
+        survey.changes[:] = seen.values()
+
+    def prepare(scene: Scene, step: Step) -> Step:
+        scene.models.append(meet)
+        survey.optimizers.extend(scene.made)
+        return step
+
+    clear = Optimizer.zero_grad
+
+    def zero_grad(self: Optimizer, set_to_none: bool = True) -> None:
+        survey.clears |= not set_to_none
+        clear(self, set_to_none)
+
+    with staged(build, prepare) as watched, mock.patch.object(Optimizer, "zero_grad", zero_grad):
+        yield watched, survey
+    survey.optimizers.clear()
+
+
+def _try(question: Question, changes: tuple[Change, ...]) -> Tried:
+    parts = max(change.parts for change in changes)
+    build = question.build if parts == 1 else question.smaller(parts)
+    assert build is not None
+    extra = Extra()
+    # What repeats the step goes around what is done to each of its forwards.
+    ordered = sorted(changes, key=lambda change: change.parts)
+    try:
+        with ExitStack() as stack:
+            for change in ordered:
+                build = stack.enter_context(change.applied(build, extra))
+            found = question.estimate(build)
+    except _FAILURES as error:
+        problem = error.problem if isinstance(error, FfprofError) else str(error)
+        return Tried(changes=changes, failed=one_line(problem)[:200] or type(error).__name__)
+    return _figures(question, changes, found, extra)
+
+
+def _figures(question: Question, changes: Sequence[Change], found: Estimate, extra: Extra) -> Tried:
+    return Tried(
+        changes=tuple(changes),
+        allocated_bytes=found.allocated_peak_bytes,
+        reserved_bytes=found.reserved_peak_bytes,
+        fit=found.fit(question.budget_bytes),
+        seconds=_seconds(question, changes, found, extra),
+    )
+
+
+def _seconds(
+    question: Question, changes: Sequence[Change], found: Estimate, extra: Extra
+) -> float | None:
+    card = question.card
+    if card is None:
+        return None
+    precision: Any = next((c.precision for c in changes if c.precision), question.precision)
+    seconds = step_time(
+        found.operators,
+        card,
+        precision=precision,
+        tf32=question.tf32,
+        channels_last=any(change.channels_last for change in changes),
+    ).seconds
+    return seconds + extra.link_bytes / (card.pcie_bytes_per_second * FITTED.link)
+
+
+def _expandable(question: Question, found: Estimate) -> list[Tried]:
+    if found.config.expandable_segments:
+        return []
+    other = found.under(replace(found.config, expandable_segments=True))
+    change = Change(
+        id="expandable-segments",
+        title="expandable_segments",
+        family="allocator",
+        effect="same",
+        code="PYTORCH_ALLOC_CONF=expandable_segments:True python ...  # not on Windows\n",
+        applied=lambda build, extra: nullcontext(build),
+        allocator="expandable_segments:True",
+    )
+    return [_figures(question, (change,), other, Extra())]

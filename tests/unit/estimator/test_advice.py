@@ -1,0 +1,280 @@
+"""Changes tried on a step: what they promise is what the same change made by hand takes."""
+
+import functools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from ffprof.errors import FfprofError
+from ffprof.estimator.advice.rank import ranked
+from ffprof.estimator.advice.search import Question, advise
+from ffprof.estimator.api import estimate
+from ffprof.hardware.cards import find_card
+from ffprof.report.estimate.advice import advice_document, answer, code_text
+from ffprof.report.exporters.markdown import render
+from ffprof.units import MIB
+
+CARD = find_card("RTX 3070")
+WIDTH, BLOCKS, BATCH = 256, 6, 8
+
+
+class Block(nn.Module):
+    """A part that repeats, with attention in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(WIDTH, 4, batch_first=True)
+        self.grow, self.shrink = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+        self.activation = nn.ReLU()
+
+    def forward(self, x):
+        x = x + self.attention(x, x, x, need_weights=False)[0]
+        return x + self.shrink(self.activation(self.grow(x)))
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(1000, WIDTH)
+        self.blocks = nn.ModuleList([Block() for _ in range(BLOCKS)])
+        self.out = nn.Linear(WIDTH, 1000)
+
+    def forward(self, x):
+        x = self.words(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.out(x)
+
+
+def build(device, batch=BATCH, alter=lambda model: None, make=torch.optim.AdamW, **with_):
+    """A step; by ``with_`` the user changes its loop."""
+    model = Model().to(device)
+    alter(model)
+    optimizer = make(model.parameters())
+    parts = with_.get("parts", 1)
+    x = torch.randint(0, 1000, (batch // parts, 128), device=device)
+
+    def loss_of():
+        return F.cross_entropy(model(x).flatten(0, 1), x.flatten())
+
+    def step():
+        optimizer.zero_grad()
+        for _ in range(parts):
+            if with_.get("autocast"):
+                with torch.autocast(device.type, dtype=torch.bfloat16):
+                    loss = loss_of()
+            elif with_.get("on_host"):
+                with torch.autograd.graph.save_on_cpu():
+                    loss = loss_of()
+            else:
+                loss = loss_of()
+            loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def question(build, budget=CARD.cuda_total_bytes, **more):
+    return Question(
+        build=build,
+        estimate=lambda one: estimate(one, card=CARD.name, workspaces="all"),
+        budget_bytes=budget,
+        card=CARD,
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def found():
+    return advise(
+        question(build, batch=BATCH, smaller=lambda n: functools.partial(build, batch=BATCH // n))
+    )
+
+
+def wrapped(some):
+    def alter(model):
+        for one in some(model):
+            one.forward = functools.partial(checkpoint, one.forward, use_reentrant=False)
+
+    return alter
+
+
+def in_backward(device):
+    model = Model().to(device)
+    own = {p: torch.optim.AdamW([p]) for p in model.parameters()}
+
+    def update(p):
+        own[p].step()
+        own[p].zero_grad()
+
+    for p in own:
+        p.register_post_accumulate_grad_hook(update)
+    x = torch.randint(0, 1000, (BATCH, 128), device=device)
+
+    def step():
+        F.cross_entropy(model(x).flatten(0, 1), x.flatten()).backward()
+
+    return step
+
+
+def last(model):
+    for module in model.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = True
+
+
+BY_HAND = {
+    "bf16": functools.partial(build, autocast=True),
+    "checkpoint": functools.partial(build, alter=wrapped(lambda m: m.blocks)),
+    "checkpoint-second": functools.partial(build, alter=wrapped(lambda m: m.blocks[::2])),
+    "checkpoint-attention": functools.partial(
+        build, alter=wrapped(lambda m: [b.attention for b in m.blocks])
+    ),
+    "accumulate-2": functools.partial(build, parts=2),
+    "accumulate-8": functools.partial(build, parts=8),
+    "fused": functools.partial(build, make=functools.partial(torch.optim.AdamW, fused=True)),
+    "no-foreach": functools.partial(
+        build, make=functools.partial(torch.optim.AdamW, foreach=False)
+    ),
+    "sgd": functools.partial(build, make=functools.partial(torch.optim.SGD, momentum=0.9)),
+    "step-in-backward": in_backward,
+    "save-on-cpu": functools.partial(build, on_host=True),
+    "inplace": functools.partial(build, alter=last),
+}
+
+
+@pytest.mark.parametrize("id", BY_HAND)
+def test_a_change_takes_what_it_takes_by_hand(found, id):
+    (tried,) = [one for one in found.singles if [c.id for c in one.changes] == [id]]
+    by_hand = estimate(BY_HAND[id], card=CARD.name, workspaces="all")
+    assert (tried.allocated_bytes, tried.reserved_bytes) == (
+        by_hand.allocated_peak_bytes, by_hand.reserved_peak_bytes,
+    )  # fmt: skip
+
+
+def test_a_change_that_is_not_possible_says_why_and_the_others_are_tried():
+    def overwrites(device):
+        model = nn.Sequential(nn.Linear(64, 64), nn.Sigmoid(), nn.ReLU()).to(device)
+        x = torch.randn(8, 64, device=device)
+        return lambda: model(x).sum().backward()
+
+    tried = {one.changes[0].id: one for one in advise(question(overwrites)).singles}
+    assert "modified by an inplace operation" in tried["inplace"].failed
+    assert not tried["bf16"].failed
+
+
+def test_nothing_of_a_change_is_left_behind(found):
+    again = estimate(build, card=CARD.name, workspaces="all")
+    assert found.base.allocated_bytes == again.allocated_peak_bytes
+    assert not torch.is_autocast_enabled("cuda")
+
+
+def test_a_model_that_is_made_outside_is_put_back_as_it_was():
+    model = nn.Sequential(*[nn.Sequential(nn.Linear(64, 64), nn.ReLU()) for _ in range(4)])
+    before = [vars(module).copy() for module in model.modules()]
+
+    def around(device):
+        x = torch.randn(512, 64, device=device)
+        moved = model.to(device)
+        return lambda: moved(x).sum().backward()
+
+    found = advise(question(around))
+    checkpointed = next(one for one in found.singles if one.changes[0].id == "checkpoint")
+    assert checkpointed.allocated_bytes < found.base.allocated_bytes
+    after = [vars(module) for module in model.modules()]
+    assert [list(one) for one in before] == [list(one) for one in after]
+    assert all("forward" not in one for one in after)
+
+
+def test_eight_bit_states_take_a_byte_and_a_scale_for_every_block():
+    def one(device):
+        weight = nn.Parameter(torch.zeros(1024, 1024, device=device))
+        optimizer = torch.optim.Adam([weight])
+
+        def step():
+            optimizer.zero_grad()
+            weight.sum().backward()
+            optimizer.step()
+
+        return step
+
+    found = advise(question(one))
+    (tried,) = [t for t in found.singles if t.changes[0].id == "adam-8bit"]
+    # Of two states of 4 MiB each, 1 MiB each is left with 4096 scales of 4 bytes; and Adam's own
+    # temporaries in its step are gone.
+    assert found.base.allocated_bytes - tried.allocated_bytes >= 6 * MIB - 2 * 16384
+
+
+def test_what_makes_it_fit_comes_first_and_what_trains_otherwise_later(found):
+    least = min(one.reserved_bytes for one in found.singles if not one.failed)
+    overhead = estimate(build, card=CARD.name, workspaces="all").overhead
+    budget = int(1.07 * (1.06 * least + overhead.high_bytes))
+    short = advise(
+        question(
+            build, budget=budget, batch=BATCH,
+            smaller=lambda n: functools.partial(build, batch=BATCH // n),
+        )
+    )  # fmt: skip
+    advice = ranked(short, workload="mine", card=CARD.name, budget_bytes=budget)
+    fitting = [line.fit == "fits" for line in advice.lines if not line.failed]
+    assert fitting == sorted(fitting, reverse=True) and any(fitting) and not all(fitting)
+    times = [line.step_seconds for line in advice.lines if line.fit == "fits"]
+    assert times == sorted(times)
+    told = answer(advice)
+    assert told.startswith("mine ") and " fit GeForce RTX 3070" in told and "It fits with" in told
+    page = render(advice_document([advice], "x", ()))
+    assert "accumulate-8" in page
+
+
+def test_changes_are_added_up_where_none_suffices(found):
+    single = min(one.reserved_bytes for one in found.singles if not one.failed)
+    taken = found.base.fit.budget_bytes - found.base.fit.capacity_bytes
+    short = advise(question(build, budget=int(0.7 * single) + taken))
+    assert not any(one.fits for one in short.singles)
+    assert len(short.together) >= 1
+    sizes = [one.reserved_bytes for one in short.together if not one.failed]
+    assert sizes == sorted(sizes, reverse=True)
+    families = [change.family for change in short.together[-1].changes]
+    assert len(set(families)) == len(families)
+
+
+def test_the_code_of_checkpoints_does_what_was_tried(found):
+    (tried,) = [t for t in found.singles if t.changes[0].id == "checkpoint-second"]
+
+    def alter(model):
+        exec(tried.changes[0].code, {"model": model})
+
+    by_hand = estimate(functools.partial(build, alter=alter), card=CARD.name, workspaces="all")
+    assert by_hand.reserved_peak_bytes == tried.reserved_bytes
+    advice = ranked(found, workload="mine", card=None, budget_bytes=1)
+    (line,) = [one for one in advice.lines if one.id == "checkpoint-second"]
+    assert code_text(line).startswith("# every second block checkpointed (3 of 6)\nimport")
+
+
+def test_gradients_that_are_set_to_zero_can_be_let_go():
+    def keeps(device):
+        model = nn.Linear(1024, 1024).to(device)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x = torch.randn(4, 1024, device=device)
+
+        def step():
+            optimizer.zero_grad(set_to_none=False)
+            model(x).sum().backward()
+            optimizer.step()
+
+        return step
+
+    ids = [one.changes[0].id for one in advise(question(keeps)).singles]
+    assert "set-to-none" in ids
+    assert "set-to-none" not in [o.changes[0].id for o in advise(question(in_backward)).singles]
+
+
+def test_a_step_that_cannot_be_traced_is_one_line():
+    def fails(device):
+        raise FfprofError("no data", "get some")
+
+    with pytest.raises(FfprofError, match="no data"):
+        advise(question(fails))
