@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import linecache
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ffprof.errors import DataError, RefusedError, UsageError
+from ffprof.errors import DataError, RefusedError, UsageError, one_line
 from ffprof.estimator.allocator import AllocatorConfig, release_of
-from ffprof.estimator.breakdown import ELSEWHERE, break_down
+from ffprof.estimator.breakdown import ELSEWHERE, Breakdown, break_down
 from ffprof.estimator.estimate import Estimate, from_stream, last_step
 from ffprof.estimator.fit import ABOVE, BELOW, Fit
 from ffprof.estimator.replay import MemoryState, mark_position
 from ffprof.estimator.roofline import step_time
 from ffprof.estimator.snapshot import snapshot, write_snapshot
-from ffprof.estimator.stream import Stream
+from ffprof.estimator.stream import Line, Stream
 from ffprof.estimator.target import Estimated, Target, bare_row
 from ffprof.estimator.workload import STEPS, TracedWorkload, trace_workload
 from ffprof.records.audit import Memory, Throughput
@@ -31,6 +32,8 @@ from ffprof.records.estimate import (
     Single,
 )
 from ffprof.records.recipe import Recipe
+from ffprof.records.redaction import recorded
+from ffprof.records.script import CodeLine, HeldByLine
 from ffprof.records.trial import Outcome
 from ffprof.units import format_bytes
 from ffprof.workload import Description
@@ -49,6 +52,7 @@ BREAKDOWN = {
 }
 _NOT_RUN = "nothing was run"
 SEGMENTS = 8  # with most free bytes
+LINES = 100  # of the user's code
 _HELD = ("activation", "temporary")
 
 
@@ -223,6 +227,31 @@ def _peak(found: Estimate) -> Peak:
             for size, kind, module, operator in broken.largest
         ),
         at_reserved=_reserved(found),
+        by_phase={str(name): count for name, count in broken.by_phase.items()},
+        lines=_lines(broken),
+    )
+
+
+def _lines(broken: Breakdown) -> tuple[HeldByLine, ...]:
+    ranked = sorted(broken.by_line.items(), key=lambda item: -sum(item[1].values()))
+    return tuple(
+        HeldByLine(
+            place=_code(line), by_category={str(name): count for name, count in held.items()}
+        )
+        for line, held in ranked[:LINES]
+    )
+
+
+def _code(line: Line) -> CodeLine:
+    if line is None:
+        return CodeLine()
+    file, number, function = line
+    text = linecache.getline(file, number).strip()
+    return CodeLine(
+        file=recorded(file, 4096),
+        line=number,
+        function=one_line(function)[:200],
+        text=recorded(one_line(text), 400),
     )
 
 

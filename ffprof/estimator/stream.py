@@ -68,6 +68,7 @@ class Reduction:
     blocks: int
 
 
+Line = tuple[str, int, str] | None  # file, line, function of the user's code
 Scratch = Convolution | MatrixProduct | Reduction
 
 
@@ -79,7 +80,7 @@ class Allocation:
     library call or kernel workspace is asked; its size is then for ``estimator.cuda.workspaces``
     to say, and ``part`` numbers what one call asks for.
     ``module`` is the path of the module whose work it is ("features.3"), in backward too, and
-    ``operator`` the operator that asked ("aten.convolution").
+    ``operator`` the operator that asked ("aten.convolution"). ``line`` is the user's, if known.
     """
 
     nbytes: int
@@ -89,6 +90,7 @@ class Allocation:
     operator: str
     scratch: Scratch | None = None
     part: int = 0
+    line: Line = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ffprof.records.base import Bytes, Label, Listed, Name, Named, Part, Text
+from ffprof.records.script import HeldByLine
 from ffprof.records.trial import Fit, Memory, Outcome, Throughput
 
 Count = Annotated[int, Field(ge=0)]
@@ -86,7 +87,8 @@ class Peak(Part):
 
     ``phase``, ``module`` and ``operator`` are those of the request that reached it.
     ``slack_bytes`` is what rounding and unsplit remainders add to the sums by category.
-    ``at_reserved`` is another moment, or the same.
+    ``at_reserved`` is another moment, or the same. ``by_phase`` says in which phase it was
+    requested, ``lines`` by which lines of the user's code, those that hold most first.
     """
 
     phase: Name
@@ -99,6 +101,8 @@ class Peak(Part):
     layers: Listed[Layer]
     largest: Listed[Single]
     at_reserved: ReservedPeak
+    by_phase: LimitedProcess = Field(default_factory=dict)
+    lines: Listed[HeldByLine] = ()
 
 
 class RanOut(Part):

@@ -51,14 +51,14 @@ def test_it_says_what_an_estimated_audit_says(tmp_path):
 def test_several_are_a_table_and_one_is_explained_with_a_snapshot_that_torch_reads(tmp_path):
     done = ffprof(*SMOKE, "--workloads", "bp,bp-accum", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "By layer" not in done.stdout and not list(tmp_path.iterdir())
+    assert "By module" not in done.stdout and not list(tmp_path.iterdir())
     assert max(map(len, done.stdout.splitlines())) <= 80
     done = ffprof(
         *SMOKE, "--workloads", "bp", "--no-workspaces", "--snapshot", "bp.pickle", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
     assert "without workspaces" in done.stdout
-    for word in ("When most is reserved", "By category", "By layer", "Largest single"):
+    for word in ("when most is reserved", "By category", "By module", "By line", "Largest single"):
         assert word in done.stdout
     assert "workspace " not in done.stdout.split("By category")[1]
     assert [file.name for file in tmp_path.iterdir()] == ["bp.pickle"]

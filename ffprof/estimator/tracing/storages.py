@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ffprof.errors import UsageError
-from ffprof.estimator.stream import Allocation, Category, Phase, Reduction, Scratch, Stream
+from ffprof.estimator.stream import Allocation, Category, Line, Phase, Reduction, Scratch, Stream
 from ffprof.estimator.tracing.device import device_of
 
 ANOTHER_DEVICE = "use the device that build(device) is given, and its type"
@@ -25,6 +25,7 @@ class Place:
     phase: Phase = "build"
     module: str = ""
     operator: str = ""
+    line: Line = None
 
 
 class Storages:
@@ -98,7 +99,7 @@ class Storages:
     def allocate(self, nbytes: int, category: Category, place: Place) -> int:
         """An allocation that no tensor holds; the number by which it is freed."""
         return self._stream.allocate(
-            Allocation(nbytes, category, place.phase, place.module, place.operator)
+            Allocation(nbytes, category, place.phase, place.module, place.operator, line=place.line)
         )
 
     def call_library(self, call: Scratch, place: Place) -> None:

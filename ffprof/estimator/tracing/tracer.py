@@ -18,6 +18,7 @@ from ffprof.estimator.stream import Category, Operator, Scratch, Stream
 from ffprof.estimator.tracing.accumulation import MAKES_ZEROS, WRITES, last_reference, sum_in_place
 from ffprof.estimator.tracing.device import STAND_IN, device_of
 from ffprof.estimator.tracing.kernels import Kernels
+from ffprof.estimator.tracing.lines import Lines
 from ffprof.estimator.tracing.modules import ModulePaths
 from ffprof.estimator.tracing.storages import Place, Storages
 from ffprof.estimator.tracing.values import Values, stays_real
@@ -61,7 +62,7 @@ class Tracer(TorchDispatchMode):
         self._building = True
         self._kernels, self._mode, self._paths = kernels, mode, paths
         self._for_gpu = self.device == STAND_IN
-        self._place = Place()
+        self._place, self._lines = Place(), Lines()
         self._last = last_reference()
         self._zeros = 0  # the storage of zeros that the operator before made for a derivative
 
@@ -193,6 +194,7 @@ class Tracer(TorchDispatchMode):
     def _locate(self, func: Any) -> None:
         place, before = self._place, self._place.phase
         place.operator = str(func._overloadpacket)
+        place.line = self._lines.here()
         if self._building:
             place.module = self._paths.here()
             return
@@ -202,9 +204,11 @@ class Tracer(TorchDispatchMode):
         elif now == "backward":
             node = torch._C._current_autograd_node()
             place.phase, place.module = "backward", self._paths.of_node(node)
+            place.line = self._lines.of_node(node) or place.line
         else:
             place.phase, place.module = now, self._paths.here()
             self._paths.record()
+            self._lines.record(place.line)
         if place.phase == "backward" and before != "backward":
             self.storages.backward_begins()
 

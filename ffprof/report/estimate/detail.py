@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from ffprof.records.estimate import HeldSegment, Layer, Peak, PeakRow, ReservedPeak
+from ffprof.records.estimate import HeldSegment, Peak, PeakRow, ReservedPeak
 from ffprof.report.document import Block, Column
+from ffprof.report.estimate.holdings import by_line, by_module, by_name, middle
 from ffprof.report.estimate.table import share
 from ffprof.units import format_bytes
 
-LAYERS = 12
+ROUNDING = "rounding and unsplit"
 SINGLES = 6
 SEGMENTS = 4
-_BAR = 12
-_EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def peak_details(row: PeakRow, width: int) -> tuple[Block, ...]:
@@ -32,12 +31,15 @@ def peak_details(row: PeakRow, width: int) -> tuple[Block, ...]:
             f"requesting "
             f"{format_bytes(lost.asked_bytes)} with {format_bytes(lost.free_bytes)} free."
         )
+    held, whole = {**peak.by_category, ROUNDING: peak.slack_bytes}, peak.allocated_bytes
     return (
-        Block(heading=row.workload, text=tuple(text)),
-        *_gap(row, peak.at_reserved, width),
-        _categories(peak),
-        _layers(peak, width),
+        Block(heading=f"{row.workload}: when most is allocated", text=tuple(text)),
+        by_name("By category", "category", held, whole),
+        by_name("By phase", "made in", {**peak.by_phase, ROUNDING: peak.slack_bytes}, whole),
+        by_module(peak.layers, whole, width),
+        by_line(peak.lines, whole, width),
         _singles(peak, width),
+        *_gap(row, peak.at_reserved, width),
     )
 
 
@@ -64,19 +66,6 @@ def cut_name(module: str, operator: str, most: int) -> str:
     if operator and len(name) > most:
         return name[: most - 1] + "…"
     return middle(name, most)
-
-
-def middle(text: str, most: int) -> str:
-    """The text, shortened at its front: the ends of module paths distinguish them."""
-    return text if len(text) <= most else "…" + text[len(text) - most + 1 :]
-
-
-def bar(share: float, width: int) -> str:
-    """A bar of ``width`` characters for a share of 1; anything above nothing can be seen."""
-    eighths = round(max(0.0, min(share, 1.0)) * width * 8)
-    eighths = max(eighths, 1) if share > 0 else 0
-    full, rest = divmod(eighths, 8)
-    return "█" * full + (_EIGHTHS[rest] if rest else "")
 
 
 def _reached(peak: Peak) -> str:
@@ -106,7 +95,7 @@ def _gap(row: PeakRow, moment: ReservedPeak, width: int) -> list[Block]:
     place = place_of(moment.phase, moment.module, moment.operator)
     made = [
         Block(
-            heading="When most is reserved",
+            heading=f"{row.workload}: when most is reserved",
             text=(f"That is in {place}.",),
             columns=columns,
             rows=tuple(
@@ -161,58 +150,6 @@ def _holder(one: HeldSegment) -> str:
         return "nothing: cached"
     more = f" and {one.blocks_in_use - 1} more" if one.blocks_in_use > 1 else ""
     return one.holder + more
-
-
-def _categories(peak: Peak) -> Block:
-    held = {**peak.by_category, "rounding and unsplit": peak.slack_bytes}
-    columns = (
-        Column(name="category", numeric=False),
-        Column(name="bytes"),
-        Column(name="share"),
-        Column(name="", numeric=False),
-    )
-    whole = peak.allocated_bytes
-    cells = [
-        (name, format_bytes(n), share(n, whole), bar(n / whole, 30))
-        for name, n in sorted(held.items(), key=lambda item: -item[1])
-        if n
-    ]
-    return Block(heading="By category", columns=columns, rows=tuple(cells))
-
-
-def _layers(peak: Peak, width: int) -> Block:
-    """The largest, in the order of modules, so that depth can be read from top to bottom."""
-    largest = sorted(peak.layers, key=lambda one: -one.total_bytes)
-    shown = set(map(id, largest[:LAYERS]))
-    columns = (
-        Column(name="layer", numeric=False),
-        Column(name="bytes"),
-        Column(name="share"),
-        Column(name="", numeric=False),
-        Column(name="what", numeric=False),
-    )
-    whole, most = peak.allocated_bytes, max((one.total_bytes for one in largest), default=1)
-    cells = []
-    for one in peak.layers:
-        if id(one) in shown:
-            name = cut_name(one.module, one.operator, max(24, width - 54))
-            size = one.total_bytes
-            line = bar(size / max(most, 1), _BAR)
-            cells.append((name, format_bytes(size), share(size, whole), line, _kinds(one)))
-    rest, caption = largest[LAYERS:], ""
-    if rest:
-        size = sum(one.total_bytes for one in rest)
-        caption = f"and {len(rest)} more, {format_bytes(size)} together"
-    return Block(heading="By layer", columns=columns, rows=tuple(cells), caption=caption)
-
-
-def _kinds(layer: Layer) -> str:
-    """The category that holds most, and that there are others."""
-    held = sorted(layer.by_category.items(), key=lambda item: -item[1])
-    name, size = held[0]
-    if size >= 0.995 * layer.total_bytes or len(held) == 1:
-        return name
-    return f"{name} {share(size, layer.total_bytes)}"
 
 
 def _singles(peak: Peak, width: int) -> Block:

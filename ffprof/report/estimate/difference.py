@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from ffprof.records.estimate import Against, Difference, Layer, PeakRow
 from ffprof.report.document import Block, Column
-from ffprof.report.estimate.detail import cut_name, middle, place_of
+from ffprof.report.estimate.detail import cut_name, place_of
+from ffprof.report.estimate.holdings import middle
 from ffprof.units import format_bytes
 
 LINES = 24

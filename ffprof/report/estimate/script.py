@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
-from ffprof.records.script import CodeLine, HeldAtPeak, ScriptEstimate, ValueRead
+from ffprof.records.script import ScriptEstimate, ValueRead
 from ffprof.report.document import Block, Column, Document, printable
-from ffprof.report.estimate.detail import bar, middle
-from ffprof.report.estimate.modules import OUTSIDE, rolled_up
-from ffprof.report.estimate.table import between, share
+from ffprof.report.estimate.holdings import by_line, by_module, by_name, place_words
+from ffprof.report.estimate.table import between
 from ffprof.units import format_bytes, format_seconds
 
-_LINES = 10
 _READS = 8
 _CALLS = 8
 _HEADLINES = {
@@ -90,22 +87,6 @@ def _headline(found: ScriptEstimate) -> str:
 def _sentence(text: str) -> str:
     text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "!", "?", ":")) else f"{text}."
-
-
-def place_words(place: CodeLine) -> str:
-    """``train.py:12 in main: loss.backward()``, the file as seen from here."""
-    if not place.file:
-        return "backward, by autograd" if place.function == "backward" else "no line of the script"
-    inside = f" in {place.function}" if place.function not in ("", "<module>") else ""
-    text = f": {place.text}" if place.text else ""
-    return f"{_seen_from_here(place.file)}:{place.line}{inside}{text}"
-
-
-def _seen_from_here(file: str) -> str:
-    try:
-        return str(Path(file).relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return file
 
 
 def _peaks(found: ScriptEstimate) -> Block:
@@ -220,96 +201,20 @@ def flops_words(flops: int) -> str:
 
 
 def _peak(found: ScriptEstimate, width: int) -> Sequence[Block]:
-    if found.peak is None:
+    peak = found.peak
+    if peak is None:
         return ()
     when = "when memory ran out" if found.ran_out else "at the peak"
-    return (
-        _categories(found.peak, when),
-        _modules(found.peak, width),
-        _lines(found.peak, width),
-    )
-
-
-def _categories(peak: HeldAtPeak, when: str) -> Block:
     held = {**peak.by_category, "rounding and unsplit": peak.slack_bytes}
     whole = sum(held.values())
-    columns = (
-        Column(name="category", numeric=False),
-        Column(name="bytes"),
-        Column(name="share"),
-        Column(name="", numeric=False),
+    told = (
+        "activations: all that the step has made; other: what was there before it, and workspaces"
     )
-    rows = [
-        (name, format_bytes(n), share(n, whole), bar(n / max(1, whole), 30))
-        for name, n in sorted(held.items(), key=lambda item: -item[1])
-        if n
-    ]
-    return Block(
-        heading=f"What is held {when}",
-        columns=columns,
-        rows=tuple(rows),
-        caption="activations: all that the step has made; other: what was there before it, and "
-        "workspaces",
+    return (
+        by_name(f"What is held {when}", "category", held, whole, told),
+        by_module(peak.modules, whole, width),
+        by_line(peak.lines, whole, width),
     )
-
-
-def _modules(peak: HeldAtPeak, width: int) -> Block:
-    rows = rolled_up(peak.modules)
-    if not any(name != OUTSIDE for name, _ in rows):
-        return Block()
-    whole = sum(peak.by_category.values()) + peak.slack_bytes
-    columns = (
-        Column(name="bytes"),
-        Column(name="share"),
-        Column(name="module", numeric=False),
-        Column(name="most of it", numeric=False),
-    )
-    cells = []
-    for name, held in rows:
-        size = sum(held.values())
-        top = max(held, key=lambda category: held[category])
-        told = top if held[top] == size else f"{top} {share(held[top], size)}"
-        cells.append(
-            (format_bytes(size), share(size, whole), middle(name, max(20, width - 44)), told)
-        )
-    return Block(
-        heading="By module",
-        columns=columns,
-        rows=tuple(cells),
-        caption="with all that is inside of it; outside modules: what the script does between "
-        "them, its data, and what autograd makes for that",
-    )
-
-
-def _lines(peak: HeldAtPeak, width: int) -> Block:
-    whole = sum(peak.by_category.values()) + peak.slack_bytes
-    columns = (
-        Column(name="bytes"),
-        Column(name="share"),
-        Column(name="made by", numeric=False),
-    )
-    rows = [
-        (
-            format_bytes(one.total_bytes),
-            share(one.total_bytes, whole),
-            _cut(place_words(one.place), max(24, width - 20)),
-        )
-        for one in peak.lines[:_LINES]
-    ]
-    rest = peak.lines[_LINES:]
-    caption = ""
-    if rest:
-        size = sum(one.total_bytes for one in rest)
-        caption = f"and {len(rest)} more lines, {format_bytes(size)} together"
-    return Block(heading="By line", columns=columns, rows=tuple(rows), caption=caption)
-
-
-def _cut(text: str, most: int) -> str:
-    """In ``most`` characters: the code is cut first, then the beginning of the path."""
-    if len(text) <= most:
-        return text
-    place, _, _ = text.partition(": ")
-    return text[: most - 1] + "…" if len(place) < most else middle(place, most)
 
 
 def _reads(found: ScriptEstimate) -> Block:

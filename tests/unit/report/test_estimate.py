@@ -10,9 +10,10 @@ from ffprof.experiments.capacity.probe import proposed
 from ffprof.records.estimate import Growth
 from ffprof.report.capacity import estimated_capacities
 from ffprof.report.document import Block, Column, Document, printable
-from ffprof.report.estimate.detail import LAYERS, bar, peak_details
+from ffprof.report.estimate.detail import peak_details
 from ffprof.report.estimate.difference import LINES, compare_peaks, difference_blocks, signed
 from ffprof.report.estimate.growth import growth_document
+from ffprof.report.estimate.holdings import bar
 from ffprof.report.estimate.table import Heading, between, peak_document, share
 from ffprof.report.exporters.terminal import print_document
 from ffprof.workload import find_preset, find_workload
@@ -77,17 +78,17 @@ def test_tables_with_the_same_columns_stand_in_line():
     ]  # fmt: skip
 
 
-def test_the_details_name_the_largest_layers_in_the_order_of_depth():
-    layers = [layer(f"blocks.{n}", activation=n + 1, parameter=1) for n in range(LAYERS + 5)]
+def test_the_details_roll_modules_up_and_name_what_runs_outside_of_them():
+    layers = [layer(f"blocks.{n}", activation=n + 1, parameter=1) for n in range(17)]
     layers.append(layer("(outside modules)", "aten.native_layer_norm", temporary=70))
     text = printed(peak_details(row(layers=layers), 80))
     assert "Peaks at 241 MiB allocated in backward of blocks.3 (relu)." in text
-    shown = text[text.index("By layer") : text.index("and 6 more")]
-    places = [shown.index(f"blocks.{n} ") for n in range(6, LAYERS + 5)]
-    assert places == sorted(places) and "blocks.5 " not in shown
-    assert "outside: native_layer_norm" in shown
-    # 1 + ... + 6, and one MiB of parameters in each.
-    assert "and 6 more, 27.0 MiB together" in text
+    shown = text[text.index("By module") : text.index("Largest single")]
+    # More blocks than rows, none like another: what holds 17 + ... + 1 + 17 MiB is one row.
+    assert re.search(r"170 MiB +71% +blocks +activation 90%", shown)
+    assert re.search(r"70.0 MiB +29% +outside modules +temporary", shown)
+    assert "(most by native_layer_norm 70.0 MiB)" in " ".join(shown.split())
+    assert text.index("when most is allocated") < text.index("when most is reserved")
     assert "With expandable_segments, 244 MiB would be reserved: 47.0 MiB less." in text
     assert "nothing: cached" in text
 
