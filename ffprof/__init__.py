@@ -19,6 +19,7 @@ Two decorators put a method of one's own into the table (``workload_files=["mine
 And the GPU memory of any training step, without a GPU::
 
     found = ffprof.estimate(build)            # build(device) returns a step
+    found.advice("RTX 3070")                  # what to change so that it fits
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from ffprof.api import check, compare, load, run
     from ffprof.engine import Emulation, estimate
+    from ffprof.estimation import Estimation
     from ffprof.estimator.estimate import Estimate
     from ffprof.records.audit import Record
     from ffprof.report.exporters.frame import trials_frame
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Emulation",
     "Estimate",
+    "Estimation",
     "Record",
     "__version__",
     "check",
@@ -56,6 +59,7 @@ __all__ = [
 _HOME = {
     "Emulation": "ffprof.engine",
     "Estimate": "ffprof.estimator.estimate",
+    "Estimation": "ffprof.estimation",
     "Record": "ffprof.api",
     "check": "ffprof.api",
     "compare": "ffprof.api",

@@ -7,16 +7,18 @@ its own, by PyTorch's own CUDA code on a GPU that is not there; its figures are 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, Any, Literal, get_args, overload
+from typing import TYPE_CHECKING, Literal, get_args, overload
 
 from ffprof.errors import NullDeviceError, UntraceableError, UsageError
 from ffprof.result import Shown
 from ffprof.units import format_bytes
 
 if TYPE_CHECKING:
+    from ffprof.estimation import Estimation
     from ffprof.estimator.api import Workspaces
     from ffprof.estimator.estimate import Estimate
     from ffprof.estimator.fit import Answer
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from ffprof.report.document import Document
 
 Engine = Literal["auto", "trace", "null"]
-Build = Callable[[Any], Callable[[], object]]
+Build = Callable[..., Callable[[], object]]
 
 
 @overload
@@ -38,7 +40,8 @@ def estimate(
     card: str | None = None,
     engine: Literal["trace"] = "trace",
     time_limit: float = 600.0,
-) -> Estimate: ...
+    **sizes: int,
+) -> Estimation: ...
 
 
 @overload
@@ -52,6 +55,7 @@ def estimate(
     card: str | None = None,
     engine: Literal["null"],
     time_limit: float = 600.0,
+    **sizes: int,
 ) -> Emulation: ...
 
 
@@ -66,7 +70,8 @@ def estimate(
     card: str | None = None,
     engine: Literal["auto"],
     time_limit: float = 600.0,
-) -> Estimate | Emulation: ...
+    **sizes: int,
+) -> Estimation | Emulation: ...
 
 
 def estimate(
@@ -79,7 +84,8 @@ def estimate(
     card: str | None = None,
     engine: Engine = "trace",
     time_limit: float = 600.0,
-) -> Estimate | Emulation:
+    **sizes: int,
+) -> Estimation | Emulation:
     """What a training step takes of a GPU's memory, found out without one.
 
     Args:
@@ -92,16 +98,21 @@ def estimate(
             and, on the null device, what a process leaves of ``card``. Where that is too little,
             ``ran_out`` is true and peaks are those up to there.
         allocator: ``default``, ``expandable_segments``, or what PYTORCH_ALLOC_CONF takes.
-        workspaces: which the tracer counts in the peaks. ``products``, its default: what cuBLAS
-            keeps for each thread, which is known. ``all``: cuDNN's for convolutions too, by a
-            fitted model (docs/estimator.md). ``none``: tensors alone. The null device always
-            counts all, cuDNN's by the same model.
+        workspaces: which the tracer counts in the peaks. ``all``, its default: what cuBLAS keeps
+            for each thread, which is known, and cuDNN's for convolutions by a fitted model
+            (docs/estimator.md). ``products``: without cuDNN's. ``none``: tensors alone. The null
+            device always counts all, cuDNN's by the same model.
         card: the name of a profiled card (``ffprof cards``). It decides workspaces, the scratch of
             kernels, what the process takes beside them, and what ``fit`` asks about. None is a
             card of compute capability 8.6 with 24 multiprocessors.
         engine: ``trace``; ``null``: the null device (docs/null_device.md); ``auto``: the tracer,
             and the null device for what the tracer refuses.
         time_limit: of the process on the null device, in seconds.
+        sizes: what ``build`` takes besides the device, such as ``batch=8, seq=512``.
+
+    Returns:
+        an ``Estimation``, which can be asked for more (the largest batch, what to change), or from
+        the null device an ``Emulation``.
 
     Raises:
         UsageError: no such card, an argument that cannot be meant, or the step itself failed on
@@ -112,13 +123,17 @@ def estimate(
     if engine not in get_args(Engine):
         known = ", ".join(get_args(Engine))
         raise UsageError(f"engine={engine!r}", f"write one of {known}")
+    from ffprof.estimation import Estimation
     from ffprof.estimator.api import check_arguments
     from ffprof.estimator.api import estimate as traced
+    from ffprof.workload.signature import check_sizes
 
     check_arguments(build, steps, capacity_bytes, allocator, card)
     if not isinstance(time_limit, (int, float)) or isinstance(time_limit, bool):
         raise UsageError(f"time_limit={time_limit!r}", "give a number of seconds")
-    asked = _Emulator(build, steps, capacity_bytes, allocator, card, time_limit)
+    check_sizes(build, sizes)
+    sized = functools.partial(build, **sizes) if sizes else build
+    asked = _Emulator(sized, steps, capacity_bytes, allocator, card, time_limit)
     if engine == "null":
         if workspaces not in (None, "all"):
             raise UsageError(
@@ -127,15 +142,19 @@ def estimate(
         return asked.emulate()
     if engine == "auto":
         asked.pack()
-    try:
+
+    def again(one: Build) -> Estimate:
         return traced(
-            build,
+            one,
             steps,
             capacity_bytes,
             allocator,
-            workspaces="products" if workspaces is None else workspaces,
+            workspaces="all" if workspaces is None else workspaces,
             card=card,
         )
+
+    try:
+        return Estimation.of(again(sized), build, sizes, again)
     except UntraceableError as error:
         if engine == "trace":
             raise

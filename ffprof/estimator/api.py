@@ -42,7 +42,7 @@ def estimate(
     capacity_bytes: int | None = None,
     allocator: str = "default",
     *,
-    workspaces: Workspaces = "products",
+    workspaces: Workspaces = "all",
     card: str | None = None,
 ) -> Estimate:
     """What a training step takes of a GPU's memory, by the tracer (``ffprof.engine``).

@@ -12,7 +12,7 @@ from ffprof.errors import UsageError
 from ffprof.estimator.allocator import AllocatorConfig
 from ffprof.estimator.breakdown import Breakdown, break_down
 from ffprof.estimator.cuda.workspaces import WorkspaceModel, resolve, trial_bytes
-from ffprof.estimator.fit import Fit, fit
+from ffprof.estimator.fit import Fit, fit, sure_capacity
 from ffprof.estimator.overhead import Overhead
 from ffprof.estimator.replay import Replay, replay
 from ffprof.estimator.stream import Operator, Stream
@@ -107,6 +107,23 @@ class Estimate:
         )
         return replace(self, config=config, replay=again)
 
+    def least_capacity_bytes(self, model: WorkspaceModel | None = None) -> int:
+        """The smallest limit of the allocator within which it runs, to a thousandth.
+
+        Less than is reserved without a limit, as far as freeing what is cached helps.
+        """
+        stream = self.stream if model is None else resolve(self.traced, model)
+        free = replay(stream, config=self.config, peak_from=last_step(self.steps))
+        low = max(free.allocated_peak_bytes, free.allocated_peak_before_bytes) - 1
+        high = max(free.reserved_peak_bytes, free.reserved_peak_before_bytes)
+        while high - low > high // 1000:
+            middle = (low + high) // 2
+            if replay(stream, config=self.config, capacity_bytes=middle).fits:
+                high = middle
+            else:
+                low = middle
+        return high
+
     def fit(self, budget: int | str | None = None) -> Fit:
         """Whether it fits a card: by what it offers CUDA in all, in bytes, or by its name.
 
@@ -122,9 +139,7 @@ class Estimate:
         if not isinstance(budget, (int, str)):
             raise UsageError(f"a budget of {budget!r}", "give bytes, or the name of a card")
         size = find_card(budget).cuda_total_bytes if isinstance(budget, str) else budget
-        model = self.workspaces
-        if model.products and not model.convolutions:
-            model = replace(model, convolutions=True)
+        model = self._model_for_fit()
         return fit(
             self.stream if model == self.workspaces else resolve(self.traced, model),
             size,
@@ -133,6 +148,16 @@ class Estimate:
             peak_from=last_step(self.steps),
             trial_bytes=trial_bytes(self.traced, model),
         )
+
+    def load(self, budget_bytes: int) -> float | None:
+        """The least that it needs, against what a budget has for certain: 1 at the border."""
+        model = self._model_for_fit()
+        room = sure_capacity(budget_bytes, self.overhead, trial_bytes(self.traced, model))
+        return self.least_capacity_bytes(model) / room if room > 0 else None
+
+    def _model_for_fit(self) -> WorkspaceModel:
+        model = self.workspaces
+        return replace(model, convolutions=True) if model.products else model
 
     @property
     def operators(self) -> list[Operator]:

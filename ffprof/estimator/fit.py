@@ -24,6 +24,13 @@ ABOVE, BELOW = 0.068, 0.021
 _NEAR = (0.0, 0.01, 0.02, 0.03)  # parts of a capacity
 
 
+def sure_capacity(budget_bytes: int, overhead: Overhead, trial_bytes: int = 0) -> float:
+    """What the allocator has of a budget for certain: within it, a step fits."""
+    # The larger of the two allowances, as in benchmarks/accuracy/split_half.py.
+    least = min(budget_bytes / (1 + ABOVE), budget_bytes - trial_bytes) - overhead.high_bytes
+    return least * (1 - _NEAR[-1])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fit:
     """The answer for one budget.
@@ -62,8 +69,7 @@ def fit(
     capacity = max(0, budget_bytes - overhead.likely_bytes)
     likely = within(capacity)
     answer: Answer = "too close to call"
-    # The larger of the two allowances, as in benchmarks/accuracy/split_half.py.
-    least = min(budget_bytes / (1 + ABOVE), budget_bytes - trial_bytes) - overhead.high_bytes
+    least = sure_capacity(budget_bytes, overhead, trial_bytes) / (1 - _NEAR[-1])
     most = budget_bytes / (1 - BELOW) - overhead.low_bytes
     # A larger capacity is not always better, because blocks fall otherwise: near ones must agree.
     if all(within(least * (1 - part)).fits for part in _NEAR):

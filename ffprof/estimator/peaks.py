@@ -57,9 +57,16 @@ _HELD = ("activation", "temporary")
 
 
 def estimate_workload(
-    description: Description, recipe: Recipe, target: Target, snapshot_to: Path | None = None
+    description: Description,
+    recipe: Recipe,
+    target: Target,
+    snapshot_to: Path | None = None,
+    *,
+    with_load: bool = False,
 ) -> Estimated:
     """One workload under one recipe; what refuses to be estimated says why.
+
+    ``with_load``: the answer says what it needs of the budget (``Estimate.load``), too.
 
     Raises:
         StoreError: the snapshot cannot be written.
@@ -76,24 +83,31 @@ def estimate_workload(
     found = estimate_traced(traced, recipe, target)
     if snapshot_to is not None:
         write_snapshot(snapshot_to, snapshot(found.stream, config=found.config))
-    fits = found.fit(target.total_bytes)
-    ran_out = not fits.replay.fits
     row = bare_row(
         description,
         recipe,
         target,
-        "oom" if ran_out else "ok",
-        oom_message(fits, found) if ran_out else "",
-        memory=memory_of(found, fits),
+        **figures_of(found, found.fit(target.total_bytes)),
         throughput=throughput_of(found, traced, recipe, target),
-        fit=_fit_details(fits, found.stream),
-        peak=_peak(found),
-        activation_peak_bytes=activation_peak(found.stream, STEPS),
-        flops_by_operator=found.flops_by_operator,
         useful_flops=traced.facts["useful_flops"],
         recomputed_flops=traced.facts["recomputed_flops"],
     )
-    return Estimated(row=row, facts=traced.facts, operators=traced.operators())
+    load = found.load(target.total_bytes) if with_load else None
+    return Estimated(row=row, facts=traced.facts, operators=traced.operators(), load=load)
+
+
+def figures_of(found: Estimate, fits: Fit | None) -> dict[str, Any]:
+    """What a row says of an estimate; None: it is asked about no budget."""
+    ran_out = fits is not None and not fits.replay.fits
+    return {
+        "outcome": "oom" if ran_out else "ok",
+        "message": oom_message(fits, found) if ran_out and fits else "",
+        "memory": memory_of(found, fits),
+        "fit": None if fits is None else _fit_details(fits, found.stream),
+        "peak": _peak(found),
+        "activation_peak_bytes": activation_peak(found.stream, found.steps),
+        "flops_by_operator": found.flops_by_operator,
+    }
 
 
 def _without(
@@ -113,7 +127,7 @@ def estimate_traced(traced: TracedWorkload, recipe: Recipe, target: Target) -> E
     )
 
 
-def memory_of(found: Estimate, fits: Fit) -> Memory:
+def memory_of(found: Estimate, fits: Fit | None) -> Memory:
     """The figures of an estimate in the record's names."""
     held = {BREAKDOWN[name]: count for name, count in found.breakdown.by_category.items()}
     return Memory(
@@ -121,8 +135,8 @@ def memory_of(found: Estimate, fits: Fit) -> Memory:
         reserved_peak_bytes=found.reserved_peak_bytes,
         cold_allocated_peak_bytes=found.cold_allocated_peak_bytes,
         cold_reserved_peak_bytes=found.cold_reserved_peak_bytes,
-        alloc_retries=fits.retries,
-        fit=fits.answer,
+        alloc_retries=fits.retries if fits else None,
+        fit=fits.answer if fits else None,
         process_range_bytes=found.process_range_bytes,
         expandable_reserved_peak_bytes=found.expandable_reserved_peak_bytes,
         breakdown={**held, "rounding_bytes": found.breakdown.slack_bytes},

@@ -28,12 +28,17 @@ FLAT_WIDTH = 64
 _FLAT = re.compile(r"flat-(\d+)-(\d+)", re.ASCII)
 
 
+# Of searches whose load is exact: see ``border``.
+LINES = 6
+
+
 def border(
     fits: Callable[[int], bool],
     *,
     start: int,
     cap: int,
     load: Callable[[int], float | None] = lambda n: None,
+    lines: int = 2,
 ) -> int:
     """The largest of 1 to ``cap`` that fits, 0 if 1 does not; the next one does not fit.
 
@@ -48,6 +53,8 @@ def border(
         cap: the largest that is asked.
         load: what a size that was asked takes of what there is, about 1 at the border; None
             where that is not known.
+        lines: how often the line is asked, before strides and halves; more where ``load`` is
+            exact.
     """
     low, high = 0, cap + 1
     seen: dict[int, float] = {}
@@ -63,7 +70,7 @@ def border(
 
     at = min(max(start, 1), cap)
     well = ask(at)
-    for _ in range(_LINES):
+    for _ in range(lines):
         guess = _on_the_line(seen)
         if guess is None or high - low <= 1:
             break
@@ -77,9 +84,6 @@ def border(
         # Back from one side to the other: what is between is halved from here on.
         stride = 2 * stride if was == well else cap + 1
     return low
-
-
-_LINES = 2  # guesses by a line; a third would be of what it cannot tell
 
 
 def _on_the_line(seen: Mapping[int, float]) -> int | None:

@@ -54,11 +54,15 @@ class Target:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimated:
-    """What a child answers: the row, and what a trial needs next to it; free of torch."""
+    """What a child answers: the row, and what a trial needs next to it; free of torch.
+
+    ``load`` is what it needs of what the budget has for certain, if that was asked.
+    """
 
     row: PeakRow
     facts: dict[str, Fact] = field(default_factory=dict)
     operators: dict[str, int] = field(default_factory=dict)
+    load: float | None = None
 
     def trial(self) -> Finished | Failed:
         """The same in the form of a measured trial."""

@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ffprof.errors import DataError, RefusedError, StoreError, UsageError
-from ffprof.estimator.sizes import Question, border, sized
+from ffprof.estimator.sizes import LINES, Question, border, sized
 from ffprof.estimator.target import Target, bare_row
 from ffprof.harness.process.failures import located, telling
 from ffprof.harness.process.messages import Failed
@@ -101,12 +101,14 @@ def find_border(
 
     make, unit, start, cap = sized(question, description, recipe)
     rows: dict[int, PeakRow] = {}
+    loads: dict[int, float | None] = {}
 
     def row(n: int) -> PeakRow:
         if n not in rows:
             one, resized = make(n)
             try:
-                rows[n] = estimate_workload(one, resized, target).row
+                found = estimate_workload(one, resized, target, with_load=True)
+                rows[n], loads[n] = found.row, found.load
             except _FAILURES as error:
                 if not rows or not isinstance(one, FileDescription):
                     raise
@@ -117,14 +119,7 @@ def find_border(
     def fits(n: int) -> bool:
         return (details := row(n).fit) is not None and details.answer == "fits"
 
-    def load(n: int) -> float | None:
-        found = row(n)
-        if found.memory is None or found.fit is None or not found.memory.reserved_peak_bytes:
-            return None
-        needed = found.memory.reserved_peak_bytes * (1 + found.fit.margin_above)
-        return needed / max(found.fit.capacity_bytes, 1)
-
-    n = border(fits, start=start, cap=cap, load=load)
+    n = border(fits, start=start, cap=cap, load=loads.get, lines=LINES)
     if n < cap:
         row(n + 1)
     return Border(n=n, cap=cap, unit=unit, rows=rows)

@@ -31,7 +31,7 @@ from ffprof.estimator.target import (
 )
 from ffprof.estimator.worker import Border, advise_child, border_child, estimate_child
 from ffprof.experiments.campaign import Progress
-from ffprof.experiments.capacity.probe import not_found, proposed
+from ffprof.experiments.capacity.probe import Identified, not_found, proposed
 from ffprof.experiments.options import choose_budget
 from ffprof.experiments.question import Sweep
 from ffprof.experiments.selection import (
@@ -234,7 +234,7 @@ def _check_size(option: str, axis: str, one: Description, recipe: Recipe) -> Non
 
 
 def growth_of(
-    one: Description, axis: Axis, values: tuple[int, ...], rows: Sequence[PeakRow]
+    one: Identified, axis: Axis, values: tuple[int, ...], rows: Sequence[PeakRow]
 ) -> Growth:
     """How a workload grows over its rows, one a value."""
     memory = [row.memory for row in rows]

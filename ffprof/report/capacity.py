@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ffprof.records.audit import is_limited
 from ffprof.records.frontier import Capacity, FrontierRecord, Tried
 from ffprof.report.document import Block, Column, Document, printable
-from ffprof.report.estimate.table import Heading, between
+from ffprof.report.estimate.table import Heading, StepHeading, between
 from ffprof.report.header import setting
 from ffprof.units import format_bytes
 
@@ -59,7 +59,7 @@ def capacity_document(record: FrontierRecord) -> Document:
     )
 
 
-def estimated_capacities(heading: Heading, found: Sequence[Capacity]) -> Document:
+def estimated_capacities(heading: Heading | StepHeading, found: Sequence[Capacity]) -> Document:
     """The same of a search by estimates that leaves no file."""
     return _document(
         found,

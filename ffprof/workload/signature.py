@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from ffprof.errors import UsageError, did_you_mean
 
 
 def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
@@ -38,6 +40,11 @@ def sizes_of(build: Callable[..., Any]) -> tuple[tuple[str, int], ...]:
     )
 
 
+def default_sizes(build: Callable[..., Any]) -> dict[str, int]:
+    """All arguments after the device whose defaults are whole numbers, ``batch`` too."""
+    return {one.name: one.default for one in _parameters(build)[1:] if type(one.default) is int}
+
+
 def takes(target: Callable[..., Any], count: int, names: Sequence[str] = ()) -> bool:
     """Whether it can be called with so many arguments and these names, as far as it tells."""
     try:
@@ -49,3 +56,22 @@ def takes(target: Callable[..., Any], count: int, names: Sequence[str] = ()) -> 
     except TypeError:
         return False
     return True
+
+
+def check_sizes(build: Callable[..., Any], sizes: Mapping[str, object]) -> None:
+    """Whether ``build`` takes these sizes, and gets those that it needs.
+
+    Raises:
+        UsageError: it does not, or one is no positive whole number.
+    """
+    takes = names_of(build)[1:]
+    for name, value in sizes.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise UsageError(f"{name}={value!r}", "give a positive whole number")
+        if name not in takes:
+            known = did_you_mean(name, takes) if takes else ""
+            raise UsageError(
+                f"build takes no {name}", f"{known}give it one: def build(device, {name}=8)"
+            )
+    if "batch" in takes and "batch" not in (*sizes, *default_sizes(build)):
+        raise UsageError("build takes a batch", "say how large: ffprof.estimate(build, batch=8)")

@@ -18,8 +18,8 @@ from ffprof.report.exporters.text import MOST_LINES, render
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
 NAMES = {
-    "Emulation", "Estimate", "Record", "__version__", "check", "compare", "estimate", "learn",
-    "load", "register_step", "register_workload", "run", "trials_frame",
+    "Emulation", "Estimate", "Estimation", "Record", "__version__", "check", "compare", "estimate",
+    "learn", "load", "register_step", "register_workload", "run", "trials_frame",
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.context import BaseContext
+from typing import Protocol
 
 from ffprof.errors import one_line
 from ffprof.estimator.sizes import Question
@@ -126,7 +127,23 @@ def _process(seen: int | None, reserved: int | None, debit: Debit) -> int | None
     return reserved + most_taken(debit)
 
 
-def proposed(description: Description, question: Question, found: Border) -> Capacity:
+class Identified(Protocol):
+    """What a record calls a workload."""
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+
+    @property
+    def method(self) -> str:
+        """Its learning rule."""
+
+    @property
+    def family(self) -> str:
+        """Of methods."""
+
+
+def proposed(description: Identified, question: Question, found: Border) -> Capacity:
     """The largest size that is estimated to fit; the next is not.
 
     A step that cannot be traced is refused at every size, so nothing is proposed.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ffprof.records.estimate import Growth, PeakRow
 from ffprof.report.document import Block, Column, Document, printable
-from ffprof.report.estimate.table import Heading
+from ffprof.report.estimate.table import Heading, StepHeading
 from ffprof.units import format_bytes, format_ratio
 
 _NARROW = 5  # values next to the names in 80 columns
@@ -16,7 +16,9 @@ _CAPTION = (
 )
 
 
-def growth_document(heading: Heading, found: Sequence[Growth], width: int) -> Document:
+def growth_document(
+    heading: Heading | StepHeading, found: Sequence[Growth], width: int
+) -> Document:
     """Activations, allocated and reserved for every workload and value."""
     axis = found[0].axis if found else "batch"
     problems = {

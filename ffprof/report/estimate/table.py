@@ -87,7 +87,19 @@ class Heading:
         )
 
 
-def peak_document(heading: Heading, rows: Sequence[PeakRow]) -> Document:
+@dataclass(frozen=True, kw_only=True)
+class StepHeading:
+    """What stands above the tables of a step that no recipe binds."""
+
+    subject: str
+    told: tuple[str, ...]
+
+    def lines(self) -> tuple[str, ...]:
+        """In words."""
+        return self.told
+
+
+def peak_document(heading: Heading | StepHeading, rows: Sequence[PeakRow]) -> Document:
     """All rows; what is wrong with one is said below."""
     problems = tuple(f"{row.workload}: {row.message}" for row in rows if row.message)
     return printable(

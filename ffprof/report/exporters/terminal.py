@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
@@ -48,6 +49,21 @@ def print_document(document: Document, console: Console, *, full: bool = True) -
     """Print a report; without ``full``, details are left out."""
     # Never cropped: half a figure is worse than a line that the terminal wraps.
     console.print(render(document, console.width, full=full), crop=False)
+
+
+def text_of(document: Document, width: int) -> str:
+    """The whole report as plain text, ``width`` columns wide."""
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        color_system=None,
+    )
+    print_document(document, console)
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
 
 
 def print_end(document: Document, console: Console) -> None:
