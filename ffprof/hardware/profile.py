@@ -45,9 +45,9 @@ class Card:
     accumulation; None where the card has no such units. ``cuda_total_bytes`` is what
     cudaMemGetInfo calls the total, ``nvml_total_bytes`` what NVML and nvidia-smi do. A card whose
     ``class_objection`` is not empty is left out when a size such as 8GB is requested. ``sources``
-    has one entry for every figure, under its name in the profile. ``also_called`` are names that are
-    not the card's own with a word less or more, such as the driver's. ``origin`` is the user's file
-    that it was read from; empty for the profiles that ffprof has.
+    has one entry for every figure, under its name in the profile. ``also_called`` are other names,
+    such as the driver's. ``origin`` is the user's file that it was read from; empty for the
+    profiles that ffprof has.
     """
 
     name: str

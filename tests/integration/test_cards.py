@@ -90,6 +90,7 @@ def test_one_card_is_shown_with_every_source_as_wide_as_the_terminal(width, name
     assert all(source in flowed for source in card.sources.values())
     assert f"confidence {card.cuda_confidence}" in flowed
     assert (card.class_objection or card.name) in flowed
+    assert all(called in flowed for called in card.also_called)
     assert max(map(len, done.stdout.splitlines())) <= width
 
 

@@ -153,6 +153,8 @@ def _lines(card: Card) -> Iterator[tuple[str, str, str]]:
     """(label, value, key of its source) of every figure."""
     major, minor = card.compute_capability
     yield "sold as", format_bytes(card.sold_as_bytes), ""
+    if card.also_called:
+        yield "also called", ", ".join(card.also_called), ""
     if card.origin:
         yield "profile", card.origin, ""
     yield "architecture", f"{card.architecture}, {card.chip}, {card.year}", "architecture"
@@ -180,7 +182,8 @@ def _lines(card: Card) -> Iterator[tuple[str, str, str]]:
     link = f"PCIe {card.pcie_generation}.0 x{card.pcie_lanes}"
     yield "link", f"{link}, {card.pcie_bytes_per_second / 1e9:.1f} GB/s each way", "pcie"
     if card.class_objection:
-        yield "not used for", f"a size such as --gpu-mem 8GB: {card.class_objection}", ""
+        size = f"{card.sold_as_bytes / GIB:g}GB"
+        yield "not used for", f"a size such as --gpu-mem {size}: {card.class_objection}", ""
 
 
 def _total(size: int, confidence: str) -> str:

@@ -45,6 +45,21 @@ def test_there_are_all_the_cards():
     }  # fmt: skip
 
 
+def test_the_page_counts_the_cards_and_how_sure_their_totals_are():
+    page = (Path(__file__).parents[3] / "docs/cards.md").read_text()
+    rows = re.findall(r"^\| ([\d, and]+) GB \| (\d+) \| ([\d, ]+) \| ([\d, ]+) \|$", page, re.M)
+    told, levels = set(), ("high", "medium", "low")
+    for sizes, many, nvml, cuda in rows:
+        classes = {f"{size}GB" for size in re.findall(r"\d+", sizes)}
+        sure = [one["confidence"] for one in PROFILES.values() if one["class"] in classes]
+        assert len(sure) == int(many)
+        for key, counts in (("nvml_total_bytes", nvml), ("cuda_total_bytes", cuda)):
+            found = Counter(one[key] for one in sure)
+            assert ", ".join(str(found[level]) for level in levels) == counts
+        told |= classes
+    assert told == {profile["class"] for profile in PROFILES.values()}
+
+
 def test_no_two_cards_answer_to_one_name():
     named = Counter(key for card in known_cards() for key in card.keys)
     assert [key for key, times in named.items() if times > 1] == []
