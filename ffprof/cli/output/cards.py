@@ -182,8 +182,8 @@ def _lines(card: Card) -> Iterator[tuple[str, str, str]]:
     link = f"PCIe {card.pcie_generation}.0 x{card.pcie_lanes}"
     yield "link", f"{link}, {card.pcie_bytes_per_second / 1e9:.1f} GB/s each way", "pcie"
     if card.class_objection:
-        size = f"{card.sold_as_bytes / GIB:g}GB"
-        yield "not used for", f"a size such as --gpu-mem {size}: {card.class_objection}", ""
+        sold = f"{card.sold_as_bytes / GIB:g}GB"
+        yield "not used for", f"a size such as --gpu-mem {sold}: {card.class_objection}", ""
 
 
 def _total(size: int, confidence: str) -> str:
