@@ -56,7 +56,9 @@ def workloads(format: Literal["table", "json"] = FORMAT) -> None:
 
 def cards(
     name: str = typer.Argument(
-        None, help="Show one card, with every figure and its source.", autocompletion=complete_cards
+        None,
+        help="Show one card, with every figure and its source; or those of a size, such as 24GB.",
+        autocompletion=complete_cards,
     ),
     card_file: list[Path] = typer.Option(
         [],
@@ -68,9 +70,9 @@ def cards(
     ),
     format: Literal["table", "json"] = FORMAT,
 ) -> None:
-    """List the known cards, or show one with its sources."""
+    """List the known cards by size, or show one with its sources."""
     from ffprof.errors import UsageError
-    from ffprof.hardware.cards import find_card, known_cards, own_cards
+    from ffprof.hardware.cards import find_card, known_cards, own_cards, sold_with
 
     if template:
         from ffprof.hardware.profile import TEMPLATE
@@ -84,15 +86,16 @@ def cards(
     from ffprof.cli.output.cards import card_json, gpus_here, print_card, print_list
 
     own = own_cards(card_file)
-    shown = known_cards(own) if name is None else [find_card(name, own)]
+    listed = known_cards(own) if name is None else sold_with(name, own)
+    shown = listed or [find_card(name, own)]
     if format == "json":
         from ffprof.cli.output.console import print_json
 
         here = [card for _, card in gpus_here(own) if card]
         found = [card_json(card, here=card in here) for card in shown]
-        print_json(found if name is None else found[0])
-    elif name is None:
-        print_list(shown, gpus_here(own))
+        print_json(found if listed else found[0])
+    elif listed:
+        print_list(listed, gpus_here(own))
     else:
         print_card(shown[0])
 

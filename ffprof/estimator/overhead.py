@@ -75,7 +75,8 @@ _LAZY_CONTEXT = _range(
     "context, lazy: 274 MiB with one small tensor, torch 1.13 (github.com/pytorch/pytorch/pull/"
     "86509); around 300 and around 400 MB (pytorch issues 107667 and 109888)",
 )
-# The same since torch was built for CUDA 12.4, on GeForce cards of Ampere and Ada.
+# The same since torch was built for CUDA 12.4, on GeForce cards of Ampere and Ada. Inferred for
+# workstation and server cards of the same capabilities (A40, L4, L40S).
 _SMALL_CONTEXT = _range(
     100,
     160,

@@ -144,8 +144,11 @@ FITTED = Efficiencies(
 Bound = Literal["compute", "bandwidth", "launch", "link"]
 
 _TENSOR_KINDS = ("convolution", "matrix product")
-# GeForce cards have two fp64 units for 128 fp32 lanes (NVIDIA, Ada GPU architecture whitepaper).
+# GeForce cards have two fp64 units for 128 fp32 lanes (NVIDIA, Ada GPU architecture whitepaper);
+# P100, V100, A100, H100 and B200 have half as many as fp32 lanes (CUDA C++ Programming Guide,
+# arithmetic instructions).
 _FP64_SHARE = 1 / 64
+_MANY_FP64 = ((6, 0), (7, 0), (8, 0), (9, 0), (10, 0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,7 +307,8 @@ def _peak(
 ) -> tuple[float, bool]:
     """(FLOP/s of the units that compute it, whether those are tensor cores)."""
     if operator.element_bytes >= 8:
-        return card.fp32_flops * _FP64_SHARE, False
+        share = 1 / 2 if card.compute_capability in _MANY_FP64 else _FP64_SHARE
+        return card.fp32_flops * share, False
     rate: float | None = None
     if kind in _TENSOR_KINDS:
         if operator.element_bytes <= 2:

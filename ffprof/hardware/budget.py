@@ -20,7 +20,8 @@ def budget_for(text: str) -> Budget:
     The budget is the smallest CUDA-usable total among the known cards of that class, without
     those whose profile objects (memory shared with the processor, or taken by error
     correction). Of a class without a known card, the largest part that a driver keeps of a known
-    card is taken off (assumed). A size such as 7900MiB is taken as what CUDA offers.
+    card of the nearest class is taken off (assumed): of large cards it keeps a smaller part. A size
+    such as 7900MiB is taken as what CUDA offers.
 
     Raises:
         UsageError: not a positive size.
@@ -32,12 +33,16 @@ def budget_for(text: str) -> Budget:
         return budget_of(card, text)
     total, source = size, f"no profiled card is sold with {text}: taken as what CUDA offers"
     if _SOLD_WITH.fullmatch(text):
-        hungriest = min(eligible, key=lambda one: one.cuda_total_bytes / one.sold_as_bytes)
-        share = hungriest.cuda_total_bytes / hungriest.sold_as_bytes
+        nearest = min(abs(one.sold_as_bytes - size) for one in eligible)
+        share, name = min(
+            (one.cuda_total_bytes / one.sold_as_bytes, one.name)
+            for one in eligible
+            if abs(one.sold_as_bytes - size) == nearest
+        )
         total = int(size * share)
         source = (
             f"no profiled card is sold with {text}: what CUDA offers is assumed to be the "
-            f"{share:.1%} of it that the {hungriest.name} leaves, the least of all profiles"
+            f"{share:.1%} of it that the {name} leaves, the least of the cards nearest in size"
         )
     return Budget(requested=text, total_bytes=total, limit_bytes=total, sources=(source,))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -15,13 +16,13 @@ from pathlib import Path
 from ffprof.errors import UsageError, did_you_mean
 from ffprof.hardware.profile import SIZE, Card, card_key, parse_profile, read_profile, sizeless_key
 from ffprof.instruments.nvml import NvmlError, open_gpu
-from ffprof.units import parse_size
+from ffprof.units import GIB, parse_size
 
 
 def known_cards(own: Sequence[Card] = ()) -> list[Card]:
     """All profiles, the smallest CUDA total first."""
-    replaced = {card_key(card.name) for card in own}
-    cards = [*own, *(card for card in _profiles() if card_key(card.name) not in replaced)]
+    replaced = {key for card in own for key in card.keys}
+    cards = [*own, *(card for card in _profiles() if replaced.isdisjoint(card.keys))]
     return sorted(cards, key=lambda card: (card.cuda_total_bytes, card.name))
 
 
@@ -56,29 +57,89 @@ def find_card(name: str, own: Sequence[Card] = ()) -> Card:
     """The card of this name, as it is sold or as the driver calls it.
 
     Case, blanks, makers' words such as "NVIDIA", "GeForce" or "RTX" and a size at the end do not
-    matter, and "Laptop GPU" means mobile.
+    matter, and "Laptop GPU" means mobile. Of a model that is sold with several sizes, the name
+    without one means the smallest: what fits it fits the others.
 
     Raises:
-        UsageError: no such card; the message names those that are spelled like it.
+        UsageError: no such card, or several that are more than sizes of one model; the message
+            names those that are meant or spelled like it.
     """
-    wanted = card_key(name)
     known = known_cards(own)
-    cards = {card_key(card.name): card for card in known}
-    # "RTX 4060 Ti" is the 8 GB one, as long as no card bears the shorter name itself.
-    sizeless = {sizeless_key(card.name): card for card in known}
-    card = cards.get(wanted) or sizeless.get(wanted)
-    if card is None and (size := SIZE.search(name)):
-        of_size = cards.get(sizeless_key(name))
-        if of_size and of_size.sold_as_bytes == parse_size(size.group()):
-            card = of_size
+    # "RTX 4060 Ti 16", as people write it
+    card = _named(name, known) or _named(_BARE_SIZE.sub(r" \1GB", name), known)
     if card is None:
-        names = {key: one.name for key, one in cards.items()}
-        raise UsageError(
-            f"no profile of a card {name!r}",
-            f"{did_you_mean(wanted, cards, names)}ffprof cards lists those that are known; a size "
-            "does for others: --gpu-mem 24GB, or a profile of your own: --card-file",
-        )
+        raise _not_one_card(name, known)
     return card
+
+
+_BARE_SIZE = re.compile(r"[\s-](\d{1,3})\s*G?\s*$", re.IGNORECASE | re.ASCII)
+
+
+def _named(name: str, known: Sequence[Card]) -> Card | None:
+    wanted, sizeless = card_key(name), sizeless_key(name)
+    size = SIZE.search(name)
+    sold = parse_size(size.group()) if size else None
+    found = (
+        # as long as no card bears the shorter name itself, the smallest of those that do with a
+        # size behind it
+        *(card for card in known if wanted in card.keys),
+        *(card for card in known if wanted == sizeless_key(card.name)),
+        *(card for card in known if sizeless in card.keys and card.sold_as_bytes == sold),
+    )
+    return found[0] if found else None
+
+
+def sold_with(size: str, own: Sequence[Card] = ()) -> list[Card] | None:
+    """The cards of a class such as "24GB", the smallest CUDA total first; None: not a class.
+
+    Raises:
+        UsageError: no card is sold with it.
+    """
+    if not SIZE.fullmatch(size):
+        return None
+    known = known_cards(own)
+    found = [card for card in known if card.sold_as_bytes == parse_size(size)]
+    if not found:
+        classes = sorted({card.sold_as_bytes for card in known})
+        raise UsageError(
+            f"no profiled card is sold with {size.strip()}",
+            f"there are cards of {', '.join(f'{one / GIB:g}' for one in classes)} GB",
+        )
+    return found
+
+
+_CHOICES = 8  # more would not be read
+
+
+def _not_one_card(name: str, known: Sequence[Card]) -> UsageError:
+    """What to say of a name that means no card, or more than one, such as "H100"."""
+    asked = _words(name)
+    # "sxm" for "sxm4" as well
+    meant = [
+        card.name
+        for card in known
+        if asked <= (has := _words(card.name)) | {word.rstrip("0123456789") for word in has}
+    ]
+    if asked and 1 < len(meant) <= _CHOICES:
+        return UsageError(f"{name!r} is more than one card", f"name one: {', '.join(meant)}")
+    names = {card_key(card.name): card.name for card in known}
+    near = did_you_mean(card_key(name), names, names)
+    if asked and len(meant) == 1:
+        near = f"did you mean {meant[0]}? "
+    return UsageError(
+        f"no profile of a card {name!r}",
+        f"{near}ffprof cards lists those that are known; a size "
+        "does for others: --gpu-mem 24GB, or a profile of your own: --card-file",
+    )
+
+
+_SPACED_SIZE = re.compile(r"(\d)\s+(?=gi?b\b)", re.ASCII)
+
+
+def _words(name: str) -> set[str]:
+    """The words of a name as ``card_key`` reads them, a size as one: a100, sxm4, 80gb."""
+    spaced = _SPACED_SIZE.sub(r"\1", name.lower())
+    return {key for word in re.split(r"[\s_-]+", spaced) if (key := card_key(word))}
 
 
 # Of the size that a card is sold with, what the driver or CUDA call its total: 89 % at the least
@@ -103,7 +164,7 @@ def recognise(
     """
     totals = [total for total in (nvml_total_bytes, cuda_total_bytes) if total is not None]
     known = known_cards(own)
-    found = [card for card in known if card_key(card.name) == card_key(gpu_name)]
+    found = [card for card in known if card_key(gpu_name) in card.keys]
     if totals:
         found += [card for card in known if sizeless_key(card.name) == sizeless_key(gpu_name)]
     for card in found:

@@ -45,11 +45,13 @@ class Card:
     accumulation; None where the card has no such units. ``cuda_total_bytes`` is what
     cudaMemGetInfo calls the total, ``nvml_total_bytes`` what NVML and nvidia-smi do. A card whose
     ``class_objection`` is not empty is left out when a size such as 8GB is requested. ``sources``
-    has one entry for every figure, under its name in the profile. ``origin`` is the user's file
-    that it was read from; empty for the profiles that ffprof has.
+    has one entry for every figure, under its name in the profile. ``also_called`` are other names,
+    such as the driver's. ``origin`` is the user's file that it was read from; empty for the
+    profiles that ffprof has.
     """
 
     name: str
+    also_called: tuple[str, ...] = ()
     sold_as_bytes: int
     nvml_total_bytes: int
     cuda_total_bytes: int
@@ -72,6 +74,11 @@ class Card:
     class_objection: str
     sources: Mapping[str, str]
     origin: str = ""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What names of this card come to (``card_key``), its own first."""
+        return tuple(dict.fromkeys(card_key(name) for name in (self.name, *self.also_called)))
 
     @property
     def pcie_bytes_per_second(self) -> float:
@@ -132,6 +139,7 @@ def _printable(text: str) -> str:
 
 
 Line = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_printable)]
+Name = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_printable)]
 Total = Annotated[int, Field(ge=256 * MIB, le=4096 * GIB)]
 Rate = Annotated[float, Field(gt=0, le=100_000)]
 PlainRate = Annotated[float, Field(gt=0, le=500)]  # TFLOP/s without tensor cores: beyond any card
@@ -155,7 +163,8 @@ class Confidences(_Part):
 class Profile(_Part):
     """What a file says of a card, in the units of the names."""
 
-    name: Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_printable)]
+    name: Name
+    also_called: Annotated[list[Name], Field(max_length=20)] = []
     size: Annotated[str, Field(alias="class")]
     architecture: Line
     chip: Line
@@ -176,12 +185,13 @@ class Profile(_Part):
     confidence: Confidences
     sources: dict[str, Line]
 
-    @field_validator("name")
+    @field_validator("name", "also_called")
     @classmethod
-    def _can_be_asked_for(cls, name: str) -> str:
-        if not sizeless_key(name):
-            raise ValueError("must have a letter or digit beside a size and words such as RTX")
-        return name
+    def _can_be_asked_for(cls, names: str | list[str]) -> str | list[str]:
+        for name in [names] if isinstance(names, str) else names:
+            if not sizeless_key(name):
+                raise ValueError("must have a letter or digit beside a size and words such as RTX")
+        return names
 
     @field_validator("size")
     @classmethod
@@ -219,7 +229,7 @@ class Profile(_Part):
 FIGURES = tuple(
     name
     for name in Profile.model_fields
-    if name not in ("name", "size", "stands_for_class", "confidence", "sources")
+    if name not in ("name", "also_called", "size", "stands_for_class", "confidence", "sources")
 )
 _WORDS = {"missing": "is missing", "extra_forbidden": "is not a field of a profile"}
 _WRITTEN = {
@@ -298,6 +308,7 @@ def _card(profile: Profile, origin: str) -> Card:
     major, minor = profile.compute_capability.split(".")
     return Card(
         name=profile.name,
+        also_called=tuple(profile.also_called),
         sold_as_bytes=parse_size(profile.size),
         nvml_total_bytes=profile.nvml_total_bytes,
         cuda_total_bytes=profile.cuda_total_bytes,

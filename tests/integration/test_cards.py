@@ -10,7 +10,7 @@ from stub_nvml import HEALTHY, build_stub, with_stub
 from ffprof.estimator.overhead import display_overhead
 from ffprof.hardware.cards import find_card, known_cards
 from ffprof.hardware.profile import TEMPLATE
-from ffprof.units import MIB
+from ffprof.units import GIB, MIB
 
 ESTIMATE = ["--preset", "smoke", "--device", "estimate", "--workloads", "bp"]
 LESS = TEMPLATE.replace("8_192_524_288", f"{7000 * MIB}").replace("My GPU", "Rig One")
@@ -41,13 +41,48 @@ def test_the_list_has_both_totals_with_confidence_and_fits(width):
     assert max(map(len, done.stdout.splitlines())) <= width
     assert ("Ada Lovelace" in done.stdout) is (width > 80)
     for card in known_cards():
-        (row,) = [line for line in done.stdout.splitlines() if line.startswith(card.name + "  ")]
+        name = card.name if width > 80 else card.name.removeprefix("GeForce ")
+        (row,) = [line for line in done.stdout.splitlines() if line.startswith(name + "  ")]
         assert row.split("GiB")[1].split()[0] == card.nvml_confidence
         assert row.split("GiB")[2].split()[0] == card.cuda_confidence
 
 
+def test_the_list_is_by_size_and_says_what_a_size_means():
+    lines = ffprof("cards", env=columns(80)).stdout.splitlines()
+    sizes = [line.split(":")[0] for line in lines if ": as a budget, the " in line]
+    assert sizes == [
+        f"{n}GB" for n in (4, 6, 8, 10, 11, 12, 16, 20, 24, 32, 40, 48, 80, 96, 141, 180)
+    ]
+    assert "8GB: as a budget, the RTX 5050" in lines
+    assert lines.index("24GB: as a budget, the RTX 5090 Mobile") < next(
+        at for at, line in enumerate(lines) if line.startswith("RTX 4090  ")
+    )
+
+
+@pytest.mark.parametrize("size", ["24GB", "24 gb"])
+def test_the_cards_of_a_size(size, mine):
+    done = ffprof("cards", size, env=columns(80))
+    assert done.returncode == 0, done.stderr
+    shown = [card for card in known_cards() if card.sold_as_bytes == 24 * GIB]
+    assert len(shown) == 11
+    found = json.loads(ffprof("cards", size, "--format", "json").stdout)
+    assert [one["name"] for one in found] == [card.name for card in shown]
+    assert "RTX 3080" not in done.stdout and "L4  " in done.stdout
+    refused(ffprof("cards", "25GB"), "no profiled card is sold with 25GB", "8, 10, 11, 12, 16, ")
+    listed = ffprof("cards", "8GB", "--card-file", mine, env=columns(240)).stdout
+    assert "\nRig One " in listed and f"Rig One: from {mine}" in listed
+
+
+def test_a_name_of_two_cards_is_one_line_with_both():
+    words = ["is more than one card", "name one: H100 SXM5, H100 PCIe"]
+    refused(ffprof("cards", "H100"), *words)
+    refused(ffprof("estimate", "--card", "h100", "--workloads", "bp"), *words)
+
+
 @pytest.mark.parametrize("width", [80, 160])
-@pytest.mark.parametrize("name", ["RTX 3070", "RTX 4060 Mobile", "Jetson Orin Nano"])
+@pytest.mark.parametrize(
+    "name", ["H100 PCIe", "RTX PRO 6000 Server", "RTX 3070", "RTX 4060 Mobile", "Jetson Orin Nano"]
+)
 def test_one_card_is_shown_with_every_source_as_wide_as_the_terminal(width, name):
     done = ffprof("cards", name, env=columns(width))
     card = find_card(name)
@@ -55,6 +90,7 @@ def test_one_card_is_shown_with_every_source_as_wide_as_the_terminal(width, name
     assert all(source in flowed for source in card.sources.values())
     assert f"confidence {card.cuda_confidence}" in flowed
     assert (card.class_objection or card.name) in flowed
+    assert all(called in flowed for called in card.also_called)
     assert max(map(len, done.stdout.splitlines())) <= width
 
 
@@ -172,7 +208,7 @@ def test_the_machines_own_gpu_is_marked(stub, tmp_path):
     env = with_stub(stub, tmp_path / "table", healthy=HEALTHY)
     done = ffprof("cards", env=env)
     assert [line.split("  ")[0] for line in done.stdout.splitlines() if " * " in line] == [
-        "GeForce RTX 4060 *"
+        "RTX 4060 *"
     ]
     assert "* this machine's NVIDIA GeForce RTX 4060" in done.stdout
     found = json.loads(ffprof("cards", "-f", "json", env=env).stdout)
@@ -195,4 +231,4 @@ def test_a_gpu_that_is_not_known_or_not_told_spoils_nothing(answers, said, stub,
     assert (done.returncode, done.stderr) == (0, "")
     assert said in " ".join(done.stdout.split())
     assert " * " not in done.stdout and "\x1b" not in done.stdout
-    assert all(card.name in done.stdout for card in known_cards())
+    assert all(card.name.removeprefix("GeForce ") in done.stdout for card in known_cards())

@@ -89,7 +89,7 @@ def test_estimates_are_the_same_every_time(both, tmp_path):
 
 def test_what_does_not_fit_is_said_with_what_it_would_take(tmp_path):
     done = ffprof(
-        "run", "--device", "estimate", "--workloads", "bp,bp-accum", "--gpu-mem", "4GB", "--out",
+        "run", "--device", "estimate", "--workloads", "bp,bp-accum", "--gpu-mem", "5GB", "--out",
         tmp_path, "--full",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -100,7 +100,7 @@ def test_what_does_not_fit_is_said_with_what_it_would_take(tmp_path):
     assert trial.memory.allocated_peak_bytes > 4 * 2**30
     assert "estimated to run out of memory" in trial.message
     assert "does not fit" in done.stdout
-    # No profiled card is sold with 4GB, so there is no speed.
+    # No profiled card is sold with 5GB, so there is no speed.
     assert all(t.throughput is None for t in record.trials)
     assert "no speed is estimated" in done.stdout
 

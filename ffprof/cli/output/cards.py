@@ -6,13 +6,12 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-from rich.table import Table
 from rich.text import Text
 
 from ffprof.errors import one_line
 from ffprof.hardware.profile import Card
 from ffprof.report.exporters.terminal import OutputConsole
-from ffprof.units import MIB, format_bytes
+from ffprof.units import GIB, MIB, format_bytes
 
 
 def gpus_here(own: tuple[Card, ...]) -> list[tuple[str, Card | None]]:
@@ -39,31 +38,72 @@ def card_json(card: Card, *, here: bool) -> dict[str, object]:
 
 
 def print_list(shown: Sequence[Card], here: Sequence[tuple[str, Card | None]]) -> None:
-    """One line a card; ``here`` has the machine's own GPUs, which are marked."""
+    """One line a card, by size; ``here`` has the machine's own GPUs, which are marked."""
     console = OutputConsole()
     wide = console.width >= _WIDE
     columns = ["card", "by NVML", "for CUDA", "GB/s", "fp32", "fp16"]
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in (*columns, "architecture") if wide else columns:
-        numeric = column in ("GB/s", "fp32", "fp16")
-        table.add_column(column, no_wrap=True, justify="right" if numeric else "left")
+    if wide:
+        columns.append("architecture")
     mine = [card for _, card in here if card]
-    for card in shown:
-        cells: list[str | Text] = [
-            Text(card.name + (" *" if card in mine else ""), style="bold" if card in mine else ""),
-            _total(card.nvml_total_bytes, card.nvml_confidence),
-            _total(card.cuda_total_bytes, card.cuda_confidence),
-            f"{card.bandwidth_bytes_per_second / 1e9:.0f}",
-            _tera(card.fp32_flops),
-            _tera(card.fp16_tensor_flops),
-        ]
-        table.add_row(*cells, *((card.architecture,) if wide else ()))
-    console.print(table, crop=False)
+    groups = {
+        size: [_row(card, wide=wide, here=card in mine) for card in cards]
+        for size, cards in _by_size(shown)
+    }
+    rows = [columns, *(row for group in groups.values() for row in group)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    console.print(Text(_line(columns, widths), style="bold"), soft_wrap=True)
+    for size, group in groups.items():
+        console.print(Text(_means(size), style="dim"), soft_wrap=True)
+        for row in group:
+            bold = row[0].endswith(_MARK)
+            console.print(Text(_line(row, widths), style="bold" if bold else ""), soft_wrap=True)
     for line in _captions(shown, here):
         wrapped = textwrap.wrap(
             line, max(20, console.width - 1), break_on_hyphens=False, break_long_words=False
         )
         console.print(Text("\n".join(wrapped), style="dim"), soft_wrap=True)
+
+
+_MARK = " *"
+_NUMERIC = range(3, 6)  # columns
+
+
+def _by_size(shown: Sequence[Card]) -> Iterator[tuple[int, list[Card]]]:
+    for size in sorted({card.sold_as_bytes for card in shown}):
+        yield size, [card for card in shown if card.sold_as_bytes == size]
+
+
+def _means(size: int) -> str:
+    """The heading of a size: which card it stands for."""
+    from ffprof.hardware.budget import budget_for
+
+    text = f"{size / GIB:g}GB"
+    card = budget_for(text).card
+    return f"{text}: as a budget, the {_short(card)}" if card else f"{text}: as a budget, no card"
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("GeForce ")
+
+
+def _row(card: Card, *, wide: bool, here: bool) -> list[str]:
+    return [
+        (card.name if wide else _short(card.name)) + (_MARK if here else ""),
+        _total(card.nvml_total_bytes, card.nvml_confidence),
+        _total(card.cuda_total_bytes, card.cuda_confidence),
+        f"{card.bandwidth_bytes_per_second / 1e9:.0f}",
+        _rate(card.fp32_flops),
+        _rate(card.fp16_tensor_flops),
+        *([card.architecture] if wide else []),
+    ]
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = (
+        cell.rjust(width) if index in _NUMERIC else cell.ljust(width)
+        for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
+    return "  ".join(padded).rstrip()
 
 
 def _captions(shown: Sequence[Card], here: Sequence[tuple[str, Card | None]]) -> Iterator[str]:
@@ -77,7 +117,7 @@ def _captions(shown: Sequence[Card], here: Sequence[tuple[str, Card | None]]) ->
     yield (
         "Totals with how sure they are: read in several public logs (high), once (medium), or "
         "inferred from another card (low). fp32 and fp16 (tensor cores): peaks in TFLOP/s. "
-        "ffprof cards NAME shows the sources."
+        "ffprof cards NAME shows the sources, ffprof cards 24GB the cards of a size."
     )
 
 
@@ -113,6 +153,8 @@ def _lines(card: Card) -> Iterator[tuple[str, str, str]]:
     """(label, value, key of its source) of every figure."""
     major, minor = card.compute_capability
     yield "sold as", format_bytes(card.sold_as_bytes), ""
+    if card.also_called:
+        yield "also called", ", ".join(card.also_called), ""
     if card.origin:
         yield "profile", card.origin, ""
     yield "architecture", f"{card.architecture}, {card.chip}, {card.year}", "architecture"
@@ -140,11 +182,17 @@ def _lines(card: Card) -> Iterator[tuple[str, str, str]]:
     link = f"PCIe {card.pcie_generation}.0 x{card.pcie_lanes}"
     yield "link", f"{link}, {card.pcie_bytes_per_second / 1e9:.1f} GB/s each way", "pcie"
     if card.class_objection:
-        yield "not used for", f"a size such as --gpu-mem 8GB: {card.class_objection}", ""
+        sold = f"{card.sold_as_bytes / GIB:g}GB"
+        yield "not used for", f"a size such as --gpu-mem {sold}: {card.class_objection}", ""
 
 
 def _total(size: int, confidence: str) -> str:
     return f"{format_bytes(size)} {confidence}"
+
+
+def _rate(rate: float | None) -> str:
+    """As ``_tera``, in four letters."""
+    return _tera(rate) if rate is None or rate < 99.95e12 else f"{rate / 1e12:.0f}"
 
 
 def _tera(rate: float | None) -> str:

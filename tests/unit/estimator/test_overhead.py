@@ -47,6 +47,18 @@ def test_the_range_holds_the_public_readings():
     assert process_overhead((8, 6), cuda=(11, 0)).high_bytes == 1488 * MIB
 
 
+@pytest.mark.parametrize("capability", [(6, 0), (7, 0), (7, 5), (8, 0), (9, 0), (10, 0), (12, 0)])
+@pytest.mark.parametrize("cuda", [(11, 8), (12, 4), (12, 8), (13, 0)])
+def test_every_architecture_has_a_range_that_says_what_is_guessed(capability, cuda):
+    found = process_overhead(capability, cuda=cuda)
+    assert found.low_bytes >= 256 * MIB  # the smallest context that was read on other cards
+    assert found.likely_bytes >= 500 * MIB and found.high_bytes <= 2 * GIB
+    assert any("github.com" in source for source in found.sources)
+    assert any("guessed" in source for source in found.sources)
+    # what GeForce cards of Ampere and Ada need less of is not taken for others
+    assert found.likely_bytes > 2 * process_overhead((8, 9), cuda=(12, 8)).likely_bytes
+
+
 def test_lazy_loading_is_what_the_version_does_unless_told():
     old, new = (process_overhead((8, 6), cuda=v) for v in ((11, 6), (11, 7)))
     assert new.likely_bytes < old.likely_bytes

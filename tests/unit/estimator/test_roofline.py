@@ -77,9 +77,14 @@ def test_a_card_without_the_units_computes_in_fp32():
     assert timed(full, card=turing, tf32=True) == timed(full, card=turing, tf32=False)
 
 
-def test_double_precision_is_a_sixty_fourth():
-    one, two = (timed(operator(flops=10**12, element_bytes=size)) for size in (4, 8))
-    assert two.seconds == pytest.approx(64 * one.seconds)
+@pytest.mark.parametrize(
+    ("name", "times"),
+    [("RTX 3070", 64), ("L40S", 64), ("P100", 2), ("V100 SXM2", 2), ("A30", 2), ("H200", 2)],
+)
+def test_double_precision_is_a_sixty_fourth_and_on_some_cards_a_half(name, times):
+    card = find_card(name)
+    one, two = (timed(operator(flops=10**12, element_bytes=size), card=card) for size in (4, 8))
+    assert two.seconds == pytest.approx(times * one.seconds)
 
 
 def test_elementwise_work_takes_its_bytes_at_the_bandwidth():

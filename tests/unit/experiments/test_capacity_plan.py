@@ -42,15 +42,21 @@ def asked_of(gpu, total, **changes):
     return _request(request_for("cuda", setup), setup, "micro-batch")
 
 
-def test_a_large_gpu_is_held_to_the_card_that_is_proposed_for():
-    made = asked_of("NVIDIA H100 80GB HBM3", 80 * GIB)
+@pytest.mark.parametrize(
+    ("gpu", "runs"),
+    [("NVIDIA H100 80GB HBM3", "H100 SXM5"), ("Some GPU", None)],
+)
+def test_a_large_gpu_is_held_to_the_card_that_is_proposed_for(gpu, runs):
+    made = asked_of(gpu, 80 * GIB)
     assert made.record.evidence == "emulated" and made.record.kind == "capacity"
     probe = made.run_probe
     assert isinstance(probe, CardProbe) and probe.child is None
     assert probe.budget == made.record.budget and probe.guard is made.guard
     assert probe.context.get_start_method() == "spawn"
     card = find_card(made.record.budget.card)
-    assert made.target.card == card and made.target.total_bytes == card.cuda_total_bytes
+    # memory is the budget's, speed that of the GPU, if it has a profile
+    assert made.target.total_bytes == card.cuda_total_bytes
+    assert made.target.card == (find_card(runs) if runs else card)
     assert made.path.name.startswith("capacity-smoke-cuda-")
     assert (made.time_limit_seconds, made.run_limit_seconds) == (60.0, 600.0)
     assert not any("registered too" in note for note in made.record.notes)

@@ -313,7 +313,10 @@ def test_a_null_device_that_was_compiled_now_says_so():
 def test_a_card_is_told_by_its_totals():
     assert "GeForce RTX 4060; CUDA offers 7.63 GiB" in finding("card", HEALTHY).seen
     ti = {"name": "NVIDIA GeForce RTX 4060 Ti", "total_bytes": 16380 * MIB}
-    found = finding("card", machine(gpu=ti, torch={"total_bytes": 15 * GIB}))
+    found = finding("card", machine(gpu=ti, torch={"total_bytes": 15944 * MIB}))
+    assert (found.state, "RTX 4060 Ti 16 GB; CUDA offers 15.6" in found.seen) == ("ok", True)
+    ti["total_bytes"] = 12282 * MIB
+    found = finding("card", machine(gpu=ti, torch={"total_bytes": 12 * GIB}))
     assert (found.state, "no profile" in found.seen) == ("note", True)
     assert found.commands == ("ffprof cards --template > my_card.toml",)
     silent = finding("card", machine(torch=NO_CUDA))

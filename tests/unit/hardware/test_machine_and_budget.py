@@ -30,6 +30,53 @@ def test_eight_gigabytes_mean_the_smallest_card_sold_as_such():
     assert {c.name for c in cards if c.class_objection} == {"Tesla P4", "Jetson Orin Nano 8 GB"}
 
 
+@pytest.mark.parametrize(
+    ("size", "name", "mib"),
+    [
+        ("4GB", "GeForce RTX 3050 Mobile 4 GB", 3762),
+        ("6GB", "GeForce GTX 1660 Ti", 5747),
+        ("8GB", "GeForce RTX 5050", 7710),
+        ("10GB", "GeForce RTX 3080 10 GB", 9871),
+        ("11GB", "GeForce RTX 2080 Ti", 10825),
+        ("12GB", "GeForce RTX 5070", 11764),
+        ("16GB", "GeForce RTX 5060 Ti 16 GB", 15814),
+        ("20GB", "RTX 4000 Ada Generation", 20039),
+        ("24GB", "GeForce RTX 5090 Mobile", 24000),
+        ("32GB", "GeForce RTX 5090", 32094),
+        ("40GB", "A100 PCIe 40 GB", 40339),
+        ("48GB", "RTX 6000 Ada Generation", 48508),
+        ("80GB", "H100 SXM5", 80995),
+        ("96GB", "RTX PRO 6000 Server", 97250),
+        ("141GB", "H200", 143052),
+        ("180GB", "B200", 182630),
+    ],
+)
+def test_every_size_means_the_card_on_which_cuda_offers_least(size, name, mib):
+    budget = budget_for(size)
+    assert (budget.card, budget.limit_bytes) == (name, mib * MIB)
+    assert sum("confidence" in source for source in budget.sources) == 2
+
+
+def test_cards_whose_error_correction_takes_memory_stand_for_no_size():
+    """They offer a sixteenth less than others of their size; the T4 is 16 GB, with 14.6 for CUDA.
+
+    HBM has room for the correction beside what is sold: those cards do stand for their size.
+    """
+    objecting = {c.name for c in known_cards() if "error correction" in c.class_objection}
+    assert objecting == {"Tesla P4", "Tesla T4", "A2", "A10", "A10G", "A40", "L4", "L40", "L40S"}
+    for card in known_cards():
+        if not card.class_objection:
+            assert card.nvml_total_bytes > 0.97 * card.sold_as_bytes
+
+
+def test_of_a_size_between_two_the_nearest_cards_say_what_a_driver_keeps():
+    """It keeps 8 % of 4 GB and 1 % of 80: one share for all would take too much of large cards."""
+    few, many = (budget_for(f"{size}GB").total_bytes / size / GIB for size in (5, 64))
+    assert few < 0.93 and many > 0.985
+    (source,) = budget_for("64GB").sources
+    assert "98.7% of it that the RTX 6000 Ada Generation leaves, the least of the cards" in source
+
+
 def test_a_size_without_a_card_is_itself():
     budget = budget_for("1500MB")
     assert (budget.card, budget.limit_bytes) == (None, 1500 * MIB)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ffprof.analysis.gates.thresholds import parse_thresholds
 from ffprof.errors import UsageError
 from ffprof.hardware.budget import budget_of
-from ffprof.hardware.cards import find_card, known_cards, own_cards
+from ffprof.hardware.cards import find_card, known_cards, own_cards, recognise
 from ffprof.hardware.profile import (
     FIGURES,
     MAX_BYTES,
@@ -232,9 +232,21 @@ def test_own_cards_stand_among_the_others_and_take_the_place_of_their_namesakes(
         own_cards([mine, twice])
 
 
+def test_a_card_answers_to_its_other_names(tmp_path):
+    raw = toml(changed(name="Rig One", also_called=["PG506-230", "GeForce RTX 4060"]))
+    (tmp_path / "mine.toml").write_bytes(raw)
+    own = own_cards([tmp_path / "mine.toml"])
+    for name in ("rig one", "NVIDIA PG506-230", "RTX 4060"):
+        assert find_card(name, own).name == "Rig One"
+    assert "GeForce RTX 4060" not in {card.name for card in known_cards(own)}
+    assert recognise("NVIDIA PG506-230", own[0].nvml_total_bytes, None, own) is own[0]
+    for wrong in (["RTX"], [""], [1], "PG506", ["x"] * 21):
+        assert problem(changed(also_called=wrong)).startswith("mine.toml: also_called")
+
+
 def test_the_model_knows_every_figure_that_a_card_has():
     """A new figure must get a source as well."""
-    about = {"name", "size", "stands_for_class", "confidence", "sources"}
+    about = {"name", "also_called", "size", "stands_for_class", "confidence", "sources"}
     assert set(FIGURES) == set(Profile.model_fields) - about
 
 
