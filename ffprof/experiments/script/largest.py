@@ -23,10 +23,10 @@ from ffprof.records.redaction import recorded, recorded_words
 from ffprof.records.script import ScriptEstimate, ScriptLargest, ScriptTried
 from ffprof.units import format_bytes
 
-MOST_RUNS = 32  # of the command, in one search
+MOST_RUNS = 40  # of the command, in one search
 STRIDE = 16  # how many times the largest that fits the next one may be
 _NEAR = 0.97  # of what there is: where the line has led, there it leads no further
-_STEPS = 4  # that fit so near
+_STEPS = 3  # that fit so near
 _MARGIN = 0.02  # of what a line says
 _BY_ITSELF = ("failed", "incomplete")
 Probe = Callable[[int], ScriptEstimate]

@@ -18,6 +18,7 @@ _CAPTION = (
     "allocated, reserved: the higher peak of the first step and of later ones; process: reserved "
     "with context and libraries"
 )
+_SHORT = "; >: memory ran out when so much was needed"
 
 
 def largest_document(found: ScriptLargest, width: int) -> Document:
@@ -31,7 +32,7 @@ def largest_document(found: ScriptLargest, width: int) -> Document:
                 Block(
                     columns=_columns(found.grown),
                     rows=tuple(map(_cells, found.tried)),
-                    caption=f"{_CAPTION}; > : memory ran out when so much was needed",
+                    caption=_CAPTION + _SHORT * any(one.needed_bytes for one in found.tried),
                 ),
                 Block(
                     heading="Why not",
@@ -73,7 +74,7 @@ def _setting(found: ScriptLargest | ScriptGrowth, count: int) -> tuple[str, ...]
     return (
         f"{found.card or found.device_name}: CUDA offers {format_bytes(found.budget_bytes)}; "
         f"context and libraries add {low} to {high}, likely {likely}",
-        f"{count} values in {times(found.runs).replace('time', 'run')}, "
+        f"{times(count).replace('time', 'value')} in {times(found.runs).replace('time', 'run')}, "
         f"{format_seconds(found.seconds)}, by PyTorch's own CUDA code on a device that is not "
         "there",
     )
@@ -88,7 +89,8 @@ def _answer(found: ScriptLargest) -> tuple[str, ...]:
     tried = "" if found.proven else ", of those tried"
     if found.proven and found.first_failing is not None:
         told += f"; {found.first_failing:,} {_WORDS[at[found.first_failing].status]}"
-    answer = f"Largest {found.grown} that fits {card}{tried}: {found.largest:,} ({told})."
+    unit = f", in steps of {found.unit:,}" if found.unit > 1 else ""
+    answer = f"Largest {found.grown} that fits {card}{unit}{tried}: {found.largest:,} ({told})."
     if found.message:
         answer += f" {found.message[:1].upper()}{found.message[1:]}."
     if found.at_largest is not None and found.at_largest.conditional:
@@ -124,7 +126,8 @@ def _problems(rows: Sequence[ScriptTried]) -> tuple[str, ...]:
     for one in rows:
         if not one.message:
             continue
-        message = one.message.split(". GPU ")[0]  # what PyTorch advises is in the record
+        # What PyTorch says about its memory, and advises, is in the record.
+        message = one.message.split(". GPU ")[0]
         at = f", at {place_words(one.place)}" if one.place and one.place.file else ""
         told.append(f"{one.value:,}: {message}{at}")
     return tuple(told)
@@ -148,9 +151,9 @@ def _growth(found: ScriptGrowth) -> tuple[str, ...]:
     assert first.allocated_peak_bytes and last.allocated_peak_bytes
     assert first.reserved_peak_bytes and last.reserved_peak_bytes
     return (
-        f"From {first.value:,} to {last.value:,}, allocated grows "
-        f"{format_ratio(last.allocated_peak_bytes / first.allocated_peak_bytes)} times, by the "
-        f"power {found.allocated_exponent + 0.0:.2f} of {found.grown}, and reserved "
-        f"{format_ratio(last.reserved_peak_bytes / first.reserved_peak_bytes)} times, by the "
+        f"From {first.value:,} to {last.value:,}, allocated grows to "
+        f"{format_ratio(last.allocated_peak_bytes / first.allocated_peak_bytes)}, by the "
+        f"power {found.allocated_exponent + 0.0:.2f} of {found.grown}, and reserved to "
+        f"{format_ratio(last.reserved_peak_bytes / first.reserved_peak_bytes)}, by the "
         f"power {found.reserved_exponent + 0.0:.2f} (1: in proportion, 0: not at all).",
     )

@@ -368,8 +368,7 @@ def test_growth_has_peaks_also_where_memory_was_short(monkeypatch):
     assert rows[-1][:4] == ("32", "out of memory", "8.00 GiB", "16.0 GiB")
     assert rows[1][:4] == ("3", "failed", "-", "-")
     (text,) = document.blocks[1].text
-    assert text.startswith("From 2 to 32, allocated grows ")
-    assert "by the power 1.00 of --b" in text
+    assert text.startswith("From 2 to 32, allocated grows to 16.0x, by the power 1.00 of --b")
     assert document.blocks[2].lines[0] == "3: ValueError: odd, at /x.py:2"
     found, _ = over(monkeypatch, Card(0, 1, failing=bool), {"sweep": "--b=2,3"})
     assert exit_code_of_growth(found, strict=False) == EXIT_CODES["failed"]
