@@ -34,10 +34,7 @@ def largest_document(found: ScriptLargest, width: int) -> Document:
                     rows=tuple(map(_cells, found.tried)),
                     caption=_CAPTION + _SHORT * any(one.needed_bytes for one in found.tried),
                 ),
-                Block(
-                    heading="Why not",
-                    lines=_problems([t for t in found.tried if t.value == found.first_failing]),
-                ),
+                Block(heading="Why not", lines=_problems(_in_the_way(found))),
                 Block(heading="Notes", lines=found.notes),
                 _next(found),
             ),
@@ -131,6 +128,15 @@ def _problems(rows: Sequence[ScriptTried]) -> tuple[str, ...]:
         at = f", at {place_words(one.place)}" if one.place and one.place.file else ""
         told.append(f"{one.value:,}: {message}{at}")
     return tuple(told)
+
+
+def _in_the_way(found: ScriptLargest) -> list[ScriptTried]:
+    """The next value, unless the answer tells all that is known of it."""
+    return [
+        one
+        for one in found.tried
+        if one.value == found.first_failing and (one.place is not None or found.proven)
+    ]
 
 
 def _next(found: ScriptLargest) -> Block:
