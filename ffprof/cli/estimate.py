@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -22,7 +23,8 @@ from ffprof.experiments.options import Options
 
 # What is said about a command, and what about one only; all else is about workloads.
 _OF_BOTH = {"gpu_mem", "card", "card_file", "display", "allocator", "snapshot", "format"}
-_OF_COMMAND = {"steps", "cards", "time_limit", "strict"}
+_OF_BOTH |= {"largest", "sweep", "plot"}
+_OF_COMMAND = {"steps", "cards", "time_limit", "strict", "multiple_of"}
 
 
 @takes("workloads", "workload_files", *MODEL, *CUT, *BUDGET)
@@ -55,12 +57,15 @@ def estimate(
         None,
         metavar="SIZE",
         help="Find the largest size that fits the budget: micro-batch, batch, depth (of "
-        "flat-D-W), or an argument of your own step.",
+        "flat-D-W), or an argument of your own step; of a command, the name of what {} sets in it.",
+    ),
+    multiple_of: int = typer.Option(
+        None, help="Of a command with --largest: what the value must be a multiple of."
     ),
     sweep: str = typer.Option(
         None,
         help="Show how memory grows: batch=8,16,32, depth=4,8,16, image-size=64,128,224, or by an "
-        "argument of your own step.",
+        "argument of your own step; of a command, the value that {} stands for.",
     ),
     advise: bool = typer.Option(
         False, "--advise", help="Try changes on a step of your own: which save how much memory."
@@ -89,13 +94,17 @@ def estimate(
     CUDA code on a device that is not there, which counts memory and computes nothing:
 
     ffprof estimate --card "RTX 4060" -- python train.py --batch-size 64
+
+    ffprof estimate --largest "--batch-size" -- python train.py --batch-size {}
     """
     if command:
         known = _OF_BOTH | _OF_COMMAND
         _check_options(context, allowed=known, what="is about workloads, not about a command")
+        asked = {"largest": largest, "sweep": sweep, "plot": plot, "unit": multiple_of}
         _estimate_command(
-            options, tuple(command), steps, cards, time_limit, allocator, snapshot, format, strict
-        )
+            options, tuple(command), steps, cards, time_limit, allocator, snapshot, format, strict,
+            asked,
+        )  # fmt: skip
     _check_options(context, refused=_OF_COMMAND, what="is about a command, and there is none")
     from ffprof.cli.output.estimate import tell
     from ffprof.experiments.estimate import EstimateRequest, estimate_session
@@ -147,20 +156,21 @@ def _estimate_command(
     snapshot: Path | None,
     format: Format,
     strict: bool,
+    over_values: dict[str, Any],
 ) -> None:
     """Run it, print what it takes, and end with the exit code of its status.
 
     Raises:
         Exit: with that code, unless it is 0.
     """
-    from ffprof.cli.output.script import exit_code_of, print_script
-    from ffprof.experiments.question import check_file
+    from ffprof.cli.output.script import exit_code_of, print_script, tell_values
+    from ffprof.experiments.script.question import ScriptQuestion, check_values
     from ffprof.experiments.script.request import ScriptRequest
     from ffprof.experiments.script.runner import estimate_script
     from ffprof.harness.process.streams import say
 
-    if snapshot is not None:
-        check_file("--snapshot", snapshot)
+    asked = ScriptQuestion(snapshot=snapshot, **over_values)
+    values = check_values(asked, command)
     request = ScriptRequest(
         command=command,
         gpu_mem=options.gpu_mem,
@@ -173,6 +183,8 @@ def _estimate_command(
         time_limit=time_limit,
         snapshot=snapshot,
     )
+    if values is not None:
+        raise typer.Exit(tell_values(request, asked, values, format, strict=strict))
     found = estimate_script(request, say)
     print_script(found, format, snapshot)
     raise typer.Exit(exit_code_of(found, strict=strict))

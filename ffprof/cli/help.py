@@ -52,7 +52,9 @@ _OF_NAME = {
 _PANELS = {
     "Arguments": ("file", "first", "second", "third", "name", "names", "command"),
     "Gates": ("baseline", "current", "thresholds", "throughput", "update_baseline"),
-    "Questions": ("detail", "against", "largest", "sweep", "check", "records", "forecast"),
+    "Questions": (
+        "detail", "against", "largest", "multiple_of", "sweep", "check", "records", "forecast",
+    ),
     "Recipe": (
         "preset", "workloads", "workload_files", "workload_file", "backbone", "width", "norm",
         "image_size", "batch", "micro_batch", "micro_batches", "precision", "precisions",

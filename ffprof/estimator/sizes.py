@@ -20,6 +20,7 @@ AXES = ("batch", "depth", "image-size")
 Sized = tuple[Description, Recipe]
 
 CAP = 65_536  # images; more than any card of today trains on at once
+MAX_VALUES = 20  # of a sweep
 _MOST = 1_000_000  # images of a recipe's batch
 # Blocks. A trace takes time in proportion to them: flat-256-64 2 to 7 s on one core, and several
 # times that over micro-batches. What streams hardly grows, and would else be traced forever.
@@ -186,6 +187,25 @@ def varied_by(question: Question, recipe: Recipe) -> dict[str, str]:
     if question not in QUESTIONS:
         return {}
     return dict.fromkeys(("batch", "micro_batch") if question == "micro-batch" else ("batch",), "N")
+
+
+def swept_values(text: str, listed: str, fix: str) -> tuple[int, ...]:
+    """The values of a sweep, ascending, from those that are ``listed`` in its ``text``.
+
+    Raises:
+        UsageError: they are none, or too many; ``fix`` says how to write them.
+    """
+    words = [word.strip() for word in listed.split(",")]
+    if not all(word.isascii() and word.isdigit() and len(word) <= 6 for word in words):
+        raise UsageError(f"--sweep {text!r} has values that are not whole numbers", fix)
+    values = tuple(sorted({int(word) for word in words}))
+    if values[0] < 1 or values[-1] > CAP:
+        raise UsageError(f"--sweep {text!r}: values are 1 to {CAP:,}", fix)
+    if not 2 <= len(values) <= MAX_VALUES:
+        raise UsageError(
+            f"--sweep {text!r} has {len(values)} values", f"give 2 to {MAX_VALUES} that differ"
+        )
+    return values
 
 
 def flat_width(backbone: str) -> int:

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ffprof.errors import StoreError, UsageError
-from ffprof.estimator.sizes import AXES, QUESTIONS, Axis, flat_width
+from ffprof.estimator.sizes import AXES, QUESTIONS, Axis, flat_width, swept_values
 
-MAX_VALUES = 20
-MAX_VALUE = 65_536
 PLOT_FORMATS = (".png", ".svg", ".pdf")
 _OF_AXIS = {"batch": "batch", "image-size": "image_size", "depth": ""}
 
@@ -107,16 +105,7 @@ def _sweep(text: str, changes: dict[str, Any], *, own: bool) -> Sweep:
         axis = axis.replace("_", "-")
     if axis not in AXES and not (own and axis.isidentifier()):
         raise UsageError(f"--sweep {text!r} sweeps an unknown axis", fix)
-    words = [word.strip() for word in listed.split(",")]
-    if not all(word.isascii() and word.isdigit() and len(word) <= 6 for word in words):
-        raise UsageError(f"--sweep {text!r} has values that are not whole numbers", fix)
-    values = tuple(sorted({int(word) for word in words}))
-    if values[0] < 1 or values[-1] > MAX_VALUE:
-        raise UsageError(f"--sweep {text!r}: values are 1 to {MAX_VALUE:,}", fix)
-    if not 2 <= len(values) <= MAX_VALUES:
-        raise UsageError(
-            f"--sweep {text!r} has {len(values)} values", f"give 2 to {MAX_VALUES} that differ"
-        )
+    values = swept_values(text, listed, fix)
     option = _OF_AXIS.get(axis, "")
     if option and changes.get(option) is not None:
         raise UsageError(f"--{axis} and --sweep {axis} contradict each other", "leave one out")

@@ -20,6 +20,7 @@ from ffprof.records.base import (
     Notes,
     Part,
     Seconds,
+    Size,
     Text,
 )
 from ffprof.records.trial import Fit
@@ -166,7 +167,7 @@ class ScriptEstimate(Part):
     takes beside the allocator. Of several cards or processes, the figures are those of the process
     that did most and held most, on the card that it held most of; ``by_device`` has every card, and
     ``fit`` is that of the worst. ``conditional``: a value that was read from the device may decide
-    what the script does.
+    what the script does. ``runs``: of the command; two where the answer is close.
     """
 
     kind: Literal["script"] = "script"
@@ -180,6 +181,7 @@ class ScriptEstimate(Part):
     steps_requested: Count
     processes: Count
     seconds: Seconds
+    runs: Size = 1
     card: Label | None
     cards: Count = 1
     device_name: Text
@@ -206,4 +208,79 @@ class ScriptEstimate(Part):
     failed_at: CodeLine | None = None
     coverage: Coverage | None = None
     versions: Named[Text] = Field(default_factory=dict)
+    notes: Notes = ()
+
+
+class ScriptTried(Part):
+    """A command with one value in it: the higher of its cold and its later peaks.
+
+    Peaks are null where it did not get through. ``needed_bytes``: memory ran out when so much was
+    allocated and asked for, so it takes more. ``message`` and ``place`` say why, where the status
+    does not. ``known_share`` is that of ``Coverage``.
+    """
+
+    value: Size
+    status: Status
+    message: Text = ""
+    place: CodeLine | None = None
+    runs: Size
+    seconds: Seconds
+    allocated_peak_bytes: Bytes | None = None
+    reserved_peak_bytes: Bytes | None = None
+    process_range_bytes: tuple[Bytes, Bytes] | None = None
+    needed_bytes: Bytes | None = None
+    known_share: float | None = Field(default=None, ge=0, le=1)
+
+
+class ScriptLargest(Part):
+    """The largest value in a command that fits; ``command`` has {} where the value stands.
+
+    ``grown`` is what the user calls the value, ``unit`` what it is a multiple of. ``largest`` ran
+    and fits, 0 if none did; ``first_failing`` is the smallest larger one that did not, whatever the
+    reason. ``proven``: that is the next one, and the reason is memory. ``message`` says what is not
+    proven. ``at_largest`` is the estimate there.
+    """
+
+    kind: Literal["script largest"] = "script largest"
+    evidence: Literal["emulated"] = "emulated"
+    engine: Literal["null device"] = "null device"
+    command: Listed[Text]
+    grown: Label
+    unit: Size = 1
+    card: Label | None
+    device_name: Text
+    budget_bytes: Bytes
+    overhead_bytes: tuple[Bytes, Bytes, Bytes]
+    largest: Count
+    first_failing: Size | None = None
+    proven: bool
+    message: Text = ""
+    runs: Count
+    seconds: Seconds
+    tried: Listed[ScriptTried]
+    at_largest: ScriptEstimate | None = None
+    notes: Notes = ()
+
+
+class ScriptGrowth(Part):
+    """How the memory of a command grows with a value in it, {} in ``command``.
+
+    A row's ``status`` is about the card; its peaks are without a limit where memory was short.
+    Exponents are of the best power law, or null.
+    """
+
+    kind: Literal["script growth"] = "script growth"
+    evidence: Literal["emulated"] = "emulated"
+    engine: Literal["null device"] = "null device"
+    command: Listed[Text]
+    grown: Label
+    card: Label | None
+    device_name: Text
+    budget_bytes: Bytes
+    overhead_bytes: tuple[Bytes, Bytes, Bytes]
+    rows: Listed[ScriptTried]
+    allocated_exponent: float | None
+    reserved_exponent: float | None
+    runs: Count
+    seconds: Seconds
     notes: Notes = ()

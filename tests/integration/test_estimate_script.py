@@ -1,5 +1,6 @@
 """``ffprof estimate -- COMMAND``: scripts of users, run as they are on the null device."""
 
+import importlib.util
 import json
 import os
 import pickle
@@ -262,3 +263,78 @@ def test_a_script_that_hangs_is_ended_with_all_that_it_started(tmp_path):
     command.wait(20)
     assert not left_running(path)
     assert nothing_more_than(before)
+
+
+SIZED = """
+import argparse, torch
+options = argparse.ArgumentParser()
+options.add_argument("--batch-size", type=int)
+batch = options.parse_args().batch_size
+if batch > 40:
+    raise ValueError("more than the data set has")
+model = torch.nn.Linear(2**20, 2, device="cuda")
+optimizer = torch.optim.SGD(model.parameters())
+while True:
+    x = torch.zeros(batch, 64, 2**20, device="cuda")  # 256 MiB each
+    model(x).sum().backward()
+    optimizer.step()
+    del x
+"""
+
+
+def test_the_largest_value_that_fits_and_the_growth(tmp_path):
+    path, plot = script(tmp_path, SIZED), tmp_path / "growth.svg"
+    command = ("--", "python", path, "--batch-size")
+    found, printed = answered(0, "--gpu-mem", "8GB", "--largest", "--batch-size", *command, "16")
+    n = found["largest"]
+    assert (found["first_failing"], found["proven"], found["grown"]) == (
+        n + 1,
+        True,
+        "--batch-size",
+    )
+    assert found["command"] == ["python", str(path), "--batch-size", "{}"]
+    statuses = {one["value"]: one["status"] for one in found["tried"]}
+    assert statuses[n] == found["at_largest"]["status"] == "fits"
+    assert statuses[n + 1] in ("too close to call", "out of memory")
+    assert found["at_largest"]["command"][-1] == str(n)
+    # 256 MiB a value: what is surely left, of 7.6 GiB, is 5 to 7 GiB.
+    assert 20 <= n <= 28
+    assert len(statuses) <= 5
+    assert "--batch-size 16: running" in printed
+    # The same by a sweep, which goes beyond the card and beyond what the script takes.
+    drawn = ["--plot", plot] if importlib.util.find_spec("matplotlib") else []
+    grown, printed = answered(
+        0, "--gpu-mem", "8GB", "--sweep", "--batch-size=4,40,41", *drawn, *command, "{}"
+    )
+    rows = {one["value"]: one for one in grown["rows"]}
+    assert [one["status"] for one in rows.values()] == ["fits", "out of memory", "failed"]
+    more = rows[40]["allocated_peak_bytes"] - rows[4]["allocated_peak_bytes"]
+    assert more == pytest.approx(36 * 2**28, rel=0.01)
+    assert rows[41]["allocated_peak_bytes"] is None
+    assert rows[41]["message"] == "ValueError: more than the data set has"
+    assert 0.9 < grown["allocated_exponent"] <= 1
+    assert "memory was short" in printed
+    assert not drawn or b"<svg" in plot.read_bytes()
+
+
+def test_braces_without_a_question_are_the_commands_own():
+    found, _ = answered(12, "--", "bash", "-c", "echo {} $0; exit 7", "{}")
+    assert found["message"] == "exit status 7: {} {}"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--largest", "--batch-size"], "--largest --batch-size: there is no {} in the command"),
+        (["--sweep", "b=1,2"], "--sweep b: there is no {} in the command"),
+        (["--multiple-of", "8"], "--multiple-of is about --largest"),
+        (["--plot", "x.png"], "--plot draws a --sweep"),
+        (["--largest", "b", "--sweep", "b=1,2"], "cannot be combined"),
+        (["--against", "bp"], "--against is about workloads, not about a command"),
+    ],
+)
+def test_what_is_asked_of_a_command_wrongly_is_one_line(words, said):
+    done = ffprof("estimate", *words, "--", "python", "train.py")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert said in line

@@ -12,7 +12,7 @@ from records import MIB
 
 from ffprof.cli import main
 from ffprof.cli.interrupts import Terminated
-from ffprof.cli.output.script import EXIT_CODES, NOT_COVERED
+from ffprof.cli.output.script import EXIT_CODES, NOT_COVERED, NOT_DECIDED
 from ffprof.records.store import load, save
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,7 +113,7 @@ def test_the_tables_are_of_all_commands_and_all_codes():
     assert set(COMMANDS) == {*names, SCRIPT}
     assert set().union(*COMMANDS.values()) == MEANINGS
     assert all(codes >= EVERYWHERE for codes in COMMANDS.values())
-    assert COMMANDS[SCRIPT] == {2, 3, *EXIT_CODES.values(), NOT_COVERED} | EVERYWHERE
+    assert COMMANDS[SCRIPT] == {2, 3, NOT_DECIDED, *EXIT_CODES.values(), NOT_COVERED} | EVERYWHERE
 
 
 def test_every_code_of_a_command_has_a_case():

@@ -40,6 +40,7 @@ from ffprof.records.script import (
 from ffprof.records.trial import Fit
 from ffprof.units import format_bytes
 
+TWICE = "it was run twice, because the answer is close"
 _MOST_NAMES = 50  # of calls
 _FITS: dict[Status, Fit] = {
     "fits": "fits",
@@ -166,6 +167,7 @@ def estimate_of(
         steps_requested=request.steps,
         processes=sum(bool(one.used_cuda) for one in told.reports),
         seconds=round(first.ending.seconds + (second.ending.seconds if second else 0.0), 3),
+        runs=1 if second is None else 2,
         card=target.card,
         cards=request.cards,
         device_name=target.device.name,
@@ -284,7 +286,7 @@ def _notes(run: Run, second: Run | None) -> list[str]:
     elif main.held is not None and not main.held.modules:
         notes.append("what modules hold could not be followed here")
     if second is not None:
-        notes.append("it was run twice, because the answer is close")
+        notes.append(TWICE)
     return notes
 
 

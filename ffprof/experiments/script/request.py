@@ -26,7 +26,7 @@ MOST_STEPS = 10_000
 # Of a size that no profiled card has: those of a card of the assumed compute capability 8.6, an
 # RTX 3070 (NVIDIA Ampere GA102 whitepaper, table 2). They decide sizes of scratch memory.
 _MULTIPROCESSORS = 46
-_NO_LIMIT = 2**40  # bytes; no card has as many
+NO_LIMIT = 2**40  # bytes; no card has as many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,7 @@ def target_without_card(allocator: str | None = None) -> ScriptTarget:
     overhead = process_overhead(ASSUMED_CAPABILITY, cuda=cuda)
     device = NullDevice(
         name="a GPU without a limit",
-        total_bytes=_NO_LIMIT,
+        total_bytes=NO_LIMIT,
         context_bytes=overhead.likely_bytes,
         library_bytes=0,
         capability=ASSUMED_CAPABILITY,
@@ -139,7 +139,7 @@ def target_without_card(allocator: str | None = None) -> ScriptTarget:
     return ScriptTarget(
         device=device,
         profile=None,
-        room=Room(total=_NO_LIMIT, overhead=overhead),
+        room=Room(total=NO_LIMIT, overhead=overhead),
         allocator_conf="" if allocator is None else allocator_settings(allocator),
         notes=(),
         limited=False,

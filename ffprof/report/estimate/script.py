@@ -28,7 +28,7 @@ def script_document(found: ScriptEstimate, width: int) -> Document:
     """Status, peaks, what holds the memory, what was read, and what was answered blindly."""
     return printable(
         Document(
-            title=f"GPU memory of {_command(found, width - 14)}, emulated",
+            title=f"GPU memory of {command_words(found.command, width - 14)}, emulated",
             setting=_setting(found),
             blocks=(
                 Block(text=(_headline(found),)),
@@ -43,8 +43,9 @@ def script_document(found: ScriptEstimate, width: int) -> Document:
     )
 
 
-def _command(found: ScriptEstimate, width: int) -> str:
-    words = shlex.join(found.command)
+def command_words(command: Sequence[str], width: int) -> str:
+    """A command as it is typed, cut at the width."""
+    words = shlex.join(command)
     most = max(20, width)
     return words if len(words) <= most else words[: most - 1] + "…"
 

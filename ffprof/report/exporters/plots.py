@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ffprof.analysis.frontier.points import too_close
 from ffprof.analysis.summary import MEMORY_MEANING
 from ffprof.errors import StoreError, UsageError
-from ffprof.records.estimate import Growth, PeakRow
+from ffprof.records.estimate import Growth
 from ffprof.records.frontier import FrontierRecord, Point
+from ffprof.records.trial import Evidence
 from ffprof.report.estimate.growth import activations, allocated
 from ffprof.report.frontier_table import methods_of
 from ffprof.units import GIB, MIB, format_bytes
@@ -37,30 +39,58 @@ def draw(found: Sequence[Growth], path: Path) -> None:
         UsageError: matplotlib is not installed.
         StoreError: the file cannot be written.
     """
+    panels = {
+        title: [
+            Line(label=one.workload, values=one.values, sizes=tuple(map(figure, one.rows)))
+            for one in found
+        ]
+        for title, figure in (
+            ("activations and temporaries held at once", activations),
+            ("allocated peak", allocated),
+        )
+    }
+    draw_lines(panels, found[0].axis if found else "", "estimated", path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """Sizes in bytes over values; those that are not known are left out."""
+
+    label: str
+    values: Sequence[int]
+    sizes: Sequence[int | None]
+
+
+def draw_lines(
+    panels: Mapping[str, Sequence[Line]], axis: str, evidence: Evidence, path: Path
+) -> None:
+    """Panels by their titles, side by side, with the same lines in each.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+        StoreError: the file cannot be written.
+    """
     check_matplotlib()
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(10, 4.8 + 0.12 * len(found)), layout="constrained")
-    panels = drawn.subplots(1, 2)
-    sizes = [size for one in found for row in one.rows if (size := allocated(row))]
-    unit, name = (GIB, "GiB") if max(sizes, default=0) >= GIB else (MIB, "MiB")
-    axis = found[0].axis if found else ""
-    for panel, title, figure in (
-        (panels[0], "activations and temporaries held at once", activations),
-        (panels[1], "allocated peak", allocated),
-    ):
-        for number, one in enumerate(found):
-            _line(panel, number, one, figure, unit)
+    (lines, *_) = panels.values()
+    drawn = Figure(figsize=(10, 4.8 + 0.12 * len(lines)), layout="constrained")
+    most = max((n for of in panels.values() for one in of for n in one.sizes if n), default=0)
+    unit, name = (GIB, "GiB") if most >= GIB else (MIB, "MiB")
+    places = drawn.subplots(1, len(panels))
+    for panel, (title, of_panel) in zip(places, panels.items(), strict=True):
+        for number, one in enumerate(of_panel):
+            _line(panel, number, one, unit)
         panel.set_title(title, fontsize=11)
         panel.set_xlabel(axis)
         panel.set_ylabel(name)
         panel.set_ylim(bottom=0)
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
-        if found:
-            panel.set_xticks(found[0].values)
-    drawn.suptitle(f"Peak CUDA memory over {axis}, estimated", fontsize=12)
-    handles, labels = panels[0].get_legend_handles_labels()
+        if of_panel:
+            panel.set_xticks(of_panel[0].values)
+    drawn.suptitle(f"Peak CUDA memory over {axis}, {evidence}", fontsize=12)
+    handles, labels = places[0].get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     try:
         drawn.savefig(path, dpi=130)
@@ -71,26 +101,16 @@ def draw(found: Sequence[Growth], path: Path) -> None:
         ) from error
 
 
-def _line(
-    panel: object,
-    number: int,
-    one: Growth,
-    figure: Callable[[PeakRow], int | None],
-    unit: int,
-) -> None:
-    points = [
-        (value, size / unit)
-        for value, row in zip(one.values, one.rows, strict=True)
-        if (size := figure(row)) is not None
-    ]
-    panel.plot(  # type: ignore[attr-defined]
-        [value for value, _ in points],
-        [size for _, size in points],
+def _line(panel: Any, number: int, one: Line, unit: int) -> None:
+    known = [(value, n / unit) for value, n in zip(one.values, one.sizes, strict=True) if n]
+    panel.plot(
+        [value for value, _ in known],
+        [size for _, size in known],
         marker=_MARKERS[number % len(_MARKERS)],
         linestyle=_LINES[number // 10 % len(_LINES)],
         markersize=5,
         linewidth=1.6,
-        label=one.workload,
+        label=one.label,
     )
 
 

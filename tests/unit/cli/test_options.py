@@ -22,8 +22,8 @@ OF_COMMAND = {
     | {"engine"},
     "estimate": RECIPE | CUTS | CARDS
     | {"preset", "workloads", "workload-file", "allocator", "no-workspaces", "detail", "against",
-       "largest", "sweep", "advise", "show", "plot", "snapshot", "steps", "cards", "time-limit",
-       "strict", "format"},
+       "largest", "multiple-of", "sweep", "advise", "show", "plot", "snapshot", "steps", "cards",
+       "time-limit", "strict", "format"},
     "frontier": RECIPE | CARDS | SHARED
     | {"micro-batches", "precisions", "memory-formats", "all-points", "resume", "plot", "format"},
     "learn": RECIPE | CUTS | CARDS | SHARED - {"steps", "rounds"}

@@ -1,50 +1,20 @@
 """Statuses of a script, from what its processes told."""
 
 import pytest
+from script_runs import OVERHEAD, ROOM, estimated, out_of_memory, ran, run_of
 
 from ffprof.cli.output.script import EXIT_CODES, NOT_COVERED, exit_code_of
-from ffprof.estimator.overhead import Overhead
-from ffprof.experiments.script.outcome import Run, answer, estimate_of, may_fit, sure_to_fit
-from ffprof.experiments.script.request import Room, ScriptRequest, target_of
-from ffprof.harness.process.command import CommandEnding
+from ffprof.experiments.script.outcome import answer, may_fit, sure_to_fit
 from ffprof.nulldevice import DeviceReport
 from ffprof.nulldevice.script.report import (
     DevicePeaks,
     Place,
     Problem,
-    RanOut,
     Read,
     ScriptReport,
 )
 from ffprof.report.estimate.script import script_document
 from ffprof.units import GIB, MIB
-
-OVERHEAD = Overhead(
-    low_bytes=400 * MIB, likely_bytes=700 * MIB, high_bytes=1300 * MIB, measured=False, sources=()
-)
-ROOM = Room(total=8 * GIB, overhead=OVERHEAD)
-OUT = Problem(
-    kind="OutOfMemoryError", message="CUDA out of memory.", place=Place(), out_of_memory=True
-)
-
-
-def ran(reserved=GIB, *, status=0, late=False, steps=3, finished=True, retries=0, **more):
-    top = DevicePeaks(
-        device=0, cold_allocated=reserved // 2, cold_reserved=reserved // 2,
-        allocated=reserved // 2, reserved=reserved, retries=retries,
-    )  # fmt: skip
-    report = ScriptReport(
-        pid=1, python="python", steps=steps, finished=finished, used_cuda=True, peaks=(top,), **more
-    )
-    return run_of(report, status=status, late=late)
-
-
-def run_of(*reports, status=0, late=False, device=None):
-    ending = CommandEnding(status=status, late=late, last_line="the last line", seconds=2.0)
-    return Run(
-        capacity=ROOM.likely, ending=ending, reports=reports,
-        device=device or DeviceReport(), steps=3,
-    )  # fmt: skip
 
 
 def on(device, reserved):
@@ -83,13 +53,6 @@ def test_a_process_that_never_steps_holds_what_it_holds():
     (card,) = estimated(run_of(report_of(on(0, GIB)), report_of(actor))).by_device
     assert card.allocated_peak_bytes == 6 * GIB
     assert card.reserved_peak_bytes == 7 * GIB
-
-
-def out_of_memory(asked, allocated):
-    ran_out = RanOut(
-        device=0, asked=asked, allocated=allocated, reserved=allocated, count=1, place=Place()
-    )
-    return ran(status=1, steps=0, finished=False, problem=OUT, ran_out=ran_out)
 
 
 def test_the_room_allows_for_the_process_and_for_the_error():
@@ -134,11 +97,6 @@ def test_an_error_that_was_caught_is_told_by_the_exit_status():
     caught = ScriptReport(pid=1, python="p", steps=0, ran_out=report.ran_out)
     assert run_of(caught, status=1).out_of_memory
     assert not run_of(caught, status=0).out_of_memory
-
-
-def estimated(run, status="fits", second=None):
-    request = ScriptRequest(command=("python", "x.py"), gpu_mem="8GB")
-    return estimate_of(request, target_of(request), run, status, second)
 
 
 def test_what_is_recorded():
