@@ -76,9 +76,12 @@ def test_the_plug_in_of_the_documentation_works(tmp_path):
     assert re.search(r"^bp-half +[\d,]+ +", done.stdout.partition("Differences")[2], re.M)
 
 
+ESTIMATES = ("estimating", "estimate_step")
+
+
 def estimating(kind):
-    """The blocks of docs/estimating.md of one kind, each with the output that follows it."""
-    text = (ROOT / "docs" / "estimating.md").read_text()
+    """The blocks of docs/estimate_step.md of one kind, each with the output that follows it."""
+    text = (ROOT / "docs" / "estimate_step.md").read_text()
     return re.findall(rf"```{kind}\n(.*?)```\n\n```\n(.*?)```", text, re.S)
 
 
@@ -105,9 +108,9 @@ def test_the_steps_of_the_documentation_are_estimated_as_it_says(tmp_path):
 
 def test_the_commands_of_the_documentation_are_accepted():
     """Run on a smaller recipe: what they print is tested elsewhere."""
-    text = (ROOT / "docs" / "estimating.md").read_text()
+    text = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ESTIMATES)
     commands = re.findall(r"^ffprof (estimate.*)$", text, re.M)
-    assert len(commands) == 7
+    assert len(commands) == 8
     shown = ffprof("estimate", "--help").stdout
     for words in commands:
         for option in re.findall(r"--[a-z-]+", words):

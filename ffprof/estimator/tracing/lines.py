@@ -31,7 +31,7 @@ class Lines:
             of_user = self._of_user.get(code)
             if of_user is None:
                 file = code.co_filename
-                of_user = not (of_library(file) or file.startswith(_OURS))
+                of_user = not (of_library(file) or file.startswith((_OURS, "<string>")))
                 self._of_user[code] = of_user
             if of_user:
                 key = code, frame.f_lineno
