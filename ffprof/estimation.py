@@ -16,6 +16,7 @@ from ffprof.estimator.estimate import Estimate
 from ffprof.estimator.peaks import figures_of
 from ffprof.estimator.sizes import CAP, LINES, border
 from ffprof.estimator.snapshot import snapshot, write_snapshot
+from ffprof.estimator.tracing.trace import muted
 from ffprof.estimator.worker import Border
 from ffprof.experiments.capacity.probe import proposed
 from ffprof.experiments.estimate import growth_of
@@ -152,7 +153,8 @@ class Estimation(Shown, Estimate):
         """
         asked = {**self.sizes, **sizes}
         check_sizes(self.build, asked)
-        found = self.again(lambda device: self.build(device, **asked))
+        with muted():
+            found = self.again(lambda device: self.build(device, **asked))
         return Estimation.of(found, self.build, asked, self.again)
 
     def largest(self, size: str = "batch", card: str | None = None) -> Largest:
@@ -254,8 +256,10 @@ class Estimation(Shown, Estimate):
             batch=batch,
             smaller=lambda parts: built({**self.sizes, "batch": (batch or 0) // parts}),
         )
+        with muted():
+            tried = advise(question)
         found = ranked(
-            advise(question),
+            tried,
             workload=self.name,
             card=None if chosen is None else chosen.name,
             budget_bytes=budget,

@@ -99,6 +99,19 @@ def test_advice_is_of_the_step_and_of_the_card_that_is_named():
         advice.code("magic")
 
 
+def test_what_the_step_prints_is_shown_once(capsys):
+    def chatty(device, batch=4):
+        print("building")
+        model = nn.Linear(8, 8).to(device)
+        x = torch.ones(batch, 8, device=device)
+        return lambda: print("loss", model(x).mean().item())
+
+    found = ffprof.estimate(chatty, card=CARD)
+    assert capsys.readouterr().out.split() == ["building", *["loss", "1.0"] * 2]
+    found.advice(), found.at(batch=8), found.sweep(batch=[1, 2])
+    assert capsys.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize(
     ("ask", "told"),
     [

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import inspect
+import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -137,12 +139,20 @@ def try_other_numbers(tracer: Tracer, step: Step) -> None:
         tracer.values.number = number
         place = len(stream.events), len(stream.allocations), len(stream.operators)
         try:
-            step()
+            with muted():
+                step()
         except (ArithmeticError, ValueError, IndexError) as error:
             raise DataDependentError(_BY_A_NUMBER) from error
         if _asked_for(stream, place[0]) != before:
             raise DataDependentError(_BY_A_NUMBER)
         stream.cut(*place)
+
+
+@contextmanager
+def muted() -> Iterator[None]:
+    """What the user's code prints is not shown: it runs again, and nobody asked for that."""
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
 
 
 def _asked_for(stream: Stream, start: int) -> list[tuple[int, str]]:
