@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ffprof.errors import UsageError
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
-from ffprof.workload.user_file import StepDescription
+from ffprof.workload.step import StepDescription
 
 # Of a step of the user's own also the name of an argument that its build takes.
 Question = Literal["micro-batch", "batch", "depth"] | str

@@ -57,7 +57,8 @@ from ffprof.records.estimate import Growth, PeakRow
 from ffprof.records.frontier import Capacity
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
-from ffprof.workload.user_file import StepDescription, address
+from ffprof.workload.step import StepDescription
+from ffprof.workload.user_file import address
 
 MAX_VALUES = 20
 MAX_VALUE = 65_536

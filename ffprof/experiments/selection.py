@@ -34,7 +34,8 @@ from ffprof.workload import (
     preset_names,
     workload_names,
 )
-from ffprof.workload.user_file import FIRST_RANK, FileDescription, Source, StepDescription
+from ffprof.workload.step import StepDescription
+from ffprof.workload.user_file import FIRST_RANK, FileDescription, Source
 
 
 def all_workloads() -> tuple[list[Description], list[UsageError]]:

@@ -30,7 +30,8 @@ from ffprof.harness.process.messages import (
 )
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
-from ffprof.workload.user_file import FileDescription, Source, StepDescription, addressed, describe
+from ffprof.workload.step import StepDescription
+from ffprof.workload.user_file import Source, addressed, describe
 
 if TYPE_CHECKING:
     from ffprof.harness.budget import LimitedProcess
@@ -147,8 +148,8 @@ def probe_child(sender: Connection) -> None:
 
 def proof_child(
     sender: Connection,
-    workload: str | FileDescription,
-    reference: str | FileDescription,
+    workload: str | Description,
+    reference: str | Description,
     recipe: Recipe,
 ) -> None:
     """Compare a workload's gradients with its reference's and send the ``GradientProof``."""
@@ -165,7 +166,7 @@ def proof_child(
 
 def trial_child(
     sender: Connection,
-    workload: str | FileDescription,
+    workload: str | Description,
     recipe: Recipe,
     device: str,
     hold: MemoryLimit | None,
@@ -181,7 +182,7 @@ def trial_child(
 
 def learning_child(
     sender: Connection,
-    workload: str | FileDescription,
+    workload: str | Description,
     assignment: Assignment,
     device: str,
     hold: MemoryLimit | None,
@@ -199,7 +200,7 @@ def learning_child(
 
 
 def memory_child(
-    sender: Connection, workload: str | FileDescription, recipe: Recipe, hold: MemoryLimit
+    sender: Connection, workload: str | Description, recipe: Recipe, hold: MemoryLimit
 ) -> None:
     """Run a workload on the GPU for a few steps; send ``TrialStart``, then ``Probed``, ``Failed``.
 
@@ -211,7 +212,7 @@ def memory_child(
 
 def step_child(
     sender: Connection,
-    pieces: Sequence[tuple[str | FileDescription, Recipe]],
+    pieces: Sequence[tuple[str | Description, Recipe]],
     device: str,
     hold: MemoryLimit | None = None,
 ) -> None:
