@@ -30,6 +30,8 @@ from ffprof.harness.process.messages import (
 )
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
+from ffprof.workload.models import ModelName
+from ffprof.workload.models.library import describe as describe_model
 from ffprof.workload.step import StepDescription
 from ffprof.workload.user_file import Source, addressed, describe
 
@@ -137,6 +139,14 @@ def describe_child(sender: Connection, source: Source) -> None:
     """Load a file and send the descriptions in it, a tuple of ``FileDescription``."""
     with telling(sender, source):
         sender.send(describe(source))
+
+
+def describe_model_child(sender: Connection, model: ModelName) -> None:
+    """Ask a model's library, and send the ``ModelDescription``, or the error that says why not."""
+    try:
+        sender.send(describe_model(model))
+    except UsageError as error:
+        sender.send(error)
 
 
 def probe_child(sender: Connection) -> None:

@@ -1,7 +1,8 @@
 """A step that does everything by itself: ``build(device) -> step``, with sizes that can be asked.
 
 Nothing of it is matched with other rows: model, data, optimizer and precision are its own. It may
-stand in a file (``ffprof.workload.user_file``).
+stand in a file (``ffprof.workload.user_file``) or be that of a model by its name
+(``ffprof.workload.models``).
 """
 
 from __future__ import annotations

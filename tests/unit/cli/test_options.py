@@ -23,7 +23,7 @@ OF_COMMAND = {
     "estimate": RECIPE | CUTS | CARDS
     | {"preset", "workloads", "workload-file", "allocator", "no-workspaces", "detail", "against",
        "largest", "sweep", "plot", "snapshot", "steps", "cards", "time-limit", "strict",
-       "format"},
+       "format", "seq", "lora"},
     "frontier": RECIPE | CARDS | SHARED
     | {"micro-batches", "precisions", "memory-formats", "all-points", "resume", "plot", "format"},
     "learn": RECIPE | CUTS | CARDS | SHARED - {"steps", "rounds"}
