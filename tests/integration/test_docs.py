@@ -84,7 +84,7 @@ def estimating(kind):
 
 def test_the_steps_of_the_documentation_are_estimated_as_it_says(tmp_path):
     blocks = estimating("python")
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     paths = [tmp_path / f"step_{number}.py" for number in range(len(blocks))]
     for path, (code, _) in zip(paths, blocks, strict=True):
         path.write_text(code)
@@ -107,7 +107,7 @@ def test_the_commands_of_the_documentation_are_accepted():
     """Run on a smaller recipe: what they print is tested elsewhere."""
     text = (ROOT / "docs" / "estimating.md").read_text()
     commands = re.findall(r"^ffprof (estimate.*)$", text, re.M)
-    assert len(commands) == 7
+    assert len(commands) == 13
     shown = ffprof("estimate", "--help").stdout
     for words in commands:
         for option in re.findall(r"--[a-z-]+", words):
