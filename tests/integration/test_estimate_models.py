@@ -198,10 +198,22 @@ def test_a_config_that_is_no_models_is_one_line(content, said, tmp_path):
 def test_a_name_that_is_not_there_without_a_network(tmp_path):
     pytest.importorskip("transformers")
     offline = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
-    done = ffprof("estimate", "hf:nobody/nothing", env=offline)
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        offline.pop(name, None)
+    done = ffprof("estimate", "hf:some/bert", env=offline)
     assert done.returncode == 2 and not done.stdout
     (line,) = done.stderr.splitlines()
-    assert "hf:nobody/nothing is not in the hub's cache, and HF_HUB_OFFLINE is set" in line
+    assert "hf:some/bert is not in the hub's cache, and HF_HUB_OFFLINE is set" in line
+    # The cache as the hub's client lays it out.
+    kept = tmp_path / "hub" / "models--some--bert"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("0" * 40)
+    (kept / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    (kept / "snapshots" / ("0" * 40) / "config.json").write_text(json.dumps(BERT))
+    done = ffprof("estimate", "hf:some/bert", "--seq", "16", "--format", "json", env=offline)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)
+    assert (row["workload"], row["outcome"]) == ("hf:some/bert", "ok")
 
 
 def test_a_size_that_cannot_be_built_is_told_with_the_reason():

@@ -18,6 +18,7 @@ from ffprof.workload.models.package import imported, told
 _MOST_BYTES = 16 * 2**20
 _CONNECT_SECONDS = 5.0
 _NEEDED_BY = "hf:"
+_OLDEST = 5  # before it, models read the values of their tokens, which a trace does not have
 _FIX = "name a folder with a config.json, or a model of the hub"
 
 
@@ -28,6 +29,11 @@ def read_config(model: ModelName) -> Any:
         UsageError: there is none, it cannot be reached, or it is not that of a model.
     """
     transformers = imported("transformers", _NEEDED_BY)
+    if int(transformers.__version__.partition(".")[0]) < _OLDEST:
+        raise UsageError(
+            f"hf: needs transformers {_OLDEST}, and this is {transformers.__version__}",
+            "pip install --upgrade transformers",
+        )
     path = Path(model.config) if model.config else _of_hub(model.name)
     content = _read(path, model.id)
     kind = content.get("model_type")

@@ -120,6 +120,7 @@ def model(
     if channels_last:
         check_format(found.id, facts)
     examples = found.batch if batch is None else batch
+    check_count("batch", examples)
     value = given[own]
     default = facts.size if value is None else value
     more: dict[str, Any] = {"precision": precision, "channels_last": channels_last}
@@ -151,8 +152,17 @@ def check_sizes(name: str, facts: ModelFacts, given: dict[str, int]) -> None:
                 f"{name} takes {facts.takes}, and has no {word}",
                 f"leave it out; it takes {own.replace('_', '-')}",
             )
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise UsageError(f"{word} {value!r} is no size", "give 1 or more")
+        check_count(word, value)
+
+
+def check_count(name: str, value: object) -> None:
+    """Refuse what is no size.
+
+    Raises:
+        UsageError: it is no whole number, or less than 1.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise UsageError(f"{name} {value!r} is no size", "give 1 or more")
 
 
 def check_format(name: str, facts: ModelFacts) -> None:

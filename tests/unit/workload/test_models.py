@@ -130,6 +130,7 @@ def test_a_build_has_the_sizes_of_its_model():
         ffprof.model("torchvision:resnet18", seq=8)
     for wrong, told in (
         ({"image_size": 0}, "image-size 0 is no size"),
+        ({"batch": 0}, "batch 0 is no size"),
         ({"image_size": "x"}, "image-size 'x' is no size"),
         ({"precision": "fp8"}, "precision='fp8'"),
         ({"lora": 4}, "--lora is about models of hf:"),
@@ -335,6 +336,13 @@ def test_no_more_tokens_than_positions(configured):
     ffprof.model(roberta, batch=1, seq=38)(CPU)()
     with pytest.raises(RefusedError, match="it has 38 positions"):
         ffprof.model(roberta, batch=1, seq=39)(CPU)
+
+
+def test_an_older_transformers_is_one_line(configured, monkeypatch):
+    word = configured(**BERT)
+    monkeypatch.setattr("transformers.__version__", "4.57.1")
+    with pytest.raises(UsageError, match=r"hf: needs transformers 5, and this is 4\.57\.1; pip"):
+        ffprof.model(word)
 
 
 def test_text_has_neither_pixels_nor_channels(configured):
