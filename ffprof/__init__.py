@@ -20,6 +20,7 @@ And the GPU memory of any training step, without a GPU::
 
     found = ffprof.estimate(build)            # build(device) returns a step
     found.advice("RTX 3070")                  # what to change so that it fits
+    found = ffprof.estimate(ffprof.model("torchvision:resnet50", batch=32))
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ffprof.report.exporters.frame import trials_frame
     from ffprof.study import learn
     from ffprof.workload.decorators import register_step, register_workload
+    from ffprof.workload.models.library import model
 
 __all__ = [
     "Emulation",
@@ -50,6 +52,7 @@ __all__ = [
     "estimate",
     "learn",
     "load",
+    "model",
     "register_step",
     "register_workload",
     "run",
@@ -66,6 +69,7 @@ _HOME = {
     "estimate": "ffprof.engine",
     "learn": "ffprof.study",
     "load": "ffprof.api",
+    "model": "ffprof.workload.models.library",
     "register_step": "ffprof.workload.decorators",
     "register_workload": "ffprof.workload.decorators",
     "run": "ffprof.api",

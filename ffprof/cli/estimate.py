@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -21,10 +21,19 @@ from ffprof.cli.common_options import (
 from ffprof.errors import UsageError
 from ffprof.experiments.options import Options
 
+if TYPE_CHECKING:
+    from ffprof.experiments.model import ModelRequest
+
 # What is said about a command, and what about one only; all else is about workloads.
 _OF_BOTH = {"gpu_mem", "card", "card_file", "display", "allocator", "snapshot", "format"}
 _OF_BOTH |= {"largest", "sweep", "plot"}
 _OF_COMMAND = {"steps", "cards", "time_limit", "strict", "multiple_of"}
+# Of a model by its name: what else is its library's.
+_OF_MODEL = {
+    *BUDGET, "seq", "lora", "batch", "image_size", "precision", "memory_format", "allocator",
+    "no_workspaces", "detail", "largest", "sweep", "plot", "snapshot", "format", "card_file",
+    "advise", "show",
+}  # fmt: skip
 
 
 @takes("workloads", "workload_files", *MODEL, *CUT, *BUDGET)
@@ -32,7 +41,14 @@ def estimate(
     context: typer.Context,
     options: Options,
     command: list[str] = typer.Argument(
-        None, metavar="-- COMMAND", help="A script to run on a device that is not there."
+        None,
+        metavar="[MODEL | -- COMMAND]",
+        help="hf:NAME, timm:NAME or torchvision:NAME; or a script to run on a device that is not "
+        "there.",
+    ),
+    seq: int = typer.Option(None, min=1, help="Of a model of hf: tokens of a sequence."),
+    lora: int = typer.Option(
+        None, min=1, help="Of a model of hf: rank of adapters that are trained in place of it."
     ),
     preset: str = typer.Option(
         None,
@@ -96,8 +112,13 @@ def estimate(
     ffprof estimate --card "RTX 4060" -- python train.py --batch-size 64
 
     ffprof estimate --largest "--batch-size" -- python train.py --batch-size {}
+
+    A model by its name is trained by a standard step, with random data:
+
+    ffprof estimate hf:bert-base-uncased --seq 512 --batch 8
     """
-    if command:
+    model = _model_of(context, command or [], seq, lora)
+    if command and model is None:
         known = _OF_BOTH | _OF_COMMAND
         _check_options(context, allowed=known, what="is about workloads, not about a command")
         asked = {"largest": largest, "sweep": sweep, "plot": plot, "unit": multiple_of}
@@ -105,7 +126,8 @@ def estimate(
             options, tuple(command), steps, cards, time_limit, allocator, snapshot, format, strict,
             asked,
         )  # fmt: skip
-    _check_options(context, refused=_OF_COMMAND, what="is about a command, and there is none")
+    if model is None:
+        _check_options(context, refused=_OF_COMMAND, what="is about a command, and there is none")
     from ffprof.cli.output.estimate import tell
     from ffprof.experiments.estimate import EstimateRequest, estimate_session
     from ffprof.experiments.question import EstimateQuestion, check_question
@@ -118,7 +140,7 @@ def estimate(
         sweep=sweep,
         plot=plot,
         snapshot=snapshot,
-        own=bool(options.workload_files),
+        own=bool(options.workload_files) or model is not None,
         advise=advise or show is not None,
         show=show,
     )
@@ -133,9 +155,10 @@ def estimate(
         workspaces=not no_workspaces,
         single="--against" if against is not None else "--snapshot" if snapshot else "",
         against=against,
-        deep=largest == "depth",
+        deep=largest == "depth" and model is None,
         card_files=options.card_files,
         display=options.display,
+        model=model,
     )
     swept = check_question(question)
     if plot is not None:
@@ -144,6 +167,31 @@ def estimate(
         check_matplotlib()
     with estimate_session(request) as session:
         tell(session, question, swept, format)
+
+
+def _model_of(
+    context: typer.Context, words: Sequence[str], seq: int | None, lora: int | None
+) -> ModelRequest | None:
+    """The model that the first word names, if it is one's.
+
+    Raises:
+        UsageError: other words or options do not go with it, or there is none for those that do.
+    """
+    from ffprof.workload.models import is_model, may_be_model, parse_model
+
+    if not words or not (is_model(words[0]) or (len(words) == 1 and may_be_model(words[0]))):
+        for option, value in (("--seq", seq), ("--lora", lora)):
+            if value is not None:
+                raise UsageError(f"{option} is about a model", "name one, such as hf:gpt2")
+        return None
+    from ffprof.experiments.model import ModelRequest
+
+    if len(words) > 1:
+        raise UsageError(
+            f"{words[0]} is a model, and {words[1]!r} stands behind it", "name one model"
+        )
+    _check_options(context, allowed=_OF_MODEL, what="does not go with a model by its name")
+    return ModelRequest(name=parse_model(words[0], lora), seq=seq)
 
 
 def _estimate_command(

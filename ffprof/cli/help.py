@@ -57,9 +57,9 @@ _PANELS = {
     ),
     "Recipe": (
         "preset", "workloads", "workload_files", "workload_file", "backbone", "width", "norm",
-        "image_size", "batch", "micro_batch", "micro_batches", "precision", "precisions",
-        "memory_format", "memory_formats", "data", "data_workers", "download", "seed", "allocator",
-        "no_workspaces",
+        "image_size", "seq", "lora", "batch", "micro_batch", "micro_batches", "precision",
+        "precisions", "memory_format", "memory_formats", "data", "data_workers", "download", "seed",
+        "allocator", "no_workspaces",
     ),
     "Task": (
         "classes", "drawn_by", "samples", "samples_per_class", "labels", "teacher_depth",

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ffprof.errors import UsageError
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
-from ffprof.workload.user_file import StepDescription
+from ffprof.workload.step import StepDescription
 
 # Of a step of the user's own also the name of an argument that its build takes.
 Question = Literal["micro-batch", "batch", "depth"] | str
@@ -170,7 +170,10 @@ def swept(axis: Axis, value: int, description: Description, recipe: Recipe) -> S
     """
     if isinstance(description, StepDescription):
         if not _by_batch(axis, description):
-            return description.with_size(axis.replace("-", "_"), value), recipe
+            name = axis.replace("-", "_")
+            if name == "image_size":
+                recipe = resized(recipe, image_size=value)
+            return description.with_size(name, value), recipe
         return description, resized(recipe, batch=value, micro_batch=value)
     if axis == "image-size":
         return description, resized(recipe, image_size=value)
@@ -178,6 +181,24 @@ def swept(axis: Axis, value: int, description: Description, recipe: Recipe) -> S
         return description, resized(recipe, backbone=f"flat-{value}-{flat_width(recipe.backbone)}")
     micro = math.gcd(value, recipe.micro_batch) if description.accumulates else value
     return description, resized(recipe, batch=value, micro_batch=micro)
+
+
+def check_size(option: str, axis: str, one: Description, recipe: Recipe) -> None:
+    """Refuse a size that a workload does not have.
+
+    Raises:
+        UsageError: it has not.
+    """
+    if isinstance(one, StepDescription):
+        try:
+            swept(axis, 1, one, recipe)
+        except UsageError as error:
+            raise UsageError(f"{option} {axis}: {error.problem}", error.fix) from error
+    elif axis not in (QUESTIONS if option == "--largest" else AXES):
+        raise UsageError(
+            f"{option} {axis}: {one.id} has no such size",
+            f"name one of {', '.join(QUESTIONS if option == '--largest' else AXES)}",
+        )
 
 
 def varied_by(question: Question, recipe: Recipe) -> dict[str, str]:

@@ -11,14 +11,15 @@ from pathlib import Path
 from ffprof.errors import DataError, RefusedError, StoreError, UsageError
 from ffprof.estimator.sizes import LINES, Question, border, sized
 from ffprof.estimator.target import Target, bare_row
-from ffprof.harness.process.failures import located, telling
+from ffprof.harness.process.failures import telling, told_of
 from ffprof.harness.process.messages import Failed
 from ffprof.records.estimate import PeakRow
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
-from ffprof.workload.user_file import FileDescription, StepDescription, addressed
+from ffprof.workload.step import StepDescription
+from ffprof.workload.user_file import address, addressed
 
-Piece = tuple["str | FileDescription", Recipe]
+Piece = tuple["str | Description", Recipe]
 # What the code of a workload raises where fake tensors do not do; the rest crashes the child.
 _FAILURES = (RuntimeError, AssertionError, AttributeError, TypeError, ValueError)
 
@@ -55,7 +56,7 @@ def estimate_child(
 
 def border_child(
     sender: Connection,
-    workload: str | FileDescription,
+    workload: str | Description,
     recipe: Recipe,
     target: Target,
     question: Question,
@@ -65,9 +66,7 @@ def border_child(
         sender.send(find_border(addressed(workload), recipe, target, question))
 
 
-def advise_child(
-    sender: Connection, workload: FileDescription, recipe: Recipe, target: Target
-) -> None:
+def advise_child(sender: Connection, workload: Description, recipe: Recipe, target: Target) -> None:
     """Send the ``Advice`` on a step of the user's own, or why there is none."""
     from ffprof.estimator.advice.step import advise_step
 
@@ -110,9 +109,9 @@ def find_border(
                 found = estimate_workload(one, resized, target, with_load=True)
                 rows[n], loads[n] = found.row, found.load
             except _FAILURES as error:
-                if not rows or not isinstance(one, FileDescription):
+                if not rows or isinstance(address(one), str):
                     raise
-                told = located(error, one.source)[:300]  # it takes other sizes, and not this one
+                told = told_of(error, one)[:300]  # it takes other sizes, and not this one
                 rows[n] = bare_row(one, resized, target, "refused", told)
         return rows[n]
 
@@ -156,8 +155,8 @@ def _trace(workload: Description, recipe: Recipe, device: str) -> TracedStep:
     )
 
 
-def _reason(error: Exception, workload: str | FileDescription) -> str:
-    if isinstance(workload, FileDescription):
-        return located(error, workload.source)[:300]
+def _reason(error: Exception, workload: str | Description) -> str:
+    if not isinstance(workload, str):
+        return told_of(error, workload)[:300]
     line = (str(error).strip().splitlines() or [""])[0].strip()
     return f"{type(error).__name__}: {line}"[:300]

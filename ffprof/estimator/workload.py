@@ -40,7 +40,7 @@ from ffprof.instruments.operators import Counted, add_up
 from ffprof.records.audit import Fact
 from ffprof.records.recipe import FILE_DATA, Recipe
 from ffprof.workload import Description
-from ffprof.workload.user_file import StepDescription
+from ffprof.workload.step import StepDescription
 
 STEPS = 2  # the optimizer makes its state in the first
 SETTLING = 2  # micro-batches of the steps before the last: the second finds gradients there

@@ -12,11 +12,10 @@ from typing import Any
 from ffprof.errors import NothingMeasuredError, StoreError, UsageError
 from ffprof.estimator.api import allocator_settings
 from ffprof.estimator.sizes import (
-    AXES,
-    QUESTIONS,
     Axis,
     Question,
     Sized,
+    check_size,
     exponent,
     flat_shape,
     swept,
@@ -32,6 +31,7 @@ from ffprof.estimator.target import (
 from ffprof.estimator.worker import Border, advise_child, border_child, estimate_child
 from ffprof.experiments.campaign import Progress
 from ffprof.experiments.capacity.probe import Identified, not_found, proposed
+from ffprof.experiments.model import ModelRequest
 from ffprof.experiments.options import choose_budget
 from ffprof.experiments.question import Sweep
 from ffprof.experiments.selection import (
@@ -54,7 +54,8 @@ from ffprof.records.estimate import Advice, Growth, PeakRow
 from ffprof.records.frontier import Capacity
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
-from ffprof.workload.user_file import StepDescription, address
+from ffprof.workload.step import StepDescription
+from ffprof.workload.user_file import address
 
 LIMIT_SECONDS = 600.0  # of one child
 
@@ -64,7 +65,7 @@ class EstimateRequest:
     """What is estimated: the words of the command line.
 
     ``single`` is the option that is about one workload, or empty; ``against`` is another one.
-    ``deep``: the backbone must have a depth that can grow.
+    ``deep``: the backbone must have a depth that can grow. ``model`` stands in place of workloads.
     """
 
     preset: str | None
@@ -80,6 +81,7 @@ class EstimateRequest:
     deep: bool = False
     card_files: tuple[Path, ...] = ()
     display: bool = False
+    model: ModelRequest | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,26 +213,13 @@ class EstimateSession:
         """
         workloads = self.chosen.workloads
         for one in workloads:
-            _check_size(option, axis, one, self.recipe)
+            check_size(option, axis, one, self.recipe)
         try:
             for number, one in enumerate(workloads):
                 progress.starts(one.id, number, len(workloads))
                 yield one
         finally:
             progress.done()
-
-
-def _check_size(option: str, axis: str, one: Description, recipe: Recipe) -> None:
-    if isinstance(one, StepDescription):
-        try:
-            swept(axis, 1, one, recipe)
-        except UsageError as error:
-            raise UsageError(f"{option} {axis}: {error.problem}", error.fix) from error
-    elif axis not in (QUESTIONS if option == "--largest" else AXES):
-        raise UsageError(
-            f"{option} {axis}: {one.id} has no such size",
-            f"name one of {', '.join(QUESTIONS if option == '--largest' else AXES)}",
-        )
 
 
 def growth_of(
@@ -260,14 +249,16 @@ def estimate_session(request: EstimateRequest) -> Iterator[EstimateSession]:
     """
     sources = read_sources(request.workload_files)
     words = request.workloads
-    named = () if sources else choose_workloads("core" if words is None else words)
+    asked_model = request.model
+    named = () if sources or asked_model else choose_workloads("core" if words is None else words)
     other = None if request.against is None else _other(request.against)
-    if not sources:
+    if named:
         _check_single(request, named, other)
     asked = choose_budget(request.gpu_mem, request.card, request.card_files)
     budget = with_display(asked.budget) if request.display else asked.budget
     check_room(budget, asked.card)
     changes = whole_batches(request.changes, named if other is None else (*named, other))
+    changes = asked_model.changes(changes) if asked_model else changes
     recipe = change_recipe(choose_preset(request.preset, "cuda").recipe, changes)
     if request.allocator is not None:
         settings = allocator_settings(request.allocator)
@@ -284,6 +275,9 @@ def estimate_session(request: EstimateRequest) -> Iterator[EstimateSession]:
             chosen = choose_with_files(words, sources, session.server, LIMIT_SECONDS)
             check_recipe(recipe, chosen.workloads)
             _check_single(request, chosen.workloads, other)
+        if asked_model:
+            row, recipe = asked_model.described(session.server, recipe, request.changes)
+            chosen = Selection(workloads=(row,), files=())
         found = session.found
         target = target_for(budget, asked.card, cuda_of(found), session.machine())
         yield EstimateSession(

@@ -34,7 +34,9 @@ from ffprof.workload import (
     preset_names,
     workload_names,
 )
-from ffprof.workload.user_file import FIRST_RANK, FileDescription, Source, StepDescription
+from ffprof.workload.models import ModelDescription
+from ffprof.workload.step import StepDescription
+from ffprof.workload.user_file import FIRST_RANK, FileDescription, FileStep, Source
 
 
 def all_workloads() -> tuple[list[Description], list[UsageError]]:
@@ -219,7 +221,13 @@ class Selection:
         told += [
             f"{one.id}: its build is given the recipe's batch of {one.micro_batch(recipe)}"
             for one in self.workloads
-            if isinstance(one, StepDescription) and one.takes_batch
+            if isinstance(one, FileStep) and one.takes_batch
+        ]
+        told += [
+            note
+            for one in self.workloads
+            if isinstance(one, ModelDescription)
+            for note in one.notes(recipe)
         ]
         return tuple(told)
 

@@ -57,7 +57,7 @@ from ffprof.instruments.clock import Clock
 from ffprof.records.audit import Memory
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
-from ffprof.workload.user_file import StepDescription
+from ffprof.workload.step import StepDescription
 
 
 def measure(

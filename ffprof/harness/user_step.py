@@ -28,7 +28,7 @@ from ffprof.harness.process.messages import Report
 from ffprof.harness.timeline import Instruments, instruments_for, run_timeline
 from ffprof.records.audit import Fact
 from ffprof.records.recipe import Recipe
-from ffprof.workload.user_file import StepDescription
+from ffprof.workload.step import StepDescription
 
 NOTHING = "nothing: the step is the user's own"
 

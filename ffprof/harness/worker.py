@@ -30,7 +30,10 @@ from ffprof.harness.process.messages import (
 )
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
-from ffprof.workload.user_file import FileDescription, Source, StepDescription, addressed, describe
+from ffprof.workload.models import ModelName
+from ffprof.workload.models.library import describe as describe_model
+from ffprof.workload.step import StepDescription
+from ffprof.workload.user_file import Source, addressed, describe
 
 if TYPE_CHECKING:
     from ffprof.harness.budget import LimitedProcess
@@ -138,6 +141,14 @@ def describe_child(sender: Connection, source: Source) -> None:
         sender.send(describe(source))
 
 
+def describe_model_child(sender: Connection, model: ModelName) -> None:
+    """Ask a model's library, and send the ``ModelDescription``, or the error that says why not."""
+    try:
+        sender.send(describe_model(model))
+    except UsageError as error:
+        sender.send(error)
+
+
 def probe_child(sender: Connection) -> None:
     """Send what torch finds on this machine, a ``Probe``."""
     from ffprof.hardware.machine import probe
@@ -147,8 +158,8 @@ def probe_child(sender: Connection) -> None:
 
 def proof_child(
     sender: Connection,
-    workload: str | FileDescription,
-    reference: str | FileDescription,
+    workload: str | Description,
+    reference: str | Description,
     recipe: Recipe,
 ) -> None:
     """Compare a workload's gradients with its reference's and send the ``GradientProof``."""
@@ -165,7 +176,7 @@ def proof_child(
 
 def trial_child(
     sender: Connection,
-    workload: str | FileDescription,
+    workload: str | Description,
     recipe: Recipe,
     device: str,
     hold: MemoryLimit | None,
@@ -181,7 +192,7 @@ def trial_child(
 
 def learning_child(
     sender: Connection,
-    workload: str | FileDescription,
+    workload: str | Description,
     assignment: Assignment,
     device: str,
     hold: MemoryLimit | None,
@@ -199,7 +210,7 @@ def learning_child(
 
 
 def memory_child(
-    sender: Connection, workload: str | FileDescription, recipe: Recipe, hold: MemoryLimit
+    sender: Connection, workload: str | Description, recipe: Recipe, hold: MemoryLimit
 ) -> None:
     """Run a workload on the GPU for a few steps; send ``TrialStart``, then ``Probed``, ``Failed``.
 
@@ -211,7 +222,7 @@ def memory_child(
 
 def step_child(
     sender: Connection,
-    pieces: Sequence[tuple[str | FileDescription, Recipe]],
+    pieces: Sequence[tuple[str | Description, Recipe]],
     device: str,
     hold: MemoryLimit | None = None,
 ) -> None:

@@ -23,7 +23,6 @@ from types import ModuleType
 from typing import Any
 
 from ffprof.errors import RefusedError, UsageError
-from ffprof.records.recipe import Recipe
 from ffprof.workload.decorators import (
     ID_LENGTH,
     Registration,
@@ -33,6 +32,7 @@ from ffprof.workload.decorators import (
 )
 from ffprof.workload.description import BackboneSource, Builder, Description, find_workload
 from ffprof.workload.signature import names_of, sizes_of, takes, takes_batch, takes_device
+from ffprof.workload.step import StepDescription
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,43 +251,8 @@ class FileDescription(Description):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepDescription(FileDescription):
-    """A step in a file that does everything by itself; ``images`` None: not declared.
-
-    ``takes_batch``: its ``build`` has an argument of that name, which is the recipe's batch.
-    ``sizes`` are its other arguments whose defaults are whole numbers, with what they are.
-    """
-
-    images: int | None = None
-    takes_batch: bool = False
-    sizes: tuple[tuple[str, int], ...] = ()
-
-    def micro_batch(self, recipe: Recipe) -> int:
-        """Images a step: as declared, or the recipe's batch."""
-        return recipe.batch if self.images is None else self.images
-
-    def build(self, recipe: Recipe, device: Any) -> Any:
-        """What the file's ``build`` returns."""
-        build: Any = self.load()
-        arguments = dict(self.sizes) | ({"batch": recipe.batch} if self.takes_batch else {})
-        return build(device, **arguments)
-
-    def with_size(self, name: str, value: int) -> StepDescription:
-        """The same step with another size.
-
-        Raises:
-            UsageError: its ``build`` has no such argument.
-        """
-        if name not in dict(self.sizes):
-            known = [*(["batch"] if self.takes_batch else []), *dict(self.sizes)]
-            raise UsageError(
-                f"{self.id} has no size {name!r}",
-                f"its build takes {', '.join(known)}"
-                if known
-                else f"give its build an argument for it: def build(device, {name}=8)",
-            )
-        sizes = tuple((one, value if one == name else now) for one, now in self.sizes)
-        return replace(self, sizes=sizes)
+class FileStep(FileDescription, StepDescription):
+    """A step in a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,17 +285,18 @@ class _LoadBackbone:
         return found  # type: ignore[no-any-return]
 
 
-def address(description: Description) -> str | FileDescription:
-    """What a child finds a workload by: its registered id, or its description with the file."""
-    return description if isinstance(description, FileDescription) else description.id
+def address(description: Description) -> str | Description:
+    """What a child finds a workload by: its registered id, or else all of its description."""
+    own = isinstance(description, FileDescription | StepDescription)
+    return description if own else description.id
 
 
-def addressed(found: str | FileDescription) -> Description:
+def addressed(found: str | Description) -> Description:
     """The workload of an address, in the child."""
     return find_workload(found) if isinstance(found, str) else found
 
 
-def reference_address(description: Description) -> str | FileDescription:
+def reference_address(description: Description) -> str | Description:
     """The same for the workload whose full-batch gradient it should have."""
     if isinstance(description, FileDescription):
         if description.reference == description.id:
@@ -360,7 +326,7 @@ def describe(source: Source) -> tuple[FileDescription, ...]:
             "source": source,
         }
         if noted.kind == "step":
-            made[noted.id] = StepDescription(
+            made[noted.id] = FileStep(
                 **common,
                 schedule=noted.schedule or STEP_SCHEDULE,
                 load_backbone=None,
@@ -382,7 +348,7 @@ def describe(source: Source) -> tuple[FileDescription, ...]:
                 settings=noted.settings,
             )
     for one in made.values():
-        if isinstance(made.get(one.reference), StepDescription):
+        if isinstance(made.get(one.reference), FileStep):
             raise UsageError(
                 f"the reference {one.reference!r} of {one.id!r} is a user-defined step",
                 "name a workload whose gradients ffprof can compute",

@@ -80,14 +80,14 @@ ESTIMATES = ("estimating", "estimate_step")
 
 
 def estimating(kind):
-    """The blocks of docs/estimate_step.md of one kind, each with the output that follows it."""
-    text = (ROOT / "docs" / "estimate_step.md").read_text()
+    """The blocks of these pages of one kind, each with the output that follows it."""
+    text = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ESTIMATES)
     return re.findall(rf"```{kind}\n(.*?)```\n\n```\n(.*?)```", text, re.S)
 
 
 def test_the_steps_of_the_documentation_are_estimated_as_it_says(tmp_path):
     blocks = estimating("python")
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     paths = [tmp_path / f"step_{number}.py" for number in range(len(blocks))]
     for path, (code, _) in zip(paths, blocks, strict=True):
         path.write_text(code)
@@ -110,7 +110,7 @@ def test_the_commands_of_the_documentation_are_accepted():
     """Run on a smaller recipe: what they print is tested elsewhere."""
     text = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ESTIMATES)
     commands = re.findall(r"^ffprof (estimate.*)$", text, re.M)
-    assert len(commands) == 8
+    assert len(commands) == 14
     shown = ffprof("estimate", "--help").stdout
     for words in commands:
         for option in re.findall(r"--[a-z-]+", words):

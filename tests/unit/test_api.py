@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results"
 NAMES = {
     "Emulation", "Estimate", "Estimation", "Record", "__version__", "check", "compare", "estimate",
-    "learn", "load", "register_step", "register_workload", "run", "trials_frame",
+    "learn", "load", "model", "register_step", "register_workload", "run", "trials_frame",
 }  # fmt: skip
 
 

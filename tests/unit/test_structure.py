@@ -187,7 +187,12 @@ FREE_OF_TORCH = {
     "experiments": set(),
     "analysis": set(),
     "records": set(),
-    "workload": {"ffprof.workload.adapter"},
+    "workload": {
+        "ffprof.workload.adapter",
+        "ffprof.workload.models.training",
+        "ffprof.workload.models.transformer",
+        "ffprof.workload.models.vision",
+    },
     "hardware": {"ffprof.hardware.flags"},
     "harness.process": set(),
     "instruments.nvml": set(),

@@ -28,6 +28,7 @@ from ffprof.report.estimate.difference import compare_peaks, difference_blocks
 from ffprof.report.estimate.growth import growth_document
 from ffprof.report.estimate.table import Heading, peak_document
 from ffprof.report.exporters.terminal import OutputConsole
+from ffprof.workload.models import ModelDescription
 
 
 def tell(
@@ -103,7 +104,7 @@ def print_largest(session: EstimateSession, question: Question, format: Format) 
     if format == "json":
         _print_json(found)
     else:
-        varied = varied_by(question, session.recipe)
+        varied = varied_by(question, session.recipe) or {question.replace("-", "_"): "N"}
         _print(estimated_capacities(heading(session, varied), found), format)
     if not any(tried.reserved_bytes for one in found for tried in one.tried):
         told = next((f"{one.workload}: {one.message}" for one in found), "no workload")
@@ -160,6 +161,8 @@ def print_growth(session: EstimateSession, sweep: Sweep, plot: Path | None, form
 def heading(session: EstimateSession, varied: Mapping[str, str] | None = None) -> Heading:
     """What stands above the tables; ``varied`` is what of the recipe is not the same in all."""
     names = [one.id for one in session.chosen.workloads]
+    first = session.chosen.workloads[0]
+    model = first if isinstance(first, ModelDescription) else None
     return Heading(
         recipe=session.recipe,
         requested=session.budget.requested,
@@ -178,13 +181,17 @@ def heading(session: EstimateSession, varied: Mapping[str, str] | None = None) -
         varied=varied or {},
         files=own_files(names, session.chosen.files),
         steps=are_own_steps(names, session.chosen.files),
+        model=model.id if model else "",
+        step=model.heading(session.recipe, varied or {}) if model else "",
     )
 
 
 def _varied(session: EstimateSession, sweep: Sweep) -> dict[str, str]:
     if sweep.axis == "depth":
         return {"backbone": f"flat-D-{flat_width(session.recipe.backbone)}"}
-    return {"image-size": {"image_size": "S"}, "batch": {"batch": "B"}}.get(sweep.axis, {})
+    return {"image-size": {"image_size": "S"}, "batch": {"batch": "B"}}.get(
+        sweep.axis, {sweep.axis.replace("-", "_"): "N"}
+    )
 
 
 def _some_figures(rows: Sequence[PeakRow]) -> None:

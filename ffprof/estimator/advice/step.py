@@ -18,7 +18,7 @@ from ffprof.estimator.workload import trace_step
 from ffprof.hardware.flags import apply_flags
 from ffprof.records.estimate import Advice
 from ffprof.records.recipe import Recipe
-from ffprof.workload.user_file import StepDescription
+from ffprof.workload.step import StepDescription
 
 
 def advise_step(

@@ -12,9 +12,10 @@ from ffprof.experiments.campaign import Campaign, trial_line
 from ffprof.experiments.request import Request, Slot
 from ffprof.harness.process.calls import run_series
 from ffprof.harness.process.child import Ending
-from ffprof.workload.user_file import FileDescription, address
+from ffprof.workload import Description
+from ffprof.workload.user_file import address
 
-_Waiting = tuple[Slot, str | FileDescription]
+_Waiting = tuple[Slot, str | Description]
 
 
 def run_estimates(

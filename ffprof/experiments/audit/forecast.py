@@ -24,7 +24,8 @@ from ffprof.harness.worker import step_child
 from ffprof.records.audit import Record
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
-from ffprof.workload.user_file import StepDescription, address
+from ffprof.workload.step import StepDescription
+from ffprof.workload.user_file import address
 
 LIMIT_SECONDS = 300.0  # of one child
 # Steps of a trial in addition to the timed ones: one more than requested until two agree, one to

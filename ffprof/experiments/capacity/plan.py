@@ -18,7 +18,7 @@ from ffprof.experiments.session import Setup, guard_over, path_beside, record_be
 from ffprof.experiments.terms import NO_SPEED, target_here
 from ffprof.records.files import prepare_folder, writing
 from ffprof.workload import Description
-from ffprof.workload.user_file import StepDescription
+from ffprof.workload.step import StepDescription
 
 # Options that mean something for an audit only, and why not here.
 _OF_AUDITS = {

@@ -33,7 +33,8 @@ from ffprof.records.audit import Plan, Record, WorkloadFile
 from ffprof.records.files import prepare_folder, writing
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description, find_workload, workload_names
-from ffprof.workload.user_file import Source, StepDescription
+from ffprof.workload.step import StepDescription
+from ffprof.workload.user_file import Source
 
 
 @dataclass(frozen=True, kw_only=True)

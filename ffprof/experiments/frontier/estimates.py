@@ -22,7 +22,8 @@ from ffprof.records.frontier import Guess
 from ffprof.records.recipe import Recipe
 from ffprof.records.redaction import recorded
 from ffprof.workload import Description
-from ffprof.workload.user_file import FileDescription, StepDescription, address
+from ffprof.workload.step import StepDescription
+from ffprof.workload.user_file import FileDescription, address
 
 LIMIT_SECONDS = 300.0  # of one point
 _OWN_STEP = Failed(

@@ -16,7 +16,7 @@ from ffprof.harness.process.guard import Guard
 from ffprof.records.frontier import FrontierRecord, Point
 from ffprof.records.recipe import Recipe
 from ffprof.workload import Description
-from ffprof.workload.user_file import StepDescription
+from ffprof.workload.step import StepDescription
 
 
 @dataclass(frozen=True, kw_only=True)

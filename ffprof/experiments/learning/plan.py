@@ -174,7 +174,7 @@ def _references() -> list[str]:
 
 
 def _check_steps(workloads: Sequence[Description]) -> None:
-    from ffprof.workload.user_file import StepDescription
+    from ffprof.workload.step import StepDescription
 
     for one in workloads:
         if isinstance(one, StepDescription):

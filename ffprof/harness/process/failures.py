@@ -12,6 +12,7 @@ from typing import Any
 from ffprof.errors import FfprofError, RefusedError
 from ffprof.harness.process.messages import Failed
 from ffprof.workload.description import Description
+from ffprof.workload.step import StepDescription
 from ffprof.workload.user_file import FileDescription, Source
 
 
@@ -19,7 +20,8 @@ from ffprof.workload.user_file import FileDescription, Source
 def telling(sender: Connection, source: Source | str | Description) -> Iterator[None]:
     """Before an error ends this child, send what it was and where in the user's file.
 
-    Workloads that are not from a file are left to the last line of their traceback.
+    A step that is neither from a file nor registered has no such place; registered workloads are
+    left to the last line of their traceback.
     """
     found = source.source if isinstance(source, FileDescription) else source
     advice = _advice if isinstance(source, Source) else _no_advice
@@ -28,11 +30,22 @@ def telling(sender: Connection, source: Source | str | Description) -> Iterator[
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        if isinstance(found, Source):
+        if isinstance(found, Source | StepDescription):
             outcome: Any = "refused" if isinstance(error, RefusedError) else "crashed"
-            message = located(error, found) + advice(error)
+            message = told_of(error, found) + advice(error)
             sender.send(Failed(outcome=outcome, message=message))
         raise
+
+
+def told_of(error: BaseException, workload: object) -> str:
+    """An error of a workload in one line, with its place if the workload is in a file."""
+    source = workload.source if isinstance(workload, FileDescription) else workload
+    if isinstance(source, Source):
+        return located(error, source)
+    words = " ".join(str(error).split())
+    if not isinstance(error, FfprofError):
+        words = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    return words[:800]
 
 
 def located(error: BaseException, source: Source) -> str:

@@ -48,11 +48,13 @@ class Heading:
     display_bytes: int = 0
     files: tuple[str, ...] = ()  # of the user's own, if all rows are from them
     steps: bool = False  # all rows are steps of the user's own, which the recipe does not bind
+    model: str = ""  # by whose name alone there is a row
+    step: str = ""  # what is done with it, in words; the recipe's backbone and data are not
 
     @property
     def subject(self) -> str:
         """What the report is headed by."""
-        return ", ".join(self.files) or f"preset {self.recipe.preset}"
+        return self.model or ", ".join(self.files) or f"preset {self.recipe.preset}"
 
     def lines(self) -> tuple[str, ...]:
         """In words."""
@@ -71,9 +73,9 @@ class Heading:
         drawn = f", less {format_bytes(self.display_bytes)} for a desktop"
         own = "the user's own: network, data, batch, precision and optimizer"
         return (
-            own
-            if self.steps
-            else f"{backbone} at width {recipe.width:g}, {recipe.norm} norm, {recipe.channels}x"
+            self.step
+            or (own if self.steps else "")
+            or f"{backbone} at width {recipe.width:g}, {recipe.norm} norm, {recipe.channels}x"
             f"{size}x{size}, {recipe.classes} classes, batch {batch}, micro-batch {micro}, "
             f"{recipe.precision}, "
             f"{recipe.memory_format.replace('_', ' ')}, {recipe.optimizer.name}",

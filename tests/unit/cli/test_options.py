@@ -23,7 +23,7 @@ OF_COMMAND = {
     "estimate": RECIPE | CUTS | CARDS
     | {"preset", "workloads", "workload-file", "allocator", "no-workspaces", "detail", "against",
        "largest", "multiple-of", "sweep", "advise", "show", "plot", "snapshot", "steps", "cards",
-       "time-limit", "strict", "format"},
+       "time-limit", "strict", "format", "seq", "lora"},
     "frontier": RECIPE | CARDS | SHARED
     | {"micro-batches", "precisions", "memory-formats", "all-points", "resume", "plot", "format"},
     "learn": RECIPE | CUTS | CARDS | SHARED - {"steps", "rounds"}
