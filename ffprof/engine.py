@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, Literal, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 from ffprof.errors import NullDeviceError, UntraceableError, UsageError
 from ffprof.result import Shown
@@ -123,7 +123,7 @@ def estimate(
     if engine not in get_args(Engine):
         known = ", ".join(get_args(Engine))
         raise UsageError(f"engine={engine!r}", f"write one of {known}")
-    from ffprof.estimation import Estimation
+    from ffprof.estimation import Estimation, fresh_of
     from ffprof.estimator.api import check_arguments
     from ffprof.estimator.api import estimate as traced
     from ffprof.workload.signature import check_sizes
@@ -143,6 +143,8 @@ def estimate(
     if engine == "auto":
         asked.pack()
 
+    fresh = fresh_of(build)
+
     def again(one: Build) -> Estimate:
         return traced(
             one,
@@ -154,7 +156,7 @@ def estimate(
         )
 
     try:
-        return Estimation.of(again(sized), build, sizes, again)
+        return Estimation.of(again(sized), build, sizes, again, fresh)
     except UntraceableError as error:
         if engine == "trace":
             raise
@@ -243,6 +245,12 @@ def _where(found: ScriptEstimate) -> str:
     return f", at {place.file}:{place.line}: {place.text}" if place and place.file else ""
 
 
+# What an ``Estimation`` has, and an ``Emulation`` has not.
+_OF_TRACES = (
+    "advice", "at", "breakdown", "largest", "plot", "report", "row", "snapshot", "sweep",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
 class EmulatedFit:
     """Whether a step fits a budget of so many bytes, by what it took on the null device."""
@@ -280,6 +288,12 @@ class Emulation(Shown):
 
     def __repr__(self) -> str:
         return f"<ffprof: {self}>"
+
+    def __getattr__(self, name: str) -> Any:
+        told = ""
+        if name in _OF_TRACES:
+            told = "; it is of traced steps, and this one ran on the null device: see record"
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{told}")
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(str(self))}</p>{super()._repr_html_()}"

@@ -6,35 +6,62 @@ a workload file: the largest size that fits, how memory grows, what to change.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ffprof.errors import FfprofError, UsageError, one_line
 from ffprof.estimator.estimate import Estimate
 from ffprof.estimator.peaks import figures_of
-from ffprof.estimator.sizes import CAP, LINES, border
+from ffprof.estimator.sizes import CAP, RefusedSizeError, accepted_border
 from ffprof.estimator.snapshot import snapshot, write_snapshot
 from ffprof.estimator.tracing.trace import muted
 from ffprof.estimator.worker import Border
 from ffprof.experiments.capacity.probe import proposed
 from ffprof.experiments.estimate import growth_of
+from ffprof.experiments.script.step import pickled
+from ffprof.findings import WIDTH, AdviceResult, Largest, Sweep
 from ffprof.hardware.cards import find_card
-from ffprof.records.estimate import Advice, AdviceLine, Growth, PeakRow
-from ffprof.records.frontier import Capacity
+from ffprof.records.estimate import PeakRow
 from ffprof.result import Shown
 from ffprof.units import format_bytes
-from ffprof.workload.signature import check_sizes, default_sizes, names_of
+from ffprof.workload.signature import check_sizes, default_sizes, names_of, refers_to
 
 if TYPE_CHECKING:
     from ffprof.report.document import Document
     from ffprof.report.estimate.table import StepHeading
 
 Build = Callable[..., Callable[[], object]]
-_WIDTH = 100  # characters of a report
 # What a step may raise at a size that it does not take.
-_FAILURES = (FfprofError, RuntimeError, AssertionError, AttributeError, TypeError, ValueError)
+_FAILURES = (
+    FfprofError, RuntimeError, AssertionError, AttributeError, TypeError, ValueError, LookupError,
+)  # fmt: skip
+
+
+def fresh_of(build: Build) -> Callable[[], Build]:
+    """``build`` for every further trace: a copy, if it refers to modules made outside of it.
+
+    A trace leaves those without memory of their own. So this is called before the first.
+    """
+    if not any(isinstance(one, torch.nn.Module) for one in refers_to(build)):
+        return lambda: build
+    try:
+        packed = pickled(build)
+    except UsageError as error:
+        problem = error.problem
+
+        def refused() -> Build:
+            raise UsageError(
+                f"its model is made outside of build, and cannot be copied: {problem}",
+                "make it inside of build(device)",
+            )
+
+        return refused
+    return lambda: pickle.loads(packed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +78,14 @@ class Estimation(Shown, Estimate):
     """A step that was traced; all sizes are bytes (see ``Estimate`` for its figures).
 
     ``build`` and ``sizes`` are those of the call. Printed, it is a few lines; ``report()`` is all
-    that ``ffprof estimate`` prints. ``again`` estimates another build in the same way.
+    that ``ffprof estimate`` prints. ``again`` estimates another build in the
+    same way; ``fresh`` gives ``build`` for it.
     """
 
     build: Build
     sizes: Mapping[str, int] = field(default_factory=dict)
     again: Callable[[Callable[[Any], Callable[[], object]]], Estimate]
+    fresh: Callable[[], Build]
 
     @classmethod
     def of(
@@ -65,10 +94,11 @@ class Estimation(Shown, Estimate):
         build: Build,
         sizes: Mapping[str, int],
         again: Callable[[Callable[[Any], Callable[[], object]]], Estimate],
+        fresh: Callable[[], Build],
     ) -> Estimation:
         """An estimate with what it was asked about."""
         known = {one.name: getattr(found, one.name) for one in fields(found)}
-        return cls(**known, build=build, sizes=dict(sizes), again=again)
+        return cls(**known, build=build, sizes=dict(sizes), again=again, fresh=fresh)
 
     def __str__(self) -> str:
         low, high = map(format_bytes, self.process_range_bytes)
@@ -102,14 +132,14 @@ class Estimation(Shown, Estimate):
 
         row = self.row()
         document = peak_document(self._heading(), [row])
-        blocks = (*document.blocks, *peak_details(row, _WIDTH))
+        blocks = (*document.blocks, *peak_details(row, WIDTH))
         return (printable(replace(document, blocks=blocks)),)
 
     def report(self) -> str:
         """All that ``ffprof estimate`` prints of a step."""
         from ffprof.report.exporters.terminal import text_of
 
-        return "\n".join(text_of(one, _WIDTH) for one in self.documents())
+        return "\n".join(text_of(one, WIDTH) for one in self.documents())
 
     def row(self) -> PeakRow:
         """The figures as the record that ``ffprof estimate --format json`` prints."""
@@ -154,8 +184,9 @@ class Estimation(Shown, Estimate):
         asked = {**self.sizes, **sizes}
         check_sizes(self.build, asked)
         with muted():
-            found = self.again(lambda device: self.build(device, **asked))
-        return Estimation.of(found, self.build, asked, self.again)
+            build = self.fresh()
+            found = self.again(lambda device: build(device, **asked))
+        return Estimation.of(found, self.build, asked, self.again, self.fresh)
 
     def largest(self, size: str = "batch", card: str | None = None) -> Largest:
         """The largest value of a size that is estimated to fit; the next one does not.
@@ -188,14 +219,24 @@ class Estimation(Shown, Estimate):
             return rows[n]
 
         def fits(n: int) -> bool:
-            return (details := row(n).fit) is not None and details.answer == "fits"
+            found = row(n)
+            if found.memory is None:
+                raise RefusedSizeError(n)
+            return found.fit is not None and found.fit.answer == "fits"
 
-        n = border(fits, start=start or 1, cap=CAP, load=loads.get, lines=LINES)
-        if n < CAP:
-            row(n + 1)
-        found = proposed(
-            _Own(id=self.name, method=self.name), size, Border(n=n, cap=CAP, unit=1, rows=rows)
+        cap = max(CAP, 16 * (start or 1))
+        n, unit = accepted_border(
+            fits,
+            start=start or 1,
+            cap=cap,
+            load=loads.get,
+            accepted=lambda: [n for n, one in rows.items() if one.memory],
         )
+        if n < cap // unit:
+            row((n + 1) * unit)
+        kept = {n // unit: one for n, one in rows.items() if n % unit == 0}
+        seen = Border(n=n, cap=cap // unit, unit=unit, rows=kept)
+        found = proposed(_Own(id=self.name, method=self.name), size, seen)
         return Largest(capacity=found, heading=self._heading(card))
 
     def sweep(self, **values: Sequence[int]) -> Sweep:
@@ -220,7 +261,7 @@ class Estimation(Shown, Estimate):
         growth = growth_of(_Own(id=self.name, method=self.name), size, tuple(each), rows)
         return Sweep(growth=growth, heading=self._heading())
 
-    def plot(self, path: str | Path, **values: Sequence[int]) -> None:
+    def plot(self, path: str | Path, /, **values: Sequence[int]) -> None:
         """Draw a sweep into a .png, .svg or .pdf file.
 
         Raises:
@@ -246,13 +287,14 @@ class Estimation(Shown, Estimate):
         budget = self._budget(card)
 
         def built(sizes: Mapping[str, int]) -> Callable[[Any], Callable[[], object]]:
-            return lambda device: self.build(device, **sizes)
+            return lambda device: self.fresh()(device, **sizes)
 
         question = Question(
             build=built(self.sizes),
             estimate=self.again,
             budget_bytes=budget,
             card=chosen,
+            tf32=torch.backends.cuda.matmul.allow_tf32,
             batch=batch,
             smaller=lambda parts: built({**self.sizes, "batch": (batch or 0) // parts}),
         )
@@ -268,6 +310,8 @@ class Estimation(Shown, Estimate):
 
     def _budget(self, card: str | None) -> int:
         chosen = find_card(card) if card is not None else self.card
+        if self.capacity_bytes is not None:
+            raise UsageError("it was estimated under a limit", "leave out capacity_bytes")
         if chosen is None:
             raise UsageError("no card is named", "say which: card='RTX 3070'")
         return chosen.cuda_total_bytes
@@ -279,8 +323,6 @@ class Estimation(Shown, Estimate):
         return self.row().model_copy(update={"outcome": "refused", "message": told, **nothing})
 
     def _heading(self, card: str | None = None) -> StepHeading:
-        import torch
-
         from ffprof.report.estimate.table import StepHeading
 
         chosen = find_card(card) if card is not None else self.card
@@ -303,86 +345,3 @@ class Estimation(Shown, Estimate):
                 f"nothing was run: traced with torch {torch.__version__}",
             ),
         )
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class Largest(Shown):
-    """The largest value of a size that is estimated to fit; ``int()`` gives it."""
-
-    capacity: Capacity
-    heading: StepHeading = field(repr=False)
-
-    def __int__(self) -> int:
-        return self.capacity.largest
-
-    def documents(self) -> Sequence[Document]:
-        """The report."""
-        from ffprof.report.capacity import estimated_capacities
-
-        return (estimated_capacities(self.heading, [self.capacity]),)
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class Sweep(Shown):
-    """How memory grows with a size."""
-
-    growth: Growth
-    heading: StepHeading = field(repr=False)
-
-    def documents(self) -> Sequence[Document]:
-        """The report."""
-        from ffprof.report.estimate.growth import growth_document
-
-        return (growth_document(self.heading, [self.growth], _WIDTH),)
-
-    def plot(self, path: str | Path) -> None:
-        """Draw it into a .png, .svg or .pdf file.
-
-        Raises:
-            UsageError: another kind of file, or matplotlib is not installed.
-            StoreError: the file cannot be written.
-        """
-        from ffprof.experiments.question import check_file, check_plot
-        from ffprof.report.exporters.plots import draw
-
-        check_plot(Path(path), "plot")
-        check_file("plot", Path(path))
-        draw([self.growth], Path(path))
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class AdviceResult(Shown):
-    """What to change about a step, the best first."""
-
-    advice: Advice
-    heading: StepHeading = field(repr=False)
-
-    @property
-    def lines(self) -> tuple[AdviceLine, ...]:
-        """Every change that was tried."""
-        return self.advice.lines
-
-    def __str__(self) -> str:
-        from ffprof.report.estimate.advice import answer
-
-        return f"{answer(self.advice)}\n\n{super().__str__()}"
-
-    def code(self, id: str) -> str:
-        """A change made by hand, as Python.
-
-        Raises:
-            UsageError: no change of that name was tried.
-        """
-        from ffprof.report.estimate.advice import code_text, line_of
-
-        line = line_of(self.advice, id)
-        if line is None:
-            known = ", ".join(one.id for one in self.lines)
-            raise UsageError(f"no change {id!r} was tried", f"name one of {known}")
-        return code_text(line)
-
-    def documents(self) -> Sequence[Document]:
-        """The report."""
-        from ffprof.report.estimate.advice import advice_document
-
-        return (advice_document([self.advice], self.heading.subject, self.heading.told),)

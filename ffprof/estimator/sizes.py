@@ -87,6 +87,58 @@ def border(
     return low
 
 
+class RefusedSizeError(Exception):
+    """A step does not take a size, whatever memory there is; ``size`` is which."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+def accepted_border(
+    fits: Callable[[int], bool],
+    *,
+    start: int,
+    cap: int,
+    load: Callable[[int], float | None],
+    accepted: Callable[[], Sequence[int]],
+) -> tuple[int, int]:
+    """(the border, what all sizes are multiples of) of a step that may refuse some sizes.
+
+    ``fits`` raises ``RefusedSizeError`` for them. Then multiples of what ``accepted`` ones have in
+    common are asked; where that is nothing, or they are refused, too, what is refused is taken for
+    what does not fit.
+    """
+
+    def search(unit: int, ask: Callable[[int], bool]) -> int:
+        return border(
+            lambda n: ask(n * unit),
+            start=max(1, start // unit),
+            cap=max(1, cap // unit),
+            load=lambda n: load(n * unit),
+            lines=LINES,
+        )
+
+    def takes(size: int) -> bool:
+        try:
+            return fits(size)
+        except RefusedSizeError:
+            return False
+
+    try:
+        return search(1, fits), 1
+    except RefusedSizeError:
+        unit = math.gcd(*accepted()) if accepted() else 1
+        for part in (2, 3, 5, 7):  # what one size is a multiple of may be more than is needed
+            while unit % part == 0:
+                try:
+                    fits(start + unit // part)
+                except RefusedSizeError:
+                    break
+                unit //= part
+        return search(unit, takes), unit
+
+
 def _on_the_line(seen: Mapping[int, float]) -> int | None:
     """Where the line through the two sizes that are closest to 1 is 1."""
     near = sorted(seen.items(), key=lambda one: abs(one[1] - 1))[:2]

@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ffprof.errors import DataError, RefusedError, StoreError, UsageError
-from ffprof.estimator.sizes import LINES, Question, border, sized
+from ffprof.estimator.sizes import Question, RefusedSizeError, accepted_border, sized
 from ffprof.estimator.target import Target, bare_row
 from ffprof.harness.process.failures import telling, told_of
 from ffprof.harness.process.messages import Failed
@@ -116,12 +116,23 @@ def find_border(
         return rows[n]
 
     def fits(n: int) -> bool:
-        return (details := row(n).fit) is not None and details.answer == "fits"
+        found = row(n)
+        if found.memory is None and any(one.memory for one in rows.values()):
+            raise RefusedSizeError(n)
+        return found.fit is not None and found.fit.answer == "fits"
 
-    n = border(fits, start=start, cap=cap, load=loads.get, lines=LINES)
-    if n < cap:
-        row(n + 1)
-    return Border(n=n, cap=cap, unit=unit, rows=rows)
+    n, step = accepted_border(
+        fits,
+        start=start,
+        cap=cap,
+        load=loads.get,
+        accepted=lambda: [n for n, one in rows.items() if one.memory],
+    )
+    largest = cap // step
+    if n < largest:
+        row((n + 1) * step)
+    kept = {n // step: one for n, one in rows.items() if n % step == 0}
+    return Border(n=n, cap=largest, unit=unit * step, rows=kept)
 
 
 def trace_child(sender: Connection, pieces: Sequence[Piece], device: str) -> None:

@@ -207,7 +207,9 @@ class AdviceLine(Part):
 
     ``code`` makes it by hand. ``effect``: ``same`` gives the same gradients up to the order of
     sums, ``rounding`` computes in a shorter format, ``method`` trains otherwise. ``step_seconds``
-    are a roofline's on the card; null without a card. ``failed`` is why it could not be tried.
+    are a roofline's on the card; null without a card. ``sure`` is false where the effect depends on
+    what cannot be seen, as the note says. ``failed`` is why it could not be tried. Peaks are of a
+    steady step, the cold one of those before it.
     """
 
     ids: Listed[Name]
@@ -218,8 +220,10 @@ class AdviceLine(Part):
     evidence: Literal["estimated"] = "estimated"
     allocated_peak_bytes: Bytes | None = None
     reserved_peak_bytes: Bytes | None = None
+    cold_reserved_peak_bytes: Bytes | None = None
     fit: Fit | None = None
     step_seconds: float | None = None
+    sure: bool = True
     failed: Text = ""
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 from ffprof.errors import UsageError, did_you_mean
@@ -45,6 +46,18 @@ def default_sizes(build: Callable[..., Any]) -> dict[str, int]:
     return {one.name: one.default for one in _parameters(build)[1:] if type(one.default) is int}
 
 
+def refers_to(build: Callable[..., Any]) -> list[Any]:
+    """What a function uses of outside: values of its closure, its module, and its own object."""
+    inner = getattr(build, "func", build)  # of a partial function
+    found = [*getattr(inner, "__dict__", {}).values()]
+    found += getattr(getattr(inner, "__self__", None), "__dict__", {}).values()
+    try:
+        outside = inspect.getclosurevars(inner)
+    except (TypeError, ValueError):  # no Python function, or a cell that is empty
+        return found
+    return [*found, *outside.nonlocals.values(), *outside.globals.values()]
+
+
 def takes(target: Callable[..., Any], count: int, names: Sequence[str] = ()) -> bool:
     """Whether it can be called with so many arguments and these names, as far as it tells."""
     try:
@@ -64,11 +77,13 @@ def check_sizes(build: Callable[..., Any], sizes: Mapping[str, object]) -> None:
     Raises:
         UsageError: it does not, or one is no positive whole number.
     """
-    takes = names_of(build)[1:]
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    takes = [one.name for one in _parameters(build)[1:] if one.kind in named]
+    anything = any(one.kind is one.VAR_KEYWORD for one in _parameters(build))
     for name, value in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             raise UsageError(f"{name}={value!r}", "give a positive whole number")
-        if name not in takes:
+        if name not in takes and not anything:
             known = did_you_mean(name, takes) if takes else ""
             raise UsageError(
                 f"build takes no {name}", f"{known}give it one: def build(device, {name}=8)"

@@ -86,6 +86,36 @@ def test_a_size_that_the_step_refuses_is_told_with_its_reason(found):
     assert "no batch of this size" in found.sweep(batch=[7, 8])._repr_html_()
 
 
+@pytest.mark.parametrize("unit", [4, 16])
+def test_a_step_that_takes_multiples_alone_is_searched_over_them(unit):
+    def picky(device, batch=unit):
+        if batch % unit:
+            raise ValueError(f"not a multiple of {unit}")
+        return net(device, batch)
+
+    largest = ffprof.estimate(picky, card=CARD, batch=4 * unit).largest()
+    at, found = int(largest), ffprof.estimate(net, card=CARD)
+    assert at % unit == 0 and 0.97 * int(found.largest()) < at
+    assert found.at(batch=at).fit(CARD).answer == "fits"
+    assert found.at(batch=at + unit).fit(CARD).answer != "fits"
+    assert len(largest.capacity.tried) <= 12
+
+
+def test_a_limit_of_the_allocator_is_no_card():
+    found = ffprof.estimate(net, card=CARD, batch=64, capacity_bytes=GIB)
+    for ask in (found.advice, found.largest):
+        with pytest.raises(UsageError, match="leave out capacity_bytes"):
+            ask()
+
+
+def test_what_ran_on_the_null_device_says_what_it_is_not():
+    from ffprof.engine import Emulation
+
+    with pytest.raises(AttributeError, match="no attribute 'advice'; it is of traced steps"):
+        object.__new__(Emulation).advice  # noqa: B018
+    assert not hasattr(Emulation, "advise")
+
+
 def test_advice_is_of_the_step_and_of_the_card_that_is_named():
     large = ffprof.estimate(net, batch=6400)
     advice = large.advice(CARD)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ffprof.estimator.advice.change import Change
@@ -42,8 +42,9 @@ def _in_parts(build: Build, parts: int) -> Iterator[Build]:
     """A step of the smaller batch several times, with one update at the end."""
 
     def prepare(scene: Scene, step: Step) -> Step:
-        turn = _Turn(parts)
+        turn = _Turn(parts, scene.made)
         scene.backward.append(turn.backward)
+        scene.after.append(turn.keep)
         for optimizer in scene.made:
             scene.replace(optimizer, "step", turn.last_only(optimizer.step))
 
@@ -65,22 +66,45 @@ def _in_parts(build: Build, parts: int) -> Iterator[Build]:
 
 
 class _Turn:
-    """Which part is under way, and whether its backward has begun."""
+    """Which part is under way, and the gradients of those before it.
 
-    def __init__(self, parts: int) -> None:
+    A loop may let go of gradients as ``p.grad = None``; they are there again when the next
+    backward begins, and were held all the time, as they would be.
+    """
+
+    def __init__(self, parts: int, optimizers: Sequence[Optimizer]) -> None:
         self.part, self.parts, self.after = 0, parts, False
+        self._optimizers = optimizers
+        self._kept: list[tuple[Tensor, Tensor]] = []
 
     def begin(self, part: int) -> None:
         self.part, self.after = part, False
 
     def backward(self) -> None:
         self.after = True
+        for parameter, gradient in self._kept:
+            if parameter.grad is None:
+                parameter.grad = gradient
+        self._kept.clear()
+
+    def keep(self) -> None:
+        """After a backward; of the last part nothing needs to be held."""
+        if self.part < self.parts - 1:
+            self._kept[:] = [
+                (parameter, parameter.grad)
+                for optimizer in self._optimizers
+                for group in optimizer.param_groups
+                for parameter in group["params"]
+                if parameter.grad is not None
+            ]
 
     def last_only(self, run: Callable[..., Any]) -> Callable[..., Any]:
-        """An update, which waits for the last part."""
+        """An update, which waits for the last part; a closure runs in every part."""
 
-        def running(*args: Any, **kwargs: Any) -> Any:
-            return run(*args, **kwargs) if self.part == self.parts - 1 else None
+        def running(closure: Callable[[], Any] | None = None, **kwargs: Any) -> Any:
+            if self.part == self.parts - 1:
+                return run(**kwargs) if closure is None else run(closure, **kwargs)
+            return None if closure is None else closure()
 
         return running
 

@@ -20,7 +20,7 @@ Effect = Literal["same", "rounding", "method"]
 class Extra:
     """What a change costs that the operators of the step do not tell.
 
-    ``link_bytes``: what goes over the link to the host and back in one step.
+    ``link_bytes``: what went over the link to the host and back since the step began.
     """
 
     link_bytes: int = 0
@@ -34,7 +34,8 @@ class Change:
     by hand in Python. Of one ``family`` only one can be made. ``applied`` gives the changed
     ``build`` while its context lasts. ``note`` is what else it does. ``precision`` is what
     products are computed in, if it says; ``allocator`` a setting instead of a change of the step.
-    ``parts`` are the micro-batches that a batch is cut into.
+    ``sure`` is false where it depends on what cannot be seen whether the effect is that; the note
+    says on what. ``parts`` are the micro-batches that a batch is cut into.
     """
 
     id: str
@@ -48,3 +49,4 @@ class Change:
     channels_last: bool = False
     allocator: str = ""
     parts: int = 1
+    sure: bool = True

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from keyword import iskeyword
 from typing import Any, Literal
 
 from torch import nn
@@ -17,56 +18,70 @@ from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
 from ffprof.estimator.advice.change import Change
 from ffprof.estimator.advice.scene import Scene, on_models
+from ffprof.workload.signature import names_of
 
 Which = Literal["all", "second", "attention"]
 _ROWS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _UNCALLED = (nn.ModuleList, nn.ModuleDict)
 _SEGMENTS = 4  # of a row of single layers
 _OWN = "gradient_checkpointing_enable"
+_FLAG = "gradient_checkpointing"  # of a block that can be told by itself
 
 
 @dataclass(frozen=True, kw_only=True)
 class Blocks:
-    """What can be checkpointed in a model: expressions that find it, and how many there are.
+    """What can be checkpointed in models: expressions that find it, and how many there are.
 
-    ``rows`` hold ``count`` blocks, ``attentions`` are in them. ``single`` are rows of single
-    layers. ``by_itself``: the model does it if it is asked; ``each``: its blocks can be told
-    one by one.
+    ``rows`` hold ``count`` blocks, ``attentions`` are those in them. ``single`` are rows of single
+    layers. ``by_itself`` are models that do it if they are asked; ``each``: blocks can be told one
+    by one. ``caches`` are the models that keep keys and values.
     """
 
-    rows: tuple[str, ...]
-    count: int
-    attentions: int
-    single: tuple[str, ...]
-    by_itself: bool
-    each: bool
-    caches: bool
+    rows: tuple[str, ...] = ()
+    count: int = 0
+    attentions: tuple[str, ...] = ()
+    single: tuple[str, ...] = ()
+    by_itself: tuple[str, ...] = ()
+    each: bool = False
+    caches: tuple[str, ...] = ()
+
+    def __add__(self, other: Blocks) -> Blocks:
+        return Blocks(
+            rows=(*self.rows, *other.rows),
+            count=self.count + other.count,
+            attentions=(*self.attentions, *other.attentions),
+            single=(*self.single, *other.single),
+            by_itself=(*self.by_itself, *other.by_itself),
+            each=self.each or other.each,
+            caches=(*self.caches, *other.caches),
+        )
 
 
-def blocks_of(model: nn.Module) -> Blocks:
-    """What a model repeats."""
-    rows = _rows(model)
+def blocks_of(model: nn.Module, called: str = "model") -> Blocks:
+    """What a model repeats; ``called`` is its name in code."""
+    rows = _rows(model, called)
     every = [block for _, blocks in rows for block in blocks]
+    paths = {module: _path(called, name) for name, module in model.named_modules()}
     return Blocks(
-        rows=tuple(path for path, _ in rows),
+        rows=tuple(expression for expression, _ in rows),
         count=len(every),
-        attentions=len(_attentions(every)),
-        single=() if rows else tuple(path for path, _ in _singles(model)),
-        by_itself=callable(getattr(model, _OWN, None)),
-        each=bool(every) and all(hasattr(block, "gradient_checkpointing") for block in every),
-        caches=_caches(model),
+        attentions=tuple(paths[one] for one in _attentions(every)),
+        single=() if rows else tuple(expression for expression, _ in _singles(model, called)),
+        by_itself=tuple(paths[one] for one in _willing(model)),
+        each=bool(every) and all(hasattr(block, _FLAG) for block in every),
+        caches=tuple(paths[one] for one in _caching(model)),
     )
 
 
 def checkpointed(blocks: Blocks) -> Iterator[Change]:
-    """The changes that such a model allows."""
+    """The changes that such models allow."""
     if blocks.count >= 2:
         yield _change("all", f"each block checkpointed ({blocks.count})", blocks)
         if blocks.each or not blocks.by_itself:
             half = f"({(blocks.count + 1) // 2} of {blocks.count})"
             yield _change("second", f"every second block checkpointed {half}", blocks)
         if blocks.attentions:
-            title = f"attention checkpointed ({blocks.attentions})"
+            title = f"attention checkpointed ({len(blocks.attentions)})"
             yield _change("attention", title, blocks)
     elif blocks.by_itself:
         yield _change("all", "gradient checkpointing", blocks)
@@ -102,24 +117,21 @@ def _wrap(scene: Scene, modules: Sequence[nn.Module]) -> None:
 
 
 def _all(scene: Scene, model: nn.Module) -> None:
-    if callable(getattr(model, _OWN, None)):
-        _ask(scene, model)
-    else:
+    if not _asked(scene, model):
         _wrap(scene, _every(model))
 
 
 def _second(scene: Scene, model: nn.Module) -> None:
-    if callable(getattr(model, _OWN, None)):
-        _ask(scene, model)
+    if _asked(scene, model):
         for block in _every(model)[1::2]:
-            scene.replace(block, "gradient_checkpointing", False)
+            scene.replace(block, _FLAG, False)
     else:
         _wrap(scene, _every(model)[::2])
 
 
 def _attention(scene: Scene, model: nn.Module) -> None:
-    if _caches(model):
-        scene.replace(model.config, "use_cache", False)
+    for one in _caching(model):
+        scene.replace(one.config, "use_cache", False)
     _wrap(scene, _attentions(_every(model)))
 
 
@@ -128,25 +140,52 @@ _apply: dict[Which, Callable[[Scene, nn.Module], None]] = {
 }  # fmt: skip
 
 
-def _ask(scene: Scene, model: Any) -> None:
+def _asked(scene: Scene, model: nn.Module) -> bool:
+    """Ask what checkpoints by itself to do so; whether there is any."""
+    willing = _willing(model)
+    for one in willing:
+        for module in one.modules():
+            for name in (_FLAG, "_gradient_checkpointing_func"):
+                if name in vars(module):
+                    scene.replace(module, name, getattr(module, name))
+        ask = getattr(one, _OWN)
+        if "gradient_checkpointing_kwargs" in names_of(ask):
+            ask(gradient_checkpointing_kwargs={"use_reentrant": False})
+        else:
+            ask()
+    return bool(willing)
+
+
+def _willing(model: nn.Module) -> list[Any]:
+    """The outermost modules that checkpoint by themselves."""
+    found: list[Any] = []
+    inside: set[nn.Module] = set()
     for module in model.modules():
-        for name in ("gradient_checkpointing", "_gradient_checkpointing_func"):
-            if name in vars(module):
-                scene.replace(module, name, getattr(module, name))
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if module not in inside and callable(getattr(module, _OWN, None)):
+            found.append(module)
+            inside.update(module.modules())
+    return found
+
+
+def _caching(model: nn.Module) -> list[Any]:
+    return [
+        module
+        for module in model.modules()
+        if getattr(getattr(module, "config", None), "use_cache", False) is True
+    ][:1]
 
 
 def _cut_singles(scene: Scene, model: nn.Module) -> None:
-    for _, row in _singles(model):
+    for _, row in _singles(model, ""):
         run = functools.partial(checkpoint_sequential, list(row), _SEGMENTS, use_reentrant=False)
         scene.replace(row, "forward", run)
 
 
 def _every(model: nn.Module) -> list[nn.Module]:
-    return [block for _, blocks in _rows(model) for block in blocks]
+    return [block for _, blocks in _rows(model, "") for block in blocks]
 
 
-def _rows(model: nn.Module) -> list[tuple[str, list[nn.Module]]]:
+def _rows(model: nn.Module, called: str) -> list[tuple[str, list[nn.Module]]]:
     """(expression, blocks) of all rows that stand in no block of another."""
     found: list[tuple[str, list[nn.Module]]] = []
     inside: set[nn.Module] = set()
@@ -158,7 +197,7 @@ def _rows(model: nn.Module) -> list[tuple[str, list[nn.Module]]]:
         if len(parts) < 2:
             continue
         direct = [child for child in row.children() if any(True for _ in child.children())]
-        found.append((_expression(path, row, parts, direct, names), parts))
+        found.append((_expression(called, path, row, parts, direct, names), parts))
         inside.update(row.modules())
     return found
 
@@ -174,10 +213,10 @@ def _parts(row: nn.Module) -> list[nn.Module]:
     return found
 
 
-def _singles(model: nn.Module) -> list[tuple[str, nn.Sequential]]:
+def _singles(model: nn.Module, called: str) -> list[tuple[str, nn.Sequential]]:
     """Rows of so many single layers that they can be cut into segments."""
     return [
-        (f"model.{path}" if path else "model", module)
+        (_path(called, path), module)
         for path, module in model.named_modules()
         if type(module) is nn.Sequential and len(module) >= 2 * _SEGMENTS
     ]
@@ -198,11 +237,8 @@ def _attends(module: nn.Module) -> bool:
     return "attention" in type(module).__name__.lower()
 
 
-def _caches(model: Any) -> bool:
-    return getattr(getattr(model, "config", None), "use_cache", False) is True
-
-
 def _expression(
+    called: str,
     path: str,
     row: nn.Module,
     parts: Sequence[nn.Module],
@@ -211,33 +247,39 @@ def _expression(
 ) -> str:
     if list(parts) != list(direct):
         listed = ", ".join(repr(names[part]) for part in parts)
-        return f"map(model.get_submodule, [{listed}])"
-    name = f"model.{path}" if path else "model"
+        return f"map({called}.get_submodule, [{listed}])"
+    name = _path(called, path)
     return f"{name}.values()" if isinstance(row, nn.ModuleDict) else name
+
+
+def _path(called: str, path: str) -> str:
+    """A module in code."""
+    if not path:
+        return called
+    plain = all(part.isidentifier() and not iskeyword(part) for part in path.split("."))
+    return f"{called}.{path}" if plain else f"{called}.get_submodule({path!r})"
 
 
 _WRAP = "    {name}.forward = functools.partial(checkpoint, {name}.forward, use_reentrant=False)\n"
 _IMPORTS = "import functools\nfrom torch.utils.checkpoint import checkpoint\n\n"
-_MAKE = 'model.gradient_checkpointing_enable({"use_reentrant": False})\n'
+_MAKE = '{name}.gradient_checkpointing_enable({{"use_reentrant": False}})\n'
 
 
 def _code(which: Which, blocks: Blocks) -> str:
+    if which == "attention":
+        cache = "".join(f"{name}.config.use_cache = False\n" for name in blocks.caches)
+        listed = "".join(f"    {name},\n" for name in blocks.attentions)
+        return f"{_IMPORTS}{cache}parts = [\n{listed}]\nfor part in parts:\n" + _WRAP.format(
+            name="part"
+        )
     rows = "[" + ", ".join(f"*{row}" for row in blocks.rows) + "]"
     real = f"blocks = [block for block in {rows} if any(block.children())]\n"
-    if which != "attention" and blocks.by_itself:
-        if which == "all":
-            return _MAKE
-        each = "for block in blocks[1::2]:\n    block.gradient_checkpointing = False\n"
-        return _MAKE + real + each
-    if which != "attention":
-        some = "blocks" if which == "all" else "blocks[::2]"
-        return _IMPORTS + real + f"for block in {some}:\n" + _WRAP.format(name="block")
-    cache = "model.config.use_cache = False\n" if blocks.caches else ""
-    some = (
-        "for block in blocks:\n    for part in block.modules():\n"
-        '        if "Attention" in type(part).__name__:  # the outermost of each block\n'
-    )
-    return _IMPORTS + real + cache + some + "        " + _WRAP.format(name="part")
+    if blocks.by_itself:
+        make = "".join(_MAKE.format(name=name) for name in blocks.by_itself)
+        each = f"for block in blocks[1::2]:\n    block.{_FLAG} = False\n"
+        return make if which == "all" else make + real + each
+    some = "blocks" if which == "all" else "blocks[::2]"
+    return _IMPORTS + real + f"for block in {some}:\n" + _WRAP.format(name="block")
 
 
 def _single_code(rows: Sequence[str]) -> str:

@@ -68,7 +68,6 @@ def _counted(extra: Extra) -> Any:
     """PyTorch's context, with what it moves counted."""
     found = torch.autograd.graph.save_on_cpu(pin_memory=False)
     pack = found.pack_hook
-    extra.link_bytes = 0
 
     def counted(tensor: torch.Tensor) -> Any:
         extra.link_bytes += 2 * tensor.nbytes

@@ -21,6 +21,10 @@ def activations(model: nn.Module) -> Iterator[Change]:
                 title=f"activations with inplace={value}",
                 family="activations",
                 effect="same",
+                sure=not value,
+                note="only where nothing else reads what is overwritten, such as x + act(x)"
+                if value
+                else "",
                 code="for module in model.modules():\n"
                 '    if hasattr(module, "inplace"):\n'
                 f"        module.inplace = {value}\n",

@@ -10,6 +10,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,26 +25,45 @@ from ffprof.estimator.advice.scene import Build, Scene, Step, on_optimizers, sta
 _LEAST, _BLOCK, _CODES = 4096, 256, 256
 
 
-def changes_of(made: Sequence[Optimizer], clears: bool) -> Iterator[Change]:
-    """The changes that these optimizers allow; ``clears``: gradients are set to zero, not let go.
+@dataclass
+class Loop:
+    """How a step updates, found out while it runs as it is.
+
+    ``clears``: gradients are set to zero and not let go; ``clips``: the whole gradient is clipped;
+    ``backwards``: how many backward passes there are in a step.
+    """
+
+    made: list[Optimizer] = field(default_factory=list)
+    clears: bool = False
+    clips: bool = False
+    backwards: int = 0
+
+
+def changes_of(loop: Loop) -> Iterator[Change]:
+    """The changes that its optimizers allow.
 
     An optimizer of a class that is not known has none but those of its gradients.
     """
-    names = {type(one).__name__ for one in made}
-    name = names.pop() if len(names) == 1 else "optimizer"
+    made = loop.made
+    name = " and ".join(dict.fromkeys(type(one).__name__ for one in made))
     flags = [(one.defaults.get("fused"), one.defaults.get("foreach")) for one in made]
-    if made and all("fused" in one.defaults for one in made):
-        if not any(fused for fused, _ in flags):
-            yield _flagged("fused", f"fused {name}", f"torch.optim.{name}(..., fused=True)", True)
-        if not any(fused or foreach is False for fused, foreach in flags):
-            code = f"torch.optim.{name}(..., foreach=False)"
-            yield _flagged("no-foreach", f"{name} with foreach=False", code, False)
+    if made and all(
+        "fused" in one.defaults and not fused for one, (fused, _) in zip(made, flags, strict=True)
+    ):
+        yield _flagged("fused", f"fused {name}", _each(made, "..., fused=True"), True)
+    known = all("foreach" in one.defaults for one in made)
+    if made and known and not any(fused or foreach is False for fused, foreach in flags):
+        code = _each(made, "..., foreach=False")
+        yield _flagged("no-foreach", f"{name} with foreach=False", code, False)
     if made and all(type(one) in (Adam, AdamW) for one in made):
         yield _replaced(
             "adam-8bit",
             f"{name} with 8-bit states",
             "method",
-            f"bitsandbytes.optim.{name}8bit(model.parameters(), ...)",
+            "".join(
+                f"bitsandbytes.optim.{kind.__name__}8bit(model.parameters(), ...)\n"
+                for kind in dict.fromkeys(map(type, made))
+            ),
             _EightBits,
             "states by bitsandbytes' layout, not run here",
         )
@@ -51,21 +71,26 @@ def changes_of(made: Sequence[Optimizer], clears: bool) -> Iterator[Change]:
             "sgd",
             "SGD with momentum",
             "method",
-            "torch.optim.SGD(model.parameters(), lr=..., momentum=0.9)",
+            "torch.optim.SGD(model.parameters(), lr=..., momentum=0.9)\n",
             lambda groups: SGD(groups, lr=0.1, momentum=0.9),
             "another optimizer: find its learning rate",
         )
-    if made:
+    # Of several, one's gradients may be made by the losses of another.
+    if len(made) == 1 and loop.backwards == 1:
+        (kind,) = map(type, made)
+        clipped = loop.clips
         yield Change(
             id="step-in-backward",
             title="optimizer step inside backward",
             family="update",
-            effect="same",
-            code=_IN_BACKWARD.format(name=name),
-            note="no clipping of the whole gradient, no accumulation",
+            effect="method" if clipped else "same",
+            code=_IN_BACKWARD.format(name=_name_of(kind)),
+            note="the whole gradient is not clipped any more"
+            if clipped
+            else "no clipping of the whole gradient, no accumulation, no scaled loss",
             applied=lambda build, extra: _in_backward(build),
         )
-    if clears:
+    if loop.clears:
         yield Change(
             id="set-to-none",
             title="zero_grad(set_to_none=True)",
@@ -76,8 +101,18 @@ def changes_of(made: Sequence[Optimizer], clears: bool) -> Iterator[Change]:
         )
 
 
+def _each(made: Sequence[Optimizer], arguments: str) -> str:
+    kinds = dict.fromkeys(map(type, made))
+    return "".join(f"{_name_of(kind)}({arguments})\n" for kind in kinds)
+
+
+def _name_of(kind: type[Optimizer]) -> str:
+    of_torch = getattr(torch.optim, kind.__name__, None) is kind
+    return f"torch.optim.{kind.__name__}" if of_torch else kind.__name__
+
+
 _IN_BACKWARD = """\
-own = {{p: torch.optim.{name}([p], ...) for p in model.parameters()}}
+own = {{p: {name}([p], ...) for p in model.parameters()}}
 
 def update(p):
     own[p].step()
@@ -95,7 +130,7 @@ def _flagged(id: str, title: str, code: str, fused: bool) -> Change:
         title=title,
         family="optimizer",
         effect="same",
-        code=code + "\n",
+        code=code,
         applied=lambda build, extra: on_optimizers(build, lambda one: _flag(one, fused)),
     )
 
@@ -114,18 +149,33 @@ def _replaced(
     note: str,
 ) -> Change:
     def become(optimizer: Optimizer) -> None:
-        groups = [{"params": group["params"]} for group in optimizer.param_groups]
-        other = make(groups)
+        # Schedulers read what is in the groups, and count the steps by a function of their own.
+        before = optimizer.param_groups
+        other = make([{"params": group["params"]} for group in before])
+        counted = "step" in vars(optimizer)
+        for group, old in zip(other.param_groups, before, strict=True):
+            group.update({key: value for key, value in old.items() if key not in group})
+            group["lr"] = old.get("lr", 0.0)
+        other.defaults = {**optimizer.defaults, **other.defaults}
         optimizer.__class__ = type(other)
         optimizer.__dict__.clear()
         optimizer.__dict__.update(other.__dict__)
+        if counted:
+            run = optimizer.step
+
+            def step(*args: Any, **kwargs: Any) -> Any:
+                optimizer._opt_called = True  # type: ignore[attr-defined]
+                return run(*args, **kwargs)
+
+            step._wrapped_by_lr_sched = True  # type: ignore[attr-defined]
+            optimizer.step = step  # type: ignore[method-assign]
 
     return Change(
         id=id,
         title=title,
         family="optimizer",
         effect=effect,
-        code=code + "\n",
+        code=code,
         note=note,
         applied=lambda build, extra: on_optimizers(build, become),
     )
@@ -137,12 +187,17 @@ class _EightBits(Optimizer):
     def __init__(self, groups: Any) -> None:
         super().__init__(groups, {})
 
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
         """Make the state of what has a gradient."""
+        result = None
+        if closure is not None:
+            with torch.enable_grad():
+                result = closure()
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None and parameter not in self.state:
                     self.state[parameter] = _states(parameter)
+        return result
 
 
 def _states(parameter: Tensor) -> dict[str, Tensor]:
@@ -170,8 +225,8 @@ def _in_backward(build: Build) -> Iterator[Build]:
                             _updater(_alone(whole, group, parameter))
                         )
                         scene.undo.callback(handle.remove)
-            for name in ("step", "zero_grad"):
-                scene.replace(whole, name, lambda *_, **__: None)
+            scene.replace(whole, "step", lambda closure=None: closure() if closure else None)
+            scene.replace(whole, "zero_grad", lambda *_, **__: None)
         return step
 
     with staged(build, prepare) as changed:

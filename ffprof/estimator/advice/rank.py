@@ -1,4 +1,4 @@
-"""What was tried as lines of advice, the best first; free of torch's code.
+"""What was tried as lines of advice, the best first.
 
 Of a step that does not fit, the changes that make it fit come first, the fastest of them at the
 top, and those that train otherwise behind those that do not. All others follow by the bytes that
@@ -32,7 +32,8 @@ def _rank(advice: Advice, line: AdviceLine) -> tuple[bool, bool, bool, float]:
     saves = advice.saved_bytes(line)
     slower = advice.slower(line)
     worth = float(-saves) if not makes_it_fit or slower is None else slower
-    return bool(line.failed), not makes_it_fit, line.effect == "method", worth
+    last = line.effect == "method" or not line.sure
+    return bool(line.failed), not makes_it_fit, last, worth
 
 
 def _line(tried: Tried) -> AdviceLine:
@@ -40,6 +41,7 @@ def _line(tried: Tried) -> AdviceLine:
     figures = {} if tried.failed else {
         "allocated_peak_bytes": tried.allocated_bytes,
         "reserved_peak_bytes": tried.reserved_bytes,
+        "cold_reserved_peak_bytes": tried.cold_reserved_bytes,
         "fit": tried.fit.answer if tried.fit else None,
         "step_seconds": tried.seconds,
     }  # fmt: skip
@@ -49,6 +51,7 @@ def _line(tried: Tried) -> AdviceLine:
         effect=tried.effect,
         code=recorded("\n".join(change.code for change in changes), 4000),
         note="; ".join(change.note for change in changes if change.note),
+        sure=all(change.sure for change in changes),
         failed=recorded(tried.failed, 1000),
         **figures,
     )

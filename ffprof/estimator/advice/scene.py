@@ -32,16 +32,19 @@ class Scene:
     ``models``: called once with each outermost model: after the build, or before its first forward
     if it was put together elsewhere.
     ``calls``: before every forward of an outermost model.
-    ``backward``: called when a backward pass begins, before PyTorch's own code.
+    ``backward``, ``after``: called when a backward pass begins, and when it is over.
     ``made``: the optimizers that ``build`` made, in order. ``device``: what it was given.
+    ``grads``: ``torch.autograd.grad`` was called.
     """
 
     def __init__(self) -> None:
         self.models: list[Callable[[nn.Module], None]] = []
         self.calls: list[Callable[[], None]] = []
         self.backward: list[Callable[[], None]] = []
+        self.after: list[Callable[[], None]] = []
         self.made: list[Optimizer] = []
         self.device = ""
+        self.grads = False
         self.undo = ExitStack()
 
     def replace(self, owner: Any, name: str, value: Any) -> None:
@@ -129,7 +132,7 @@ def _watched(scene: Scene) -> Iterator[Callable[[], None]]:
     def enters(module: nn.Module, _: Any) -> None:
         nonlocal depth
         depth += 1
-        if depth > 1:
+        if depth > 1 or torch._C._current_graph_task_id() != -1:  # what is computed again
             return
         if module not in known:
             meet(_outermost(module, parents))
@@ -147,16 +150,22 @@ def _watched(scene: Scene) -> Iterator[Callable[[], None]]:
     ]
     backward, grad = torch.autograd.backward, torch.autograd.grad
 
-    def begins(run: Callable[..., Any]) -> Callable[..., Any]:
+    def begins(run: Callable[..., Any], only: bool = False) -> Callable[..., Any]:
         def running(*args: Any, **kwargs: Any) -> Any:
+            scene.grads |= only
             for tell in scene.backward:
                 tell()
-            return run(*args, **kwargs)
+            result = run(*args, **kwargs)
+            for tell in scene.after:
+                tell()
+            return result
 
         return running
 
     try:
-        with mock.patch.multiple(torch.autograd, backward=begins(backward), grad=begins(grad)):
+        with mock.patch.multiple(
+            torch.autograd, backward=begins(backward), grad=begins(grad, only=True)
+        ):
             yield meet_built
     finally:
         for handle in handles:

@@ -14,15 +14,16 @@ from typing import Any
 from unittest import mock
 
 from torch import nn
+from torch.nn.utils import clip_grad
 from torch.optim import Optimizer
 
 from ffprof.errors import FfprofError, one_line
 from ffprof.estimator.advice.accumulation import accumulated
 from ffprof.estimator.advice.change import Change, Effect, Extra
-from ffprof.estimator.advice.checkpoints import blocks_of, checkpointed
+from ffprof.estimator.advice.checkpoints import Blocks, blocks_of, checkpointed
 from ffprof.estimator.advice.forward import autocast, saved_on_host
 from ffprof.estimator.advice.modules import activations, channels_last
-from ffprof.estimator.advice.optimizers import changes_of
+from ffprof.estimator.advice.optimizers import Loop, changes_of
 from ffprof.estimator.advice.scene import Build, Scene, Step, staged
 from ffprof.estimator.estimate import Estimate
 from ffprof.estimator.fit import Fit
@@ -33,7 +34,10 @@ from ffprof.records.recipe import Precision
 PARTS = (2, 4, 8)
 _ADDED = 4  # changes that are added up at most
 # What the user's code, or PyTorch on fake tensors, raises where a change is not possible.
-_FAILURES = (FfprofError, RuntimeError, AssertionError, AttributeError, TypeError, ValueError)
+_FAILURES = (
+    FfprofError, RuntimeError, AssertionError, AttributeError, TypeError, ValueError, LookupError,
+    ArithmeticError, ImportError, OSError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +69,7 @@ class Tried:
     changes: tuple[Change, ...]
     allocated_bytes: int = 0
     reserved_bytes: int = 0
+    cold_reserved_bytes: int = 0
     fit: Fit | None = None
     seconds: float | None = None
     failed: str = ""
@@ -94,9 +99,11 @@ class Found:
 class _Survey:
     """What a step allows, found out while it is traced as it is."""
 
-    changes: list[Change] = field(default_factory=list)
-    clears: bool = False
-    optimizers: list[Optimizer] = field(default_factory=list)
+    blocks: Blocks = field(default_factory=Blocks)
+    models: int = 0
+    changes: dict[str, Change] = field(default_factory=dict)
+    loop: Loop = field(default_factory=Loop)
+    steps: int = 0
 
 
 def advise(question: Question, progress: Callable[[str, int, int], None] | None = None) -> Found:
@@ -122,7 +129,10 @@ def advise(question: Question, progress: Callable[[str, int, int], None] | None 
 
 
 def _helped(found: Found) -> bool:
-    return any(one.fits and one.effect != "method" for one in (found.base, *found.singles))
+    return any(
+        one.fits and one.effect != "method" and all(change.sure for change in one.changes)
+        for one in (found.base, *found.singles)
+    )
 
 
 def _together(question: Question, found: Found) -> Iterator[Tried]:
@@ -131,7 +141,13 @@ def _together(question: Question, found: Found) -> Iterator[Tried]:
     for one in found.singles:
         saves = found.base.reserved_bytes - one.reserved_bytes
         (change,) = one.changes
-        if one.failed or one.effect == "method" or change.allocator or saves <= 0:
+        if (
+            one.failed
+            or one.effect == "method"
+            or change.allocator
+            or saves <= 0
+            or not change.sure
+        ):
             continue
         other = best.get(change.family)
         if other is None or one.reserved_bytes < other.reserved_bytes:
@@ -139,13 +155,18 @@ def _together(question: Question, found: Found) -> Iterator[Tried]:
     if {"accumulation", "update"} <= set(best):  # an update in backward has no accumulation
         del best["update"]
     chosen: tuple[Change, ...] = ()
+    least = min((one.reserved_bytes for one in best.values()), default=0)
     for one in sorted(best.values(), key=lambda one: one.reserved_bytes)[:_ADDED]:
         chosen = (*chosen, *one.changes)
         if len(chosen) < 2:
             continue
         tried = _try(question, chosen)
+        if tried.failed or tried.reserved_bytes >= least:  # the last does not go with the others
+            chosen = chosen[:-1]
+            continue
+        least = tried.reserved_bytes
         yield tried
-        if tried.fits or tried.failed:
+        if tried.fits:
             return
 
 
@@ -155,59 +176,104 @@ def _possible(question: Question, survey: _Survey, found: Estimate) -> Iterator[
         card = question.card
         old = card is not None and card.bf16_tensor_flops is None
         yield autocast("fp16" if old else "bf16")
-    yield from survey.changes
+    yield from checkpointed(survey.blocks)
+    yield from survey.changes.values()
     if question.batch is not None:
         for parts in PARTS:
             if question.batch % parts == 0 and question.smaller(parts) is not None:
                 yield accumulated(parts, question.batch // parts)
-    yield from changes_of(survey.optimizers, survey.clears)
+    yield from changes_of(survey.loop)
     yield saved_on_host()
 
 
 @contextmanager
 def _surveyed(build: Build) -> Iterator[tuple[Build, _Survey]]:
     survey = _Survey()
-    seen: dict[str, Change] = {}
+    loop = survey.loop
 
     def meet(model: nn.Module) -> None:
-        for change in (
-            *checkpointed(blocks_of(model)), *activations(model), *channels_last(model)
-        ):  # fmt: skip
-            seen.setdefault(change.id, change)
-        survey.changes[:] = seen.values()
+        survey.models += 1
+        called = "model" if survey.models == 1 else f"model_{survey.models}"
+        survey.blocks += blocks_of(model, called)
+        for change in (*activations(model), *channels_last(model)):
+            survey.changes.setdefault(change.id, change)
 
     def prepare(scene: Scene, step: Step) -> Step:
         scene.models.append(meet)
-        survey.optimizers.extend(scene.made)
-        return step
+        loop.made.extend(scene.made)
+        began = 0
 
-    clear = Optimizer.zero_grad
+        def passes() -> None:
+            nonlocal began
+            began += 1
+
+        def stepped() -> object:
+            nonlocal began
+            began = 0
+            result = step()
+            # A gradient that is asked for by itself may be set by hand, which no hook sees.
+            loop.backwards = 0 if scene.grads else began
+            return result
+
+        scene.backward.append(passes)
+        return stepped
+
+    clear, clear_module = Optimizer.zero_grad, nn.Module.zero_grad
+    clip = clip_grad._clip_grads_with_norm_
 
     def zero_grad(self: Optimizer, set_to_none: bool = True) -> None:
-        survey.clears |= not set_to_none
+        loop.clears |= not set_to_none
         clear(self, set_to_none)
 
-    with staged(build, prepare) as watched, mock.patch.object(Optimizer, "zero_grad", zero_grad):
+    def zero_grad_of(self: nn.Module, set_to_none: bool = True) -> None:
+        loop.clears |= not set_to_none
+        clear_module(self, set_to_none)
+
+    def clips(*args: Any, **kwargs: Any) -> Any:
+        loop.clips = True
+        return clip(*args, **kwargs)
+
+    with (
+        staged(build, prepare) as watched,
+        mock.patch.object(Optimizer, "zero_grad", zero_grad),
+        mock.patch.object(nn.Module, "zero_grad", zero_grad_of),
+        mock.patch.object(clip_grad, "_clip_grads_with_norm_", clips),
+    ):
         yield watched, survey
-    survey.optimizers.clear()
+    loop.made.clear()
 
 
 def _try(question: Question, changes: tuple[Change, ...]) -> Tried:
     parts = max(change.parts for change in changes)
-    build = question.build if parts == 1 else question.smaller(parts)
-    assert build is not None
     extra = Extra()
     # What repeats the step goes around what is done to each of its forwards.
     ordered = sorted(changes, key=lambda change: change.parts)
     try:
+        build = question.build if parts == 1 else question.smaller(parts)
+        assert build is not None
         with ExitStack() as stack:
             for change in ordered:
                 build = stack.enter_context(change.applied(build, extra))
-            found = question.estimate(build)
+            found = question.estimate(_counting(build, extra))
+        return _figures(question, changes, found, extra)
     except _FAILURES as error:
         problem = error.problem if isinstance(error, FfprofError) else str(error)
         return Tried(changes=changes, failed=one_line(problem)[:200] or type(error).__name__)
-    return _figures(question, changes, found, extra)
+
+
+def _counting(build: Build, extra: Extra) -> Build:
+    """``build``, whose step counts from zero every time."""
+
+    def counted(device: Any) -> Step:
+        step = build(device)
+
+        def stepped() -> object:
+            extra.link_bytes = 0
+            return step()
+
+        return stepped if callable(step) else step
+
+    return counted
 
 
 def _figures(question: Question, changes: Sequence[Change], found: Estimate, extra: Extra) -> Tried:
@@ -215,6 +281,7 @@ def _figures(question: Question, changes: Sequence[Change], found: Estimate, ext
         changes=tuple(changes),
         allocated_bytes=found.allocated_peak_bytes,
         reserved_bytes=found.reserved_peak_bytes,
+        cold_reserved_bytes=found.cold_reserved_peak_bytes,
         fit=found.fit(question.budget_bytes),
         seconds=_seconds(question, changes, found, extra),
     )

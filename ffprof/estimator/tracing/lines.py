@@ -15,12 +15,20 @@ from ffprof.nulldevice.script.places import of_library
 _OURS = f"{Path(__file__).resolve().parents[2]}/"
 
 
+def _of_user(file: str) -> bool:
+    """Whether somebody wrote it: not a library, and not code that was made up."""
+    if file.startswith("<"):
+        return file == "<stdin>" or file.startswith("<ipython")
+    return not (of_library(file) or file.startswith(_OURS) or "/torchinductor_" in file)
+
+
 class Lines:
     """Looks for the innermost line that is no library's, and remembers what autograd recorded."""
 
     def __init__(self) -> None:
-        self._of_user: dict[CodeType, bool] = {}
-        self._known: dict[tuple[CodeType, int], Line] = {}
+        # Code of two files may be equal.
+        self._of_user: dict[tuple[str, CodeType], bool] = {}
+        self._known: dict[tuple[str, CodeType, int], Line] = {}
         self._recorded: dict[int, Line] = {}
 
     def here(self) -> Line:
@@ -28,15 +36,14 @@ class Lines:
         frame: FrameType | None = sys._getframe(2)
         while frame is not None:
             code = frame.f_code
-            of_user = self._of_user.get(code)
+            file = code.co_filename
+            of_user = self._of_user.get((file, code))
             if of_user is None:
-                file = code.co_filename
-                of_user = not (of_library(file) or file.startswith((_OURS, "<string>")))
-                self._of_user[code] = of_user
+                of_user = self._of_user[file, code] = _of_user(file)
             if of_user:
-                key = code, frame.f_lineno
+                key = file, code, frame.f_lineno
                 if key not in self._known:
-                    self._known[key] = (code.co_filename, frame.f_lineno, code.co_name)
+                    self._known[key] = (file, frame.f_lineno, code.co_name)
                 return self._known[key]
             frame = frame.f_back
         return None

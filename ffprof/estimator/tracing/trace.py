@@ -251,6 +251,8 @@ def _optimizers(tracer: Tracer) -> Iterator[None]:
                 if parameter.grad is not None:
                     tracer.storages.tag(parameter.grad, "gradient")
         tracer.in_optimizer = True
+        tracer.optimizer_task = torch._C._current_graph_task_id()
+        tracer.optimizer_records = bool(optimizer.defaults.get("differentiable"))
 
     def ends(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         tracer.in_optimizer = False

@@ -58,6 +58,7 @@ class Tracer(TorchDispatchMode):
         self.stream = Stream()
         self.storages = Storages(self.stream, self.device)
         self.in_optimizer = False
+        self.optimizer_task, self.optimizer_records = -1, False
         self.values = values
         self._building = True
         self._kernels, self._mode, self._paths = kernels, mode, paths
@@ -199,7 +200,7 @@ class Tracer(TorchDispatchMode):
             place.module = self._paths.here()
             return
         now = passing()
-        if self.in_optimizer:
+        if self.in_optimizer and self._updates():
             place.phase, place.module = "optimizer", ""
         elif now == "backward":
             node = torch._C._current_autograd_node()
@@ -211,6 +212,14 @@ class Tracer(TorchDispatchMode):
             self._lines.record(place.line)
         if place.phase == "backward" and before != "backward":
             self.storages.backward_begins()
+
+    def _updates(self) -> bool:
+        """Whether an optimizer works on parameters, rather than a closure that it was given.
+
+        That makes a graph of its own, in forward with gradients on.
+        """
+        closure = torch.is_grad_enabled() and not self.optimizer_records
+        return not closure and torch._C._current_graph_task_id() == self.optimizer_task
 
     def _see_all(
         self,

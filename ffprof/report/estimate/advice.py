@@ -25,7 +25,7 @@ _CAPTION = (
     "of a steady step without a limit; step time: against the step as it is, by a roofline; all "
     "figures estimated"
 )
-_EFFECT = {"same": "", "rounding": "computes in 2 bytes", "method": "trains otherwise"}
+_EFFECT = {"same": "", "rounding": "", "method": "trains otherwise"}
 
 
 def advice_document(
@@ -50,12 +50,19 @@ def advice_document(
 def answer(advice: Advice) -> str:
     """Whether the step fits, and what makes it fit or saves most, in one or two sentences."""
     where = advice.card or f"a budget of {format_bytes(advice.budget_bytes)}"
-    reserved = format_bytes(advice.base.reserved_peak_bytes)
+    steady, cold = advice.base.reserved_peak_bytes or 0, advice.base.cold_reserved_peak_bytes or 0
+    reserved = f"{format_bytes(steady)} reserved"
+    if cold > 1.01 * steady:
+        reserved += f", {format_bytes(cold)} at the start"
     told = {
-        "fits": f"{advice.workload} fits {where} as it is ({reserved} reserved)",
-        "too close to call": f"{advice.workload} may not fit {where} ({reserved} reserved)",
-    }.get(advice.base.fit or "", f"{advice.workload} does not fit {where} ({reserved} reserved)")
-    helpful = [line for line in advice.lines if advice.helps(line) and line.effect != "method"]
+        "fits": f"{advice.workload} fits {where} as it is ({reserved})",
+        "too close to call": f"{advice.workload} may not fit {where} ({reserved})",
+    }.get(advice.base.fit or "", f"{advice.workload} does not fit {where} ({reserved})")
+    helpful = [
+        line
+        for line in advice.lines
+        if advice.helps(line) and line.effect != "method" and line.sure
+    ]
     if not advice.fits:
         helpful = [line for line in helpful if line.fit == "fits"]
     named = _of_different_kinds(helpful)
@@ -113,6 +120,9 @@ def _blocks(advice: Advice, heading: str) -> list[Block]:
             caption=_CAPTION,
         )
     ]
+    notes = [f"{line.id}: {told}" for line in helpful if (told := _remark(line))]
+    if notes:
+        made.append(Block(lines=tuple(notes)))
     if useless:
         names = ", ".join(line.id for line in useless)
         made.append(Block(text=(f"Saves less than 1 % here: {names}.",)))
@@ -127,11 +137,14 @@ def _blocks(advice: Advice, heading: str) -> list[Block]:
     return made
 
 
+def _remark(line: AdviceLine) -> str:
+    return "; ".join(one for one in (_EFFECT[line.effect], line.note) if one)
+
+
 def _cells(advice: Advice, line: AdviceLine) -> tuple[str, ...]:
     slower = advice.slower(line)
     saved = advice.saved_bytes(line)
-    effect = _EFFECT[line.effect]
-    told = "; ".join(one for one in (effect, line.note) if one)
+    told = _remark(line)
     return (
         line.id or "(as it is)",
         format_bytes(line.reserved_peak_bytes),

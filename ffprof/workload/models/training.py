@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +50,8 @@ def standard_step(
     half = HALF.get(precision)
 
     def step() -> Tensor:
-        with torch.autocast(kind_of_device, dtype=half, enabled=half is not None):
+        # Without half precision no context is entered, which would switch off one around the step.
+        with torch.autocast(kind_of_device, dtype=half) if half else nullcontext():
             loss = network.loss()
         if scaler is None:
             loss.backward()

@@ -1,6 +1,7 @@
 """Changes tried on a step: what they promise is what the same change made by hand takes."""
 
 import functools
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+import ffprof
 from ffprof.errors import FfprofError
 from ffprof.estimator.advice.rank import ranked
 from ffprof.estimator.advice.search import Question, advise
@@ -173,21 +175,223 @@ def test_nothing_of_a_change_is_left_behind(found):
     assert not torch.is_autocast_enabled("cuda")
 
 
-def test_a_model_that_is_made_outside_is_put_back_as_it_was():
-    model = nn.Sequential(*[nn.Sequential(nn.Linear(64, 64), nn.ReLU()) for _ in range(4)])
-    before = [vars(module).copy() for module in model.modules()]
+def by_id(found):
+    return {one.changes[0].id: one for one in found.singles}
 
-    def around(device):
-        x = torch.randn(512, 64, device=device)
+
+def blocks(count=3, width=128):
+    return nn.Sequential(*[nn.Sequential(nn.Linear(width, width), nn.GELU()) for _ in range(count)])
+
+
+def test_a_scheduler_may_read_what_another_optimizer_has_not():
+    def scheduled(device):
+        model = blocks().to(device)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=100)
+        x = torch.randn(64, 128, device=device)
+
+        def step():
+            optimizer.zero_grad()
+            model(x).sum().backward()
+            optimizer.step()
+            schedule.step()
+
+        return step
+
+    tried = by_id(advise(question(scheduled)))
+    assert not tried["adam-8bit"].failed and not tried["no-foreach"].failed
+    assert tried["adam-8bit"].allocated_bytes < tried["no-foreach"].allocated_bytes
+
+
+def test_what_runs_in_a_closure_is_run_under_every_change():
+    def closed(device, batch=64):
+        model = blocks().to(device)
+        optimizer = torch.optim.AdamW(model.parameters())
+        x = torch.randn(batch, 128, device=device)
+
+        def closure():
+            optimizer.zero_grad()
+            loss = model(x).sum()
+            loss.backward()
+            return loss
+
+        return lambda: optimizer.step(closure)
+
+    def plain(device, batch=64, parts=1):
+        model = blocks().to(device)
+        optimizer = torch.optim.AdamW(model.parameters())
+        x = torch.randn(batch // parts, 128, device=device)
+
+        def step():
+            optimizer.zero_grad()
+            for _ in range(parts):
+                model(x).sum().backward()
+            optimizer.step()
+
+        return step
+
+    asked = {"batch": 64, "smaller": lambda n: functools.partial(closed, batch=64 // n)}
+    tried, open_ = by_id(advise(question(closed, **asked))), by_id(advise(question(plain)))
+    for id in ("adam-8bit", "step-in-backward"):
+        assert tried[id].allocated_bytes == open_[id].allocated_bytes
+    by_hand = estimate(functools.partial(plain, parts=4), card=CARD.name)
+    # The loss that the closure gives is held.
+    assert tried["accumulate-4"].allocated_bytes - by_hand.allocated_peak_bytes <= 1024
+
+
+def test_gradients_that_are_let_go_one_by_one_are_accumulated_all_the_same():
+    def loop(device, batch=256, parts=1):
+        model = blocks(6, 512).to(device)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x = torch.randn(batch // parts, 512, device=device)
+
+        def step():
+            for parameter in model.parameters():
+                parameter.grad = None
+            for _ in range(parts):
+                model(x).sum().backward()
+            optimizer.step()
+
+        return step
+
+    asked = {"batch": 256, "smaller": lambda n: functools.partial(loop, batch=256 // n)}
+    tried = by_id(advise(question(loop, **asked)))
+    for parts in (2, 8):
+        by_hand = estimate(functools.partial(loop, parts=parts), card=CARD.name)
+        assert tried[f"accumulate-{parts}"].allocated_bytes == by_hand.allocated_peak_bytes
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_a_step_that_checkpoints_and_accumulates_already(parts):
+    def loop(device, half=False, on_host=False):
+        model = blocks(3, 256).to(device)
+        wrapped(lambda m: list(m))(model)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x = torch.randn(65536 // parts, 256, device=device, requires_grad=True)
+
+        def step():
+            optimizer.zero_grad()
+            for _ in range(parts):
+                with ExitStack() as stack:
+                    if half:
+                        stack.enter_context(torch.autocast(device.type, dtype=torch.bfloat16))
+                    if on_host:
+                        stack.enter_context(torch.autograd.graph.save_on_cpu())
+                    loss = model(x).square().mean()
+                loss.backward()
+            optimizer.step()
+
+        return step
+
+    found = advise(question(loop))
+    tried = by_id(found)
+    for id, change in (("bf16", {"half": True}), ("save-on-cpu", {"on_host": True})):
+        by_hand = estimate(functools.partial(loop, **change), card=CARD.name)
+        assert tried[id].allocated_bytes == by_hand.allocated_peak_bytes
+    # All parts go over the link; and with an update in backward there would be one for each.
+    link = tried["save-on-cpu"].seconds - found.base.seconds
+    assert link == pytest.approx(2 * 4 * 65536 * 1024 / (CARD.pcie_bytes_per_second * 0.7), 0.3)
+    assert ("step-in-backward" in tried) == (parts == 1)
+
+
+def test_a_model_that_is_made_outside_is_asked_about_in_copies():
+    model = blocks(4, 64)
+
+    def around(device, batch=512):
+        x = torch.randn(batch, 64, device=device)
         moved = model.to(device)
         return lambda: moved(x).sum().backward()
 
-    found = advise(question(around))
-    checkpointed = next(one for one in found.singles if one.changes[0].id == "checkpoint")
-    assert checkpointed.allocated_bytes < found.base.allocated_bytes
-    after = [vars(module) for module in model.modules()]
-    assert [list(one) for one in before] == [list(one) for one in after]
-    assert all("forward" not in one for one in after)
+    found = ffprof.estimate(around, card=CARD.name, batch=1024)
+    tried = {line.id: line for line in found.advice().lines}
+    assert not any(line.failed for line in tried.values())
+    assert tried["checkpoint"].allocated_peak_bytes < found.allocated_peak_bytes
+    assert found.at(batch=2048).allocated_peak_bytes > found.allocated_peak_bytes
+    assert int(found.largest()) > 1024
+
+
+def test_an_update_in_backward_that_drops_clipping_is_another_method():
+    def clipped(device):
+        model = blocks().to(device)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x = torch.randn(64, 128, device=device)
+
+        def step():
+            optimizer.zero_grad()
+            model(x).sum().backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+
+        return step
+
+    assert by_id(advise(question(clipped)))["step-in-backward"].effect == "method"
+
+
+def test_the_code_of_a_change_finds_what_was_changed_whatever_it_is_called():
+    class InnerAttention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.project = nn.Linear(64, 64)
+
+        def forward(self, x):
+            return self.project(x).relu()
+
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = InnerAttention()
+
+        def forward(self, x):
+            return self.inner(x).tanh()
+
+    class AttentionBlock(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attend = Attention()
+
+        def forward(self, x):
+            return x + self.attend(x).relu()
+
+    def net(device, alter=lambda model: None):
+        model = nn.Sequential(
+            nn.Linear(64, 64), nn.Sequential(*[AttentionBlock() for _ in range(4)])
+        ).to(device)
+        alter(model)
+        x = torch.randn(4096, 64, device=device)
+        return lambda: model(x).sum().backward()
+
+    tried = by_id(advise(question(net)))
+    for id in ("checkpoint", "checkpoint-second", "checkpoint-attention"):
+        (change,) = tried[id].changes
+
+        def alter(model, code=change.code):
+            exec(code, {"model": model})
+
+        by_hand = estimate(functools.partial(net, alter=alter), card=CARD.name)
+        assert not tried[id].failed
+        assert tried[id].allocated_bytes == by_hand.allocated_peak_bytes
+        assert tried[id].reserved_bytes == by_hand.reserved_peak_bytes
+
+
+def test_the_blocks_of_all_models_are_counted_and_named():
+    def adversarial(device):
+        first, second = blocks(2).to(device), blocks(6).to(device)
+        makers = [torch.optim.Adam(one.parameters()) for one in (first, second)]
+        x = torch.randn(64, 128, device=device)
+
+        def step():
+            for optimizer in makers:
+                optimizer.zero_grad()
+            second(first(x)).sum().backward()
+            for optimizer in makers:
+                optimizer.step()
+
+        return step
+
+    tried = by_id(advise(question(adversarial)))
+    (change,) = tried["checkpoint"].changes
+    assert "(8)" in change.title and "model_2" in change.code
+    assert "step-in-backward" not in tried
 
 
 def test_eight_bit_states_take_a_byte_and_a_scale_for_every_block():
