@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -76,12 +77,12 @@ def test_the_plug_in_of_the_documentation_works(tmp_path):
     assert re.search(r"^bp-half +[\d,]+ +", done.stdout.partition("Differences")[2], re.M)
 
 
-ESTIMATES = ("estimating", "estimate_step")
+ESTIMATES = ("estimating", "estimate_step", "eight_gb")
 
 
 def estimating(kind):
     """The blocks of these pages of one kind, each with the output that follows it."""
-    text = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ESTIMATES)
+    text = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ESTIMATES[:2])
     return re.findall(rf"```{kind}\n(.*?)```\n\n```\n(.*?)```", text, re.S)
 
 
@@ -110,11 +111,25 @@ def test_the_commands_of_the_documentation_are_accepted():
     """Run on a smaller recipe: what they print is tested elsewhere."""
     text = "".join((ROOT / "docs" / f"{name}.md").read_text() for name in ESTIMATES)
     commands = re.findall(r"^ffprof (estimate.*)$", text, re.M)
-    assert len(commands) == 14
+    assert len(commands) == 21
     shown = ffprof("estimate", "--help").stdout
     for words in commands:
         for option in re.findall(r"--[a-z-]+", words):
             assert option in shown
+
+
+def test_the_page_of_eight_gigabytes_says_what_its_commands_print(tmp_path):
+    text = (ROOT / "docs" / "eight_gb.md").read_text()
+    found = r"```\n(ffprof estimate torchvision[^\n]*)\n```(?:\n\n```\n(.*?)```)?"
+    parts = re.findall(found, text, re.S)
+    assert len(parts) == 5
+    for command, told in parts:
+        done = ffprof(*shlex.split(command)[1:], cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        # Figures are those of the newest torch and torchvision; others have other operators.
+        for line in told.splitlines():
+            assert line.split("  ")[0].strip() in done.stdout
+    assert "<svg" in (tmp_path / "eight_gb.svg").read_text()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*.json")), ids=lambda p: p.name)

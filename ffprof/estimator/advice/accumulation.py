@@ -23,15 +23,18 @@ optimizer.zero_grad()
 """
 
 
-def accumulated(parts: int, batch: int) -> Change:
-    """The batch in so many parts of ``batch`` samples; one optimizer step for all of them."""
+def accumulated(parts: int, batch: int, *, normalises: bool) -> Change:
+    """The batch in so many parts of ``batch`` samples; one optimizer step for all of them.
+
+    ``normalises``: there is a norm over the batch.
+    """
     return Change(
         id=f"accumulate-{parts}",
         title=f"accumulation over {parts} ({batch} at a time)",
         family="accumulation",
         effect="same",
         code=_CODE.format(parts=parts, batch=batch),
-        note="batch norm sees a part of the batch",
+        note="batch norm sees a part of the batch" if normalises else "",
         applied=lambda build, extra: _in_parts(build, parts),
         parts=parts,
     )

@@ -14,6 +14,7 @@ from typing import Any
 from unittest import mock
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import clip_grad
 from torch.optim import Optimizer
 
@@ -101,6 +102,7 @@ class _Survey:
 
     blocks: Blocks = field(default_factory=Blocks)
     models: int = 0
+    normalises: bool = False
     changes: dict[str, Change] = field(default_factory=dict)
     loop: Loop = field(default_factory=Loop)
     steps: int = 0
@@ -181,7 +183,8 @@ def _possible(question: Question, survey: _Survey, found: Estimate) -> Iterator[
     if question.batch is not None:
         for parts in PARTS:
             if question.batch % parts == 0 and question.smaller(parts) is not None:
-                yield accumulated(parts, question.batch // parts)
+                at_once = question.batch // parts
+                yield accumulated(parts, at_once, normalises=survey.normalises)
     yield from changes_of(survey.loop)
     yield saved_on_host()
 
@@ -195,6 +198,7 @@ def _surveyed(build: Build) -> Iterator[tuple[Build, _Survey]]:
         survey.models += 1
         called = "model" if survey.models == 1 else f"model_{survey.models}"
         survey.blocks += blocks_of(model, called)
+        survey.normalises |= any(isinstance(one, _BatchNorm) for one in model.modules())
         for change in (*activations(model), *channels_last(model)):
             survey.changes.setdefault(change.id, change)
 

@@ -120,9 +120,11 @@ def _blocks(advice: Advice, heading: str) -> list[Block]:
             caption=_CAPTION,
         )
     ]
-    notes = [f"{line.id}: {told}" for line in helpful if (told := _remark(line))]
-    if notes:
-        made.append(Block(lines=tuple(notes)))
+    notes: dict[str, list[str]] = {}
+    for line in helpful:
+        if told := _remark(line):
+            notes.setdefault(told, []).append(line.id)
+    made.append(Block(lines=tuple(f"{', '.join(ids)}: {told}" for told, ids in notes.items())))
     if useless:
         names = ", ".join(line.id for line in useless)
         made.append(Block(text=(f"Saves less than 1 % here: {names}.",)))

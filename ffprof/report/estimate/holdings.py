@@ -75,7 +75,9 @@ def _module(row: Row, whole: int, width: int) -> tuple[str, ...]:
 
 
 def by_line(lines: Sequence[HeldByLine], whole: int, width: int) -> Block:
-    """The lines that made most of it."""
+    """The lines that made most of it; nothing where none is known."""
+    if not any(one.place.file for one in lines):
+        return Block()
     columns = (
         Column(name="bytes"),
         Column(name="share"),
@@ -99,7 +101,11 @@ def by_line(lines: Sequence[HeldByLine], whole: int, width: int) -> Block:
 def place_words(place: CodeLine) -> str:
     """``train.py:12 in main: loss.backward()``, the file as seen from here."""
     if not place.file:
-        return "backward, by autograd" if place.function == "backward" else "no line of the script"
+        return (
+            "backward, by autograd"
+            if place.function == "backward"
+            else "no line of the user's code"
+        )
     inside = f" in {place.function}" if place.function not in ("", "<module>") else ""
     text = f": {place.text}" if place.text else ""
     return f"{_seen_from_here(place.file)}:{place.line}{inside}{text}"
