@@ -182,7 +182,7 @@ def row(
     cells = [
         network.name, str(network.batch), f"{seconds:.1f}", where, line.id, line.fit or "-",
         *(f"{size / MIB:.1f}" for size in (*promised, *seen)), f"{off:+.3%}",
-        took.fit().answer if line.fit == "fits" and not took.ran_out else took.record.status,
+        took.fit().answer if line.fit == "fits" and not took.ran_out else "without a limit",
         f"{ran:.0f}",
     ]  # fmt: skip
     print(f"| {' | '.join(cells)} |", flush=True)
