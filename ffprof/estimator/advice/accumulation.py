@@ -10,9 +10,12 @@ from unittest import mock
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ffprof.estimator.advice.change import Change
+from ffprof.estimator.advice.change import Change, Extra
 from ffprof.estimator.advice.scene import Build, Scene, Step, staged
 
+# The second part is the first that finds gradients, and those up to the last ask for what it does;
+# a third one, because the allocator may serve the second from what the first left.
+_TRACED = 3
 _CODE = """\
 # the loader gives batches of {batch}
 for part in range({parts}):
@@ -35,14 +38,16 @@ def accumulated(parts: int, batch: int, *, normalises: bool) -> Change:
         effect="same",
         code=_CODE.format(parts=parts, batch=batch),
         note="batch norm sees a part of the batch" if normalises else "",
-        applied=lambda build, extra: _in_parts(build, parts),
+        applied=lambda build, extra: _in_parts(build, extra, parts),
         parts=parts,
     )
 
 
 @contextmanager
-def _in_parts(build: Build, parts: int) -> Iterator[Build]:
+def _in_parts(build: Build, extra: Extra, wanted: int) -> Iterator[Build]:
     """A step of the smaller batch several times, with one update at the end."""
+    parts = min(wanted, _TRACED)
+    extra.part_times = wanted / parts
 
     def prepare(scene: Scene, step: Step) -> Step:
         turn = _Turn(parts, scene.made)

@@ -21,9 +21,11 @@ class Extra:
     """What a change costs that the operators of the step do not tell.
 
     ``link_bytes``: what went over the link to the host and back since the step began.
+    ``part_times``: how often forward and backward run for each time that they are traced.
     """
 
     link_bytes: int = 0
+    part_times: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

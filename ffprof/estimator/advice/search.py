@@ -33,6 +33,7 @@ from ffprof.hardware.profile import Card
 from ffprof.records.recipe import Precision
 
 PARTS = (2, 4, 8)
+_OF_PARTS = ("data", "forward", "backward", "recompute")  # phases that run for each part of a batch
 _ADDED = 4  # changes that are added up at most
 # What the user's code, or PyTorch on fake tensors, raises where a change is not possible.
 _FAILURES = (
@@ -298,14 +299,17 @@ def _seconds(
     if card is None:
         return None
     precision: Any = next((c.precision for c in changes if c.precision), question.precision)
-    seconds = step_time(
+    timed = step_time(
         found.operators,
         card,
         precision=precision,
         tf32=question.tf32,
         channels_last=any(change.channels_last for change in changes),
-    ).seconds
-    return seconds + extra.link_bytes / (card.pcie_bytes_per_second * FITTED.link)
+    )
+    of_parts = sum(timed.share_by_phase.get(phase, 0.0) for phase in _OF_PARTS)
+    seconds = timed.seconds * (1 + of_parts * (extra.part_times - 1))
+    moved = extra.link_bytes * extra.part_times
+    return seconds + moved / (card.pcie_bytes_per_second * FITTED.link)
 
 
 def _expandable(question: Question, found: Estimate) -> list[Tried]:

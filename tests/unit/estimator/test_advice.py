@@ -15,6 +15,7 @@ from ffprof.errors import FfprofError
 from ffprof.estimator.advice.rank import ranked
 from ffprof.estimator.advice.search import Question, advise
 from ffprof.estimator.api import estimate
+from ffprof.estimator.roofline import step_time
 from ffprof.hardware.cards import find_card
 from ffprof.report.estimate.advice import advice_document, answer, code_text
 from ffprof.report.exporters.markdown import render
@@ -156,6 +157,15 @@ def test_a_change_takes_what_it_takes_by_hand(found, id):
     assert (tried.allocated_bytes, tried.reserved_bytes) == (
         by_hand.allocated_peak_bytes, by_hand.reserved_peak_bytes,
     )  # fmt: skip
+
+
+def test_the_time_of_many_parts_is_that_of_all_of_them(found):
+    (tried,) = [one for one in found.singles if one.changes[0].id == "accumulate-8"]
+    by_hand = estimate(BY_HAND["accumulate-8"], card=CARD.name, workspaces="all")
+    forwards = [o for o in by_hand.operators if o.name.endswith("_log_softmax")]
+    assert sum(o.times for o in forwards) == 8  # all of them are traced here, and fewer in advice
+    whole = step_time(by_hand.operators, CARD, precision="fp32", tf32=False).seconds
+    assert tried.seconds == pytest.approx(whole, rel=0.1)
 
 
 def test_a_change_that_is_not_possible_says_why_and_the_others_are_tried():
