@@ -29,7 +29,7 @@ class Lora(nn.Module):
         nn.init.zeros_(self.up.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        """One forward."""
+        """The result."""
         out: Tensor = self.base(x) + self.up(self.down(x))
         return out
 
@@ -56,7 +56,7 @@ class Residual(nn.Module):
         self.skip = nn.Conv2d(inside, out, 1) if inside != out else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """One forward."""
+        """The result."""
         y = self.conv1(F.silu(self.norm1(x))) + self.time(F.silu(time))[:, :, None, None]
         out: Tensor = self.skip(x) + self.conv2(F.silu(self.norm2(y)))
         return out
@@ -73,7 +73,7 @@ class Attention(nn.Module):
         self.to_out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        """One forward."""
+        """The result."""
         parts = (self.to_q(x), self.to_k(context), self.to_v(context))
         q, k, v = (one.unflatten(-1, (8, -1)).transpose(1, 2) for one in parts)
         y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
@@ -93,7 +93,7 @@ class Transformer(nn.Module):
         self.outof = nn.Conv2d(width, width, 1)
 
     def forward(self, x: Tensor, words: Tensor) -> Tensor:
-        """One forward."""
+        """The result."""
         y = self.into(self.norm(x)).flatten(2).transpose(1, 2)
         z = self.norms[0](y)
         y = y + self.image(z, z)
@@ -115,7 +115,7 @@ class Stage(nn.Module):
         self.doubles = nn.Conv2d(out, out, 3, padding=1) if resize == "doubles" else None
 
     def forward(self, x: Tensor, time: Tensor, words: Tensor) -> Tensor:
-        """One forward."""
+        """The result."""
         x = self.residual(x if self.halves is None else self.halves(x), time)
         if self.attention is not None:
             x = self.attention(x, words)
@@ -146,7 +146,7 @@ class UNet(nn.Module):
         self.norm, self.last = nn.GroupNorm(32, 320), nn.Conv2d(320, 4, 3, padding=1)
 
     def forward(self, x: Tensor, time: Tensor, words: Tensor) -> Tensor:
-        """One forward."""
+        """The result."""
         angles = time[:, None] * torch.exp(torch.arange(160, device=x.device) * -0.0576)
         embedded = self.time(torch.cat([angles.cos(), angles.sin()], dim=-1))
         x, kept = self.first(x), []

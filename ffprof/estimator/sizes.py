@@ -105,9 +105,8 @@ def accepted_border(
 ) -> tuple[int, int]:
     """(the border, what all sizes are multiples of) of a step that may refuse some sizes.
 
-    ``fits`` raises ``RefusedSizeError`` for them. Then multiples of what ``accepted`` ones have in
-    common are asked; where that is nothing, or they are refused, too, what is refused is taken for
-    what does not fit.
+    ``fits`` raises ``RefusedSizeError`` for them. Then multiples of the least that smaller sizes
+    may differ by are asked, and what is refused of them, such as beyond a limit, does not fit.
     """
 
     def search(unit: int, ask: Callable[[int], bool]) -> int:
@@ -125,16 +124,21 @@ def accepted_border(
         except RefusedSizeError:
             return False
 
+    def takes_at_all(size: int) -> bool:
+        try:
+            fits(size)
+        except RefusedSizeError:
+            return False
+        return True
+
     try:
         return search(1, fits), 1
     except RefusedSizeError:
         unit = math.gcd(*accepted()) if accepted() else 1
-        for part in (2, 3, 5, 7):  # what one size is a multiple of may be more than is needed
-            while unit % part == 0:
-                try:
-                    fits(start + unit // part)
-                except RefusedSizeError:
-                    break
+        known = min(accepted(), default=1)
+        # One size is a multiple of more than is needed; below it no upper limit is in the way.
+        for part in (2, 3, 5, 7):
+            while unit % part == 0 and takes_at_all(known - unit // part):
                 unit //= part
         return search(unit, takes), unit
 

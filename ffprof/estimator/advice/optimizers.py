@@ -30,13 +30,15 @@ class Loop:
     """How a step updates, found out while it runs as it is.
 
     ``clears``: gradients are set to zero and not let go; ``clips``: the whole gradient is clipped;
-    ``backwards``: how many backward passes there are in a step.
+    ``backwards``: how many backward passes there are in a step; ``little``: the optimizer holds
+    too little for another one to matter.
     """
 
     made: list[Optimizer] = field(default_factory=list)
     clears: bool = False
     clips: bool = False
     backwards: int = 0
+    little: bool = False
 
 
 def changes_of(loop: Loop) -> Iterator[Change]:
@@ -45,6 +47,36 @@ def changes_of(loop: Loop) -> Iterator[Change]:
     An optimizer of a class that is not known has none but those of its gradients.
     """
     made = loop.made
+    if not loop.little:
+        yield from _others(made)
+    # Of several, one's gradients may be made by the losses of another.
+    if len(made) == 1 and loop.backwards == 1:
+        (kind,) = map(type, made)
+        clipped = loop.clips
+        yield Change(
+            id="step-in-backward",
+            title="optimizer step inside backward",
+            family="update",
+            effect="method" if clipped else "same",
+            code=_IN_BACKWARD.format(name=_name_of(kind)),
+            note="the whole gradient is not clipped any more"
+            if clipped
+            else "no clipping of the whole gradient, no accumulation, no scaled loss",
+            applied=lambda build, extra: _in_backward(build),
+        )
+    if loop.clears:
+        yield Change(
+            id="set-to-none",
+            title="zero_grad(set_to_none=True)",
+            family="clearing",
+            effect="same",
+            code="optimizer.zero_grad(set_to_none=True)\n",
+            applied=lambda build, extra: _set_to_none(build),
+        )
+
+
+def _others(made: Sequence[Optimizer]) -> Iterator[Change]:
+    """Another implementation of the same, or another optimizer."""
     name = " and ".join(dict.fromkeys(type(one).__name__ for one in made))
     flags = [(one.defaults.get("fused"), one.defaults.get("foreach")) for one in made]
     if made and all(
@@ -74,30 +106,6 @@ def changes_of(loop: Loop) -> Iterator[Change]:
             "torch.optim.SGD(model.parameters(), lr=..., momentum=0.9)\n",
             lambda groups: SGD(groups, lr=0.1, momentum=0.9),
             "another optimizer: find its learning rate",
-        )
-    # Of several, one's gradients may be made by the losses of another.
-    if len(made) == 1 and loop.backwards == 1:
-        (kind,) = map(type, made)
-        clipped = loop.clips
-        yield Change(
-            id="step-in-backward",
-            title="optimizer step inside backward",
-            family="update",
-            effect="method" if clipped else "same",
-            code=_IN_BACKWARD.format(name=_name_of(kind)),
-            note="the whole gradient is not clipped any more"
-            if clipped
-            else "no clipping of the whole gradient, no accumulation, no scaled loss",
-            applied=lambda build, extra: _in_backward(build),
-        )
-    if loop.clears:
-        yield Change(
-            id="set-to-none",
-            title="zero_grad(set_to_none=True)",
-            family="clearing",
-            effect="same",
-            code="optimizer.zero_grad(set_to_none=True)\n",
-            applied=lambda build, extra: _set_to_none(build),
         )
 
 

@@ -115,7 +115,12 @@ def _watched(scene: Scene) -> Iterator[Callable[[], None]]:
     depth = 0
 
     def registered(parent: nn.Module, _: str, child: nn.Module | None) -> None:
-        if child is not None:
+        if child is None:
+            return
+        held = parents.get(child)
+        before = held() if held else None
+        # Part of a list is a list of its own: the whole one counts.
+        if before is None or child not in list(before.children()):
             parents[child] = ref(parent)
 
     def meet(model: nn.Module) -> None:

@@ -34,6 +34,7 @@ from ffprof.records.recipe import Precision
 
 PARTS = (2, 4, 8)
 _OF_PARTS = ("data", "forward", "backward", "recompute")  # phases that run for each part of a batch
+_LITTLE = 0.003  # of what is reserved
 _ADDED = 4  # changes that are added up at most
 # What the user's code, or PyTorch on fake tensors, raises where a change is not possible.
 _FAILURES = (
@@ -186,6 +187,9 @@ def _possible(question: Question, survey: _Survey, found: Estimate) -> Iterator[
             if question.batch % parts == 0 and question.smaller(parts) is not None:
                 at_once = question.batch // parts
                 yield accumulated(parts, at_once, normalises=survey.normalises)
+    state = found.breakdown.by_category.get("optimizer state", 0)
+    if state < _LITTLE * found.reserved_peak_bytes:  # of adapters, say: nothing can be saved of it
+        survey.loop.little = True
     yield from changes_of(survey.loop)
     yield saved_on_host()
 

@@ -54,7 +54,8 @@ def _padded(t: Any, by: int) -> Any:
 def _bias(mask: Any, query: Any) -> Any:
     if mask is None or mask.dtype is not torch.bool:
         return mask if mask is None else mask.expand(*query.shape[:2], *mask.shape[-2:])
-    bias = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(mask.logical_not(), -torch.inf)
+    lowest = torch.scalar_tensor(-torch.inf, dtype=query.dtype, device=mask.device)
+    bias = torch.where(mask, 0.0, lowest)
     return bias.expand(*query.shape[:2], *mask.shape[-2:])
 
 

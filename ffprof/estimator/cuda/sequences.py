@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._prims_common import suggest_memory_format
 
 from ffprof.estimator.cuda import attention, libraries, sorts
 from ffprof.estimator.cuda.reductions import reduction
@@ -63,22 +64,25 @@ def _convolution_backward(args: Any, kwargs: Any, result: Any) -> Sequence:
     if not libraries.is_cudnns(args):
         return _depthwise_backward(grad, result)
     calls = list(libraries.library_calls(_aten.convolution_backward, args, result))
-    found: Sequence = []
-    if result[1] is not None:
-        found += _moved(x, wanted)
+    found: Sequence = _moved(x, wanted) if result[1] is not None else []
     copied = len(found)
-    found += _moved(grad, wanted)
+    # A gradient in the wanted order of dimensions, with gaps, is copied by each of the two calls.
+    moved = _moved(grad, wanted)
+    each = moved if suggest_memory_format(grad) is wanted and not args[7] else []
+    whole = [] if each else moved
+    found += whole
     count = len(found)
     if result[0] is not None:
-        found.append(result[0])
-        again = _moved(weight, wanted)
-        found += [*again, calls.pop(0), *(-count - 1 for _ in again)]
+        own = [*_moved(weight, wanted), *each]
+        found += [result[0], *own, calls.pop(0)]
+        found += [-n for n in range(count + len(own), count, -1)]
+        count += len(own)
     if result[1] is not None:
-        found += [result[1], calls.pop(0)]
-    if count > copied:
-        found.append(-count)
+        found += [*each, result[1], calls.pop(0), *(-count - 1 for _ in each)]
+    if whole:
+        found.append(-copied - 1)
     if copied:
-        found.append(-copied)
+        found.append(-1)
     if result[2] is not None:
         found += [result[2], *_shared(grad, [0, *range(2, grad.dim())], result[2])]
     return found

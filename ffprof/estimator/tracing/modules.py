@@ -94,7 +94,16 @@ class ModulePaths:
     def _registered(self, parent: nn.Module, name: str, child: nn.Module | None) -> None:
         if child is not None:
             self._kept[parent] = self._kept[child] = None
-            self._parents[child] = (ref(parent), name)
+            if not self._held(child):  # part of a list is a list of its own: the whole one counts
+                self._parents[child] = (ref(parent), name)
+
+    def _held(self, child: nn.Module) -> bool:
+        """Whether the module that it was put into first holds it still."""
+        if child not in self._parents:
+            return False
+        parent, name = self._parents[child]
+        holder = parent()
+        return holder is not None and holder._modules.get(name) is child
 
     def _holds(self, module: nn.Module, *_: Any) -> None:
         self._kept[module] = None

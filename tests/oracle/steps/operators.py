@@ -173,3 +173,36 @@ add("whole model in bf16",
             lambda: [torch.randn(2048, 256).bfloat16()], squares))  # fmt: skip
 add("a sum over rows, shared by blocks",
     trained(lambda: nn.Linear(256, 1024), normal((8192, 256)), squares))  # fmt: skip
+
+
+class _Skip(nn.Module):
+    """A block of a U-Net: the gradient of what is put together has gaps."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(64, 64, 3, padding=1), nn.Conv2d(64, 64, 1)
+        self.both = nn.Conv2d(128, 64, 3, padding=1)
+
+    def forward(self, x):
+        return self.both(torch.cat([self.one(x), self.two(x)], dim=1))
+
+
+add("convolutions behind a concatenation",
+    trained(lambda: nn.Sequential(nn.Conv2d(3, 64, 1), _Skip()), normal((8, 3, 48, 48)),
+            squares))  # fmt: skip
+add("convolutions behind a concatenation bf16",
+    trained(lambda: nn.Sequential(nn.Conv2d(3, 64, 1), _Skip()), normal((8, 3, 48, 48)),
+            squares, precision="bf16"))  # fmt: skip
+
+
+def _masked(m, x):
+    q, k, v = m(x).unflatten(-1, (3, 4, -1)).permute(2, 0, 3, 1, 4)
+    mask = torch.ones(x.shape[0], 1, x.shape[1], x.shape[1], dtype=torch.bool, device=x.device)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).square().mean()
+
+
+add("attention under a mask of booleans",
+    trained(lambda: nn.Linear(256, 768), normal((4, 1024, 256)), _masked))  # fmt: skip
+add("attention under a mask of booleans bf16",
+    trained(lambda: nn.Linear(256, 768), normal((4, 1024, 256)), _masked,
+            precision="bf16"))  # fmt: skip
