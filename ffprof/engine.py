@@ -145,7 +145,7 @@ def estimate(
 
     fresh = fresh_of(build)
 
-    def again(one: Build) -> Estimate:
+    def again(one: Build, card: str | None = card) -> Estimate:
         return traced(
             one,
             steps,

@@ -6,11 +6,12 @@ a workload file: the largest size that fits, how memory grows, what to change.
 
 from __future__ import annotations
 
+import functools
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 
@@ -84,7 +85,7 @@ class Estimation(Shown, Estimate):
 
     build: Build
     sizes: Mapping[str, int] = field(default_factory=dict)
-    again: Callable[[Callable[[Any], Callable[[], object]]], Estimate]
+    again: Callable[..., Estimate]
     fresh: Callable[[], Build]
 
     @classmethod
@@ -93,7 +94,7 @@ class Estimation(Shown, Estimate):
         found: Estimate,
         build: Build,
         sizes: Mapping[str, int],
-        again: Callable[[Callable[[Any], Callable[[], object]]], Estimate],
+        again: Callable[..., Estimate],
         fresh: Callable[[], Build],
     ) -> Estimation:
         """An estimate with what it was asked about."""
@@ -188,6 +189,18 @@ class Estimation(Shown, Estimate):
             found = self.again(lambda device: build(device, **asked))
         return Estimation.of(found, self.build, asked, self.again, self.fresh)
 
+    def on(self, card: str) -> Estimation:
+        """The same step on another card.
+
+        Raises:
+            UsageError: no such card.
+        """
+        with muted():
+            build = self.fresh()
+            found = self.again(lambda device: build(device, **self.sizes), card=card)
+        again = functools.partial(self.again, card=card)
+        return Estimation.of(found, self.build, self.sizes, again, self.fresh)
+
     def largest(self, size: str = "batch", card: str | None = None) -> Largest:
         """The largest value of a size that is estimated to fit; the next one does not.
 
@@ -198,7 +211,9 @@ class Estimation(Shown, Estimate):
         Raises:
             UsageError: no such size or card, or the step cannot be traced at any size.
         """
-        budget = self._budget(card)
+        if self._is_another(card):
+            return self.on(card).largest(size)
+        budget = self._budget()
         start = self.size(size)
         if start is None:
             check_sizes(self.build, {size: 1})
@@ -237,7 +252,7 @@ class Estimation(Shown, Estimate):
         kept = {n // unit: one for n, one in rows.items() if n % unit == 0}
         seen = Border(n=n, cap=cap // unit, unit=unit, rows=kept)
         found = proposed(_Own(id=self.name, method=self.name), size, seen)
-        return Largest(capacity=found, heading=self._heading(card))
+        return Largest(capacity=found, heading=self._heading())
 
     def sweep(self, **values: Sequence[int]) -> Sweep:
         """How memory grows with one size, such as ``sweep(batch=[8, 16, 32])``.
@@ -282,9 +297,10 @@ class Estimation(Shown, Estimate):
         from ffprof.estimator.advice.rank import ranked
         from ffprof.estimator.advice.search import Question, advise
 
+        if self._is_another(card):
+            return self.on(card).advice()
         batch = self.size("batch") if "batch" in names_of(self.build)[1:] else None
-        chosen = find_card(card) if card is not None else self.card
-        budget = self._budget(card)
+        budget = self._budget()
 
         def built(sizes: Mapping[str, int]) -> Callable[[Any], Callable[[], object]]:
             return lambda device: self.fresh()(device, **sizes)
@@ -293,7 +309,7 @@ class Estimation(Shown, Estimate):
             build=built(self.sizes),
             estimate=self.again,
             budget_bytes=budget,
-            card=chosen,
+            card=self.card,
             tf32=torch.backends.cuda.matmul.allow_tf32,
             batch=batch,
             smaller=lambda parts: built({**self.sizes, "batch": (batch or 0) // parts}),
@@ -303,18 +319,26 @@ class Estimation(Shown, Estimate):
         found = ranked(
             tried,
             workload=self.name,
-            card=None if chosen is None else chosen.name,
+            card=None if self.card is None else self.card.name,
             budget_bytes=budget,
         )
-        return AdviceResult(advice=found, heading=self._heading(card))
+        return AdviceResult(advice=found, heading=self._heading())
 
-    def _budget(self, card: str | None) -> int:
-        chosen = find_card(card) if card is not None else self.card
+    def _is_another(self, card: str | None) -> TypeGuard[str]:
+        if card is None:
+            return False
+        self._check_unlimited()
+        return find_card(card) != self.card
+
+    def _check_unlimited(self) -> None:
         if self.capacity_bytes is not None:
             raise UsageError("it was estimated under a limit", "leave out capacity_bytes")
-        if chosen is None:
+
+    def _budget(self) -> int:
+        self._check_unlimited()
+        if self.card is None:
             raise UsageError("no card is named", "say which: card='RTX 3070'")
-        return chosen.cuda_total_bytes
+        return self.card.cuda_total_bytes
 
     def _refused(self, error: Exception) -> PeakRow:
         problem = error.problem if isinstance(error, FfprofError) else str(error)
@@ -322,19 +346,17 @@ class Estimation(Shown, Estimate):
         nothing = dict.fromkeys(("memory", "fit", "peak", "activation_peak_bytes"))
         return self.row().model_copy(update={"outcome": "refused", "message": told, **nothing})
 
-    def _heading(self, card: str | None = None) -> StepHeading:
+    def _heading(self) -> StepHeading:
         from ffprof.report.estimate.table import StepHeading
 
-        chosen = find_card(card) if card is not None else self.card
         low, likely, high = map(
             format_bytes,
             (self.overhead.low_bytes, self.overhead.likely_bytes, self.overhead.high_bytes),
         )
-        offers = (
-            f"{chosen.name}: CUDA offers {format_bytes(chosen.cuda_total_bytes)}; "
-            if chosen
-            else ""
-        )
+        offers = ""
+        if self.card is not None:
+            total = format_bytes(self.card.cuda_total_bytes)
+            offers = f"{self.card.name}: CUDA offers {total}; "
         sizes = ", ".join(f"{name} {value}" for name, value in self.sizes.items())
         return StepHeading(
             subject=self.name,

@@ -108,6 +108,14 @@ def test_a_limit_of_the_allocator_is_no_card():
             ask()
 
 
+def test_another_card_is_another_estimate():
+    found = ffprof.estimate(net, batch=64)
+    other = found.on("A100 PCIe 80 GB")
+    assert other.overhead != ffprof.estimate(net, card=CARD, batch=64).overhead
+    assert other.largest().heading.told == found.largest(card="A100 PCIe 80 GB").heading.told
+    assert int(other.largest()) > int(found.largest(card=CARD))
+
+
 def test_what_ran_on_the_null_device_says_what_it_is_not():
     from ffprof.engine import Emulation
 
