@@ -198,6 +198,7 @@ class ScriptEstimate(Part):
     alloc_retries: Count | None = None
     cold_alloc_retries: Count = 0
     oom_events: Count = 0
+    went_on: bool = False
     values_read: Count = 0
     reads: Listed[ValueRead] = ()
     conditional: bool = False

@@ -68,7 +68,7 @@ def _row(
 ) -> ScriptTried:
     """That of the card; where memory was short there, with the peaks of a run without a limit."""
     row = tried_of(value, found)
-    if not (found.status == "out of memory" or found.alloc_retries or found.cold_alloc_retries):
+    if not (row.status == "out of memory" or found.alloc_retries or found.cold_alloc_retries):
         return row
     say(f"{values.name} {value:,}: memory was short, so once more without a limit, for its peaks")
     command = values.template.command(value)

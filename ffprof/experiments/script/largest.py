@@ -106,7 +106,7 @@ class Search:
                 f"{self.runs} runs were made, which is the limit; with --multiple-of it takes fewer"
             )
         found = self.found[n] = self._probe(n * self._unit)
-        if found.status != "fits":
+        if found.status != "fits" or found.went_on:  # on less than was asked for, then
             self.high = n
             if found.status in _BY_ITSELF:
                 self._on_line = False
@@ -232,13 +232,14 @@ def run_with(
 
 def tried_of(value: int, found: ScriptEstimate) -> ScriptTried:
     """A value and what came of it."""
-    through = found.status in ("fits", "too close to call")
+    through = found.status in ("fits", "too close to call") and not found.went_on
     allocated, reserved = _peaks(found) if through else (None, None)
     out = found.ran_out
+    less = "memory ran out, and the script went on with less"
     return ScriptTried(
         value=value,
-        status=found.status,
-        message="" if through else found.message,
+        status="out of memory" if found.went_on else found.status,
+        message="" if through else less if found.went_on else found.message,
         place=out.place if out else found.failed_at,
         runs=found.runs,
         seconds=found.seconds,

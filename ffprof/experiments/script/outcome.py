@@ -184,6 +184,7 @@ def estimate_of(
         alloc_retries=top and (top.steady_retries if top.reserved is not None else top.retries),
         cold_alloc_retries=top.retries - top.steady_retries if top and top.reserved else 0,
         oom_events=told.device.out_of_memory,
+        went_on=told.completed and any(one.ran_out for one in told.reports),
         values_read=sum(one.count for one in reads),
         reads=reads[:MOST_ITEMS],
         conditional=any(not one.library.startswith(SCALER) for one in reads),

@@ -19,6 +19,10 @@ _MOST_BYTES = 16 * 2**20
 _CONNECT_SECONDS = 5.0
 _NEEDED_BY = "hf:"
 _OLDEST = 5  # before it, models read the values of their tokens, which a trace does not have
+_KERNELS = frozenset(
+    ("attn_implementation", "_attn_implementation", "_attn_implementation_internal",
+     "experts_implementation", "_experts_implementation"),
+)  # fmt: skip
 _FIX = "name a folder with a config.json, or a model of the hub"
 
 
@@ -51,12 +55,30 @@ def read_config(model: ModelName) -> Any:
             f"{transformers.__version__}",
             f"{near}a newer transformers may know it; code of the model's own is not run",
         )
+    quantized = content.get("quantization_config")
+    if isinstance(quantized, dict):
+        how = str(quantized.get("quant_method", "some way"))[:40]
+        raise UsageError(
+            f"the weights of {model.id} are quantized ({how}), which is not modelled",
+            "name the model that it was made from",
+        )
     try:
-        return known[kind].from_dict(content)  # as AutoConfig does, without files and code
+        return known[kind].from_dict(
+            _without_code(content)
+        )  # as AutoConfig does, without files and code
     except Exception as error:
         raise UsageError(
             f"the config of {model.id} cannot be that of a {kind} ({told(error)})", _FIX
         ) from error
+
+
+def _without_code(content: Any) -> Any:
+    """The config without the kernels that it asks for, which may be code of the hub."""
+    if isinstance(content, list):
+        return [_without_code(one) for one in content]
+    if not isinstance(content, dict):
+        return content
+    return {key: _without_code(one) for key, one in content.items() if key not in _KERNELS}
 
 
 def _read(path: Path, name: str) -> dict[str, Any]:

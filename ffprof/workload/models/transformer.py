@@ -18,12 +18,18 @@ from ffprof.workload.models.training import HALF, Network
 
 _SEQ = 512
 _IMAGE_SIZE = 224
+# Types whose positions begin behind the padding (create_position_ids_from_input_ids).
+_FROM_PADDING = (
+    "roberta", "camembert", "xlm-roberta", "xlm-roberta-xl", "data2vec-text", "mpnet", "lilt",
+    "longformer", "roberta-prelayernorm", "xmod", "ibert", "esm",
+)  # fmt: skip
 _OWN = "write a build(device) for it in a --workload-file"
 # The query and value projections, as models call them whose type peft has no default for.
 _PROJECTIONS = (
     ("q_proj", "v_proj"), ("query", "value"), ("q_lin", "v_lin"), ("q", "v"), ("qkv_proj",),
     ("query_key_value",), ("qkv",), ("Wqkv",), ("c_attn",),
 )  # fmt: skip
+_OTHER_INPUTS = ("vision", "visual", "image", "audio")  # parts whose positions are not of tokens
 _HEADS = ("classifier", "score", "qa_outputs")  # new in a model that is tuned, so trained whole
 
 
@@ -70,11 +76,14 @@ def facts_of(model: ModelName) -> ModelFacts:
         return ModelFacts(takes="images", size=_side(config), channels=channels, network=network)
     longest = getattr(config.get_text_config(), "max_position_embeddings", None)
     size = min(_SEQ, longest) if isinstance(longest, int) and longest > 0 else _SEQ
+    if task.auto != "Seq2SeqLM" and config.model_type in _FROM_PADDING and longest:
+        size = max(1, min(size, longest - (config.pad_token_id or 0) - 1))
     return ModelFacts(takes="tokens", size=size, network=network)
 
 
 def _side(config: Any) -> int:
-    side = getattr(config, "image_size", _IMAGE_SIZE)
+    vision = getattr(config, "vision_config", None)
+    side = getattr(config, "image_size", getattr(vision, "image_size", _IMAGE_SIZE))
     side = side[0] if isinstance(side, list | tuple) and side else side
     return side if isinstance(side, int) and side > 0 else _IMAGE_SIZE
 
@@ -89,7 +98,10 @@ def _task_of(model: ModelName, config: Any) -> tuple[_Task, str]:
         UsageError: there is no standard step for it.
     """
     found = _classes(config.model_type)
-    names = [name for name in getattr(config, "architectures", None) or () if name]
+    listed = getattr(config, "architectures", None) or ()
+    if not isinstance(listed, list | tuple) or not all(isinstance(name, str) for name in listed):
+        raise UsageError(f"the config of {model.id} has no list of architectures", "correct it")
+    names = [name for name in listed if name]
     for name in names:
         for task, classes in found:
             if name in classes:
@@ -138,8 +150,11 @@ def network_of(
     for one in (config, config.get_text_config()):
         if getattr(one, "use_cache", False):
             one.use_cache = False
-    if image_size and isinstance(getattr(config, "image_size", None), int):
-        config.image_size = image_size
+    for one in (config, getattr(config, "vision_config", None)):
+        if image_size and isinstance(getattr(one, "image_size", None), int | list | tuple):
+            one.image_size = image_size  # type: ignore[union-attr]
+    config.return_dict = True
+    _complete(task, config)
     if task.auto == "Seq2SeqLM" and getattr(config, "decoder_start_token_id", None) is None:
         config.decoder_start_token_id = config.pad_token_id or 0
     transformers = imported("transformers", "hf:")
@@ -168,6 +183,19 @@ def network_of(
     return Network(module=module, loss=loss)
 
 
+def _complete(task: _Task, config: Any) -> None:
+    """What a config leaves open and a step with random data needs: which token is padding, say."""
+    text = config.get_text_config()
+    classifies = task.auto == "SequenceClassification"
+    for one in (config, text) if classifies or task.auto == "Seq2SeqLM" else ():
+        if getattr(one, "pad_token_id", None) is None:
+            end = getattr(one, "eos_token_id", None)
+            one.pad_token_id = end if isinstance(end, int) else 0
+    if classifies and config.problem_type is None:
+        several = int(config.num_labels) > 1  # as the library finds out by the type of labels
+        config.problem_type = "single_label_classification" if several else "regression"
+
+
 def _data(
     task: _Task, config: Any, device: Any, batch: int, size: int, format: torch.memory_format
 ) -> dict[str, Tensor]:
@@ -189,7 +217,10 @@ def _data(
         ends = {f"{end}_positions": drawn(size, batch) for end in ("start", "end")}
         return fed | ends
     if task.auto == "SequenceClassification":
-        return fed | {"labels": drawn(labels, batch)}
+        if config.problem_type == "multi_label_classification":
+            return fed | {"labels": drawn(2, batch, labels).float()}
+        kinds = drawn(labels, batch)
+        return fed | {"labels": kinds.float() if config.problem_type == "regression" else kinds}
     most = labels if task.auto == "TokenClassification" else vocabulary
     return fed | {"labels": drawn(most, batch, size)}
 
@@ -203,6 +234,8 @@ def _check_positions(module: nn.Module, seq: int) -> None:
     for name, part in module.named_modules():
         last = name.rsplit(".", 1)[-1]
         if not isinstance(part, nn.Embedding) or not ("position" in last or last == "wpe"):
+            continue
+        if any(word in name for word in _OTHER_INPUTS):
             continue
         # Some count from behind their padding, others from a number of their own.
         padding = 0 if part.padding_idx is None else part.padding_idx + 1

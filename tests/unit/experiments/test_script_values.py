@@ -19,12 +19,12 @@ from ffprof.cli.output.script import (
 from ffprof.errors import FfprofError, UsageError
 from ffprof.experiments.script import growth, largest
 from ffprof.experiments.script.growth import find_growth
-from ffprof.experiments.script.largest import MOST_RUNS, STRIDE, Search, find_largest
+from ffprof.experiments.script.largest import MOST_RUNS, STRIDE, Search, find_largest, tried_of
 from ffprof.experiments.script.placeholder import START, template_of
 from ffprof.experiments.script.question import ScriptQuestion, check_values
 from ffprof.experiments.script.request import ScriptRequest
 from ffprof.nulldevice import DeviceReport
-from ffprof.nulldevice.script.report import Place, Problem
+from ffprof.nulldevice.script.report import Place, Problem, RanOut
 from ffprof.report.estimate.script_values import growth_document, largest_document
 from ffprof.units import GIB, MIB
 
@@ -228,6 +228,28 @@ def test_holes_are_told_and_multiples_may_be_asked_for(unit):
         edge = int((LEAST - GIB) / (12 * MIB)) // 8
         assert (search.low, search.proven) == (edge, True)
         assert not any(value % 8 for value in card.asked)
+
+
+def test_a_script_that_goes_on_with_less_does_not_fit():
+    class Shrinks(Card):
+        def __call__(self, value):
+            found = super().__call__(value)
+            if found.status == "fits":
+                return found
+            return estimated(ran(LEAST // 2)).model_copy(
+                update={"went_on": True, "runs": found.runs}
+            )
+
+    search = searched(Shrinks(0, LEAST / 100.5), start=8)
+    assert (search.low, search.high, search.proven) == (100, 101, True)
+    tried = tried_of(101, search.found[101])
+    assert tried.status == "out of memory" and "went on with less" in tried.message
+    assert tried.reserved_peak_bytes is None
+
+
+def test_that_it_went_on_is_seen_in_a_run():
+    out = RanOut(device=0, asked=GIB, allocated=GIB, reserved=GIB, count=1, place=Place())
+    assert estimated(ran(ran_out=out)).went_on and not estimated(ran()).went_on
 
 
 def test_values_that_change_nothing_are_not_driven_up():

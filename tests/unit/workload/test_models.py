@@ -263,6 +263,34 @@ VIT = {
 
 
 @pytest.mark.parametrize(
+    "more",
+    [
+        {"architectures": ["GPT2ForSequenceClassification"], "num_labels": 3},
+        {"architectures": ["GPT2ForSequenceClassification"], "num_labels": 1},
+        {
+            "architectures": ["GPT2ForSequenceClassification"], "num_labels": 3,
+            "problem_type": "multi_label_classification",
+        },
+        {"architectures": ["GPT2LMHeadModel"], "_attn_implementation": "somebody/kernels"},
+        {"architectures": ["GPT2LMHeadModel"], "return_dict": False},
+    ],
+)  # fmt: skip
+def test_what_a_config_leaves_open_is_filled_in_and_no_kernel_of_it_is_taken(configured, more):
+    word = configured(**GPT2, **more)
+    torch.manual_seed(0)
+    step = ffprof.model(word, batch=4, seq=16)(CPU)
+    losses = [float(step()) for _ in range(30)]
+    assert losses[-1] < losses[0]
+
+
+def test_positions_behind_the_padding_are_fewer(configured):
+    roberta = BERT | {"model_type": "roberta", "pad_token_id": 1, "max_position_embeddings": 34}
+    word = configured(**roberta, architectures=["RobertaForMaskedLM"])
+    assert describe(parse_model(word)).sizes == (("seq", 32),)
+    ffprof.model(word, batch=2)(CPU)()
+
+
+@pytest.mark.parametrize(
     ("config", "names", "made", "size"),
     [
         (BERT, ["BertForMaskedLM"], "BertForMaskedLM", ("seq", 40)),
@@ -296,13 +324,15 @@ def test_the_config_says_what_is_built_and_its_step_trains(configured, config, n
     [
         ({"a": 1}, "names no model_type, so it is no model's of transformers"),
         ({"architecture": "resnet50"}, "write timm:resnet50"),
+        (BERT | {"quantization_config": {"quant_method": "gptq"}}, "are quantized (gptq)"),
+        (BERT | {"architectures": "BertModel"}, "has no list of architectures"),
         ({"model_type": "brt"}, "the model_type 'brt' of hf:"),
         ({"model_type": ["bert"]}, "names no model_type"),
         ({**BERT, "architectures": ["BertForMagic"]}, "there is no standard step for hf:"),
         ({"model_type": "whisper", "architectures": ["WhisperForConditionalGeneration"]},
          "(WhisperForConditionalGeneration); write a build(device)"),
         ({"model_type": "bert", "auto_map": {"AutoConfig": "evil.Config"}, "architectures": [3]},
-         "there is no standard step for hf:"),
+         "has no list of architectures"),
     ],
 )  # fmt: skip
 def test_a_config_that_is_no_models_is_one_line(configured, content, told):
