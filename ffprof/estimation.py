@@ -18,10 +18,10 @@ import torch
 from ffprof.errors import FfprofError, UsageError, one_line
 from ffprof.estimator.estimate import Estimate
 from ffprof.estimator.peaks import figures_of
-from ffprof.estimator.sizes import CAP, RefusedSizeError, accepted_border
+from ffprof.estimator.sizes import CAP
 from ffprof.estimator.snapshot import snapshot, write_snapshot
 from ffprof.estimator.tracing.trace import muted
-from ffprof.estimator.worker import Border
+from ffprof.estimator.worker import border_of
 from ffprof.experiments.capacity.probe import proposed
 from ffprof.experiments.estimate import growth_of
 from ffprof.experiments.script.step import pickled
@@ -217,40 +217,18 @@ class Estimation(Shown, Estimate):
         start = self.size(size)
         if start is None:
             check_sizes(self.build, {size: 1})
-        rows: dict[int, PeakRow] = {}
-        loads: dict[int, float | None] = {}
+        first = start or 1
 
-        def row(n: int) -> PeakRow:
-            if n not in rows:
-                try:
-                    found = self if n == start else self.at(**{size: n})
-                    fits = found.fit(budget)
-                    rows[n] = found.row().model_copy(update=figures_of(found, fits))
-                    loads[n] = found.load(budget)
-                except _FAILURES as error:
-                    if not rows:
-                        raise
-                    rows[n] = self._refused(error)
-            return rows[n]
+        def row(n: int) -> tuple[PeakRow, float | None]:
+            try:
+                found = self if n == start else self.at(**{size: n})
+            except _FAILURES as error:
+                if n == first:
+                    raise
+                return self._refused(error), None
+            return found.row(), found.load(budget)
 
-        def fits(n: int) -> bool:
-            found = row(n)
-            if found.memory is None:
-                raise RefusedSizeError(n)
-            return found.fit is not None and found.fit.answer == "fits"
-
-        cap = max(CAP, 16 * (start or 1))
-        n, unit = accepted_border(
-            fits,
-            start=start or 1,
-            cap=cap,
-            load=loads.get,
-            accepted=lambda: [n for n, one in rows.items() if one.memory],
-        )
-        if n < cap // unit:
-            row((n + 1) * unit)
-        kept = {n // unit: one for n, one in rows.items() if n % unit == 0}
-        seen = Border(n=n, cap=cap // unit, unit=unit, rows=kept)
+        seen = border_of(row, start=first, cap=max(CAP, 16 * first))
         found = proposed(_Own(id=self.name, method=self.name), size, seen)
         return Largest(capacity=found, heading=self._heading())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -99,35 +99,47 @@ def find_border(
     from ffprof.estimator.peaks import estimate_workload
 
     make, unit, start, cap = sized(question, description, recipe)
+    first = min(max(start, 1), cap)  # that is asked; where it fails, all do
+
+    def row(n: int) -> tuple[PeakRow, float | None]:
+        one, resized = make(n)
+        try:
+            found = estimate_workload(one, resized, target, with_load=True)
+        except _FAILURES as error:
+            if n == first or isinstance(address(one), str):
+                raise
+            told = told_of(error, one)[:300]  # it takes other sizes, and not this one
+            return bare_row(one, resized, target, "refused", told), None
+        return found.row, found.load
+
+    return border_of(row, start=start, cap=cap, unit=unit)
+
+
+def border_of(
+    ask: Callable[[int], tuple[PeakRow, float | None]], *, start: int, cap: int, unit: int = 1
+) -> Border:
+    """Look for the border; ``ask`` gives the row of the n-th size, and what it needs.
+
+    A row without figures is a size that is refused, unless no size has any.
+    """
     rows: dict[int, PeakRow] = {}
     loads: dict[int, float | None] = {}
 
     def row(n: int) -> PeakRow:
         if n not in rows:
-            one, resized = make(n)
-            try:
-                found = estimate_workload(one, resized, target, with_load=True)
-                rows[n], loads[n] = found.row, found.load
-            except _FAILURES as error:
-                if not rows or isinstance(address(one), str):
-                    raise
-                told = told_of(error, one)[:300]  # it takes other sizes, and not this one
-                rows[n] = bare_row(one, resized, target, "refused", told)
+            rows[n], loads[n] = ask(n)
         return rows[n]
+
+    def accepted() -> list[int]:
+        return [n for n, one in rows.items() if one.memory]
 
     def fits(n: int) -> bool:
         found = row(n)
-        if found.memory is None and any(one.memory for one in rows.values()):
+        if found.memory is None and accepted():
             raise RefusedSizeError(n)
         return found.fit is not None and found.fit.answer == "fits"
 
-    n, step = accepted_border(
-        fits,
-        start=start,
-        cap=cap,
-        load=loads.get,
-        accepted=lambda: [n for n, one in rows.items() if one.memory],
-    )
+    n, step = accepted_border(fits, start=start, cap=cap, load=loads.get, accepted=accepted)
     largest = cap // step
     if n < largest:
         row((n + 1) * step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,18 +55,10 @@ def check_question(asked: EstimateQuestion) -> Sweep | None:
         "--snapshot": asked.snapshot is not None,
         "--advise": asked.advise,
     }
-    chosen = [name for name, is_given in given.items() if is_given]
-    if len(chosen) > 1:
-        raise UsageError(f"{' and '.join(chosen[:2])} cannot be combined", "use one at a time")
+    chosen = at_most_one(given)
     if asked.detail and chosen and chosen[0] != "--snapshot":
         raise UsageError(f"--detail cannot be combined with {chosen[0]}", "leave one of them out")
-    if asked.plot is not None and asked.sweep is None:
-        raise UsageError("--plot draws a --sweep", "add one, such as --sweep batch=8,16,32")
-    if asked.plot is not None:
-        check_plot(asked.plot)
-    for option, path in (("--plot", asked.plot), ("--snapshot", asked.snapshot)):
-        if path is not None:
-            check_file(option, path)
+    check_files(asked.sweep, asked.plot, asked.snapshot)
     if asked.largest == "batch" and asked.changes.get("batch") is not None:
         raise UsageError("--largest batch searches for what --batch sets", "leave --batch out")
     if asked.largest is not None and asked.largest not in QUESTIONS and not asked.own:
@@ -73,6 +66,34 @@ def check_question(asked: EstimateQuestion) -> Sweep | None:
             f"--largest {asked.largest} is no size", f"name one of {', '.join(QUESTIONS)}"
         )
     return None if asked.sweep is None else _sweep(asked.sweep, asked.changes, own=asked.own)
+
+
+def at_most_one(given: Mapping[str, bool]) -> list[str]:
+    """The options that were given, of those that cannot be combined.
+
+    Raises:
+        UsageError: they are several.
+    """
+    chosen = [name for name, is_given in given.items() if is_given]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen[:2])} cannot be combined", "use one at a time")
+    return chosen
+
+
+def check_files(sweep: str | None, plot: Path | None, snapshot: Path | None) -> None:
+    """Refuse a plot of nothing, and files that cannot be written.
+
+    Raises:
+        UsageError: there is no sweep to draw, or no such format.
+        StoreError: there is no folder for a file.
+    """
+    if plot is not None and sweep is None:
+        raise UsageError("--plot draws a --sweep", "add one, such as --sweep batch=8,16,32")
+    if plot is not None:
+        check_plot(plot)
+    for option, path in (("--plot", plot), ("--snapshot", snapshot)):
+        if path is not None:
+            check_file(option, path)
 
 
 def check_plot(path: Path, option: str = "--plot") -> None:

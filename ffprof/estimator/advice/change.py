@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ffprof.estimator.advice.scene import Build
-
-Effect = Literal["same", "rounding", "method"]
+from ffprof.records.estimate import Effect
 
 
 @dataclass

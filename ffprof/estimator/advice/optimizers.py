@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from ffprof.estimator.advice.change import Change, Effect
+from ffprof.estimator.advice.change import Change
 from ffprof.estimator.advice.scene import Build, Scene, Step, on_optimizers, staged
+from ffprof.records.estimate import Effect
 
 # bitsandbytes keeps states of 8 bits for tensors of this many elements and more, with one scale of
 # 4 bytes for every 256 (its defaults ``min_8bit_size`` and block size of optimizers; not run here).

@@ -11,8 +11,6 @@ from ffprof.estimator.advice.search import Found, Tried
 from ffprof.records.estimate import Advice, AdviceLine
 from ffprof.records.redaction import recorded
 
-_EFFECTS = ("same", "rounding", "method")
-
 
 def ranked(found: Found, *, workload: str, card: str | None, budget_bytes: int) -> Advice:
     """The lines of advice for one step."""

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from ffprof.errors import FfprofError, one_line
 from ffprof.estimator.advice.accumulation import accumulated
-from ffprof.estimator.advice.change import Change, Effect, Extra
+from ffprof.estimator.advice.change import Change, Extra
 from ffprof.estimator.advice.checkpoints import Blocks, blocks_of, checkpointed
 from ffprof.estimator.advice.forward import autocast, saved_on_host
 from ffprof.estimator.advice.modules import activations, channels_last
@@ -30,6 +30,7 @@ from ffprof.estimator.estimate import Estimate
 from ffprof.estimator.fit import Fit
 from ffprof.estimator.roofline import FITTED, step_time
 from ffprof.hardware.profile import Card
+from ffprof.records.estimate import Effect
 from ffprof.records.recipe import Precision
 
 PARTS = (2, 4, 8)
@@ -107,25 +108,19 @@ class _Survey:
     normalises: bool = False
     changes: dict[str, Change] = field(default_factory=dict)
     loop: Loop = field(default_factory=Loop)
-    steps: int = 0
 
 
-def advise(question: Question, progress: Callable[[str, int, int], None] | None = None) -> Found:
-    """Try every change on the step; ``progress`` is told which, its number, and of how many.
+def advise(question: Question) -> Found:
+    """Try every change on the step.
 
     Raises:
         FfprofError: the step itself cannot be traced.
     """
-    tell = progress or (lambda title, number, count: None)
-    tell("the step as it is", 0, 1)
     with _surveyed(question.build) as (build, survey):
         base_estimate = question.estimate(build)
         changes = list(_possible(question, survey, base_estimate))
     base = _figures(question, (), base_estimate, Extra())
-    singles = []
-    for number, change in enumerate(changes):
-        tell(change.title, number + 1, len(changes) + 1)
-        singles.append(_try(question, (change,)))
+    singles = [_try(question, (change,)) for change in changes]
     # It costs no trace: the same requests under another setting.
     singles += _expandable(question, base_estimate)
     found = Found(base=base, singles=tuple(singles))

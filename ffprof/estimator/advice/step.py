@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from ffprof.errors import UsageError
@@ -21,12 +19,7 @@ from ffprof.records.recipe import Recipe
 from ffprof.workload.step import StepDescription
 
 
-def advise_step(
-    description: StepDescription,
-    recipe: Recipe,
-    target: Target,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> Advice:
+def advise_step(description: StepDescription, recipe: Recipe, target: Target) -> Advice:
     """What can be changed about it, tried.
 
     Raises:
@@ -59,7 +52,7 @@ def advise_step(
         smaller=smaller,
     )
     return ranked(
-        advise(question, progress),
+        advise(question),
         workload=description.id,
         card=None if target.card is None else target.card.name,
         budget_bytes=target.total_bytes,

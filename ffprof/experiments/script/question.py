@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ffprof.errors import UsageError
 from ffprof.estimator.sizes import CAP, swept_values
-from ffprof.experiments.question import check_file, check_plot
+from ffprof.experiments.question import at_most_one, check_files
 from ffprof.experiments.script.placeholder import Template, template_of
 
 _MOST_LETTERS = 100  # of a name
@@ -46,20 +46,12 @@ def check_values(asked: ScriptQuestion, command: tuple[str, ...]) -> Values | No
         "--sweep": asked.sweep is not None,
         "--snapshot": asked.snapshot is not None,
     }
-    chosen = [name for name, is_given in given.items() if is_given]
-    if len(chosen) > 1:
-        raise UsageError(f"{' and '.join(chosen[:2])} cannot be combined", "use one at a time")
+    at_most_one(given)
     if asked.unit is not None and asked.largest is None:
         raise UsageError("--multiple-of is about --largest", "add one, such as --largest batch")
     if asked.unit is not None and not 1 <= asked.unit <= CAP:
         raise UsageError(f"--multiple-of {asked.unit} is no size", f"give 1 to {CAP:,}")
-    if asked.plot is not None and asked.sweep is None:
-        raise UsageError("--plot draws a --sweep", "add one, such as --sweep batch=8,16,32")
-    if asked.plot is not None:
-        check_plot(asked.plot)
-    for option, path in (("--plot", asked.plot), ("--snapshot", asked.snapshot)):
-        if path is not None:
-            check_file(option, path)
+    check_files(asked.sweep, asked.plot, asked.snapshot)
     if asked.largest is not None:
         name = _name("--largest", asked.largest)
         return Values(name=name, template=template_of("--largest", name, command))
